@@ -1,0 +1,222 @@
+"""From examples to batches: encode once, put rows of similar length together, pad.
+
+Each random choice here comes from the stream's own generator, so a stream that is loaded from its
+`state_dict` goes on exactly where the saved one stood.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from .tokenization import Row, Tokenizer, pad_lists
+
+
+class Target(Protocol):
+    """What a batch needs to know of a task: its name, and how its targets are made and stacked."""
+
+    name: str
+
+    def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]: ...
+
+    def collate(self, targets: Sequence[Any], length: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class EncodedExample:
+    """An example with its rows and, for each task, one target a row (None: not labelled)."""
+
+    example: Any
+    rows: list[Row]
+    targets: dict[str, list[Any]]
+
+    def __len__(self) -> int:
+        return max(len(row) for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`B` rows of some examples of one dataset, padded to `T` tokens.
+
+    Attributes:
+        items: the examples; all rows of an example are in the batch.
+        rows: `(B,)`, which of `items` each row belongs to.
+        input_ids: `(B, T)` token ids.
+        attention_mask: `(B, T)`, True where there is a token, False at padding.
+        type_ids: `(B, T)`, the segment: 0, and 1 for the second text of a pair.
+        text_mask: `(B, T)`, True at the pieces of the text that is labelled or searched: the
+            sentence, or the context; not at special tokens, question or padding.
+        targets: for each task with at least one labelled row here, its targets.
+    """
+
+    items: list[EncodedExample]
+    rows: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    type_ids: Tensor
+    text_mask: Tensor
+    targets: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on `device`."""
+        return replace(
+            self,
+            rows=self.rows.to(device),
+            input_ids=self.input_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            type_ids=self.type_ids.to(device),
+            text_mask=self.text_mask.to(device),
+            targets={name: target.to(device) for name, target in self.targets.items()},
+        )
+
+
+def encode_examples(
+    examples: Iterable[Any],
+    tokenizer: Tokenizer,
+    tasks: Sequence[Target],
+    max_length: int,
+) -> tuple[list[EncodedExample], Counter[str]]:
+    """Rows and targets of every example.
+
+    Args:
+        examples: what has `rows`, the texts of its encoder rows.
+        tasks: who makes targets; none are needed to predict.
+        max_length: most tokens in a row.
+
+    Returns:
+        the encoded examples, and notes: what had to be bent or left out, with how often.
+    """
+    notes: Counter[str] = Counter()
+    encoded = []
+    for example in examples:
+        rows = [row for texts in example.rows for row in tokenizer.rows(texts, max_length)]
+        targets = {task.name: task.targets(example, rows, notes) for task in tasks}
+        encoded.append(EncodedExample(example, rows, targets))
+    return encoded, notes
+
+
+def collate(items: Sequence[EncodedExample], tokenizer: Tokenizer, tasks: Sequence[Target]) -> Batch:
+    """Pad the rows of some examples to the longest and stack them."""
+    rows = [row for item in items for row in item.rows]
+    input_ids = tokenizer.pad([row.input_ids for row in rows])
+    length = input_ids.shape[1]
+    positions = torch.arange(length)
+    lengths = torch.tensor([len(row) for row in rows])
+    text_start = torch.tensor([row.text_start for row in rows])
+    text_end = text_start + torch.tensor([row.n_pieces for row in rows])
+    targets = {}
+    for task in tasks:
+        per_row = [target for item in items for target in item.targets[task.name]]
+        if any(target is not None for target in per_row):
+            targets[task.name] = task.collate(per_row, length)
+    return Batch(
+        items=list(items),
+        rows=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),
+        input_ids=input_ids,
+        attention_mask=positions < lengths[:, None],
+        type_ids=pad_lists([row.type_ids for row in rows], 0),
+        text_mask=(positions >= text_start[:, None]) & (positions < text_end[:, None]),
+        targets=targets,
+    )
+
+
+def length_buckets(
+    lengths: Sequence[int], batch_size: int, generator: torch.Generator, pool: int = 50
+) -> list[list[int]]:
+    """Indices in batches of similar length, in random order.
+
+    All indices are shuffled, cut into pools of `pool` batches, sorted by length within each pool
+    and cut into batches, so that batches waste little on padding and still differ at each pass.
+    """
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = []
+    for start in range(0, len(order), pool * batch_size):
+        bucket = sorted(order[start : start + pool * batch_size], key=lengths.__getitem__)
+        batches += [bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+class BatchStream:
+    """An endless stream of batches of one dataset, reshuffled at each pass; it can be resumed.
+
+    Args:
+        items: the encoded examples.
+        batch_size: examples in a batch; the last of a pass may have fewer.
+        seed: of the stream's own generator.
+        hide: what hides words in `(B, T)` ids with a generator; see `Tokenizer.hide_words`.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[EncodedExample],
+        tokenizer: Tokenizer,
+        tasks: Sequence[Target],
+        *,
+        batch_size: int,
+        seed: int,
+        hide: Callable[[Tensor, torch.Generator], Tensor],
+    ) -> None:
+        self.items = items
+        self.tokenizer = tokenizer
+        self.tasks = tasks
+        self.batch_size = batch_size
+        self.hide = hide
+        self.lengths = [len(item) for item in items]
+        self.order_generator = torch.Generator().manual_seed(seed)
+        self.hide_generator = torch.Generator().manual_seed(seed + 1)
+        self._start_pass()
+
+    @property
+    def batches_per_pass(self) -> int:
+        return len(self.order)
+
+    def _start_pass(self) -> None:
+        self.state_at_start = self.order_generator.get_state()
+        self.order = length_buckets(self.lengths, self.batch_size, self.order_generator)
+        self.position = 0
+
+    def next(self) -> Batch:
+        """The next batch; after the last of a pass, the first of a new one."""
+        if self.position == len(self.order):
+            self._start_pass()
+        items = [self.items[i] for i in self.order[self.position]]
+        self.position += 1
+        batch = collate(items, self.tokenizer, self.tasks)
+        return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides which batches come next."""
+        return {
+            "order": self.state_at_start,
+            "position": self.position,
+            "hide": self.hide_generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the stream that gave `state` stood."""
+        self.order_generator.set_state(state["order"])
+        self._start_pass()
+        self.position = state["position"]
+        self.hide_generator.set_state(state["hide"])
+
+
+def sorted_batches(
+    items: Sequence[EncodedExample], tokenizer: Tokenizer, batch_size: int
+) -> Iterable[tuple[list[int], Batch]]:
+    """Every example once, longest first, without targets: the batches of prediction.
+
+    Yields:
+        the indices of a batch's examples in `items`, and the batch.
+    """
+    order = sorted(range(len(items)), key=lambda i: -len(items[i]))
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        yield indices, collate([items[i] for i in indices], tokenizer, [])

@@ -1,0 +1,226 @@
+"""What one example of each kind of data is, and the splits that hold them.
+
+Every example validates itself when it is made, so nothing further down has to.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, TypeVar
+
+from ..errors import ConfigError, DataError
+
+# What a row of the encoder is made of: one text, or a pair such as (question, context). A text is
+# a string, or the list of its words where someone already said what the words are.
+Text = str | Sequence[str]
+TextRow = tuple[Text, Text | None]
+
+
+@dataclass(frozen=True)
+class NERExample:
+    """A sentence as words, each with one tag in IOB2 (Tjong Kim Sang and Veenstra 1999).
+
+    Args:
+        tokens: the words of the sentence.
+        tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it goes on), one a word.
+
+    Raises:
+        DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2.
+    """
+
+    tokens: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+        object.__setattr__(self, "tags", tuple(self.tags))
+        if not self.tokens or not all(token.strip() for token in self.tokens):
+            raise DataError(
+                "a sentence needs at least one token, and none may be empty",
+                found=repr(list(self.tokens)),
+                fix="leave empty sentences and empty tokens out",
+            )
+        if len(self.tokens) != len(self.tags):
+            raise DataError(
+                f"{len(self.tokens)} tokens but {len(self.tags)} tags",
+                found=f"tokens {list(self.tokens)}, tags {list(self.tags)}",
+                fix="give every token exactly one tag",
+            )
+        check_iob2(self.tags)
+
+    @cached_property
+    def text(self) -> str:
+        """The words joined by single blanks; character offsets refer to this string."""
+        return " ".join(self.tokens)
+
+    @property
+    def rows(self) -> list[TextRow]:
+        return [(self.tokens, None)]
+
+    @property
+    def group(self) -> str:
+        """Examples with the same group stay on one side when data is split."""
+        return self.text
+
+
+def check_iob2(tags: Sequence[str]) -> None:
+    """Raise DataError unless `tags` is valid IOB2: `I-X` only after `B-X` or `I-X`."""
+    previous = "O"
+    for i, tag in enumerate(tags):
+        prefix, _, kind = tag.partition("-")
+        if tag != "O" and (prefix not in ("B", "I") or not kind):
+            raise DataError(
+                f"tag {i + 1} is not an IOB2 tag",
+                found=repr(tag),
+                fix="use O, B-TYPE and I-TYPE, for example B-PER I-PER O",
+            )
+        if prefix == "I" and previous not in (f"B-{kind}", f"I-{kind}"):
+            raise DataError(
+                f"tag {i + 1} continues an entity that did not begin",
+                found=f"{tag} after {previous}",
+                fix=f"begin every entity with B-{kind}",
+            )
+        previous = tag
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A span of a context: its text and the character it starts at."""
+
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        """One past the last character."""
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True)
+class QAExample:
+    """A question, a context that holds its answer, and the reference answers (SQuAD v1.1).
+
+    Args:
+        candidates: spans of the context of the same type as the answer, the answer among them,
+            where somebody knows them (the toy data does); only trivial baselines read it.
+
+    Raises:
+        DataError: an empty question or context, no answer, an answer that is not in the context
+            at its offset.
+    """
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...]
+    candidates: tuple[Answer, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "answers", tuple(self.answers))
+        for name in ("question", "context"):
+            if not getattr(self, name).strip():
+                raise DataError(
+                    f"question {self.id!r} has an empty {name}", fix=f"give it a {name}"
+                )
+        if not self.answers:
+            raise DataError(f"question {self.id!r} has no answer", fix="give it an answer")
+        for answer in (*self.answers, *self.candidates):
+            self._check(answer)
+
+    def _check(self, answer: Answer) -> None:
+        if not answer.text.strip():
+            raise DataError(f"question {self.id!r} has an empty answer", fix="give it a text")
+        there = self.context[max(0, answer.start) : max(0, answer.end)]
+        if answer.start < 0 or there != answer.text:
+            at = self.context.find(answer.text)
+            raise DataError(
+                f"the answer of question {self.id!r} is not at its offset in the context",
+                found=f"answer {answer.text!r}, but character {answer.start} has {there!r}",
+                fix=f"the text occurs at character {at}"
+                if at >= 0
+                else "copy the answer letter by letter from the context",
+            )
+
+    @property
+    def rows(self) -> list[TextRow]:
+        return [(self.question, self.context)]
+
+    @property
+    def group(self) -> str:
+        """Questions about one context stay together when data is split."""
+        return self.context
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text, or a pair such as (question, context), that somebody wants a prediction for."""
+
+    text: Text
+    second: Text | None = None
+
+    @property
+    def rows(self) -> list[TextRow]:
+        return [(self.text, self.second)]
+
+
+Example = TypeVar("Example", bound=Any)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples in splits; one or more tasks attach to it (the same object, for tasks that share
+    their batches).
+
+    An example is any object with `rows`, the texts its encoder rows are made of, and `group`, which
+    keeps related examples on one side of a split.
+
+    Args:
+        train: what the model learns from.
+        validation: what every choice is made on (best epoch, settings).
+        test: read once, at the end.
+        test_unseen: a second test split, harder on purpose: names never seen in training.
+    """
+
+    train: Sequence[Any] = ()
+    validation: Sequence[Any] = ()
+    test: Sequence[Any] = ()
+    test_unseen: Sequence[Any] = ()
+
+    def split(self, name: str) -> Sequence[Any]:
+        """The examples of one split, by its name."""
+        return getattr(self, name)
+
+    def __repr__(self) -> str:
+        sizes = (f"{f.name}={len(getattr(self, f.name))}" for f in fields(self))
+        return f"Dataset({', '.join(sizes)})"
+
+
+def hold_out(
+    examples: Sequence[Example], seed: int, share: float = 0.1, parts: int = 2
+) -> list[list[Example]]:
+    """Split off `parts` held-out parts of about `share` each, whole groups at a time.
+
+    Returns:
+        the remaining examples, then each held-out part.
+
+    Raises:
+        ConfigError: fewer than ten groups, too few for a tenth to be anything.
+    """
+    groups = sorted({example.group for example in examples})
+    size = round(share * len(groups))
+    if size < 1:
+        raise ConfigError(
+            f"{len(groups)} different texts are too few to hold out a tenth of them",
+            fix="give validation and test files of their own",
+        )
+    random.Random(seed).shuffle(groups)
+    part_of = {group: i // size for i, group in enumerate(groups[: parts * size])}
+    held_out: list[list[Example]] = [[] for _ in range(parts)]
+    rest: list[Example] = []
+    for example in examples:
+        part = part_of.get(example.group)
+        (rest if part is None else held_out[part]).append(example)
+    return [rest, *held_out]

@@ -1,0 +1,393 @@
+"""From text to token ids and back to characters.
+
+A tokenizer turns one text into an `Encoding` (pieces, ids, character offsets), and one or two
+encodings into `Row`s, what the encoder reads:
+
+    [CLS] sentence [SEP]            one text
+    [CLS] question [SEP] context [SEP]      a pair; the second text has segment (type) 1
+
+A text longer than a row becomes several rows, windows that overlap.
+
+The whitespace tokenizer knows whole words only, so a name it has never seen has no id. It gets a
+*numbered unknown*: the first unseen word of a row becomes `[UNK Xx 0]`, the next `[UNK Xx 1]`, and
+a word that returns keeps its number. So the model cannot know what the word means, but it can see
+its shape (`Xx`: capitalised) and that the same word stands in the question and in the context.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError, ModelError
+from .examples import Text, TextRow
+
+WORD = re.compile(r"\w+|[^\w\s]")
+SHAPES = ("x", "Xx", "XX", "9", ".")
+
+
+def split_words(text: str) -> list[tuple[int, int]]:
+    """Character spans of the words of `text`: split at whitespace, each punctuation mark alone."""
+    return [match.span() for match in WORD.finditer(text)]
+
+
+def word_shape(word: str) -> str:
+    """One of `SHAPES`: lower case, Capitalised, UPPER CASE, with a digit, punctuation."""
+    if any(character.isdigit() for character in word):
+        return "9"
+    if not any(character.isalpha() for character in word):
+        return "."
+    if word.isupper() and len(word) > 1:
+        return "XX"
+    return "Xx" if word[0].isupper() else "x"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One text as pieces.
+
+    Attributes:
+        text: the text itself; of a list of words, the words joined by blanks.
+        tokens: the pieces as strings.
+        ids: their vocabulary ids.
+        offsets: start and end character of each piece in `text`.
+        word_ids: which word each piece belongs to.
+        words: start and end character of each word in `text`.
+    """
+
+    text: str
+    tokens: list[str]
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+    word_ids: list[int]
+    words: list[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the encoder reads at once: special tokens, and a window of the text that is labelled.
+
+    The row's position `text_start + i` holds piece `first_piece + i` of `text`, for `i` from 0 to
+    `n_pieces - 1`. In a pair, `text` is the second of the two (the context).
+    """
+
+    input_ids: list[int]
+    type_ids: list[int]
+    text: Encoding
+    text_start: int
+    first_piece: int
+    n_pieces: int
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+def window_starts(n: int, size: int, overlap: int) -> list[int]:
+    """Where windows of `size` begin so that they cover `n` pieces and share `overlap` of them."""
+    if n <= size:
+        return [0]
+    step = size - overlap
+    return [*range(0, n - size, step), n - size]
+
+
+def pad_lists(lists: Sequence[Sequence[int]], fill: int) -> Tensor:
+    """Lists of different lengths as one tensor `(B, T)`, filled up on the right."""
+    longest = max(len(numbers) for numbers in lists)
+    return torch.tensor([[*numbers, *[fill] * (longest - len(numbers))] for numbers in lists])
+
+
+class Tokenizer(ABC):
+    """What every tokenizer offers: `encode` a text, `rows` of one or two texts, `save`, `load`."""
+
+    pad_id: int
+    cls_id: int
+    sep_id: int
+    file_name: ClassVar[str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of ids, special ones included."""
+
+    @abstractmethod
+    def encode(self, text: Text) -> Encoding:
+        """Pieces of a string, or of a list of words that rules what the words are."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's file into `folder`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read what `save` wrote."""
+
+    def pad(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+        """Id lists of different lengths as one tensor `(B, T)`, filled up with `pad_id`."""
+        return pad_lists(sequences, self.pad_id)
+
+    def rows(self, texts: TextRow, max_length: int, overlap: int = 32) -> list[Row]:
+        """The rows of one text or of a pair, each at most `max_length` long.
+
+        Args:
+            texts: `(text, None)` or `(first, second)`; the last text is cut into windows.
+            max_length: most tokens in a row, special tokens included.
+            overlap: pieces that neighbouring windows share (at most half a window).
+
+        Raises:
+            DataError: an empty text, or a first text that leaves no room for the second.
+        """
+        first, second = texts
+        prefix, prefix_types = [self.cls_id], [0]
+        text, text_type = self._encode_filled(first), 0
+        unknowns = [""]
+        if second is not None:
+            prefix = [self.cls_id, *text.ids, self.sep_id]
+            prefix_types = [0] * len(prefix)
+            unknowns = ["", *text.tokens, ""]
+            text, text_type = self._encode_filled(second), 1
+        size = max_length - len(prefix) - 1
+        if size < min(len(text), max_length // 4):
+            raise DataError(
+                f"a first text of {len(prefix) - 2} tokens leaves too little room for the second: "
+                f"a row holds {max_length} tokens",
+                found=repr(first),
+                fix="shorten it, or train a model with a larger encoder.max_length",
+            )
+        rows = []
+        for start in window_starts(len(text), size, min(overlap, size // 2)):
+            ids = text.ids[start : start + size]
+            tokens = [*unknowns, *text.tokens[start : start + size]]
+            rows.append(
+                Row(
+                    input_ids=[*self.number_unknowns([*prefix, *ids], tokens), self.sep_id],
+                    type_ids=[*prefix_types, *[text_type] * (len(ids) + 1)],
+                    text=text,
+                    text_start=len(prefix),
+                    first_piece=start,
+                    n_pieces=len(ids),
+                )
+            )
+        return rows
+
+    def _encode_filled(self, text: Text) -> Encoding:
+        encoding = self.encode(text)
+        if not len(encoding):
+            raise DataError(
+                "the text is empty", found=repr(text), fix="give at least one word or sign"
+            )
+        return encoding
+
+    def number_unknowns(self, ids: list[int], tokens: list[str]) -> list[int]:
+        """The same ids; a tokenizer whose vocabulary can miss words tells them apart here."""
+        return ids
+
+    def hide_words(self, input_ids: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """The same ids; a tokenizer whose vocabulary can miss words hides some here in training."""
+        return input_ids
+
+
+class WhitespaceTokenizer(Tokenizer):
+    """Words split at whitespace and punctuation; the vocabulary is the words of the training text.
+
+    Args:
+        counts: how often each word stood in the training text.
+        lower_case: whether words are lower-cased before they are looked up.
+        numbered_unknowns: how many unseen words of a row can be told apart, for each word shape;
+            further ones share the last number.
+    """
+
+    file_name = "whitespace_tokenizer.json"
+    SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+    pad_id, unk_id, cls_id, sep_id = range(4)
+
+    def __init__(
+        self, counts: dict[str, int], *, lower_case: bool = False, numbered_unknowns: int = 16
+    ) -> None:
+        if numbered_unknowns < 1:
+            raise ConfigError(
+                "numbered_unknowns must be at least 1", found=str(numbered_unknowns), fix="try 16"
+            )
+        self.lower_case = lower_case
+        self.numbered_unknowns = numbered_unknowns
+        self.counts = dict(counts)
+        unknowns = [f"[UNK {shape} {n}]" for shape in SHAPES for n in range(numbered_unknowns)]
+        self.first_unknown = len(self.SPECIAL)
+        self.first_word = self.first_unknown + len(unknowns)
+        self.tokens = [*self.SPECIAL, *unknowns, *self.counts]
+        self.id_of = {word: i for i, word in enumerate(self.counts, self.first_word)}
+        self._shape_of, self._hide_weight = self._word_tables()
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[Text],
+        *,
+        lower_case: bool = False,
+        min_count: int = 1,
+        numbered_unknowns: int = 16,
+    ) -> WhitespaceTokenizer:
+        """A tokenizer whose vocabulary is the words of `texts` (training text only, never test).
+
+        Args:
+            texts: strings, or lists of words.
+            lower_case: fold `Paris` and `paris` into one word.
+            min_count: rarer words stay unknown.
+            numbered_unknowns: see the class.
+        """
+        counts: Counter[str] = Counter()
+        for text in texts:
+            joined = text if isinstance(text, str) else " ".join(text)
+            counts.update(WORD.findall(joined.lower() if lower_case else joined))
+        kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
+        return cls(
+            {word: -n for n, word in kept},
+            lower_case=lower_case,
+            numbered_unknowns=numbered_unknowns,
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"WhitespaceTokenizer({len(self.counts):,} words, lower_case={self.lower_case})"
+
+    def encode(self, text: Text) -> Encoding:
+        """Words of `text` with ids and offsets; an unseen word has `unk_id` until its row is made.
+
+        Given a list of words, each is split at punctuation as in running text (so training and use
+        see the same pieces), and `word_ids` says which of the given words a piece came from.
+        """
+        given = [text] if isinstance(text, str) else text
+        offsets, word_ids, starts = [], [], []
+        position = 0
+        for i, word in enumerate(given):
+            starts.append(position)
+            spans = split_words(word)
+            offsets += [(position + start, position + end) for start, end in spans]
+            word_ids += [i] * len(spans)
+            position += len(word) + 1
+        if isinstance(text, str):
+            word_ids, words = list(range(len(offsets))), offsets
+        else:
+            words = [(start, start + len(word)) for start, word in zip(starts, given, strict=True)]
+            text = " ".join(text)
+        lookup = text.lower() if self.lower_case else text
+        if len(lookup) != len(text):  # a few letters change length: then look up word by word
+            tokens = [text[start:end].lower() for start, end in offsets]
+        else:
+            tokens = [lookup[start:end] for start, end in offsets]
+        ids = [self.id_of.get(token, self.unk_id) for token in tokens]
+        return Encoding(text, tokens, ids, offsets, word_ids, words)
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """The tokens of `ids`, special ones and numbered unknowns in brackets."""
+        return [self.tokens[i] for i in ids]
+
+    def number_unknowns(self, ids: list[int], tokens: list[str]) -> list[int]:
+        """Replace each `unk_id` by the numbered unknown of its word, in order of appearance."""
+        if self.unk_id not in ids:
+            return ids
+        numbers: dict[str, int] = {}
+        numbered = list(ids)
+        for i, (token_id, token) in enumerate(zip(ids, tokens, strict=True)):
+            if token_id == self.unk_id:
+                number = numbers.setdefault(token, len(numbers))
+                numbered[i] = self._unknown_id(SHAPES.index(word_shape(token)), number)
+        return numbered
+
+    def _unknown_id(self, shape: int, number: int) -> int:
+        return (
+            self.first_unknown
+            + shape * self.numbered_unknowns
+            + min(number, self.numbered_unknowns - 1)
+        )
+
+    def hide_words(self, input_ids: Tensor, share: float, generator: torch.Generator) -> Tensor:
+        """Make words of some rows unknown, so that the model learns to live with unknown words.
+
+        In `share` of the rows a rate is drawn (1 in half of them, else uniform), and each word is
+        hidden with that rate times its weight: 1 for what looks like a name or a number, and
+        `0.25 / (0.25 + count)` for any other word (word dropout of Kiperwasser and Goldberg 2016,
+        section 4.1). A word is hidden everywhere in its row or nowhere.
+
+        Args:
+            input_ids: `(B, T)`.
+            share: share of rows in which words are hidden, 0 to 1.
+            generator: where the randomness comes from.
+
+        Returns:
+            `(B, T)`, hidden words as numbered unknowns, the numbers shifted at random so that every
+            number is trained.
+        """
+        n_rows, length = input_ids.shape
+        draws = torch.rand(n_rows, 2, generator=generator)
+        rate = torch.where(draws[:, :1] < share, (2 * draws[:, 1:]).clamp(max=1), 0.0)  # (B, 1)
+        hidden = torch.rand(input_ids.shape, generator=generator) < (
+            rate * self._hide_weight[input_ids]
+        )
+        same = input_ids[:, :, None] == input_ids[:, None, :]  # (B, T, T)
+        first = same.to(torch.uint8).argmax(-1)  # (B, T): where the word stood first
+        was_unknown = (input_ids >= self.first_unknown) & (input_ids < self.first_word)
+        hidden = hidden.gather(1, first) | was_unknown
+        is_first = hidden & (first == torch.arange(length))
+        number = (is_first.cumsum(1) - 1).gather(1, first).clamp(0, self.numbered_unknowns - 1)
+        shift = torch.randint(self.numbered_unknowns, (n_rows, 1), generator=generator)
+        number = (number + shift) % self.numbered_unknowns
+        unknown = (
+            self.first_unknown + self._shape_of[input_ids] * self.numbered_unknowns + number
+        )
+        return torch.where(hidden, unknown, input_ids)
+
+    def _word_tables(self) -> tuple[Tensor, Tensor]:
+        """For every id: its shape, and how readily `hide_words` hides it."""
+        shapes, weights = [0] * self.first_word, [0.0] * self.first_word
+        for i in range(self.first_unknown, self.first_word):
+            shapes[i] = (i - self.first_unknown) // self.numbered_unknowns
+        for word, count in self.counts.items():
+            shape = word_shape(word)
+            # "Where" is also seen as "where": it only stood at the start of a sentence.
+            name_like = shape in ("Xx", "XX", "9") and word.lower() not in self.counts
+            shapes.append(SHAPES.index(shape))
+            weights.append(1.0 if name_like else 0.25 / (0.25 + count))
+        return torch.tensor(shapes), torch.tensor(weights)
+
+    def save(self, folder: Path) -> None:
+        content = {
+            "lower_case": self.lower_case,
+            "numbered_unknowns": self.numbered_unknowns,
+            "counts": self.counts,
+        }
+        (Path(folder) / self.file_name).write_text(
+            json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8"
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> WhitespaceTokenizer:
+        path = Path(folder) / cls.file_name
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            counts = content.pop("counts")
+            return cls(counts, **content)
+        except FileNotFoundError:
+            raise ModelError(
+                "the model folder has no tokenizer file", path=path, fix="copy the whole folder"
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                "this is not a tokenizer file that WhitespaceTokenizer.save wrote",
+                path=path,
+                found=str(error),
+                fix="copy the whole model folder again",
+            ) from None

@@ -1,0 +1,390 @@
+"""The Transformer encoder, from scratch (Vaswani et al. 2017, "Attention Is All You Need").
+
+Letters: B batch, T tokens, D model width, H heads, K head width (D = H*K), F feed-forward width,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import ConfigError, suggest
+
+POSITIONS = ("sinusoidal", "learned", "rotary")
+NORMS = ("pre", "post")
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape and kind of a `TransformerEncoder`.
+
+    Args:
+        vocab_size: V, ids of the tokenizer.
+        d_model: D, width of every hidden state.
+        n_heads: H, attention heads; divides `d_model`.
+        n_layers: encoder layers.
+        d_ff: F, width of the feed-forward layer; 0 means `4 * d_model`.
+        max_length: most tokens in a row, and how many positions there are.
+        positions: `sinusoidal` (Vaswani et al. 2017, section 3.5), `learned` (BERT), or `rotary`
+            (Su et al. 2021, equation 34).
+        rotary_heads: with rotary positions, how many heads rotate; the others do not see where a
+            word stands. 0 means all.
+        norm: `pre` (before each sublayer, and once at the end) or `post` (after each sublayer, and
+            once after the embeddings, as BERT).
+        activation: of the feed-forward layer, `relu` or `gelu`.
+        dropout: after embeddings, attention weights and each sublayer.
+        n_types: segments, 2 for question and context; 0 for none.
+        match_heads: start each key projection as a copy of its query projection, so that a fresh
+            head attends to words equal to its own (kin to Trockman and Kolter 2023).
+        embedding_std: standard deviation of fresh embeddings.
+        layer_norm_eps: added to the variance in layer norm.
+
+    Raises:
+        ConfigError: a value that cannot be, or an unknown kind (the nearest known one is named).
+    """
+
+    vocab_size: int
+    d_model: int = 64
+    n_heads: int = 4
+    n_layers: int = 2
+    d_ff: int = 0
+    max_length: int = 128
+    positions: str = "sinusoidal"
+    rotary_heads: int = 0
+    norm: str = "pre"
+    activation: str = "gelu"
+    dropout: float = 0.1
+    n_types: int = 2
+    match_heads: bool = False
+    embedding_std: float = 0.02
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "d_model", "n_heads", "n_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"encoder.{name} must be at least 1", found=str(getattr(self, name))
+                )
+        if self.max_length < 8:
+            raise ConfigError("encoder.max_length must be at least 8", found=str(self.max_length))
+        for name, known in (
+            ("positions", POSITIONS),
+            ("norm", NORMS),
+            ("activation", tuple(ACTIVATIONS)),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"encoder.{name} is unknown",
+                    found=repr(getattr(self, name)),
+                    fix=suggest(str(getattr(self, name)), known),
+                )
+        if self.d_model % self.n_heads:
+            raise ConfigError(
+                "encoder.d_model must be a multiple of encoder.n_heads",
+                found=f"d_model {self.d_model}, n_heads {self.n_heads}",
+            )
+        if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
+            raise ConfigError(
+                "rotary positions need an even head width (d_model / n_heads)",
+                found=str(self.d_model // self.n_heads),
+            )
+        if not 0 <= self.rotary_heads <= self.n_heads:
+            raise ConfigError(
+                "encoder.rotary_heads must lie between 0 and encoder.n_heads",
+                found=str(self.rotary_heads),
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(
+                "encoder.dropout must be at least 0 and below 1", found=str(self.dropout)
+            )
+
+    @property
+    def head_width(self) -> int:
+        """K."""
+        return self.d_model // self.n_heads
+
+    @property
+    def feed_forward_width(self) -> int:
+        """F."""
+        return self.d_ff or 4 * self.d_model
+
+    def to_dict(self) -> dict:
+        """Plain values, for `config.json`."""
+        return asdict(self)
+
+
+def sinusoidal_positions(length: int, width: int) -> Tensor:
+    """`(T, D)`: `sin(t / 10000^(2i/D))` at even columns, `cos` at odd (Vaswani et al. 2017, 3.5)."""
+    angles = position_angles(length, width)  # (T, D/2)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
+
+
+def position_angles(length: int, width: int) -> Tensor:
+    """`(T, ceil(width/2))`: position t times the frequencies `10000^(-2i/width)`."""
+    frequencies = 10_000 ** (-torch.arange(0, width, 2) / width)
+    return torch.arange(length)[:, None] * frequencies
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair of features by its position's angle (Su et al. 2021, equation 34).
+
+    Feature `i` is paired with feature `i + K/2`. The dot product of a turned query and a turned key
+    then depends on how far apart they stand, not on where.
+
+    Args:
+        x: `(..., H, T, K)`.
+        cos, sin: `(H, T, K)`; a head whose angles are zero stays as it is.
+    """
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-right, left), dim=-1) * sin
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scaled dot-product attention, readable (Vaswani et al. 2017, equation 1).
+
+    Args:
+        q, k, v: `(B, H, T, K)`.
+        mask: True where a key may be attended to, broadcastable to `(B, H, T, T)`; None for all.
+
+    Returns:
+        `(B, H, T, K)` mixed values, and `(B, H, T, T)` weights; each row of weights sums to 1.
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(dim=-1)
+    return weights @ v, weights
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """Every token looks at every token, in H ways at once (Vaswani et al. 2017, section 3.2).
+
+    `forward` uses PyTorch's fused attention; `explain` computes the same with `attention`, step by
+    step, and returns the weights too.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.dropout = config.dropout
+        self.query_key_value = nn.Linear(config.d_model, 3 * config.d_model)
+        self.output = nn.Linear(config.d_model, config.d_model)
+
+    def project(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
+        """Queries, keys and values of each head: `(B, T, D)` to three times `(B, H, T, K)`."""
+        n_rows, length, width = x.shape
+        qkv = self.query_key_value(x).view(n_rows, length, 3, self.n_heads, width // self.n_heads)
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # (3, B, H, T, K)
+        if rotation is None:
+            return qkv.unbind(0)
+        q, k = rotate(qkv[:2], *rotation).unbind(0)
+        return q, k, qkv[2]
+
+    def merge(self, heads: Tensor) -> Tensor:
+        """The heads side by side again, mixed: `(B, H, T, K)` to `(B, T, D)`."""
+        return self.output(heads.transpose(1, 2).flatten(2))
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """`(B, T, D)` to `(B, T, D)`; `mask` as in `attention`."""
+        q, k, v = self.project(x, rotation)
+        dropout = self.dropout if self.training else 0.0
+        return self.merge(F.scaled_dot_product_attention(q, k, v, mask, dropout))
+
+    def explain(
+        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`forward` without dropout, and the weights `(B, H, T, T)`."""
+        mixed, weights = attention(*self.project(x, rotation), mask)
+        return self.merge(mixed), weights
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a nonlinearity between them, at each token alone (section 3.3)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.d_model, config.feed_forward_width)
+        self.contract = nn.Linear(config.feed_forward_width, config.d_model)
+        self.activation = ACTIVATIONS[config.activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, T, D)` to `(B, T, D)`, through width F."""
+        return self.contract(self.activation(self.expand(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Attention, then feed-forward, each with a residual connection, dropout and layer norm.
+
+    Pre-norm normalises what a sublayer reads (Xiong et al. 2020); post-norm normalises the sum it
+    is added to, as in the original.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.pre_norm = config.norm == "pre"
+        self.attention = MultiHeadSelfAttention(config)
+        self.feed_forward = FeedForward(config)
+        self.attention_norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
+        self.feed_forward_norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """`(B, T, D)` to `(B, T, D)`."""
+        if self.pre_norm:
+            x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
+            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.attention_norm(x + self.dropout(self.attention(x, mask, rotation)))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+
+    def attention_weights(
+        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Where each token of `x` looks in this layer: `(B, H, T, T)`."""
+        return self.attention.explain(self.attention_norm(x) if self.pre_norm else x, mask, rotation)[
+            1
+        ]
+
+
+class TransformerEncoder(nn.Module):
+    """Token ids in, one vector a token out; the part that all tasks share.
+
+    Example:
+        >>> encoder = TransformerEncoder(EncoderConfig(vocab_size=100))
+        >>> encoder(torch.tensor([[2, 40, 3]])).shape
+        torch.Size([1, 3, 64])
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.type_embedding = nn.Embedding(config.n_types, config.d_model) if config.n_types else None
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.max_length, config.d_model)
+        elif config.positions == "sinusoidal":
+            # Scaled like the embeddings they are added to, so that neither drowns the other.
+            table = sinusoidal_positions(config.max_length, config.d_model)
+            self.register_buffer(
+                "position_table", table * math.sqrt(2) * config.embedding_std, persistent=False
+            )
+        else:
+            cos, sin = rotation_tables(config)
+            self.register_buffer("rotary_cos", cos, persistent=False)
+            self.register_buffer("rotary_sin", sin, persistent=False)
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.n_layers))
+        self.norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.embedding_std)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        if self.config.match_heads:
+            width = self.config.d_model
+            with torch.no_grad():
+                for layer in self.layers:
+                    weight = layer.attention.query_key_value.weight  # (3D, D): query, key, value
+                    weight[width : 2 * width] = weight[:width]
+
+    def embed(self, input_ids: Tensor, type_ids: Tensor | None) -> Tensor:
+        """What the first layer reads, `(B, T)` to `(B, T, D)`: token + segment (+ position).
+
+        Raises:
+            ValueError: more tokens than the encoder has positions.
+        """
+        length = input_ids.shape[1]
+        if length > self.config.max_length:
+            raise ValueError(
+                f"{length} tokens, but the encoder has {self.config.max_length} positions; "
+                "cut the text into windows with Tokenizer.rows"
+            )
+        x = self.token_embedding(input_ids)
+        if self.type_embedding is not None:
+            zeros = torch.zeros_like(input_ids) if type_ids is None else type_ids
+            x = x + self.type_embedding(zeros)
+        if self.config.positions == "learned":
+            x = x + self.position_embedding.weight[:length]
+        elif self.config.positions == "sinusoidal":
+            x = x + self.position_table[:length]
+        if self.config.norm == "post":
+            x = self.norm(x)
+        return self.dropout(x)
+
+    def _mask_and_rotation(
+        self, length: int, attention_mask: Tensor | None
+    ) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
+        # A batch without padding needs no mask; the layers are faster without one.
+        mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
+        if self.config.positions != "rotary":
+            return mask, None
+        return mask, (self.rotary_cos[:, :length], self.rotary_sin[:, :length])
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Encode.
+
+        Args:
+            input_ids: `(B, T)`.
+            attention_mask: `(B, T)`, 1 or True = keep, 0 or False = padding; None keeps all.
+            type_ids: `(B, T)` segments; None means all 0.
+
+        Returns:
+            `(B, T, D)`; what stands at padding means nothing.
+
+        Raises:
+            ValueError: more tokens than the encoder has positions.
+        """
+        x = self.embed(input_ids, type_ids)
+        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
+        for layer in self.layers:
+            x = layer(x, mask, rotation)
+        return self.norm(x) if self.config.norm == "pre" else x
+
+    def attention_maps(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        type_ids: Tensor | None = None,
+    ) -> list[Tensor]:
+        """The attention weights of every layer, each `(B, H, T, T)`: where each token looks."""
+        x = self.embed(input_ids, type_ids)
+        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
+        maps = []
+        for layer in self.layers:
+            maps.append(layer.attention_weights(x, mask, rotation))
+            x = layer(x, mask, rotation)
+        return maps
+
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"TransformerEncoder({c.n_layers} layers, width {c.d_model}, {c.n_heads} heads, "
+            f"{c.positions} positions, {sum(p.numel() for p in self.parameters()):,} parameters)"
+        )
+
+
+def rotation_tables(config: EncoderConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines for `rotate`, `(H, T, K)` each; heads that do not rotate have angle 0."""
+    angles = position_angles(config.max_length, config.head_width)  # (T, K/2)
+    angles = torch.cat((angles, angles), dim=-1)
+    rotates = torch.arange(config.n_heads) < (config.rotary_heads or config.n_heads)
+    angles = angles * rotates[:, None, None]  # (H, T, K)
+    return angles.cos(), angles.sin()

@@ -1,0 +1,87 @@
+"""One family of errors: what was wrong, where (file and line), what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+MOST_PRINTED = 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, said so that its reader knows what to do next."""
+
+    what: str
+    path: str | None = None
+    line: int | None = None
+    found: str | None = None
+    fix: str | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.line}: " if self.line else f"{self.path}: " if self.path else ""
+        found = f"\n  found: {self.found}" if self.found else ""
+        fix = f"\n  to do: {self.fix}" if self.fix else ""
+        return f"{where}{self.what}{found}{fix}"
+
+
+class MTLError(Exception):
+    """Base of every error this package raises on purpose; `faults` lists all that is wrong."""
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        path: object | None = None,
+        line: int | None = None,
+        found: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.faults = [Fault(what, None if path is None else str(path), line, found, fix)]
+        super().__init__(what)
+
+    @classmethod
+    def collect(cls, faults: Sequence[Fault]) -> MTLError:
+        """One error that holds every fault found, not only the first."""
+        error = cls(faults[0].what)
+        error.faults = list(faults)
+        return error
+
+    def __str__(self) -> str:
+        lines = [str(fault) for fault in self.faults[:MOST_PRINTED]]
+        if len(self.faults) > 1:
+            lines.append(f"{len(self.faults)} problems in all" + self._unprinted())
+        return "\n".join(lines)
+
+    def _unprinted(self) -> str:
+        more = len(self.faults) - MOST_PRINTED
+        return f" (the first {MOST_PRINTED} are shown)" if more > 0 else ""
+
+
+class DataError(MTLError):
+    """The data cannot be used as it is."""
+
+
+class ModelError(MTLError):
+    """A model, or the folder it should be in, cannot be used."""
+
+
+class ConfigError(MTLError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+    exit_code = 2
+
+
+class DataWarning(UserWarning):
+    """Something about the data that its user should know and that stops nothing."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """'did you mean ...?' with the nearest known name, then all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f'did you mean "{near[0]}"? ' if near else ""
+    return f"{guess}known: {', '.join(known)}"

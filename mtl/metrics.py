@@ -1,0 +1,139 @@
+"""Scores as pure functions on plain lists; every score lies between 0 and 1."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+TagSequences = Sequence[Sequence[str]]
+Span = tuple[str, int, int]
+
+
+def entity_spans(tags: Sequence[str]) -> list[Span]:
+    """The entities of one sentence as `(type, first token, one past the last token)`.
+
+    `B-X` begins an entity. `I-X` continues one of the same type and otherwise begins one, as the
+    CoNLL-2000 evaluation script (conlleval) reads tags that are not valid IOB2.
+    """
+    spans: list[Span] = []
+    for i, tag in enumerate(tags):
+        prefix, _, kind = tag.partition("-")
+        if prefix == "I" and spans and spans[-1][0] == kind and spans[-1][2] == i:
+            spans[-1] = (kind, spans[-1][1], i + 1)
+        elif prefix in ("B", "I"):
+            spans.append((kind, i, i + 1))
+    return spans
+
+
+def accuracy(references: Sequence[object], predictions: Sequence[object]) -> float:
+    """Share of positions where the two agree; 0 for empty sequences.
+
+    Raises:
+        ValueError: sequences of different length.
+    """
+    _check_lengths(references, predictions)
+    agreed = sum(r == p for r, p in zip(references, predictions, strict=True))
+    return agreed / len(references) if references else 0.0
+
+
+def token_accuracy(references: TagSequences, predictions: TagSequences) -> float:
+    """Share of all tokens whose tag is right. Most tokens are O, so this reads high."""
+    _check_lengths(references, predictions)
+    return accuracy(
+        [tag for tags in references for tag in tags], [tag for tags in predictions for tag in tags]
+    )
+
+
+def entity_scores(references: TagSequences, predictions: TagSequences) -> dict[str, float]:
+    """Entity-level precision, recall and F1 (Tjong Kim Sang and De Meulder 2003, section 2.4).
+
+    An entity counts as found only if its type and both its borders are right. Counts are summed over
+    all sentences first (micro average).
+
+    Returns:
+        `entity_precision`, `entity_recall`, `entity_f1`, and the same three for each type as
+        `entity_f1_PER` and so on.
+
+    Raises:
+        ValueError: sentences or tags differ in number.
+    """
+    _check_lengths(references, predictions)
+    right: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    for reference, prediction in zip(references, predictions, strict=True):
+        _check_lengths(reference, prediction)
+        gold, guess = set(entity_spans(reference)), set(entity_spans(prediction))
+        right.update(kind for kind, _, _ in gold & guess)
+        wanted.update(kind for kind, _, _ in gold)
+        found.update(kind for kind, _, _ in guess)
+    scores = _precision_recall_f1(right.total(), found.total(), wanted.total())
+    for kind in sorted(wanted | found):
+        by_type = _precision_recall_f1(right[kind], found[kind], wanted[kind])
+        scores |= {f"{name}_{kind}": value for name, value in by_type.items()}
+    return scores
+
+
+def entity_f1(references: TagSequences, predictions: TagSequences) -> float:
+    """Micro-averaged entity F1; see `entity_scores`."""
+    return entity_scores(references, predictions)["entity_f1"]
+
+
+def _precision_recall_f1(right: int, found: int, wanted: int) -> dict[str, float]:
+    return {
+        "entity_precision": right / found if found else 0.0,
+        "entity_recall": right / wanted if wanted else 0.0,
+        "entity_f1": 2 * right / (found + wanted) if found + wanted else 0.0,
+    }
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case, without punctuation, articles (a, an, the) and extra blanks.
+
+    The definition of SQuAD's official evaluation script (Rajpurkar et al. 2016, section 6.1).
+    """
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(prediction: str, references: str | Sequence[str]) -> float:
+    """1.0 if the normalised prediction equals any normalised reference, else 0.0."""
+    return _best(lambda reference: float(_same(prediction, reference)), references)
+
+
+def token_f1(prediction: str, references: str | Sequence[str]) -> float:
+    """F1 of the words that prediction and reference share; the best over all references.
+
+    If either has no words left after normalisation, 1.0 if both have none, else 0.0 (SQuAD v2.0's
+    script; Rajpurkar et al. 2018).
+    """
+    return _best(lambda reference: _word_f1(prediction, reference), references)
+
+
+def _best(score: Callable[[str], float], references: str | Sequence[str]) -> float:
+    references = [references] if isinstance(references, str) else references
+    return max(map(score, references), default=0.0)
+
+
+def _same(prediction: str, reference: str) -> bool:
+    return normalize_answer(prediction) == normalize_answer(reference)
+
+
+def _word_f1(prediction: str, reference: str) -> float:
+    guess, gold = normalize_answer(prediction).split(), normalize_answer(reference).split()
+    if not guess or not gold:
+        return float(guess == gold)
+    shared = (Counter(guess) & Counter(gold)).total()
+    return 2 * shared / (len(guess) + len(gold))
+
+
+def mean(values: Sequence[float]) -> float:
+    """The average; 0 for an empty sequence."""
+    return sum(values) / len(values) if values else 0.0
+
+
+def _check_lengths(references: Sequence[object], predictions: Sequence[object]) -> None:
+    if len(references) != len(predictions):
+        raise ValueError(f"{len(references)} references but {len(predictions)} predictions")

@@ -1,0 +1,182 @@
+"""One shared encoder with a named head for each task; saved to and loaded from a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from .data.batching import Batch
+from .data.tokenization import Tokenizer, WhitespaceTokenizer
+from .encoder import EncoderConfig, TransformerEncoder
+from .errors import ConfigError, ModelError, MTLError, suggest
+from .files import write_atomically
+from .tasks import Task
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TOKENIZERS: dict[str, type[Tokenizer]] = {"WhitespaceTokenizer": WhitespaceTokenizer}
+
+
+class MultiTaskModel(nn.Module):
+    """A shared encoder, its tokenizer, and one head for each task (hard parameter sharing).
+
+    Args:
+        encoder: the shared encoder.
+        tokenizer: what turns text into the encoder's ids.
+        tasks: what the heads are for; their names must differ.
+
+    Raises:
+        ConfigError: two tasks of the same name, or a vocabulary the encoder cannot hold.
+    """
+
+    def __init__(
+        self, encoder: TransformerEncoder, tokenizer: Tokenizer, tasks: Sequence[Task]
+    ) -> None:
+        super().__init__()
+        names = [task.name for task in tasks]
+        if len(set(names)) < len(names):
+            raise ConfigError("two tasks have the same name", found=", ".join(names))
+        if len(tokenizer) > encoder.config.vocab_size:
+            raise ConfigError(
+                "the tokenizer has more ids than the encoder has embeddings",
+                found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
+                fix="build the encoder with vocab_size=len(tokenizer)",
+            )
+        self.encoder = encoder
+        self.tokenizer = tokenizer
+        self.tasks = {task.name: task for task in tasks}
+        self.heads = nn.ModuleDict(
+            {task.name: task.build_head(encoder.config.d_model) for task in tasks}
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def task(self, name: str) -> Task:
+        """The task of a name, or the only one of a kind.
+
+        Raises:
+            ConfigError: there is none, or several of the kind; the known names are listed.
+        """
+        if name in self.tasks:
+            return self.tasks[name]
+        of_kind = [task for task in self.tasks.values() if task.kind == name]
+        if len(of_kind) == 1:
+            return of_kind[0]
+        raise ConfigError(
+            "the model has no such task" if not of_kind else "several tasks are of this kind",
+            found=repr(name),
+            fix=suggest(name, self.tasks),
+        )
+
+    def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
+        """What the heads of `tasks` say about a batch, from one pass of the encoder."""
+        hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
+        return {name: self.heads[name](hidden) for name in tasks}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss of every task that has a labelled row in the batch."""
+        outputs = self(batch, batch.targets)
+        return {
+            name: self.tasks[name].loss(outputs[name], target, batch)
+            for name, target in batch.targets.items()
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the whole model: weights, `config.json` with tasks and labels, tokenizer."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "encoder": self.encoder.config.to_dict(),
+            "tokenizer": type(self.tokenizer).__name__,
+            "tasks": {
+                name: {"kind": task.kind, **task.settings()} for name, task in self.tasks.items()
+            },
+        }
+        weights = {name: t.detach().contiguous().cpu() for name, t in self.state_dict().items()}
+        self.tokenizer.save(folder)
+        write_atomically(folder / CONFIG, json.dumps(config, indent=2))
+        write_atomically(folder / WEIGHTS, save(weights))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> MultiTaskModel:
+        """Read a folder that `save_pretrained` wrote; nothing is ever unpickled.
+
+        Raises:
+            ModelError: the folder or a file of it is missing, broken or does not fit the others.
+        """
+        folder = Path(folder)
+        config = _read_config(folder)
+        try:
+            tokenizer = TOKENIZERS[config["tokenizer"]].load(folder)
+            encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
+            tasks = [
+                Task.of_kind(settings.pop("kind")).from_settings(name, settings)
+                for name, settings in config["tasks"].items()
+            ]
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise ModelError(
+                "config.json is not one that save_pretrained wrote",
+                path=folder / CONFIG,
+                found=str(error),
+                fix="copy the whole model folder again",
+            ) from None
+        model = cls(encoder, tokenizer, tasks)
+        model._load_weights(folder / WEIGHTS)
+        return model.eval()
+
+    def _load_weights(self, path: Path) -> None:
+        try:
+            self.load_state_dict(load_file(path))
+        except FileNotFoundError:
+            raise _missing(path) from None
+        except (SafetensorError, RuntimeError) as error:
+            raise ModelError(
+                "the weights cannot be loaded into this model",
+                path=path,
+                found=str(error),
+                fix="copy the whole model folder again",
+            ) from None
+
+    def __repr__(self) -> str:
+        heads = ", ".join(f"{name} ({task.kind})" for name, task in self.tasks.items())
+        parameters = sum(p.numel() for p in self.parameters())
+        return f"MultiTaskModel({self.encoder!r}, heads: {heads}, {parameters:,} parameters)"
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ModelError(
+            "there is no such model folder",
+            path=folder,
+            fix="give the folder that a training run wrote",
+        )
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _missing(folder / CONFIG) from None
+    except ValueError as error:
+        raise ModelError(
+            "config.json is not JSON",
+            path=folder / CONFIG,
+            found=str(error),
+            fix="copy the whole model folder again",
+        ) from None
+
+
+def _missing(path: Path) -> MTLError:
+    there = ", ".join(sorted(p.name for p in path.parent.iterdir())) or "nothing"
+    return ModelError(
+        f"the model folder has no {path.name}",
+        path=path.parent,
+        found=there,
+        fix="copy the whole folder that a training run wrote",
+    )

@@ -1,0 +1,118 @@
+"""What a task is. The training loop and the prediction loop know tasks only through this class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ..data.batching import Batch
+from ..data.examples import Dataset
+from ..data.tokenization import Row
+from ..errors import ConfigError, suggest
+
+
+class Task(ABC):
+    """One thing to learn from a dataset: its targets, head, loss, decoding and score.
+
+    A subclass that sets `kind` is registered under it, so that recipes and model folders find it.
+
+    Args:
+        name: what the task is called in models, recipes and results.
+        dataset: its examples; none are needed to predict. Tasks that are given the same `Dataset`
+            object share its batches.
+
+    Attributes:
+        kind: short name of the class, for recipes.
+        main_metric: the one number of `score` that choices are made on.
+        reads_pairs: whether it reads pairs (question and context) rather than single texts.
+    """
+
+    kind: ClassVar[str]
+    main_metric: ClassVar[str]
+    reads_pairs: ClassVar[bool] = False
+    kinds: ClassVar[dict[str, type[Task]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "kind" in cls.__dict__:
+            Task.kinds[cls.kind] = cls
+
+    def __init__(self, name: str, dataset: Dataset | None = None) -> None:
+        if not name.isidentifier():
+            raise ConfigError(
+                "a task's name must be letters, digits and underscores",
+                found=repr(name),
+                fix="for example ner or qa",
+            )
+        self.name = name
+        self.dataset = dataset or Dataset()
+
+    @abstractmethod
+    def build_head(self, d_model: int) -> nn.Module:
+        """A fresh head; it is called with hidden states `(B, T, D)` and returns logits."""
+
+    @abstractmethod
+    def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]:
+        """One target for each row of an example; None where the row is not labelled.
+
+        What had to be bent or left out is counted in `notes`, in words for the user.
+        """
+
+    @abstractmethod
+    def collate(self, targets: Sequence[Any], length: int) -> Tensor:
+        """Stack one batch's targets, `B` rows padded to `length` tokens; None becomes -100."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: Tensor, batch: Batch) -> Tensor:
+        """A scalar: the mean over what is labelled (there is at least one labelled row)."""
+
+    @abstractmethod
+    def decode(self, outputs: Any, batch: Batch) -> list[Any]:
+        """One prediction for each of `batch.items`, its rows (windows) merged."""
+
+    @abstractmethod
+    def score(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
+        """Metrics of predictions against labelled examples, each from 0 to 1."""
+
+    def baselines(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
+        """Predictions of trivial methods, by name, for `score`."""
+        return {}
+
+    def controls(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
+        """The examples spoiled on purpose, by name: a model that still does well on them cheats."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """What `from_settings` needs to build the task again, as JSON values."""
+        return {}
+
+    @classmethod
+    def from_settings(cls, name: str, settings: dict[str, Any]) -> Task:
+        """The task as it was saved with a model."""
+        return cls(name, **settings)
+
+    @classmethod
+    @abstractmethod
+    def read(cls, path: Path, on_error: str) -> list[Any]:
+        """Examples from a file; see `mtl.data.readers`."""
+
+    @classmethod
+    def of_kind(cls, kind: str) -> type[Task]:
+        """The task class of a kind.
+
+        Raises:
+            ConfigError: there is none; the nearest known kind is named.
+        """
+        if kind not in cls.kinds:
+            raise ConfigError(
+                "unknown kind of task", found=repr(kind), fix=suggest(kind, cls.kinds)
+            )
+        return cls.kinds[kind]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.dataset!r})"

@@ -1,0 +1,212 @@
+"""Named-entity recognition: one IOB2 tag a word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.batching import Batch, EncodedExample
+from ..data.examples import Dataset, NERExample
+from ..data.readers import read_conll
+from ..data.tokenization import Encoding, Row, pad_lists
+from ..errors import ConfigError, DataError
+from ..heads import TokenClassificationHead
+from ..metrics import entity_scores, entity_spans, token_accuracy
+from .base import Task
+from .spans import highlight_html, highlight_text
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A named entity: its type, the mean probability of its tags, and where it stands."""
+
+    entity_group: str
+    score: float
+    word: str
+    start: int
+    end: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class NERPrediction:
+    """A text, its words, and for each word the tag and its probability."""
+
+    text: str
+    words: list[tuple[int, int]]
+    tags: list[str]
+    scores: list[float]
+
+    @property
+    def entities(self) -> list[Entity]:
+        """The entities that the tags spell out, with character offsets in `text`."""
+        found = []
+        for kind, first, last in entity_spans(self.tags):
+            start, end = self.words[first][0], self.words[last - 1][1]
+            score = sum(self.scores[first:last]) / (last - first)
+            found.append(Entity(kind, score, self.text[start:end], start, end))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"text": self.text, "entities": [entity.to_dict() for entity in self.entities]}
+
+    def _spans(self) -> list[tuple[int, int, str]]:
+        return [(e.start, e.end, e.entity_group) for e in self.entities]
+
+    def __str__(self) -> str:
+        return highlight_text(self.text, self._spans())
+
+    def _repr_html_(self) -> str:
+        return f"<p>{highlight_html(self.text, self._spans())}</p>"
+
+
+class NERTask(Task):
+    """Tag every word; an entity is right only with its type and both borders.
+
+    Args:
+        name: of the task.
+        dataset: of `NERExample`s.
+        types: the entity types; by default those of the training examples.
+
+    Raises:
+        ConfigError: neither types nor training examples with entities.
+    """
+
+    kind = "ner"
+    main_metric = "entity_f1"
+
+    def __init__(
+        self, name: str, dataset: Dataset | None = None, types: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(name, dataset)
+        if types is None:
+            tags = {tag for example in self.dataset.train for tag in example.tags}
+            types = sorted({tag[2:] for tag in tags if tag != "O"})
+        if not types:
+            raise ConfigError(
+                f"the task {name!r} has no entity types",
+                fix="give types=[...], or a dataset whose training examples have entities",
+            )
+        self.types = list(types)
+        self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]
+        self.tag_id = {tag: i for i, tag in enumerate(self.tags)}
+
+    def build_head(self, d_model: int) -> nn.Module:
+        return TokenClassificationHead(d_model, len(self.tags))
+
+    def targets(
+        self, example: NERExample, rows: list[Row], notes: Counter[str]
+    ) -> list[list[int] | None]:
+        """For each row, the tag at each word's first piece and -100 everywhere else."""
+        self._check_types([example])
+        return [self._row_target(example.tags, row) for row in rows]
+
+    def _row_target(self, tags: Sequence[str], row: Row) -> list[int] | None:
+        target = [IGNORED] * len(row)
+        for word, piece in enumerate(first_pieces(row.text)):
+            if row.first_piece <= piece < row.first_piece + row.n_pieces:
+                target[row.text_start + piece - row.first_piece] = self.tag_id[tags[word]]
+        return target if any(tag != IGNORED for tag in target) else None
+
+    def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
+        """`(B, T)` tag ids, -100 where nothing is asked."""
+        padded = [target or [] for target in targets]
+        return F.pad(
+            stacked := pad_lists(padded, IGNORED), (0, length - stacked.shape[1]), value=IGNORED
+        )
+
+    def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, the mean over labelled words."""
+        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+    def decode(self, outputs: Tensor, batch: Batch) -> list[NERPrediction]:
+        probabilities, best = outputs.float().softmax(-1).max(-1)  # (B, T) each
+        rows = iter(zip(best.tolist(), probabilities.tolist(), strict=True))
+        return [self._merge(item, [next(rows) for _ in item.rows]) for item in batch.items]
+
+    def _merge(
+        self, item: EncodedExample, outputs: list[tuple[list[int], list[float]]]
+    ) -> NERPrediction:
+        """Tags from each word's first piece, in the window where it stands farthest from a cut."""
+        encoding = item.rows[0].text
+        tags, scores = [], []
+        for piece in first_pieces(encoding):
+            window = max(range(len(item.rows)), key=lambda i: _room(item.rows[i], piece))
+            position = item.rows[window].text_start + piece - item.rows[window].first_piece
+            best, probabilities = outputs[window]
+            tags.append(self.tags[best[position]])
+            scores.append(probabilities[position])
+        return NERPrediction(encoding.text, encoding.words, tags, scores)
+
+    def score(
+        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
+    ) -> dict[str, float]:
+        """`token_accuracy`, entity precision, recall and F1, and these by type."""
+        self._check_types(examples)
+        references = [example.tags for example in examples]
+        predicted = [prediction.tags for prediction in predictions]
+        return {
+            "token_accuracy": token_accuracy(references, predicted),
+            **entity_scores(references, predicted),
+        }
+
+    def _check_types(self, examples: Sequence[NERExample]) -> None:
+        unknown = {tag for example in examples for tag in example.tags} - self.tag_id.keys()
+        if unknown:
+            raise DataError(
+                f"the task {self.name!r} does not know these entity types",
+                found=", ".join(sorted({tag[2:] for tag in unknown})),
+                fix=f"it was trained on {', '.join(self.types)}; rename the types in the file, or "
+                "train on data that has them all",
+            )
+
+    def baselines(self, examples: Sequence[NERExample]) -> dict[str, list[NERPrediction]]:
+        """`all_o`: no word is ever part of an entity."""
+        return {
+            "all_o": [
+                NERPrediction(e.text, [], ["O"] * len(e.tags), [1.0] * len(e.tags))
+                for e in examples
+            ]
+        }
+
+    def settings(self) -> dict[str, Any]:
+        return {"id2label": dict(enumerate(self.tags)), "label2id": self.tag_id}
+
+    @classmethod
+    def from_settings(cls, name: str, settings: dict[str, Any]) -> NERTask:
+        by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
+        return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
+
+    @classmethod
+    def read(cls, path: Path, on_error: str) -> list[NERExample]:
+        return read_conll(path, on_error)
+
+
+def first_pieces(encoding: Encoding) -> list[int]:
+    """The index of each word's first piece."""
+    ids = encoding.word_ids
+    return [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
+
+
+def _room(row: Row, piece: int) -> int:
+    """How many pieces stand between `piece` and the nearer end of the window; -1 outside it.
+
+    An end of the window that is also an end of the text cuts nothing off.
+    """
+    left, right = piece - row.first_piece, row.first_piece + row.n_pieces - 1 - piece
+    if left < 0 or right < 0:
+        return -1
+    left += len(row.text) * (row.first_piece == 0)
+    right += len(row.text) * (row.first_piece + row.n_pieces == len(row.text))
+    return min(left, right)

@@ -1,0 +1,105 @@
+"""What happened in training, round by round, and what validation said, epoch by epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..files import write_atomically
+
+Metrics = dict[str, dict[str, float]]
+
+
+@dataclass
+class Round:
+    """One batch of every dataset.
+
+    Attributes:
+        epoch: from 1.
+        step: optimiser steps made so far.
+        total: weighted sum of the round's task losses.
+        losses: mean loss of each task in the round, unweighted.
+        learning_rate: at the round's last step.
+        grad_norm: mean over the round's steps, before clipping.
+        examples: examples of each task seen so far.
+    """
+
+    epoch: int
+    step: int
+    total: float
+    losses: dict[str, float]
+    learning_rate: float
+    grad_norm: float
+    examples: dict[str, int]
+
+
+@dataclass
+class History:
+    """Rounds in order; validation metrics after each epoch; which epoch was best.
+
+    Attributes:
+        validation: for each finished epoch, metrics by task.
+        best_epoch: the epoch whose weights were kept; 0 if nothing was validated.
+        seconds: training time, validation included.
+    """
+
+    rounds: list[Round] = field(default_factory=list)
+    validation: list[Metrics] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, in order of appearance."""
+        return list(self.rounds[-1].examples) if self.rounds else []
+
+    @property
+    def best_validation(self) -> Metrics:
+        """Validation metrics of the epoch that was kept."""
+        return self.validation[self.best_epoch - 1] if self.best_epoch else {}
+
+    def write_csv(self, path: str | Path) -> None:
+        """One line a round; validation metrics stand in the last line of their epoch."""
+        names = [f"validation_{t}_{m}" for t, scores in self._first() for m in scores]
+        table = io.StringIO()
+        columns = ["epoch", "step", "total_loss", *(f"{t}_loss" for t in self.tasks)]
+        columns += ["learning_rate", "grad_norm", *(f"{t}_examples" for t in self.tasks), *names]
+        writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        for i, r in enumerate(self.rounds):
+            row: dict[str, Any] = {"epoch": r.epoch, "step": r.step, "total_loss": r.total}
+            row |= {f"{t}_loss": loss for t, loss in r.losses.items()}
+            row |= {"learning_rate": r.learning_rate, "grad_norm": r.grad_norm}
+            row |= {f"{t}_examples": n for t, n in r.examples.items()}
+            if i + 1 == len(self.rounds) or self.rounds[i + 1].epoch > r.epoch:
+                row |= self._validation_of(r.epoch, names)
+            writer.writerow(row)
+        write_atomically(path, table.getvalue())
+
+    def _first(self) -> list[tuple[str, dict[str, float]]]:
+        return list(self.validation[0].items()) if self.validation else []
+
+    def _validation_of(self, epoch: int, names: list[str]) -> dict[str, float]:
+        if epoch > len(self.validation):
+            return {}
+        scores = self.validation[epoch - 1].items()
+        flat = {f"validation_{t}_{m}": v for t, metrics in scores for m, v in metrics.items()}
+        return {name: flat[name] for name in names if name in flat}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> History:
+        """What `to_dict` gave."""
+        return cls(**{**content, "rounds": [Round(**r) for r in content["rounds"]]})
+
+    def __repr__(self) -> str:
+        return (
+            f"History({len(self.rounds)} rounds, {len(self.validation)} epochs, "
+            f"best epoch {self.best_epoch}, {self.seconds:.1f} s)"
+        )

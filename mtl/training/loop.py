@@ -1,0 +1,404 @@
+"""The training loop.
+
+    for each epoch:
+        for each round (one batch of every dataset):
+            for each step of the round (alternating: one batch; joint: all of them):
+                losses -> weighting -> backward -> clip -> one optimiser step
+        validate; keep the weights that did best
+
+An epoch is one pass over the dataset with most batches; smaller ones start over, reshuffled.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..data.batching import Batch, BatchStream, encode_examples
+from ..errors import ConfigError, DataError, DataWarning, MTLError, suggest
+from ..inference import evaluate
+from ..model import MultiTaskModel
+from ..tasks import Task
+from .checkpoint import has_state, load_state, save_state
+from .history import History, Metrics, Round
+from .sampling import SAMPLERS
+from .weighting import FixedWeighting, Weighting
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Args:
+        epochs: passes over the largest dataset.
+        batch_size: examples in a batch.
+        learning_rate: at its peak.
+        warmup: share of all steps in which the rate rises from 0; then it falls to 0 (linearly).
+        beta2: decay of AdamW's second moment (the first is 0.9).
+        weight_decay: of weight matrices; biases and norms have none.
+        clip_norm: the gradient is scaled down to this norm if it is longer.
+        hide_words: share of training rows in which words are hidden; see
+            `WhitespaceTokenizer.hide_words`.
+        steps: `alternating` (one dataset a step, in turn) or `joint` (all in every step).
+        loss_weights: the lambda of each task, 1.0 if not named.
+        seed: of everything random in training.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+
+    epochs: int = 8
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    beta2: float = 0.98
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    hide_words: float = 0.5
+    steps: str = "alternating"
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0), ("seed", 0)):
+            if not getattr(self, name) >= least:
+                raise ConfigError(
+                    f"train.{name} must be at least {least}", found=str(getattr(self, name))
+                )
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ConfigError(f"train.{name} must be a positive number", found=str(value))
+        for name in ("warmup", "beta2", "hide_words"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
+                )
+        if self.steps not in SAMPLERS:
+            raise ConfigError(
+                "train.steps is unknown", found=repr(self.steps), fix=suggest(self.steps, SAMPLERS)
+            )
+
+
+def train(
+    model: MultiTaskModel,
+    tasks: Sequence[Task],
+    config: TrainConfig | None = None,
+    *,
+    weighting: Weighting | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> History:
+    """Train a model on several tasks; at the end it holds the best weights on validation.
+
+    Args:
+        model: with a head for each task.
+        tasks: with their datasets.
+        config: the settings.
+        weighting: how losses are combined; by default fixed weights, `config.loss_weights`.
+        checkpoint: a folder for the training state, written after each epoch.
+        resume: go on from `checkpoint` where there is one; the end is the same, bit for bit, as
+            that of a run that was never stopped (on a CPU).
+        progress: show a bar with losses and time left, on stderr.
+
+    Returns:
+        losses, learning rate, gradient norm and examples of every round, validation metrics of
+        every epoch.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+        DataError: a task without training examples.
+        MTLError: a loss that is not finite.
+    """
+    config = config or TrainConfig()
+    run = Run(model, tasks, config, weighting or FixedWeighting(config.loss_weights))
+    if resume and checkpoint and has_state(checkpoint):
+        run.load_state_dict(load_state(checkpoint))
+    if progress:
+        tqdm.write(run.describe_epoch(), file=sys.stderr)
+    bar = tqdm(
+        total=config.epochs * run.rounds_per_epoch,
+        initial=run.epoch * run.rounds_per_epoch,
+        disable=not progress,
+        unit="round",
+        mininterval=0.5,
+    )
+    with bar:
+        while run.epoch < config.epochs:
+            started = time.perf_counter()
+            for _ in range(run.rounds_per_epoch):
+                losses = run.round()
+                bar.set_postfix_str(_show_losses(losses), refresh=False)
+                bar.update()
+            scores = run.finish_epoch()
+            run.history.seconds += time.perf_counter() - started
+            if progress:
+                tqdm.write(f"epoch {run.epoch}  {_show_scores(run, scores)}", file=sys.stderr)
+            if checkpoint:
+                save_state(checkpoint, run.state_dict())
+    run.restore_best()
+    return run.history
+
+
+class Run:
+    """The state of one training: streams, optimiser, schedule, history, best weights so far."""
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        tasks: Sequence[Task],
+        config: TrainConfig,
+        weighting: Weighting,
+    ) -> None:
+        self.model = model
+        self.tasks = list(tasks)
+        self.config = config
+        self.weighting = weighting.to(model.device)
+        self.sampler = SAMPLERS[config.steps]()
+        self._check()
+        torch.manual_seed(config.seed)  # dropout draws from the global generator
+        self.streams = self._build_streams()
+        self.rounds_per_epoch = max(stream.batches_per_pass for stream in self.streams)
+        steps = config.epochs * self.rounds_per_epoch * len(self.sampler.round(len(self.streams)))
+        self.optimizer = build_optimizer(model, weighting, config)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, partial(warmup_then_decay, steps=steps, warmup=config.warmup)
+        )
+        self.history = History()
+        self.epoch = self.step = 0
+        self.examples = Counter({task.name: 0 for task in self.tasks})
+        self.best_score = -1.0
+        self.best_weights: dict[str, Tensor] = {}
+
+    def _check(self) -> None:
+        if not self.tasks:
+            raise ConfigError("there is no task to train")
+        names = [task.name for task in self.tasks]
+        for name in names:
+            self.model.task(name)
+        if isinstance(self.weighting, FixedWeighting):
+            self.weighting.check_tasks(names)
+        if self.weighting.needs_joint_steps and not self.sampler.joint:
+            raise ConfigError(
+                f"{type(self.weighting).__name__} needs every task's loss in the same step",
+                found=f"train.steps = {self.config.steps!r}",
+                fix='set train.steps = "joint"',
+            )
+        for task in self.tasks:
+            if not task.dataset.train:
+                raise DataError(
+                    f"the task {task.name!r} has no training examples",
+                    fix="give it a Dataset with train=[...]",
+                )
+
+    def _build_streams(self) -> list[BatchStream]:
+        """One stream for each dataset; tasks that share a dataset share its batches."""
+        tasks_of: dict[int, list[Task]] = {}
+        for task in self.tasks:
+            tasks_of.setdefault(id(task.dataset), []).append(task)
+        return [self._build_stream(i, tasks) for i, tasks in enumerate(tasks_of.values())]
+
+    def _build_stream(self, index: int, tasks: list[Task]) -> BatchStream:
+        tokenizer = self.model.tokenizer
+        encoded, notes = encode_examples(
+            tasks[0].dataset.train, tokenizer, tasks, self.model.encoder.config.max_length
+        )
+        names = " and ".join(task.name for task in tasks)
+        for note, count in notes.items():
+            warnings.warn(f"{names}: {count:,} {note}", DataWarning, stacklevel=2)
+        return BatchStream(
+            encoded,
+            tokenizer,
+            tasks,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed * 1000 + 2 * index,
+            hide=partial(_hide_words, tokenizer, self.config.hide_words),
+        )
+
+    def describe_epoch(self) -> str:
+        """What an epoch is in this run, in words."""
+        batches = self.rounds_per_epoch
+        parts = []
+        for stream in self.streams:
+            names = " + ".join(task.name for task in stream.tasks)
+            passes = batches / stream.batches_per_pass
+            parts.append(f"{names} {len(stream.items):,} examples ({passes:.1f} passes)")
+        return f"an epoch is {batches} rounds, one batch of each: {', '.join(parts)}"
+
+    def round(self) -> dict[str, float]:
+        """Train on one batch of every dataset.
+
+        Returns:
+            the loss of each task.
+        """
+        self.model.train()
+        total, norms = 0.0, []
+        losses: dict[str, list[float]] = {}
+        for step in self.sampler.round(len(self.streams)):
+            batches = [self.streams[i].next() for i in step]
+            step_total, norm, step_losses = self._step(batches)
+            total += step_total
+            norms.append(norm)
+            for name, loss in step_losses.items():
+                losses.setdefault(name, []).append(loss)
+        means = {name: sum(values) / len(values) for name, values in losses.items()}
+        self.history.rounds.append(
+            Round(
+                epoch=self.epoch + 1,
+                step=self.step,
+                total=total,
+                losses=means,
+                learning_rate=self.schedule.get_last_lr()[0],
+                grad_norm=sum(norms) / len(norms),
+                examples=dict(self.examples),
+            )
+        )
+        return means
+
+    def _step(self, batches: list[Batch]) -> tuple[float, float, dict[str, float]]:
+        """One update from the losses of one or more batches; returns total, gradient norm, losses."""
+        losses: dict[str, Tensor] = {}
+        for batch in batches:
+            losses |= self.model.losses(batch.to(self.model.device))
+            self.examples.update({name: len(batch) for name in batch.targets})
+        if not losses:  # no row of the batches is labelled: nothing to learn from
+            return 0.0, 0.0, {}
+        total = self.weighting(losses)
+        self.optimizer.zero_grad()
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        # All numbers in one transfer: on a GPU this is the step's only synchronisation.
+        numbers = torch.stack([total.detach(), norm, *(t.detach() for t in losses.values())])
+        total_value, norm_value, *values = numbers.tolist()
+        by_name = dict(zip(losses, values, strict=True))
+        if not math.isfinite(total_value):
+            raise MTLError(
+                f"the loss is not finite at step {self.step}",
+                found=_show_losses(by_name),
+                fix="lower train.learning_rate",
+            )
+        return total_value, norm_value, by_name
+
+    def finish_epoch(self) -> Metrics:
+        """Validate, and keep the weights if they are the best so far."""
+        self.epoch += 1
+        scores = {
+            task.name: evaluate(self.model, task.name, task.dataset.validation)
+            for task in self.tasks
+            if task.dataset.validation
+        }
+        self.history.validation.append(scores)
+        if scores and self.joint_score(scores) > self.best_score:
+            self.best_score = self.joint_score(scores)
+            self.history.best_epoch = self.epoch
+            self.best_weights = {
+                name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
+            }
+        return scores
+
+    def joint_score(self, scores: Metrics) -> float:
+        """The mean of the tasks' main metrics: what "best" means."""
+        main = [scores[t.name][t.main_metric] for t in self.tasks if t.name in scores]
+        return sum(main) / len(main)
+
+    def restore_best(self) -> None:
+        """Put the best weights back; without validation data the last ones stay."""
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides how the run goes on."""
+        return {
+            "model": self.model.state_dict(),
+            "weighting": self.weighting.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "streams": [stream.state_dict() for stream in self.streams],
+            "history": self.history.to_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "examples": dict(self.examples),
+            "best_score": self.best_score,
+            "best_weights": self.best_weights,
+            "torch_random_state": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the run that gave `state` stood."""
+        self.model.load_state_dict(state["model"])
+        self.weighting.load_state_dict(state["weighting"])
+        optimizer = state["optimizer"]
+        optimizer["state"] = {int(i): values for i, values in optimizer["state"].items()}
+        self.optimizer.load_state_dict(optimizer)
+        self.schedule.load_state_dict(state["schedule"])
+        self.sampler.load_state_dict(state["sampler"])
+        for stream, stream_state in zip(self.streams, state["streams"], strict=True):
+            stream.load_state_dict(stream_state)
+        self.history = History.from_dict(state["history"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.examples = Counter(state["examples"])
+        self.best_score, self.best_weights = state["best_score"], state["best_weights"]
+        torch.set_rng_state(state["torch_random_state"])
+
+
+def build_optimizer(
+    model: nn.Module, weighting: nn.Module, config: TrainConfig
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019); only weight matrices and embeddings decay."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": list(weighting.parameters()), "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        fused=True,
+    )
+
+
+def warmup_then_decay(step: int, steps: int, warmup: float) -> float:
+    """The factor of the learning rate: linear from 0 to 1, then linear back to 0."""
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return max(0.0, (steps - step) / max(1, steps - rising))
+
+
+def _hide_words(tokenizer, share: float, input_ids: Tensor, generator: torch.Generator) -> Tensor:
+    return tokenizer.hide_words(input_ids, share, generator)
+
+
+def _show_losses(losses: dict[str, float]) -> str:
+    return "  ".join(f"{name} loss {loss:.3f}" for name, loss in losses.items())
+
+
+def _show_scores(run: Run, scores: Metrics) -> str:
+    if not scores:
+        return "no validation data: the last weights will be kept"
+    shown = [
+        f"{t.name} {t.main_metric} {scores[t.name][t.main_metric]:.3f}"
+        for t in run.tasks
+        if t.name in scores
+    ]
+    return "validation: " + "  ".join(shown)

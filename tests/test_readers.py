@@ -1,0 +1,667 @@
+"""Readers and writers: real files come in as they are, bad ones say what is wrong and where."""
+
+import json
+import os
+import string
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mtl.data.examples import Answer, NERExample, QAExample
+from mtl.data.readers import read_conll, read_squad, write_conll, write_jsonl, write_squad
+from mtl.errors import ConfigError, DataError, DataWarning
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Write a small file, bytes or text, and give its path."""
+
+    def write(content, name="data.conll"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def faults_of(read, path, **options):
+    """The faults of a file that cannot be read; the message says the place of each."""
+    with pytest.raises(DataError) as caught:
+        read(path, **options)
+    faults = caught.value.faults
+    for fault in faults:
+        assert fault.path == str(path)
+        assert fault.fix
+        assert (f"{path}:{fault.line}: " if fault.line else f"{path}: ") in str(caught.value)
+    return faults
+
+
+def only_fault_of(read, path, **options):
+    (fault,) = faults_of(read, path, **options)
+    return fault
+
+
+# --- files that are not there, or not text ------------------------------------------------------
+
+both_readers = pytest.mark.parametrize(
+    ("read", "name"), [(read_conll, "x.conll"), (read_squad, "x.json"), (read_squad, "x.csv")]
+)
+
+
+@both_readers
+def test_missing_file(read, name, tmp_path):
+    fault = only_fault_of(read, tmp_path / name)
+    assert "No such file" in fault.found
+    assert str(Path.cwd()) in fault.fix
+
+
+@both_readers
+def test_folder_instead_of_file(read, name, tmp_path):
+    (tmp_path / name).mkdir()
+    assert "directory" in only_fault_of(read, tmp_path / name).found
+
+
+@both_readers
+def test_file_that_may_not_be_opened(read, name, file, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = file("x", name)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert only_fault_of(read, path).found == "Permission denied"
+
+
+@both_readers
+@pytest.mark.parametrize("content", ["", " \n\t\n", "\ufeff"])
+def test_empty_file(read, name, content, file):
+    fault = only_fault_of(read, file(content, name))
+    assert fault.what == "the file is empty"
+    assert fault.found == f"{len(content.encode())} bytes, no text"
+
+
+@both_readers
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_bytes_that_are_not_utf8(read, name, mark, line_end, file):
+    content = mark + b"".join(
+        line + line_end for line in ["Zoë O".encode(), b"", b"Caf\xe9 O", b"Caf\xe9 O"]
+    )
+    fault = only_fault_of(read, file(content, name))
+    assert fault.line == 3
+    assert fault.found == "byte 0xe9 after 'Caf'"
+    assert "UTF-8" in fault.fix
+
+
+@both_readers
+def test_unknown_on_error(read, name, file):
+    with pytest.raises(ConfigError, match="ignore"):
+        read(file("x", name), on_error="ignore")
+
+
+# --- CoNLL --------------------------------------------------------------------------------------
+
+
+def test_conll_2003_as_it_is_distributed(file):
+    """Four columns, IOB1, -DOCSTART- lines, and no blank line after the last sentence."""
+    path = file(
+        "-DOCSTART- -X- -X- O\n\n"
+        "EU NNP B-NP I-ORG\nrejects VBZ B-VP O\nGerman JJ B-NP I-MISC\n\n"
+        "-DOCSTART- -X- -X- O\n"
+        "Ben NNP B-NP I-PER\nSmith NNP I-NP I-PER\nKofi NNP B-NP B-PER\nParis NNP B-NP I-LOC\n"
+    )
+    assert read_conll(path) == [
+        NERExample(("EU", "rejects", "German"), ("B-ORG", "O", "B-MISC")),
+        NERExample(("Ben", "Smith", "Kofi", "Paris"), ("B-PER", "I-PER", "B-PER", "B-LOC")),
+    ]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "B-PER I-PER I-PER O B-LOC B-LOC B-ORG I-ORG",
+        "I-PER I-PER I-PER O I-LOC B-LOC I-ORG I-ORG",
+        "B-PER I-PER E-PER O S-LOC S-LOC B-ORG E-ORG",
+        "B-PER I-PER L-PER O U-LOC U-LOC B-ORG L-ORG",
+    ],
+    ids=["IOB2", "IOB1", "BIOES", "BILOU"],
+)
+def test_every_scheme_becomes_iob2(tags, file):
+    path = file("".join(f"{c}\t{tag}\n" for c, tag in zip("abcdefgh", tags.split(), strict=True)))
+    (example,) = read_conll(path)
+    assert " ".join(example.tags) == "B-PER I-PER I-PER O B-LOC B-LOC B-ORG I-ORG"
+
+
+def test_scheme_is_told_from_the_whole_file(file):
+    """The first sentence alone would pass for a fault in IOB2, the second alone for IOB2."""
+    path = file("Paris I-LOC\n\nAnn I-PER\nBob B-PER\n\nRome I-LOC\n")
+    assert [e.tags for e in read_conll(path)] == [("B-LOC",), ("B-PER", "B-PER"), ("B-LOC",)]
+
+
+def test_line_ends_byte_order_mark_and_blank_lines(file):
+    content = "\ufeffParis\tB-LOC\r\n\t\r\n  \r\n\r\nin O\rRome   B-LOC  \n"
+    assert read_conll(file(content)) == [
+        NERExample(("Paris",), ("B-LOC",)),
+        NERExample(("in", "Rome"), ("O", "B-LOC")),
+    ]
+
+
+def test_odd_tokens_stay_whole(file):
+    """A `#` starts no comment, and only tabs and line ends cut where there are tabs."""
+    tokens = ("#", "New York", "a\u2028b", "c\x85d", "e\xa0f", "g\x0ch", '"')
+    assert read_conll(file("".join(f"{token}\tO\n" for token in tokens))) == [
+        NERExample(tokens, ("O",) * 7)
+    ]
+    assert read_conll(file("e\xa0f O\n"))[0].tokens == ("e\xa0f",)
+
+
+def test_missing_tag_names_line_tokens_and_tags(file):
+    path = file("in O\nRome B-LOC\n\nshe O\nsaw O\nParis\n")
+    fault = only_fault_of(read_conll, path)
+    assert fault.line == 6
+    assert "3 tokens with 2 tags" in fault.what
+    assert "tokens ['she', 'saw', 'Paris'], tags ['O', 'O']" in fault.found
+    assert "'Paris'" in fault.found
+
+
+def test_missing_column_is_not_taken_for_a_tag(file):
+    """Without its last column the line would end in a chunk tag, which looks like an entity."""
+    path = file("EU NNP B-NP B-ORG\nsaw VBD B-VP O\nPeter NNP B-NP\n")
+    fault = only_fault_of(read_conll, path)
+    assert fault.line == 3
+    assert "3 column(s) where 4 are needed" in fault.what
+
+
+def test_tab_without_a_tag_after_it(file):
+    fault = only_fault_of(read_conll, file("in\tO\t\nRome\t \n"))
+    assert fault.line == 2
+    assert "1 column(s) where 2 are needed" in fault.what
+
+
+def test_one_column_throughout(file):
+    faults = faults_of(read_conll, file("Paris\nis\n\nhere\n"))
+    assert [fault.line for fault in faults] == [1, 2, 4]
+    assert all("1 column(s) where 2 are needed" in fault.what for fault in faults)
+
+
+@pytest.mark.parametrize("tag", ["PERSON", "X-FOO", "B-", "b-per", "B_PER", "0", "OO"])
+def test_unknown_scheme(tag, file):
+    fault = only_fault_of(read_conll, file(f"Ann\tB-PER\n\nand\tO\nBob\t{tag}\n"))
+    assert fault.line == 4
+    assert fault.found == f"'{tag}' at the token 'Bob'"
+    assert "B-TYPE" in fault.fix
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "what"),
+    [
+        ("Ann B-PER\n\nin O\nRome I-LOC\n", 4, "I-LOC after O breaks IOB2"),
+        ("Ann B-PER\nLee I-LOC\n", 2, "I-LOC after B-PER breaks IOB2"),
+        ("Ann I-PER\n\nin O\nRome B-LOC\n\nBob I-PER\n", 4, "B-LOC after O breaks IOB1"),
+        ("Ann B-PER\nLee L-PER\n\nJo U-PER\n\nRay I-PER\n", 6, "I-PER after O breaks BIOES"),
+        ("Ann S-PER\n\nJo S-PER\n\nBob B-PER\nRay I-PER\n", 6, "O after I-PER breaks BIOES"),
+        ("Ann S-PER\n\nBob S-PER\nRay E-PER\n", 4, "E-PER after S-PER breaks BIOES"),
+        ("Ann B-PER\nLee E-PER\n\nBob B-PER\nRay E-LOC\n", 5, "E-LOC after B-PER breaks BIOES"),
+        ("Ann B-PER\nLee I-PER\n\nBob B-PER\nRay E-PER\n\nJo B-PER\n", 5, "E-PER after B-PER"),
+    ],
+)
+def test_tags_that_break_the_scheme_of_the_file(content, line, what, file):
+    fault = only_fault_of(read_conll, file(content))
+    assert fault.line == line
+    assert fault.what.startswith(what)
+    assert "tokens [" in fault.found
+
+
+def test_all_faults_of_a_conll_file_come_together_in_order(file):
+    path = file("Ann B-PER\nLee\n\nin O\nRome I-LOC\n\nBob HUMAN\nRay\n\nJo B-PER\n\n\tO\n")
+    assert [fault.line for fault in faults_of(read_conll, path)] == [2, 5, 7, 8, 12]
+
+
+def test_skip_leaves_bad_sentences_out_and_says_so(file):
+    path = file("Ann B-PER\nLee\n\nBob HUMAN\nRay HUMAN\n\nJo B-PER\n")
+    with pytest.warns(DataWarning, match="bad records left out: 2") as warned:
+        examples = read_conll(path, on_error="skip")
+    assert examples == [NERExample(("Jo",), ("B-PER",))]
+    (message,) = [str(warning.message) for warning in warned]
+    assert f"{path}:2: 1 column(s)" in message
+    assert warned[0].filename == __file__
+
+
+def test_skip_that_leaves_nothing_is_an_error(file):
+    fault = only_fault_of(read_conll, file("Ann HUMAN\n"), on_error="skip")
+    assert fault.what == "the file gives no sentence"
+    assert "bad records left out: 1" in fault.found
+    assert "HUMAN" in fault.found
+
+
+def test_file_without_a_sentence(file):
+    assert only_fault_of(read_conll, file("-DOCSTART- -X- O\n\n")).what.endswith("no sentence")
+
+
+tokens = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\ufeff")).filter(
+    lambda token: token.strip() and token == token.strip(" ") and token != "-DOCSTART-"
+)
+segments = st.tuples(st.sampled_from(["", "PER", "B", "creative-work", "Ä"]), st.lists(tokens))
+
+
+@st.composite
+def sentences(draw):
+    words, tags = ["."], ["O"]
+    for kind, entity in draw(st.lists(segments, max_size=4)):
+        words += entity
+        tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(entity))]
+    return NERExample(words, tags)
+
+
+tmp_path_shared = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+
+
+@tmp_path_shared
+@given(examples=st.lists(sentences(), min_size=1, max_size=4))
+def test_conll_round_trip(examples, tmp_path):
+    write_conll(examples, tmp_path / "x.conll")
+    assert read_conll(tmp_path / "x.conll") == examples
+
+
+@pytest.mark.parametrize("token", ["a\tb", "a\nb", "a\rb", " a", "-DOCSTART-", "\ufeffa"])
+def test_write_conll_refuses_what_it_could_not_read_back(token, tmp_path):
+    path = tmp_path / "x.conll"
+    write_conll([NERExample(("old",), ("O",))], path)
+    with pytest.raises(DataError) as caught:
+        write_conll([NERExample(("fine", token), ("O", "O"))], path)
+    assert repr(token) in str(caught.value)
+    assert read_conll(path)[0].tokens == ("old",)
+
+
+# --- SQuAD JSON ---------------------------------------------------------------------------------
+
+CONTEXT = "Rosa sells honey. Luis sells cheese. Rosa is late."
+
+
+def qa(id="q1", question="Who is late?", text="Rosa", start=37, **more):
+    answers = [{"text": text, "answer_start": start}]
+    return {"id": id, "question": question, "answers": answers, **more}
+
+
+def squad(*qas, context=CONTEXT, **more):
+    paragraphs = [{"context": context, "qas": list(qas)}]
+    return json.dumps({"data": [{"title": "Market", "paragraphs": paragraphs}], **more}, indent=1)
+
+
+def test_squad_with_several_answers_at_their_offsets(file):
+    two = {"text": "Luis", "answer_start": 18}, {"text": "Luis sells", "answer_start": 18}
+    path = file(squad(qa(), qa(id=7, question="Who?", answers=list(two))), "x.json")
+    assert read_squad(path) == [
+        QAExample("q1", "Who is late?", CONTEXT, (Answer("Rosa", 37),)),
+        QAExample("7", "Who?", CONTEXT, (Answer("Luis", 18), Answer("Luis sells", 18))),
+    ]
+
+
+def test_offsets_count_characters_not_bytes(file):
+    path = file(squad(qa(text="bœuf", start=7), context="\U0001f37d Où ? bœuf"), "x.json")
+    assert read_squad(file("\ufeff" + path.read_text(), "y.json"))[0].answers[0].start == 7
+
+
+def test_unanswerable_questions_are_counted_and_left_out(file):
+    """SQuAD v2.0 gives some of them plausible answers, which are wrong."""
+    path = file(
+        squad(
+            qa(),
+            qa(id="q2", answers=[], is_impossible=True, plausible_answers=[{"text": "Luis"}]),
+            qa(id="q3", answers=[]),
+            {"id": "q4", "question": "Who?", "is_impossible": True},
+            version="v2.0",
+        ),
+        "x.json",
+    )
+    with pytest.warns(
+        DataWarning, match=r"unanswerable questions left out: 3 \(line \d+"
+    ) as warned:
+        assert [example.id for example in read_squad(path)] == ["q1"]
+    assert warned[0].filename == __file__
+
+
+def test_nothing_but_unanswerable_questions(file):
+    fault = only_fault_of(read_squad, file(squad(qa(answers=[])), "x.json"))
+    assert fault.what == "the file gives no question with an answer"
+    assert fault.found == "unanswerable questions left out: 1 (line 10)"
+
+
+def test_answers_not_in_their_context_or_not_at_their_offset(file):
+    path = file(
+        squad(qa(), qa("q2", start=3), qa("q3", text="Rosie"), qa("q4", text=" ")), "x.json"
+    )
+    lines = path.read_text().split("\n")
+    faults = faults_of(read_squad, path)
+    assert [lines[fault.line - 1].strip() for fault in faults] == [
+        '"id": "q2",',
+        '"id": "q3",',
+        '"id": "q4",',
+    ]
+    assert all("(article 'Market')" in fault.what for fault in faults)
+    assert "'q2' is not at its offset" in faults[0].what
+    assert faults[0].found == "answer 'Rosa', but character 3 has 'a se'"
+    assert faults[0].fix == "the text occurs at character 0"
+    assert "copy the answer" in faults[1].fix
+    assert "'q4' has an empty answer" in faults[2].what
+
+
+def test_skip_leaves_bad_questions_out_and_says_so(file):
+    path = file(squad(qa("q1", start=3), qa("q2"), qa("q3", start="x")), "x.json")
+    with pytest.warns(DataWarning, match="bad records left out: 2") as warned:
+        assert [example.id for example in read_squad(path, on_error="skip")] == ["q2"]
+    assert "'q1' is not at its offset" in str(warned[0].message)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("[1, 2]", "a list of 2"),
+        ('{"sentences": [], "tags": []}', "an object with the keys 'sentences', 'tags'"),
+        ("{}", "an object with the keys (none)"),
+        ('"text"', "'text'"),
+        ('{"data": {"a": 1}}', "\"data\" is an object with the keys 'a'"),
+        ('{"data": [3]}', "3"),
+        ('{"data": [{"title": "T"}]}', "an object with the keys 'title'"),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', "an object with the keys 'qas'"),
+        ('{"data": [{"paragraphs": [{"context": "c", "qas": 5}]}]}', '"qas" is 5'),
+        ('{"data": [{"paragraphs": [{"context": "c", "qas": ["q"]}]}]}', "'q'"),
+        (squad({"id": "q"}), "an object with the keys 'id'"),
+        (squad({"id": "q", "question": "Q"}), "an object with the keys 'id', 'question'"),
+    ],
+)
+def test_json_that_is_not_squad(content, found, file):
+    fault = only_fault_of(read_squad, file(content, "x.json"))
+    assert fault.what.startswith("this is not SQuAD: no ")
+    assert fault.found == found
+    assert '{"data": [{"title"' in fault.fix
+
+
+def test_json_that_is_not_squad_cannot_be_skipped(file):
+    fault = only_fault_of(read_squad, file("[1, 2]", "x.json"), on_error="skip")
+    assert "a list of 2" in fault.found
+
+
+def test_text_that_is_not_json(file):
+    fault = only_fault_of(read_squad, file('{"data": [\n  {"title": }\n]}', "x.json"))
+    assert (fault.what, fault.line) == ("this is not JSON", 2)
+    assert "column 13" in fault.found
+
+
+def test_faults_of_different_depth_come_together(file):
+    good = {"context": CONTEXT, "qas": [qa()]}
+    articles = [
+        {"title": "A", "paragraphs": [{"qas": []}, good]},
+        {"title": "B"},
+        {"title": "C", "paragraphs": [{"context": CONTEXT, "qas": [qa(answers=[{"text": 3}])]}]},
+    ]
+    path = file(json.dumps({"data": articles}), "x.json")
+    whats = sorted(fault.what for fault in faults_of(read_squad, path))
+    assert whats == [
+        "an answer is not a text with its offset (article 'C')",
+        'this is not SQuAD: no list "paragraphs" (article 2)',
+        "this is not SQuAD: no text \"context\" (article 'A')",
+    ]
+    with pytest.warns(DataWarning, match="left out: 3"):
+        assert len(read_squad(path, on_error="skip")) == 1
+
+
+def test_bad_question_does_not_take_its_paragraph_along(file):
+    path = file(squad({"id": "q1"}, qa("q2")), "x.json")
+    with pytest.warns(DataWarning, match="left out: 1"):
+        assert [example.id for example in read_squad(path, on_error="skip")] == ["q2"]
+
+
+@pytest.mark.parametrize("start", [37.5, "x", [37], float("nan"), float("inf")])
+def test_offset_that_is_not_a_whole_number(start, file):
+    fault = only_fault_of(read_squad, file(squad(qa(start=start)), "x.json"))
+    assert fault.what.startswith("an answer offset is not a whole number")
+    assert fault.found == repr(start)
+
+
+def test_unknown_file_ending(file):
+    fault = only_fault_of(read_squad, file("x", "x.txt"))
+    assert fault.found == "the ending '.txt'"
+    assert ".json, .csv or .tsv" in fault.what
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "context,question,answer,answer_start",
+        "Context,Question,Answer,Answer Start",
+        "passage,query,answer_text,offset",
+        "PARAGRAPH,Question Text,answers.text,answers.answer_start",
+        "text,question,answers,start_char",
+    ],
+)
+def test_column_names_vary(header, file):
+    path = file(f"\ufeff{header}\r\n{CONTEXT},Who is late?,Rosa,37\r\n", "x.CSV")
+    assert read_squad(path) == [QAExample("1", "Who is late?", CONTEXT, (Answer("Rosa", 37),))]
+
+
+def test_context_column_wins_over_text_column(file):
+    path = file("id,text,answer,question,context\nn7,x,Luis,Who?,Luis sells\n", "x.csv")
+    assert read_squad(path) == [QAExample("n7", "Who?", "Luis sells", (Answer("Luis", 0),))]
+
+
+@pytest.mark.parametrize(("separator", "name"), [("\t", "x.tsv"), (";", "x.csv"), (",", "x.csv")])
+def test_separators(separator, name, file):
+    rows = [["context", "question", "answer"], ['"a, b; \tc"', "Which?", "b"], ["", " ", ""]]
+    path = file("\n".join(separator.join(row) for row in rows), name)
+    assert read_squad(path)[0].context == "a, b; \tc"
+
+
+def test_columns_that_are_missing(file):
+    fault = only_fault_of(read_squad, file("title,Question,label\na,b,c\n", "x.csv"))
+    assert fault.what == "there is no column for the context and the answer"
+    assert fault.found == "the columns 'title', 'Question', 'label'"
+    assert fault.line == 1
+    assert "context, question, answer" in fault.fix
+
+
+def test_answer_without_offset_that_occurs_once(file):
+    path = file(f"context,question,answer\n{CONTEXT},What?, cheese \n", "x.csv")
+    assert read_squad(path)[0].answers == (Answer("cheese", 29),)
+
+
+def test_answer_without_offset_that_occurs_twice_is_flagged(file):
+    rows = f"{CONTEXT},Who?,Rosa,\n{CONTEXT},Who?,Rosa,37\n{CONTEXT},Who?,sells,\n"
+    path = file(f"context,question,answer,start\n{rows}", "x.csv")
+    with pytest.warns(DataWarning, match=r"more than once .*: 2 \(line 2, line 4\)") as warned:
+        examples = read_squad(path)
+    assert [example.answers[0].start for example in examples] == [0, 37, 5]
+    assert "answer_start" in str(warned[0].message)
+
+
+def test_answer_not_in_the_context_names_the_line_of_its_row(file):
+    """Cells may hold line ends, so rows are not lines."""
+    path = file(f'context,question,answer\n"a\nb\n",What?,b\n{CONTEXT},Who?,Rosie\n', "x.csv")
+    fault = only_fault_of(read_squad, path)
+    assert fault.line == 5
+    assert "'2' is not in its context" in fault.what
+    assert fault.found == f"answer 'Rosie', context {CONTEXT!r}"
+
+
+def test_all_faults_of_a_table_come_together(file):
+    rows = "c,q\na, b,q,a,0\nc,,c,0\nc,q,c,1\nc,q,c,one\nc,q,,\nc,q,c,0\n"
+    path = file(f"context,question,answer,answer_start\n{rows}", "x.csv")
+    faults = faults_of(read_squad, path)
+    assert [fault.line for fault in faults] == [2, 3, 4, 5, 6, 7]
+    assert faults[1].what == "5 cells where the header has 4"
+    assert "double quotes" in faults[1].fix
+    assert faults[4].found == "'one'"
+    with pytest.warns(DataWarning, match="left out: 6"):
+        assert len(read_squad(path, on_error="skip")) == 1
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_quote_that_is_never_closed_swallows_nothing(on_error, file):
+    path = file('context,question,answer\na,q,a\n"a,q,a\na,q,a\n', "x.csv")
+    fault = only_fault_of(read_squad, path, on_error=on_error)
+    assert fault.line == 3
+    assert "quote" in fault.fix
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "{'text': ['Rosa', 'Luis'], 'answer_start': [37, 18]}",
+        '{"text": ["Rosa", "Luis"], "answer_start": [37, 18]}',
+        "{'text': array(['Rosa', 'Luis'], dtype=object), "
+        "'answer_start': array([37, 18], dtype=int32)}",
+        "[{'text': 'Rosa', 'answer_start': 37}, {'text': 'Luis', 'answer_start': 18}]",
+    ],
+)
+def test_answers_as_the_datasets_library_writes_them(cell, file):
+    quoted = cell.replace('"', '""')
+    path = file(f'context,question,answers\n{CONTEXT},Who?,"{quoted}"\n', "x.csv")
+    assert read_squad(path)[0].answers == (Answer("Rosa", 37), Answer("Luis", 18))
+
+
+def test_answers_as_json_without_offsets(file):
+    cell = '{"text": ["cheese"], "answer_start": null}'.replace('"', '""')
+    path = file(f'context,question,answers\n{CONTEXT},What?,"{cell}"\n', "x.csv")
+    assert read_squad(path)[0].answers == (Answer("cheese", 29),)
+
+
+def test_lists_of_texts_and_offsets_in_two_columns(file):
+    row = f"{CONTEXT},Who?,\"['Rosa', 'Luis']\",\"[37, 18]\""
+    path = file(f"context,question,answers,answer_start\n{row}\n", "x.csv")
+    assert read_squad(path)[0].answers == (Answer("Rosa", 37), Answer("Luis", 18))
+
+
+def test_more_texts_than_offsets(file):
+    row = f"{CONTEXT},Who?,\"['Rosa', 'Luis']\",[37]"
+    path = file(f"context,question,answers,answer_start\n{row}\n", "x.csv")
+    fault = only_fault_of(read_squad, path)
+    assert fault.found == "{'text': ['Rosa', 'Luis'], 'answer_start': [37]}"
+
+
+def test_answer_that_only_looks_like_a_list(file):
+    path = file("context,question,answer\nhe said [sic] so,What?,[sic]\n", "x.csv")
+    assert read_squad(path)[0].answers == (Answer("[sic]", 8),)
+
+
+def test_offset_that_a_spreadsheet_made_a_decimal(file):
+    path = file(f"context,question,answer,start\n{CONTEXT},Who?,Rosa,37.0\n", "x.csv")
+    assert read_squad(path)[0].answers == (Answer("Rosa", 37),)
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+filled = st.text(min_size=1).filter(str.strip)
+
+
+@st.composite
+def questions(draw, contexts):
+    context = draw(contexts)
+    ends = st.integers(0, len(context))
+    spans = draw(st.lists(st.tuples(ends, ends).map(sorted), max_size=3))
+    answers = [Answer(context[a:b], a) for a, b in spans if context[a:b].strip()]
+    return QAExample(draw(st.text()), draw(filled), context, answers or [Answer(context, 0)])
+
+
+@tmp_path_shared
+@given(data=st.data())
+def test_squad_round_trip(data, tmp_path):
+    contexts = st.sampled_from(data.draw(st.lists(filled, min_size=1, max_size=2)))
+    examples = data.draw(st.lists(questions(contexts), min_size=1, max_size=4))
+    write_squad(examples, tmp_path / "x.json")
+    assert read_squad(tmp_path / "x.json") == examples
+
+
+def test_write_squad_groups_the_questions_of_a_context(tmp_path):
+    contexts = ["a b", "a b", "c"]
+    examples = [QAExample(c, "Q?", c, (Answer(c, 0),)) for c in contexts]
+    write_squad(examples, tmp_path / "new" / "x.json")
+    text = (tmp_path / "new" / "x.json").read_text()
+    (article,) = json.loads(text)["data"]
+    assert [len(paragraph["qas"]) for paragraph in article["paragraphs"]] == [2, 1]
+    assert len(text.splitlines()) > 20
+
+
+def test_write_jsonl(tmp_path):
+    path = tmp_path / "x.jsonl"
+    write_jsonl(
+        [
+            NERExample(("in", "Zürich\u2028"), ("O", "B-LOC")),
+            QAExample("q1", "Who?", CONTEXT, (Answer("Luis", 18),)),
+        ],
+        path,
+    )
+    assert [json.loads(line) for line in path.read_text().strip("\n").split("\n")] == [
+        {
+            "sentence": "in Zürich\u2028",
+            "tokens": ["in", "Zürich\u2028"],
+            "ner_tags": ["O", "B-LOC"],
+        },
+        {
+            "id": "q1",
+            "question": "Who?",
+            "context": CONTEXT,
+            "answers": [{"text": "Luis", "answer_start": 18}],
+        },
+    ]
+
+
+@pytest.mark.parametrize("failing", ["replace", "write_bytes"])
+def test_failed_write_leaves_the_old_file_and_nothing_else(failing, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "x.conll"
+    write_conll([NERExample(("old",), ("O",))], path)
+    monkeypatch.setattr(os if failing == "replace" else Path, failing, fail)
+    with pytest.raises(DataError, match="cannot be written") as caught:
+        write_conll([NERExample(("new",), ("O",))], path)
+    assert "No space left" in caught.value.faults[0].found
+    assert os.listdir(tmp_path) == ["x.conll"]
+    assert path.read_text() == "old\tO\n"
+
+
+def test_write_under_a_file_as_if_it_were_a_folder(file):
+    with pytest.raises(DataError, match="cannot be written"):
+        write_jsonl([NERExample(("a",), ("O",))], file("x") / "y.jsonl")
+
+
+# --- the hand-made data -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def handmade():
+    with resources.as_file(resources.files("mtl.data") / "handmade") as folder:
+        return read_conll(folder / "ner.conll"), read_squad(folder / "qa.json")
+
+
+def test_handmade_sentences(handmade):
+    sentences, _ = handmade
+    assert len({sentence.text for sentence in sentences}) >= 36
+    kinds = {tag[2:] for sentence in sentences for tag in sentence.tags} - {""}
+    assert kinds == {"PER", "ORG", "LOC", "MISC"}
+    assert any(set(sentence.tags) == {"O"} for sentence in sentences)
+    pairs = {pair for s in sentences for pair in zip(s.tags, s.tags[1:], strict=False)}
+    assert ("B-PER", "B-PER") in pairs
+    words = [token for sentence in sentences for token in sentence.tokens]
+    assert not [word for word in words if word[-1] in ",.?!" and len(word) > 1]
+
+
+def test_handmade_questions_ask_for_whole_words(handmade):
+    _, questions = handmade
+    assert len({(q.question, q.context) for q in questions}) >= 36
+    assert len({q.id for q in questions}) == len(questions)
+    assert any(q.context.count(q.answers[0].text) > 1 for q in questions)
+    for question in questions:
+        assert 2 <= question.context.count(". ") + 1 <= 5
+        for answer in question.answers:
+            around = (
+                question.context[answer.start - 1 : answer.start] + question.context[answer.end]
+            )
+            assert not set(around) & set(string.ascii_letters + string.digits)
