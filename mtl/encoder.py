@@ -120,7 +120,7 @@ class EncoderConfig:
 
 
 def sinusoidal_positions(length: int, width: int) -> Tensor:
-    """`(T, D)`: `sin(t / 10000^(2i/D))` at even columns, `cos` at odd (Vaswani et al. 2017, 3.5)."""
+    """`(T, D)`: `sin(t / 10000^(2i/D))` at even columns, `cos` at odd (Vaswani et al. 2017)."""
     angles = position_angles(length, width)  # (T, D/2)
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
 
@@ -250,9 +250,9 @@ class EncoderLayer(nn.Module):
         self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Where each token of `x` looks in this layer: `(B, H, T, T)`."""
-        return self.attention.explain(self.attention_norm(x) if self.pre_norm else x, mask, rotation)[
-            1
-        ]
+        read = self.attention_norm(x) if self.pre_norm else x
+        _, weights = self.attention.explain(read, mask, rotation)
+        return weights
 
 
 class TransformerEncoder(nn.Module):
@@ -268,7 +268,9 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.type_embedding = nn.Embedding(config.n_types, config.d_model) if config.n_types else None
+        self.type_embedding = (
+            nn.Embedding(config.n_types, config.d_model) if config.n_types else None
+        )
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.max_length, config.d_model)
         elif config.positions == "sinusoidal":

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from .errors import DataError
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write beside `path` and move over it; missing folders are made."""
+    """Write beside `path` and move over it; missing folders are made.
+
+    Raises:
+        DataError: the file cannot be written; what stood there before still does.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
-    beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    os.replace(beside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(beside, path)
+    except (OSError, UnicodeEncodeError) as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise DataError(
+            "the file cannot be written",
+            path=path,
+            found=str(error),
+            fix="check the path, its folder and the free space",
+        ) from None

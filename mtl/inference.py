@@ -44,9 +44,7 @@ def predict_examples(
     """
     was_training = model.training
     model.eval()
-    encoded, _ = encode_examples(
-        examples, model.tokenizer, [], model.encoder.config.max_length
-    )
+    encoded, _ = encode_examples(examples, model.tokenizer, [], model.encoder.config.max_length)
     results = [Predictions() for _ in examples]
     for indices, batch in sorted_batches(encoded, model.tokenizer, BATCH_SIZE):
         batch = batch.to(model.device)
@@ -164,7 +162,9 @@ def _check_filled(queries: Sequence[Query]) -> None:
         for text in (query.text, query.second):
             if text is not None and not text.strip():
                 raise DataError(
-                    f"text {i} is empty or only blanks" if len(queries) > 1 else "the text is empty",
+                    f"text {i} is empty or only blanks"
+                    if len(queries) > 1
+                    else "the text is empty",
                     found=repr(text),
                     fix="give at least one word",
                 )

@@ -49,8 +49,8 @@ def token_accuracy(references: TagSequences, predictions: TagSequences) -> float
 def entity_scores(references: TagSequences, predictions: TagSequences) -> dict[str, float]:
     """Entity-level precision, recall and F1 (Tjong Kim Sang and De Meulder 2003, section 2.4).
 
-    An entity counts as found only if its type and both its borders are right. Counts are summed over
-    all sentences first (micro average).
+    An entity counts as found only if its type and both its borders are right. Counts are summed
+    over all sentences first (micro average).
 
     Returns:
         `entity_precision`, `entity_recall`, `entity_f1`, and the same three for each type as

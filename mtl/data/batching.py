@@ -103,7 +103,9 @@ def encode_examples(
     return encoded, notes
 
 
-def collate(items: Sequence[EncodedExample], tokenizer: Tokenizer, tasks: Sequence[Target]) -> Batch:
+def collate(
+    items: Sequence[EncodedExample], tokenizer: Tokenizer, tasks: Sequence[Target]
+) -> Batch:
     """Pad the rows of some examples to the longest and stack them."""
     rows = [row for item in items for row in item.rows]
     input_ids = tokenizer.pad([row.input_ids for row in rows])

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError, DataWarning, Fault
+from ..files import write_atomically
 from .examples import Answer, NERExample, QAExample
 
 FilePath = str | os.PathLike[str]
@@ -99,21 +100,6 @@ def _short(value: object, limit: int = 300) -> str:
     """How Python prints a value, cut where it gets long."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
-
-
-def _write(path: FilePath, text: str) -> None:
-    """Write beside the file and move over it, so that a kill leaves the old one whole."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(text.encode())
-        os.replace(beside, path)
-    except (OSError, UnicodeEncodeError) as error:
-        with suppress(OSError):
-            beside.unlink()
-        what, fix = "the file cannot be written", "check the path, its folder and the text"
-        raise DataError(what, path=path, found=str(error), fix=fix) from None
 
 
 # --- CoNLL --------------------------------------------------------------------------------------
@@ -271,7 +257,7 @@ def write_conll(examples: Iterable[NERExample], path: FilePath) -> None:
             file cannot be written.
     """
     sentences = ["".join(map(_conll_line, e.tokens, e.tags)) for e in examples]
-    _write(path, "\n".join(sentences))
+    write_atomically(path, "\n".join(sentences))
 
 
 def _conll_line(token: str, tag: str) -> str:
@@ -543,7 +529,7 @@ def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
         for context, group in groupby(examples, key=lambda example: example.context)
     ]
     squad = {"version": "1.1", "data": [{"title": Path(path).stem, "paragraphs": paragraphs}]}
-    _write(path, json.dumps(squad, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(squad, indent=2, ensure_ascii=False) + "\n")
 
 
 def _squad_question(example: QAExample) -> dict[str, Any]:
@@ -562,7 +548,7 @@ def write_jsonl(examples: Iterable[NERExample | QAExample], path: FilePath) -> N
         DataError: the file cannot be written.
     """
     records = (json.dumps(_json_record(example), ensure_ascii=False) for example in examples)
-    _write(path, "".join(f"{record}\n" for record in records))
+    write_atomically(path, "".join(f"{record}\n" for record in records))
 
 
 def _json_record(example: NERExample | QAExample) -> dict[str, Any]:

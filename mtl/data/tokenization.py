@@ -345,9 +345,7 @@ class WhitespaceTokenizer(Tokenizer):
         number = (is_first.cumsum(1) - 1).gather(1, first).clamp(0, self.numbered_unknowns - 1)
         shift = torch.randint(self.numbered_unknowns, (n_rows, 1), generator=generator)
         number = (number + shift) % self.numbered_unknowns
-        unknown = (
-            self.first_unknown + self._shape_of[input_ids] * self.numbered_unknowns + number
-        )
+        unknown = self.first_unknown + self._shape_of[input_ids] * self.numbered_unknowns + number
         return torch.where(hidden, unknown, input_ids)
 
     def _word_tables(self) -> tuple[Tensor, Tensor]:

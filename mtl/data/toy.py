@@ -76,10 +76,10 @@ SEEN = Names(
         "Jordan Victoria Paris Florence"
     ),
     last=_words(
-        "Moreau Smith Okafor Tanaka Rossi Larsen Novak Garcia Khan Petrov Weber Silva Nguyen Cohen "
-        "Murphy Haddad Lindgren Costa Fischer Dubois Kowalski Yamada Mensah Ivanova Baker Castillo "
-        "Demir Eriksen Fontana Grant Horvath Ito Jensen Keller Lopez Marino Nakamura Ortega Popescu "
-        "Quist Romano Santos Thorne Ueda Vargas Lincoln Jackson Houston Carter Wells"
+        "Moreau Smith Okafor Tanaka Rossi Larsen Novak Garcia Khan Petrov Weber Silva Nguyen "
+        "Cohen Murphy Haddad Lindgren Costa Fischer Dubois Kowalski Yamada Mensah Ivanova Baker "
+        "Castillo Demir Eriksen Fontana Grant Horvath Ito Jensen Keller Lopez Marino Nakamura Ortega "
+        "Popescu Quist Romano Santos Thorne Ueda Vargas Lincoln Jackson Houston Carter Wells"
     ),
     organisations=_lines(
         "Acme, Northwind Labs, Bluepeak, Solaris Energy, Tidewater Bank, Orion Motors, Greenleaf "
@@ -132,9 +132,9 @@ UNSEEN = Names(
     ),
     events=_lines(
         "Bamboo Challenge, Canyon Race, Dragon Pageant, Emerald Sprint, Firefly Concert, Glacier "
-        "Trek, Honey Fest, Iris Exhibition, Jade Bowl, Kite Carnival, Lantana Ride, Moonlight Swim, "
-        "Nectar Tasting, Orchid Expo, Pearl Crossing, Quartz Summit, Ribbon Dash, Saffron Feast, "
-        "Thunder Match, Velvet Ceremony"
+        "Trek, Honey Fest, Iris Exhibition, Jade Bowl, Kite Carnival, Lantana Ride, Moonlight "
+        "Swim, Nectar Tasting, Orchid Expo, Pearl Crossing, Quartz Summit, Ribbon Dash, Saffron "
+        "Feast, Thunder Match, Velvet Ceremony"
     ),
     peoples=_words("Ghanaian Colombian Welsh German Indian Italian Latvian Swedish Brazilian Thai"),
 )

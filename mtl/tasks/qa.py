@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..data.batching import Batch, EncodedExample
 from ..data.examples import Answer, Dataset, QAExample
 from ..data.readers import read_squad
-from ..data.tokenization import Row, pad_lists, split_words
+from ..data.tokenization import Row, split_words
 from ..errors import ConfigError
 from ..heads import SpanHead
 from ..metrics import exact_match, mean, token_f1

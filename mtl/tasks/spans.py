@@ -1,4 +1,4 @@
-"""Spans of a text: from characters to pieces, the best valid pair of borders, and how to show them."""
+"""Spans of a text: from characters to pieces, the best valid pair, and how to show them."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ class Run:
         return means
 
     def _step(self, batches: list[Batch]) -> tuple[float, float, dict[str, float]]:
-        """One update from the losses of one or more batches; returns total, gradient norm, losses."""
+        """One update from the losses of some batches; returns total, gradient norm, losses."""
         losses: dict[str, Tensor] = {}
         for batch in batches:
             losses |= self.model.losses(batch.to(self.model.device))

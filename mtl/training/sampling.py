@@ -21,7 +21,7 @@ class Sampler(ABC):
         """What decides the next rounds; empty where nothing is random."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (most keep no state)
         """Go on where the sampler that gave `state` stood."""
 
 
