@@ -6,7 +6,7 @@ Every example validates itself when it is made, so nothing further down has to.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypeVar
@@ -192,6 +192,16 @@ class Dataset:
     def split(self, name: str) -> Sequence[Any]:
         """The examples of one split, by its name."""
         return getattr(self, name)
+
+    def training_texts(self) -> Iterator[Text]:
+        """Every text of the training split: what a vocabulary may be built from."""
+        return (
+            text
+            for example in self.train
+            for row in example.rows
+            for text in row
+            if text is not None
+        )
 
     def __repr__(self) -> str:
         sizes = (f"{f.name}={len(getattr(self, f.name))}" for f in fields(self))

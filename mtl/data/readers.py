@@ -557,3 +557,27 @@ def _json_record(example: NERExample | QAExample) -> dict[str, Any]:
     record = _squad_question(example)
     answers = record.pop("answers")
     return record | {"context": example.context, "answers": answers}
+
+
+def write_examples(examples: Sequence[NERExample] | Sequence[QAExample], path: FilePath) -> None:
+    """Write examples in the format that the file's ending names.
+
+    Raises:
+        ConfigError: an ending that no format has, or one that cannot hold these examples.
+        DataError: the file cannot be written.
+    """
+    writers = {
+        ".conll": (NERExample, write_conll),
+        ".json": (QAExample, write_squad),
+        ".jsonl": ((NERExample, QAExample), write_jsonl),
+    }
+    suffix = Path(path).suffix.lower()
+    holds, write = writers.get(suffix, ((), None))
+    if not all(isinstance(example, holds) for example in examples):
+        fitting = [s for s, (kinds, _) in writers.items() if isinstance(examples[0], kinds)]
+        raise ConfigError(
+            f"these examples cannot be written to a file named {suffix or 'without an ending'}",
+            path=str(path),
+            fix=f"use the ending {' or '.join(fitting)}",
+        )
+    write(examples, path)

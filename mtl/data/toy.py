@@ -77,9 +77,10 @@ SEEN = Names(
     ),
     last=_words(
         "Moreau Smith Okafor Tanaka Rossi Larsen Novak Garcia Khan Petrov Weber Silva Nguyen "
-        "Cohen Murphy Haddad Lindgren Costa Fischer Dubois Kowalski Yamada Mensah Ivanova Baker "
-        "Castillo Demir Eriksen Fontana Grant Horvath Ito Jensen Keller Lopez Marino Nakamura Ortega "
-        "Popescu Quist Romano Santos Thorne Ueda Vargas Lincoln Jackson Houston Carter Wells"
+        "Cohen Murphy Haddad Lindgren Costa Fischer Dubois Kowalski Yamada Mensah "
+        "Ivanova Baker Castillo Demir Eriksen Fontana Grant Horvath Ito Jensen Keller Lopez "
+        "Marino Nakamura Ortega Popescu Quist Romano Santos Thorne Ueda Vargas "
+        "Lincoln Jackson Houston Carter Wells"
     ),
     organisations=_lines(
         "Acme, Northwind Labs, Bluepeak, Solaris Energy, Tidewater Bank, Orion Motors, Greenleaf "

@@ -30,11 +30,13 @@ class Task(ABC):
         kind: short name of the class, for recipes.
         main_metric: the one number of `score` that choices are made on.
         reads_pairs: whether it reads pairs (question and context) rather than single texts.
+        answers_with: what it predicts, in words.
     """
 
     kind: ClassVar[str]
     main_metric: ClassVar[str]
     reads_pairs: ClassVar[bool] = False
+    answers_with: ClassVar[str] = "a prediction"
     kinds: ClassVar[dict[str, type[Task]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

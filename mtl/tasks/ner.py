@@ -84,6 +84,7 @@ class NERTask(Task):
 
     kind = "ner"
     main_metric = "entity_f1"
+    answers_with = "one tag a word"
 
     def __init__(
         self, name: str, dataset: Dataset | None = None, types: Sequence[str] | None = None

@@ -68,6 +68,7 @@ class QATask(Task):
     kind = "qa"
     main_metric = "exact_match"
     reads_pairs = True
+    answers_with = "start and end of the answer"
 
     def __init__(
         self, name: str, dataset: Dataset | None = None, max_answer_tokens: int = 30

@@ -1,0 +1,303 @@
+"""The command line: mtl train | evaluate | predict | toy | recipes.
+
+Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
+not be used; 2: wrong usage, unknown recipe or key included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .data.readers import write_examples
+from .data.toy import GENERATORS, SPLITS
+from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, suggest
+from .inference import answer, evaluate, evaluate_baselines, predict
+from .model import MultiTaskModel
+from .recipe import (
+    RECIPE_FILE,
+    build_tasks,
+    bundled_recipes,
+    load_recipe,
+    next_run_folder,
+    run_recipe,
+)
+from .tables import format_table, metrics_table, scores_table, types_table
+from .tasks import Task
+from .version import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = build_parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = _show_warning
+        try:
+            options.command(options)
+            sys.stdout.flush()
+            return 0
+        except MTLError as error:
+            print(f"mtl: error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("\nmtl: stopped", file=sys.stderr)
+            return 130
+        except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    parser = argparse.ArgumentParser(
+        prog="mtl", description="One Transformer encoder, shared by several language tasks."
+    )
+    parser.add_argument("--version", action="version", version=describe_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a recipe and test it once")
+    train.add_argument("recipe", metavar="RECIPE", help="a bundled name, or a .toml file")
+    train.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",
+    )
+    train.add_argument("--output", metavar="DIR", help="run folder; default runs/RECIPE/N")
+    train.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    train.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
+    train.add_argument(
+        "--on-error", choices=("stop", "skip"), help="stop at bad records, or leave them out"
+    )
+    train.add_argument("--json", action="store_true", help="print metrics.json")
+    train.set_defaults(command=run_train)
+
+    evaluate_ = commands.add_parser("evaluate", help="score a trained model")
+    evaluate_.add_argument("folder", metavar="DIR", help="a run folder")
+    evaluate_.add_argument("--task", metavar="T", help="name or kind; default all")
+    evaluate_.add_argument("--data", metavar="FILE", help="default: the test data of its recipe")
+    evaluate_.add_argument("--on-error", choices=("stop", "skip"), default="stop")
+    evaluate_.add_argument("--json", action="store_true")
+    evaluate_.set_defaults(command=run_evaluate)
+
+    predict_ = commands.add_parser(
+        "predict",
+        help="use a trained model",
+        description="Without --text or --question, inputs are read from standard input: a text a "
+        'line, or for question answering {"question": ..., "context": ...} a line.',
+    )
+    predict_.add_argument("folder", metavar="DIR", help="a run folder")
+    predict_.add_argument("--task", metavar="T", help="name or kind of a task")
+    predict_.add_argument("--text")
+    predict_.add_argument("--question")
+    predict_.add_argument("--context")
+    predict_.add_argument("--json", action="store_true", help="one JSON object a line")
+    predict_.set_defaults(command=run_predict)
+
+    toy = commands.add_parser("toy", help="write toy data, a template for your own files")
+    toy.add_argument("kind", metavar="KIND", help=", ".join(GENERATORS))
+    toy.add_argument("--split", default="train", choices=SPLITS)
+    toy.add_argument("--n", type=int, default=500, metavar="N", help="how many examples")
+    toy.add_argument("--seed", type=int, default=0, metavar="N")
+    toy.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".conll (NER), .json (SQuAD form, QA) or .jsonl (both)",
+    )
+    toy.add_argument("--overwrite", action="store_true", help="replace FILE")
+    toy.set_defaults(command=run_toy)
+
+    recipes = commands.add_parser("recipes", help="list the bundled recipes")
+    recipes.set_defaults(command=run_recipes)
+    return parser
+
+
+def describe_version() -> str:
+    """Versions of mtl and torch, and the devices torch finds."""
+    devices = [f"cuda ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return f"mtl {__version__}, torch {torch.__version__}, devices: {', '.join(['cpu', *devices])}"
+
+
+def run_train(options: argparse.Namespace) -> None:
+    settings = list(options.set)
+    settings += [f"seed={options.seed}"] if options.seed is not None else []
+    settings += [f'on_error="{options.on_error}"'] if options.on_error else []
+    recipe = load_recipe(options.recipe, settings)
+    output = Path(options.output) if options.output else next_run_folder(recipe.name)
+    metrics = run_recipe(recipe, output, overwrite=options.overwrite)
+    if options.json:
+        print(json.dumps(metrics, indent=2))
+        return
+    print(metrics_table(metrics))
+    print(
+        f"\ntrained {metrics['parameters']:,} parameters in {metrics['train_seconds']:.1f} s; "
+        f"model, metrics and curves are in {output}"
+    )
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    model = MultiTaskModel.from_pretrained(options.folder)
+    chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
+    if options.data and len(chosen) > 1:
+        raise ConfigError(
+            "which task is the data for?", fix=f"add --task, one of {', '.join(model.tasks)}"
+        )
+    if options.data:
+        examples = {chosen[0].name: chosen[0].read(Path(options.data), options.on_error)}
+    else:
+        examples = _test_examples(options.folder, chosen)
+    scores = {
+        name: {"model": evaluate(model, name, split), **evaluate_baselines(model, name, split)}
+        for name, split in examples.items()
+    }
+    if options.json:
+        print(json.dumps(scores, indent=2))
+        return
+    for name, by_method in scores.items():
+        print(f"{name}, {len(examples[name]):,} examples\n{scores_table(by_method)}\n")
+        if any(metric.startswith("entity_f1_") for metric in by_method["model"]):
+            print(f"{types_table(by_method['model'])}\n")
+
+
+def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+    """The test split of each task, from the recipe that the run folder holds."""
+    path = Path(folder) / RECIPE_FILE
+    if not path.exists():
+        raise DataError(
+            f"the folder has no {RECIPE_FILE} that says what the test data is",
+            path=folder,
+            fix="give --task and --data",
+        )
+    tests = {task.name: task.dataset.test for task in build_tasks(load_recipe(path))}
+    examples = {task.name: tests[task.name] for task in chosen if tests.get(task.name)}
+    if not examples:
+        raise DataError("the recipe has no test data", path=path, fix="give --task and --data")
+    return examples
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    model = MultiTaskModel.from_pretrained(options.folder)
+    asked = options.question is not None or options.context is not None
+    if asked and (options.question is None or options.context is None):
+        raise ConfigError("--question and --context go together")
+    if asked and options.text is not None:
+        raise ConfigError("give --text, or --question with --context, not both")
+    task = _task_to_predict(model, options.task, asked)
+    if task.reads_pairs:
+        pairs = [(options.question, options.context)] if asked else _pairs_from_stdin(options)
+        predictions = answer(model, *map(list, zip(*pairs, strict=True)), task=task.name)
+    else:
+        if asked:
+            raise ConfigError(f"the task {task.name!r} reads a --text, not a question")
+        texts = [options.text] if options.text is not None else _texts_from_stdin()
+        predictions = [result[task.name] for result in predict(model, texts, [task.name])]
+    for prediction in predictions:
+        if options.json:
+            print(json.dumps(prediction.to_dict(), ensure_ascii=False))
+        else:
+            print(prediction)
+
+
+def _task_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> Task:
+    if name is not None:
+        return model.task(name)
+    fitting = [task for task in model.tasks.values() if task.reads_pairs == asked]
+    if len(fitting) != 1:
+        raise ConfigError("which task?", fix=f"add --task, one of {', '.join(model.tasks)}")
+    return fitting[0]
+
+
+def _stdin_lines() -> list[str]:
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError("the input is not UTF-8", path="stdin", line=line) from None
+    lines = text.split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DataError("there is no input", path="stdin", fix="give --text, or a line of input")
+    return [line.removesuffix("\r") for line in lines]
+
+
+def _texts_from_stdin() -> list[str]:
+    lines = _stdin_lines()
+    _raise_faults(
+        Fault("the line is empty", "stdin", number, fix="take it out")
+        for number, line in enumerate(lines, 1)
+        if not line.strip()
+    )
+    return lines
+
+
+def _pairs_from_stdin(options: argparse.Namespace) -> list[tuple[str, str]]:
+    if options.text is not None:
+        raise ConfigError("a question needs --question and --context, not --text")
+    records = [_pair_or_fault(n, line) for n, line in enumerate(_stdin_lines(), 1)]
+    _raise_faults(record for record in records if isinstance(record, Fault))
+    return records
+
+
+def _pair_or_fault(number: int, line: str) -> tuple[str, str] | Fault:
+    form = 'write {"question": "...", "context": "..."} on one line'
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        return Fault(f"the line is not JSON: {error}", "stdin", number, repr(line[:80]), form)
+    pair = (
+        tuple(record.get(key) for key in ("question", "context"))
+        if isinstance(record, dict)
+        else ()
+    )
+    if len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair):
+        what = "the line does not hold a question and a context"
+        return Fault(what, "stdin", number, repr(line[:80]), form)
+    return pair
+
+
+def _raise_faults(faults: Iterable[Fault]) -> None:
+    faults = list(faults)
+    if faults:
+        raise DataError.collect(faults)
+
+
+def run_toy(options: argparse.Namespace) -> None:
+    if options.kind not in GENERATORS:
+        raise ConfigError(
+            "unknown kind of toy data",
+            found=repr(options.kind),
+            fix=suggest(options.kind, GENERATORS),
+        )
+    if options.n < 1:
+        raise ConfigError("--n must be at least 1", found=str(options.n))
+    output = Path(options.output)
+    if output.exists() and not options.overwrite:
+        raise ConfigError("the file exists", path=output, fix="add --overwrite to replace it")
+    write_examples(GENERATORS[options.kind](options.split, options.n, options.seed), output)
+    print(f"wrote {options.n:,} examples to {output}", file=sys.stderr)
+
+
+def run_recipes(options: argparse.Namespace) -> None:
+    print(format_table(["recipe", "what it does"], list(bundled_recipes().items())))
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    if issubclass(category, DataWarning):
+        print(f"mtl: note: {message}", file=sys.stderr)
+    else:
+        print(f"mtl: warning: {category.__name__}: {message}", file=sys.stderr)

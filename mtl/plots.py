@@ -1,0 +1,167 @@
+"""History, models and attention in; matplotlib figures out. Nothing here draws on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from torch import Tensor
+
+from .model import MultiTaskModel
+from .training.history import History
+
+TOTAL_COLOUR = "#495057"
+TASK_COLOURS = ("#e8590c", "#1971c2", "#2f9e44", "#9c36b5", "#c2255c")
+
+
+def plot_losses(history: History, window: int = 20) -> Figure:
+    """The total loss of each round, and each task's: raw in pale, the running mean over it.
+
+    Args:
+        history: of a training run.
+        window: rounds in the running mean.
+    """
+    series = {"total": ([r.total for r in history.rounds], TOTAL_COLOUR)}
+    for i, name in enumerate(history.tasks):
+        losses = [r.losses.get(name, float("nan")) for r in history.rounds]
+        series[name.upper()] = (losses, _colour(i))
+    figure, axes = plt.subplots(1, len(series), figsize=(4 * len(series), 3.2), squeeze=False)
+    for axis, (name, (losses, colour)) in zip(axes[0], series.items(), strict=True):
+        axis.plot(_epochs(history), losses, color=colour, alpha=0.25, linewidth=0.8)
+        axis.plot(_epochs(history), running_mean(losses, window), color=colour, linewidth=1.8)
+        axis.set(title=f"{name} loss", xlabel="epoch", ylim=(0, None))
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("cross-entropy")
+    return _finished(figure)
+
+
+def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
+    """One metric of each task on validation data, after every epoch.
+
+    Args:
+        history: of a training run with validation data.
+        metrics: which metric to draw for each task, for example `{"ner": "entity_f1"}`.
+    """
+    figure, axis = plt.subplots(figsize=(6, 3.4))
+    epochs = range(1, len(history.validation) + 1)
+    for i, (task, metric) in enumerate(metrics.items()):
+        values = [scores[task][metric] for scores in history.validation]
+        label = f"{task.upper()} {metric.replace('_', ' ')}"
+        axis.plot(epochs, values, marker="o", color=_colour(i), label=label)
+    if history.best_epoch:
+        axis.axvline(history.best_epoch, color="#adb5bd", linestyle=":", label="kept")
+    axis.set(title="validation", xlabel="epoch", ylim=(0, 1.03), xticks=list(epochs))
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return _finished(figure)
+
+
+def plot_attention(
+    weights: Tensor, tokens: Sequence[str], *, rows: Sequence[int] | None = None, title: str = ""
+) -> Figure:
+    """Where tokens look: one picture a head, a row for each looking token, a column for each seen.
+
+    Args:
+        weights: `(H, T, T)`, one layer's weights for one text.
+        tokens: the `T` tokens.
+        rows: which tokens' looks to draw; all by default.
+        title: over the whole figure.
+    """
+    heads, length, _ = weights.shape
+    rows = list(range(length)) if rows is None else list(rows)
+    size = max(3.0, 0.17 * length)
+    height = max(1.6, 0.19 * len(rows) + 1.2)
+    figure, axes = plt.subplots(1, heads, figsize=(size * heads, height), squeeze=False)
+    for i, axis in enumerate(axes[0]):
+        axis.imshow(weights[i, rows].cpu(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axis.set_title(f"head {i + 1}", fontsize=9)
+        axis.set_xticks(range(length), tokens, rotation=90, fontsize=7)
+        labels = [tokens[r] for r in rows] if i == 0 else [""] * len(rows)
+        axis.set_yticks(range(len(rows)), labels, fontsize=7)
+    figure.suptitle(title)
+    return _finished(figure)
+
+
+def plot_architecture(model: MultiTaskModel) -> Figure:
+    """The model as boxes: text, tokenizer, embeddings, shared layers, one head a task."""
+    config = model.encoder.config
+    figure, axis = plt.subplots(figsize=(8, 6.2))
+    axis.set(xlim=(0, 10), ylim=(0, 10.4))
+    axis.axis("off")
+    segments = " + segments" if config.n_types else ""
+    layer = (
+        f"encoder layer × {config.n_layers}\n"
+        f"self-attention ({config.n_heads} heads of width {config.head_width})\n"
+        f"feed-forward (width {config.feed_forward_width}), {config.norm}-norm, residuals"
+    )
+    boxes = [
+        (0.3, 0.9, "text: a sentence, or a question with its context", "#f1f3f5"),
+        (1.9, 0.9, f"tokenizer, {len(model.tokenizer):,} ids:  [CLS] ... [SEP]", "#f1f3f5"),
+        (3.5, 0.9, f"token embeddings{segments}, {config.positions} positions", "#d0ebff"),
+        (5.1, 1.8, layer, "#a5d8ff"),
+    ]
+    for y, height, text, colour in boxes:
+        _box(axis, 1.2, y, 7.6, height, text, colour)
+    for y, height, *_ in boxes[:-1]:
+        _arrow(axis, 5, y + height, 5, y + height + 0.7)
+    axis.text(9.0, 6.0, "shared", rotation=90, va="center", color="#1971c2", fontsize=11)
+    axis.text(5.15, 7.03, f"(B, T, {config.d_model})", fontsize=9, color=TOTAL_COLOUR)
+    width = 7.6 / len(model.tasks)
+    for i, (name, head) in enumerate(model.heads.items()):
+        parameters = sum(p.numel() for p in head.parameters())
+        text = f"{name.upper()} head\n{type(head).__name__}\n{parameters:,} parameters"
+        x = 1.2 + i * width
+        _box(axis, x + 0.1, 7.7, width - 0.2, 1.5, text, _colour(i), alpha=0.35)
+        _arrow(axis, 5, 6.9, x + width / 2, 7.7)
+        _arrow(axis, x + width / 2, 9.2, x + width / 2, 9.7)
+        what = model.tasks[name].answers_with
+        axis.text(x + width / 2, 9.95, what, ha="center", va="center", fontsize=10)
+    total = sum(p.numel() for p in model.parameters())
+    shared = sum(p.numel() for p in model.encoder.parameters())
+    axis.text(5, -0.15, f"{total:,} parameters, {shared / total:.1%} of them shared", ha="center")
+    return _finished(figure)
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value and up to `window - 1` before it, leaving out NaN."""
+    means = []
+    for i in range(len(values)):
+        recent = [v for v in values[max(0, i + 1 - window) : i + 1] if v == v]
+        means.append(sum(recent) / len(recent) if recent else float("nan"))
+    return means
+
+
+def _epochs(history: History) -> list[float]:
+    """Each round as a point in time, in epochs."""
+    per_epoch = sum(r.epoch == 1 for r in history.rounds)
+    return [(i + 1) / per_epoch for i in range(len(history.rounds))]
+
+
+def _colour(i: int) -> str:
+    return TASK_COLOURS[i % len(TASK_COLOURS)]
+
+
+def _box(
+    axis: Axes, x: float, y: float, width: float, height: float, text: str, colour: str, alpha=1.0
+) -> None:
+    style = "round,pad=0.02,rounding_size=0.15"
+    axis.add_patch(
+        FancyBboxPatch(
+            (x, y), width, height, style, facecolor=colour, edgecolor=TOTAL_COLOUR, alpha=alpha
+        )
+    )
+    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=10)
+
+
+def _arrow(axis: Axes, x0: float, y0: float, x1: float, y1: float) -> None:
+    axis.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "->", "color": TOTAL_COLOUR})
+
+
+def _finished(figure: Figure) -> Figure:
+    """Laid out, and closed for pyplot, so that a notebook draws it once: as the cell's result."""
+    figure.tight_layout()
+    plt.close(figure)
+    return figure

@@ -1,0 +1,65 @@
+"""Results as plain text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns side by side: numbers with three decimals and to the right, text to the left."""
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    numeric = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """What `metrics.json` holds, for people: each task's splits beside its trivial baselines."""
+    tables = []
+    for task in metrics["test"] or metrics["validation"]:
+        splits = {
+            name: metrics[name][task]
+            for name in ("validation", "test", "test_unseen")
+            if task in metrics[name]
+        }
+        scores = splits | {
+            f"{name.replace('_', ' ')} (test)": values
+            for name, values in metrics["baselines"].get(task, {}).items()
+        }
+        tables.append(f"{task}\n{scores_table(scores)}")
+    return "\n\n".join(tables)
+
+
+def scores_table(scores: dict[str, dict[str, float]]) -> str:
+    """One line for each set of metrics; metrics of single types are left out."""
+    names = [name for name in next(iter(scores.values())) if not is_of_one_type(name)]
+    rows = [[label, *(values[name] for name in names)] for label, values in scores.items()]
+    return format_table(["", *(name.replace("_", " ") for name in names)], rows)
+
+
+def types_table(scores: dict[str, float]) -> str:
+    """Precision, recall and F1 of each type, from metrics such as `entity_f1_PER`."""
+    prefix = "entity_f1_"
+    types = [name.removeprefix(prefix) for name in scores if name.startswith(prefix)]
+    rows = [
+        [kind, *(scores[f"entity_{name}_{kind}"] for name in ("precision", "recall", "f1"))]
+        for kind in types
+    ]
+    return format_table(["type", "precision", "recall", "F1"], rows)
+
+
+def is_of_one_type(metric: str) -> bool:
+    """Whether a metric counts one entity type only, as `entity_f1_PER` does."""
+    return metric.startswith(("entity_precision_", "entity_recall_", "entity_f1_"))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

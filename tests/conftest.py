@@ -1,0 +1,52 @@
+"""What the tests share: tiny data, a tiny tokenizer, tiny models."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+from mtl.data.toy import ner_examples, qa_examples
+from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.model import MultiTaskModel
+
+settings.register_profile("mtl", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("mtl")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """The tensors here are so small that more threads only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def sentences():
+    """Thirty toy NER sentences."""
+    return ner_examples("train", 30)
+
+
+@pytest.fixture(scope="session")
+def questions():
+    """Thirty toy questions."""
+    return qa_examples("train", 30)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(sentences, questions):
+    """Knows the words of `sentences` and `questions`."""
+    texts = [example.text for example in sentences]
+    texts += [text for example in questions for text in (example.question, example.context)]
+    return WhitespaceTokenizer.train(texts)
+
+
+@pytest.fixture(scope="session")
+def build_model(tokenizer):
+    """A function that makes a tiny model; the same seed gives the same weights."""
+
+    def build(tasks, seed=0, tokenizer=tokenizer, **settings):
+        torch.manual_seed(seed)
+        shape = {"d_model": 16, "n_heads": 2, "n_layers": 1, "max_length": 64, "dropout": 0.0}
+        config = EncoderConfig(len(tokenizer), **(shape | settings))
+        return MultiTaskModel(TransformerEncoder(config), tokenizer, tasks)
+
+    return build

@@ -1,0 +1,166 @@
+"""Metrics: equal to independent references, and to sums done by hand."""
+
+import re
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl.metrics import (
+    accuracy,
+    entity_f1,
+    entity_scores,
+    entity_spans,
+    exact_match,
+    mean,
+    normalize_answer,
+    token_accuracy,
+    token_f1,
+)
+
+# --- entities -----------------------------------------------------------------------------------
+
+TYPES = ("PER", "ORG", "LOC")
+TAGS = st.sampled_from(["O", *(f"{prefix}-{kind}" for kind in TYPES for prefix in "BI")])
+PAIRED_TAGS = st.lists(st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=12), min_size=1)
+
+
+@pytest.fixture(scope="module")
+def seqeval():
+    return pytest.importorskip("seqeval.metrics")
+
+
+@given(tags=st.lists(TAGS, max_size=15))
+def test_entity_spans_equal_seqeval(seqeval, tags):
+    theirs = seqeval.sequence_labeling.get_entities(tags)
+    assert entity_spans(tags) == [(kind, first, last + 1) for kind, first, last in theirs]
+
+
+@given(pairs=PAIRED_TAGS)
+def test_entity_scores_equal_seqeval_in_all_and_by_type(seqeval, pairs):
+    gold, guess = ([[pair[i] for pair in sentence] for sentence in pairs] for i in (0, 1))
+    scores = entity_scores(gold, guess)
+    for kind in ("", *TYPES):
+        only = [
+            [[t if t.endswith(kind) else "O" for t in s] for s in tags] for tags in (gold, guess)
+        ]
+        for name in ("precision", "recall", "f1"):
+            theirs = getattr(seqeval, f"{name}_score")(*only, zero_division=0)
+            ours = scores.get(f"entity_{name}_{kind}" if kind else f"entity_{name}", 0.0)
+            assert ours == pytest.approx(float(theirs))
+
+
+def test_entity_scores_by_hand():
+    gold = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-ORG", "O"]]
+    guess = [["B-PER", "I-PER", "O", "B-ORG"], ["B-LOC", "B-ORG", "I-ORG"]]
+    # Right: PER. Wrong: ORG for LOC, a LOC too many, an ORG that is too long.
+    assert entity_scores(gold, guess) == pytest.approx(
+        {
+            "entity_precision": 1 / 4,
+            "entity_recall": 1 / 3,
+            "entity_f1": 2 / 7,
+            "entity_precision_PER": 1,
+            "entity_recall_PER": 1,
+            "entity_f1_PER": 1,
+            "entity_precision_LOC": 0,
+            "entity_recall_LOC": 0,
+            "entity_f1_LOC": 0,
+            "entity_precision_ORG": 0,
+            "entity_recall_ORG": 0,
+            "entity_f1_ORG": 0,
+        }
+    )
+    assert entity_f1(gold, guess) == pytest.approx(2 / 7)
+
+
+def test_a_type_with_a_hyphen_stays_whole():
+    assert entity_spans(["B-creative-work", "I-creative-work"]) == [("creative-work", 0, 2)]
+
+
+def test_neighbouring_entities_are_two():
+    assert entity_spans(["B-PER", "B-PER", "I-PER"]) == [("PER", 0, 1), ("PER", 1, 3)]
+
+
+def test_all_o_reads_well_by_token_and_not_at_all_by_entity():
+    gold = [["O"] * 9 + ["B-PER"]]
+    all_o = [["O"] * 10]
+    assert token_accuracy(gold, all_o) == pytest.approx(0.9)
+    assert entity_f1(gold, all_o) == 0
+
+
+def test_token_accuracy_counts_tokens_not_sentences():
+    assert token_accuracy([["O"], ["O"] * 3], [["B-X"], ["O"] * 3]) == pytest.approx(3 / 4)
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+# The definition that SQuAD's evaluation scripts publish (v1.1; v2.0 for texts without words).
+ASCII_PUNCTUATION = {chr(c) for c in range(33, 127) if not chr(c).isalnum()}
+
+
+def squad_words(text):
+    text = "".join(c for c in text.lower() if c not in ASCII_PUNCTUATION)
+    return re.sub(r"\b(a|an|the)\b", " ", text, flags=re.UNICODE).split()
+
+
+def squad_f1(prediction, reference):
+    guess, gold = squad_words(prediction), squad_words(reference)
+    if not guess or not gold:
+        return float(guess == gold)
+    same = sum((Counter(guess) & Counter(gold)).values())
+    if not same:
+        return 0.0
+    precision, recall = same / len(guess), same / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+WORDS = ["the", "The", "a", "an", "cat", "Cat", "cats", "dog", "U.S.", "it's", "-", "...", "", " "]
+WORDS += ["an.", "theatre", "a-b", "É", "naïve", "日本", "the\u00a0dog", "«an»", "1,000", "\t"]
+ANSWERS = st.one_of(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), st.text(max_size=8))
+
+
+@given(prediction=ANSWERS, reference=ANSWERS)
+def test_answer_scores_equal_the_published_definition(prediction, reference):
+    assert exact_match(prediction, reference) == (squad_words(prediction) == squad_words(reference))
+    assert token_f1(prediction, reference) == pytest.approx(squad_f1(prediction, reference))
+
+
+@given(prediction=ANSWERS, references=st.lists(ANSWERS, min_size=1, max_size=4))
+def test_the_best_reference_counts(prediction, references):
+    best_match = max(exact_match(prediction, reference) for reference in references)
+    best_f1 = max(token_f1(prediction, reference) for reference in references)
+    assert exact_match(prediction, references) == best_match
+    assert token_f1(prediction, references) == best_f1
+
+
+def test_answer_scores_by_hand():
+    assert normalize_answer(" The  U.S.,   an  Ally ") == "us ally"
+    assert exact_match("the Cat!", ["a dog", "cat"]) == 1
+    assert exact_match("theatre", "atre") == 0
+    assert token_f1("in the red house", ["red house"]) == pytest.approx(2 * 2 / (3 + 2))
+    assert token_f1("cat cat cat", "cat") == pytest.approx(2 * 1 / (3 + 1))
+
+
+def test_texts_without_words():
+    assert exact_match("the", "a") == token_f1("the", "a") == 1
+    assert exact_match("", "cat") == token_f1("", "cat") == token_f1("cat", "...") == 0
+
+
+# --- lengths ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", [accuracy, token_accuracy, entity_scores, entity_f1])
+def test_different_numbers_of_sequences(score):
+    with pytest.raises(ValueError, match="2 references but 1 predictions"):
+        score([["O"], ["O"]], [["O"]])
+
+
+@pytest.mark.parametrize("score", [token_accuracy, entity_scores])
+def test_different_numbers_of_tags(score):
+    with pytest.raises(ValueError, match="2 references but 3 predictions"):
+        score([["O", "O"], ["O"]], [["O", "O", "O"], []])  # as many in all, but shifted
+
+
+def test_empty_input_scores_zero():
+    assert accuracy([], []) == entity_f1([], []) == token_f1("x", []) == mean([]) == 0
