@@ -40,9 +40,12 @@ class EncoderConfig:
         activation: of the feed-forward layer, `relu` or `gelu`.
         dropout: after embeddings, attention weights and each sublayer.
         n_types: segments, 2 for question and context; 0 for none.
-        match_heads: start each key projection as a copy of its query projection, so that a fresh
-            head attends to words equal to its own (kin to Trockman and Kolter 2023).
-        embedding_std: standard deviation of fresh embeddings.
+        match_heads: in heads that do not rotate, start the key projection as a copy of the query
+            projection, so that a fresh head attends to words equal to its own (kin to Trockman and
+            Kolter 2023).
+        embedding_std: standard deviation of fresh token and position embeddings.
+        type_std: standard deviation of fresh segment embeddings. If it is small beside
+            `embedding_std`, a word looks nearly the same in question and context.
         layer_norm_eps: added to the variance in layer norm.
 
     Raises:
@@ -63,6 +66,7 @@ class EncoderConfig:
     n_types: int = 2
     match_heads: bool = False
     embedding_std: float = 0.02
+    type_std: float = 0.02
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -99,6 +103,12 @@ class EncoderConfig:
                 "encoder.rotary_heads must lie between 0 and encoder.n_heads",
                 found=str(self.rotary_heads),
             )
+        if self.match_heads and self.n_rotating == self.n_heads:
+            raise ConfigError(
+                "encoder.match_heads needs a head that does not rotate",
+                found=f"n_heads {self.n_heads}, rotary_heads {self.rotary_heads} (0 means all)",
+                fix="set encoder.rotary_heads to at least 1 and below encoder.n_heads",
+            )
         if not 0 <= self.dropout < 1:
             raise ConfigError(
                 "encoder.dropout must be at least 0 and below 1", found=str(self.dropout)
@@ -108,6 +118,11 @@ class EncoderConfig:
     def head_width(self) -> int:
         """K."""
         return self.d_model // self.n_heads
+
+    @property
+    def n_rotating(self) -> int:
+        """How many heads rotate, the first ones."""
+        return (self.rotary_heads or self.n_heads) if self.positions == "rotary" else 0
 
     @property
     def feed_forward_width(self) -> int:
@@ -295,12 +310,14 @@ class TransformerEncoder(nn.Module):
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
+        if self.type_embedding is not None:
+            nn.init.normal_(self.type_embedding.weight, std=self.config.type_std)
         if self.config.match_heads:
-            width = self.config.d_model
+            blind = self.config.n_rotating * self.config.head_width  # where blind heads begin
             with torch.no_grad():
                 for layer in self.layers:
-                    weight = layer.attention.query_key_value.weight  # (3D, D): query, key, value
-                    weight[width : 2 * width] = weight[:width]
+                    query, key, _ = layer.attention.query_key_value.weight.chunk(3)  # (D, D) each
+                    key[blind:] = query[blind:]
 
     def embed(self, input_ids: Tensor, type_ids: Tensor | None) -> Tensor:
         """What the first layer reads, `(B, T)` to `(B, T, D)`: token + segment (+ position).
@@ -387,6 +404,6 @@ def rotation_tables(config: EncoderConfig) -> tuple[Tensor, Tensor]:
     """Cosines and sines for `rotate`, `(H, T, K)` each; heads that do not rotate have angle 0."""
     angles = position_angles(config.max_length, config.head_width)  # (T, K/2)
     angles = torch.cat((angles, angles), dim=-1)
-    rotates = torch.arange(config.n_heads) < (config.rotary_heads or config.n_heads)
+    rotates = torch.arange(config.n_heads) < config.n_rotating
     angles = angles * rotates[:, None, None]  # (H, T, K)
     return angles.cos(), angles.sin()

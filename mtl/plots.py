@@ -60,27 +60,24 @@ def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
 
 
 def plot_attention(
-    weights: Tensor, tokens: Sequence[str], *, rows: Sequence[int] | None = None, title: str = ""
+    weights: Tensor, tokens: Sequence[str], row_names: Sequence[str], title: str = ""
 ) -> Figure:
-    """Where tokens look: one picture a head, a row for each looking token, a column for each seen.
+    """Where tokens look: one picture a head, a column for each token that is looked at.
 
     Args:
-        weights: `(H, T, T)`, one layer's weights for one text.
+        weights: `(H, R, T)`; `R` is `T` for one layer's whole map, or fewer chosen rows.
         tokens: the `T` tokens.
-        rows: which tokens' looks to draw; all by default.
+        row_names: who looks, `R` names.
         title: over the whole figure.
     """
-    heads, length, _ = weights.shape
-    rows = list(range(length)) if rows is None else list(rows)
-    size = max(3.0, 0.17 * length)
-    height = max(1.6, 0.19 * len(rows) + 1.2)
-    figure, axes = plt.subplots(1, heads, figsize=(size * heads, height), squeeze=False)
-    for i, axis in enumerate(axes[0]):
-        axis.imshow(weights[i, rows].cpu(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        axis.set_title(f"head {i + 1}", fontsize=9)
-        axis.set_xticks(range(length), tokens, rotation=90, fontsize=7)
-        labels = [tokens[r] for r in rows] if i == 0 else [""] * len(rows)
-        axis.set_yticks(range(len(rows)), labels, fontsize=7)
+    heads, n_rows, length = weights.shape
+    size = (max(4.0, 0.17 * length + 1.2), 0.2 * n_rows + 0.4)
+    figure, axes = plt.subplots(heads, 1, figsize=(size[0], size[1] * heads + 1.4), squeeze=False)
+    for i, axis in enumerate(axes[:, 0]):
+        axis.imshow(weights[i].cpu(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axis.set_ylabel(f"head {i + 1}", fontsize=9)
+        axis.set_yticks(range(n_rows), row_names, fontsize=7)
+        axis.set_xticks(range(length), tokens if i == heads - 1 else [], rotation=90, fontsize=7)
     figure.suptitle(title)
     return _finished(figure)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from .data.examples import Dataset, hold_out
 from .data.tokenization import WhitespaceTokenizer
@@ -36,6 +38,7 @@ RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE = (
     "loss_curves.png",
 )
 HELD_OUT = ("validation", "test", "test_unseen")
+FILE_KEYS = ("train", *HELD_OUT)
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,14 @@ class Recipe:
     train: dict[str, Any] = field(default_factory=dict)
 
     def to_toml(self) -> str:
-        """The recipe as a TOML file that `load_recipe` reads back."""
+        """A TOML file that `load_recipe` reads back, its paths absolute: it may lie anywhere."""
         lines = _toml_section({"name": self.name, "seed": self.seed, "on_error": self.on_error})
         sections = {name: getattr(self, name) for name in ("tokenizer", "encoder", "train")}
         for name, task in self.tasks.items():
             values = {key: value for key, value in vars(task).items() if key != "options"}
-            sections[f"tasks.{name}"] = {k: v for k, v in values.items() if v != ""} | task.options
+            files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
+            given = {key: value for key, value in values.items() if value != ""}
+            sections[f"tasks.{name}"] = given | files | task.options
         for name, section in sections.items():
             lines += ["", f"[{name}]", *_toml_section(section)]
         return "\n".join(lines) + "\n"
@@ -281,7 +286,7 @@ def build_tasks(recipe: Recipe) -> list[Task]:
 
 
 def _read_dataset(task_class: type[Task], task: TaskRecipe, recipe: Recipe) -> Dataset:
-    files = {split: getattr(task, split) for split in ("train", *HELD_OUT)}
+    files = {split: getattr(task, split) for split in FILE_KEYS}
     splits = {
         split: task_class.read(Path(file), recipe.on_error) for split, file in files.items() if file
     }
@@ -317,9 +322,12 @@ def run_recipe(
     Raises:
         ConfigError: the folder holds a run, or anything else, already.
     """
-    output = prepare_folder(output, overwrite)
+    output = Path(output)
+    check_folder(output, overwrite)
     tasks = build_tasks(recipe)
     model = build_model(recipe, tasks)
+    if progress:
+        tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
     history = train(model, tasks, TrainConfig(seed=recipe.seed, **recipe.train), progress=progress)
     metrics = collect_metrics(recipe, model, tasks, history)
     model.save_pretrained(output)
@@ -359,9 +367,8 @@ def score_split(model: MultiTaskModel, tasks: list[Task], split: str) -> Metrics
     }
 
 
-def prepare_folder(output: str | Path, overwrite: bool) -> Path:
-    """The folder, made; refused if it holds something that would be lost."""
-    output = Path(output)
+def check_folder(output: Path, overwrite: bool) -> None:
+    """Raise ConfigError if the folder holds something that would be lost."""
     if output.exists() and not output.is_dir():
         raise ConfigError("the output is a file, not a folder", path=output)
     if output.is_dir() and any(output.iterdir()):
@@ -375,8 +382,6 @@ def prepare_folder(output: str | Path, overwrite: bool) -> Path:
                 path=output,
                 fix="give another --output, or --overwrite to replace it",
             )
-    output.mkdir(parents=True, exist_ok=True)
-    return output
 
 
 def next_run_folder(name: str) -> Path:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from mtl.data.toy import ner_examples, qa_examples
 from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig, TransformerEncoder
 from mtl.model import MultiTaskModel
 

@@ -28,7 +28,7 @@ SMALL = EncoderConfig(50, d_model=16, n_heads=4, n_layers=2, max_length=32, drop
 def build(**settings):
     """A small encoder in evaluation mode, weights large enough to make differences seen."""
     torch.manual_seed(0)
-    config = dataclasses.replace(SMALL, embedding_std=1.0, **settings)
+    config = dataclasses.replace(SMALL, embedding_std=1.0, type_std=1.0, **settings)
     return TransformerEncoder(config).eval()
 
 
@@ -336,8 +336,10 @@ def test_matched_queries_and_keys_train_apart():
 
 def test_embeddings_start_at_the_asked_scale():
     torch.manual_seed(0)
-    encoder = TransformerEncoder(dataclasses.replace(SMALL, vocab_size=2000, embedding_std=0.5))
+    stds = {"embedding_std": 0.5, "type_std": 0.1}
+    encoder = TransformerEncoder(dataclasses.replace(SMALL, d_model=400, n_types=20, **stds))
     assert encoder.token_embedding.weight.std().item() == pytest.approx(0.5, rel=0.05)
+    assert encoder.type_embedding.weight.std().item() == pytest.approx(0.1, rel=0.05)
 
 
 def test_the_repr_counts_the_parameters():

@@ -1,6 +1,7 @@
 """Tokenization: offsets, vocabulary, unknown words, rows and windows, hidden words."""
 
 import string
+from itertools import pairwise
 
 import pytest
 import torch
@@ -191,7 +192,7 @@ def test_windows_cover_everything_and_overlap_as_asked(n, size, share):
     starts = window_starts(n, size, overlap)
     assert starts[0] == 0
     assert starts[-1] == max(0, n - size)
-    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(starts)]
     assert all(0 < gap <= size - overlap for gap in gaps)
 
 
@@ -224,10 +225,12 @@ def test_rows_hold_every_piece_in_rows_that_fit(n_question, n_context, max_lengt
 
 
 def test_a_question_that_leaves_no_room(small):
+    """A quarter of the row must be left for a context that is longer."""
     context = "in oslo , not rome . " * 3
-    small.rows(("where ? " * 4, context), 16)
-    with pytest.raises(DataError, match="14 tokens leaves too little room"):
-        small.rows(("where ? " * 7, context), 16)
+    assert all(row.n_pieces == 4 for row in small.rows(("where " * 9, context), 16))
+    for n_words in (10, 13, 14, 30):
+        with pytest.raises(DataError, match=f"{n_words} tokens leaves too little room"):
+            small.rows(("where " * n_words, context), 16)
 
 
 def test_a_long_question_is_fine_where_the_context_is_short(small):

@@ -65,6 +65,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.items)
 
+    def n_labelled(self, task: str) -> int:
+        """How many of the batch's examples have a label for a task."""
+        return sum(any(t is not None for t in item.targets[task]) for item in self.items)
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
         return replace(

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
 from ..data.examples import Dataset, NERExample
 from ..data.readers import read_conll
-from ..data.tokenization import Encoding, Row, pad_lists
+from ..data.tokenization import Encoding, Row
 from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
 from ..metrics import entity_scores, entity_spans, token_accuracy
@@ -121,10 +122,8 @@ class NERTask(Task):
 
     def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
         """`(B, T)` tag ids, -100 where nothing is asked."""
-        padded = [target or [] for target in targets]
-        return F.pad(
-            stacked := pad_lists(padded, IGNORED), (0, length - stacked.shape[1]), value=IGNORED
-        )
+        rows = [target or [] for target in targets]
+        return torch.tensor([[*row, *[IGNORED] * (length - len(row))] for row in rows])
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, the mean over labelled words."""

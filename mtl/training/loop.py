@@ -187,8 +187,8 @@ class Run:
         if not self.tasks:
             raise ConfigError("there is no task to train")
         names = [task.name for task in self.tasks]
-        for name in names:
-            self.model.task(name)
+        for task in self.tasks:
+            self._check_known(task)
         if isinstance(self.weighting, FixedWeighting):
             self.weighting.check_tasks(names)
         if self.weighting.needs_joint_steps and not self.sampler.joint:
@@ -203,6 +203,22 @@ class Run:
                     f"the task {task.name!r} has no training examples",
                     fix="give it a Dataset with train=[...]",
                 )
+
+    def _check_known(self, task: Task) -> None:
+        """The model must have been built for a task of this name with the same labels."""
+        known = self.model.tasks
+        if task.name not in known:
+            raise ConfigError(
+                "the model has no head for this task",
+                found=repr(task.name),
+                fix=suggest(task.name, known),
+            )
+        if known[task.name].settings() != task.settings():
+            raise ConfigError(
+                f"the model's task {task.name!r} was built with other settings",
+                found=f"the model has {known[task.name].settings()}, the task {task.settings()}",
+                fix="train with the tasks that the model was built with",
+            )
 
     def _build_streams(self) -> list[BatchStream]:
         """One stream for each dataset; tasks that share a dataset share its batches."""
@@ -273,7 +289,7 @@ class Run:
         losses: dict[str, Tensor] = {}
         for batch in batches:
             losses |= self.model.losses(batch.to(self.model.device))
-            self.examples.update({name: len(batch) for name in batch.targets})
+            self.examples.update({name: batch.n_labelled(name) for name in batch.targets})
         if not losses:  # no row of the batches is labelled: nothing to learn from
             return 0.0, 0.0, {}
         total = self.weighting(losses)

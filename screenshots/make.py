@@ -1,0 +1,122 @@
+"""Make the pictures of this folder from one real run: python screenshots/make.py
+
+Each terminal picture shows what the command in its first line really printed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+import mtl
+
+HERE = Path(__file__).parent
+COLUMNS = 100
+BACKGROUND, FOREGROUND, PROMPT = "#1e1e2e", "#e6e6e6", "#a6e3a1"
+
+
+def run_mtl(*arguments: str) -> tuple[str, str]:
+    """Stdout and stderr of one `mtl` command."""
+    command = [sys.executable, "-m", "mtl", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+def show_command(*arguments: str) -> str:
+    """The command as one types it."""
+    return "mtl " + " ".join(f'"{a}"' if " " in a else a for a in arguments)
+
+
+def draw_terminal(name: str, command: str, output: str) -> None:
+    """Write `name`.png: a prompt with the command, and what it printed."""
+    lines = [f"$ {command}", *output.rstrip().splitlines()]
+    wrapped = [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, COLUMNS, drop_whitespace=False, subsequent_indent="    ")
+        or [""]
+    ]
+    prompt_lines = len(textwrap.wrap(lines[0], COLUMNS, subsequent_indent="    "))
+    height = 0.22 * len(wrapped) + 0.4
+    figure = plt.figure(figsize=(COLUMNS * 0.088 + 0.4, height), facecolor=BACKGROUND)
+    for i, line in enumerate(wrapped):
+        y = 1 - (0.2 + 0.22 * (i + 0.5)) / height
+        colour = PROMPT if i < prompt_lines else FOREGROUND
+        figure.text(
+            0.02,
+            y,
+            line.replace("$", r"\$"),
+            family="monospace",
+            fontsize=10,
+            color=colour,
+            va="center",
+        )
+    figure.savefig(HERE / f"{name}.png", dpi=110, facecolor=BACKGROUND)
+    plt.close(figure)
+
+
+def progress_lines(stderr: str) -> str:
+    """What the terminal shows in the middle of training: set-up, some epochs, the bar."""
+    lines = [line.strip() for line in re.split(r"[\r\n]", stderr) if line.strip()]
+    bars = [i for i, line in enumerate(lines) if "round/s" in line]
+    middle = bars[len(bars) * 2 // 3]
+    text = [line for line in lines[:middle] if "round/s" not in line and "?round" not in line]
+    return "\n".join([*text, lines[middle]])
+
+
+def first_wrong_answer(model: mtl.MultiTaskModel) -> mtl.QAExample:
+    """The first hand-made question that the model answers wrongly."""
+    for example in mtl.handmade_qa():
+        said = mtl.answer(model, example.question, example.context).answer
+        if not mtl.exact_match(said, [answer.text for answer in example.answers]):
+            return example
+    raise SystemExit("the model answers every hand-made question: choose harder ones")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        train = ("train", "practical7", "--output", "runs/practical7/1")
+        run = str(Path(folder) / "1")
+        stdout, stderr = run_mtl(*train[:-1], run)
+        stdout = stdout.replace(run, train[-1])
+        draw_terminal("training", show_command(*train), progress_lines(stderr))
+        draw_terminal("summary", show_command(*train), stdout)
+        shutil.copy(Path(run) / "loss_curves.png", HERE / "loss_curves.png")
+        model = mtl.MultiTaskModel.from_pretrained(run)
+        mtl.plot_architecture(model).savefig(HERE / "architecture.png", dpi=110)
+        wrong = first_wrong_answer(model)
+        context = "Zelda lives in Reykjavik. Zelda was born in Kingston. Rupert lives in Kampala."
+        text = "Last year Zelda Fitzwilliam set up Moonbase in Reykjavik."
+        question = ("--question", "Where is the home of Zelda?", "--context", context)
+        pictures = {
+            "evaluation": ("evaluate", run),
+            "ner": ("predict", run, "--task", "ner", "--text", text),
+            "qa": ("predict", run, "--task", "qa", *question),
+            "wrong": (
+                "predict",
+                run,
+                "--task",
+                "qa",
+                "--question",
+                wrong.question,
+                "--context",
+                wrong.context,
+            ),
+        }
+        for name, arguments in pictures.items():
+            shown = show_command(*arguments).replace(run, train[-1])
+            output, _ = run_mtl(*arguments)
+            if name == "wrong":
+                output += f"\n(the right answer: {wrong.answers[0].text})"
+            draw_terminal(name, shown, output)
+
+
+if __name__ == "__main__":
+    main()

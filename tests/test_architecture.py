@@ -1,0 +1,132 @@
+"""The house order: who may import whom, and what the package never uses."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import mtl
+
+PACKAGE = Path(mtl.__file__).parent
+
+# Bottom to top; a module imports only from those before it.
+ORDER = [
+    *("version", "errors", "files", "metrics"),
+    *("data", "data.examples", "data.readers", "data.tokenization", "data.toy", "data.batching"),
+    *("encoder", "heads"),
+    *("tasks.base", "tasks.spans", "tasks.ner", "tasks.qa", "tasks"),
+    *("model", "inference"),
+    *("training", "training.sampling", "training.weighting", "training.history"),
+    *("training.checkpoint", "training.loop"),
+    *("plots", "tables", "recipe", "cli", "__main__"),
+]
+CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def name_of(path):
+    """`data.toy` for mtl/data/toy.py, `data` for mtl/data/__init__.py, "" for mtl/__init__.py."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def imports_of(path):
+    """The absolute dotted names that a file imports, wherever in the file it does."""
+    package = ["mtl", *path.relative_to(PACKAGE).parts[:-1]]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:  # a name may be a module, or something in one
+                full = f"{module}.{alias.name}"
+                yield full if full.removeprefix("mtl.") in MODULES else module
+
+
+def test_every_module_has_its_place_in_the_order():
+    missing = sorted(MODULES.keys() - {"", *ORDER})
+    assert not missing, f"add {missing} to ORDER in this file, and to the house in DESIGN.md"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() & set(ORDER)))
+def test_a_module_imports_only_from_those_below_it(name):
+    ours = [i for i in imports_of(MODULES[name]) if i == "mtl" or i.startswith("mtl.")]
+    below = ORDER[: ORDER.index(name)]
+    wrong = [i for i in ours if i.removeprefix("mtl.") not in below]
+    assert not wrong, f"mtl.{name} imports {wrong}, which stand beside or above it"
+
+
+def test_no_task_knows_another():
+    for path in (PACKAGE / "tasks").glob("*.py"):
+        siblings = {i for i in imports_of(path) if i.startswith("mtl.tasks.")}
+        assert siblings <= {"mtl.tasks.base", "mtl.tasks.spans"}, path
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_what_is_not_a_core_dependency_is_imported_where_it_is_used(path):
+    top = [n for n in TREES[path].body if isinstance(n, ast.Import | ast.ImportFrom)]
+    names = {a.name for n in top if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in top if isinstance(n, ast.ImportFrom) and not n.level}
+    foreign = {n.split(".")[0] for n in names} - CORE - set(sys.stdlib_module_names) - {"mtl"}
+    assert not foreign
+
+
+def dotted(node):
+    """`a.b.c` for such an expression, else its last part."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_transformer_is_ours_and_nothing_is_unpickled(path):
+    used = {dotted(n) for n in ast.walk(TREES[path]) if isinstance(n, ast.Attribute)}
+    used |= {n.id for n in ast.walk(TREES[path]) if isinstance(n, ast.Name)}
+    used |= {
+        alias.name
+        for n in ast.walk(TREES[path])
+        if isinstance(n, ast.Import | ast.ImportFrom)
+        for alias in n.names
+    }
+    used |= set(imports_of(path))
+    last = {name.split(".")[-1] for name in used}
+    theirs = {n for n in last if n.startswith("Transformer")} - {"TransformerEncoder"}
+    assert not theirs
+    assert not {n for n in used if n.endswith("nn.TransformerEncoder")}
+    assert not last & {"MultiheadAttention", "multi_head_attention_forward"}
+    assert not last & {"pickle", "cloudpickle", "dill", "joblib"}
+    assert not used & {"torch.load", "torch.save"}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name != "tasks"], ids=name_of)
+def test_no_task_is_known_by_its_kind_outside_tasks(path):
+    kinds = {"ner", "qa", "classification", "embedding"}
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Compare):
+            constants = {
+                n.value
+                for side in (node.left, *node.comparators)
+                for n in ast.walk(side)
+                if isinstance(n, ast.Constant)
+            }
+            assert not constants & kinds, f"{path.name}:{node.lineno} asks for a task by name"
+        if isinstance(node, ast.MatchValue) and isinstance(node.value, ast.Constant):
+            assert node.value.value not in kinds, f"{path.name}:{node.value.lineno}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name != "files.py"], ids=name_of)
+def test_files_are_written_in_one_place(path):
+    """`files.write_atomically` alone writes, so that a kill leaves the old file or the new one."""
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name = node.func.attr
+            assert name not in ("write_text", "write_bytes", "save_file"), (
+                f"{path.name}:{node.lineno} writes with {name}; use files.write_atomically"
+            )

@@ -1,0 +1,1087 @@
+"""The command line, in process: what it prints, what it writes, what it says about bad input."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mtl
+from mtl.cli import main
+from mtl.data.toy import SPLITS, ner_examples, qa_examples
+from mtl.training.loop import Run
+
+RECIPE = """\
+# Both tasks, as small as can be.
+name = "tiny"
+
+[tasks.ner]
+kind = "ner"
+toy = "ner"
+toy_train = 40
+toy_held_out = 12
+
+[tasks.qa]
+kind = "qa"
+toy = "qa"
+toy_train = 40
+toy_held_out = 12
+
+[encoder]
+d_model = 16
+n_heads = 2
+n_layers = 1
+d_ff = 16
+max_length = 64
+
+[train]
+epochs = 1
+batch_size = 20
+"""
+NER_METRICS = {"token_accuracy", "entity_precision", "entity_recall", "entity_f1"}
+QA_METRICS = {"exact_match", "token_f1", "span_accuracy"}
+RUN_FILES = {
+    "config.json",
+    "model.safetensors",
+    "whitespace_tokenizer.json",
+    "metrics.json",
+    "training_metrics.csv",
+    "loss_curves.png",
+    "recipe.toml",
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(recipe, tmp_path_factory):
+    """A run folder that nobody changes."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", recipe, "--output", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def copied_run(run, tmp_path):
+    """A run folder to spoil, or to try to overwrite."""
+    return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
+@pytest.fixture
+def mtl_(capsys):
+    """Run a command; gives its exit status, stdout and stderr."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse leaves this way
+            status = stop.code
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Put text, or bytes, on standard input."""
+
+    def put(content):
+        raw = content if isinstance(content, bytes) else content.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8"))
+
+    return put
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """What is wrong has to be said before time is spent on training."""
+    monkeypatch.setattr(Run, "round", lambda run: pytest.fail("trained in vain"))
+
+
+def contents(folder):
+    """Every file below a folder, byte for byte."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def without_time(metrics):
+    return {key: value for key, value in metrics.items() if key != "train_seconds"}
+
+
+# --- mtl, mtl --version, mtl recipes -------------------------------------------------------------
+
+
+def test_version_names_mtl_torch_and_devices(mtl_):
+    import torch
+
+    status, out, _ = mtl_("--version")
+    out = " ".join(out.split())
+    assert status == 0
+    assert f"mtl {mtl.__version__}" in out
+    assert f"torch {torch.__version__}" in out
+    assert "devices: cpu" in out
+
+
+def test_recipes_lists_each_with_what_it_does(mtl_):
+    status, out, _ = mtl_("recipes")
+    (line,) = [line for line in out.splitlines() if line.startswith("practical7")]
+    assert status == 0
+    assert "NER and QA" in line
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("tran",), ("train",), ("train", "practical7", "--sede", "1"), ("toy", "ner")]
+)
+def test_wrong_usage_exits_with_2(mtl_, arguments):
+    status, out, err = mtl_(*arguments)
+    assert (status, out) == (2, "")
+    assert "usage: mtl" in err
+
+
+def test_python_m_mtl_is_the_same(tmp_path):
+    """In a process of its own, where an error must not show as a traceback either."""
+    environment = os.environ | {"PYTHONPATH": str(Path(mtl.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl", "train", "practical8"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'did you mean "practical7"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- mtl train -----------------------------------------------------------------------------------
+
+
+def test_a_run_folder_holds_all_there_is(run):
+    assert contents(run).keys() == RUN_FILES
+    assert (run / "loss_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_metrics_json_is_laid_out_as_promised(run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    assert list(metrics) == [
+        *("recipe", "seed", "train_seconds", "parameters"),
+        *("validation", "test", "test_unseen", "baselines"),
+    ]
+    assert metrics["recipe"] == "tiny"
+    assert metrics["seed"] == 0
+    assert metrics["train_seconds"] > 0
+    assert metrics["parameters"] == sum(p.numel() for p in model.parameters())
+    for split in ("validation", "test", "test_unseen"):
+        assert metrics[split].keys() == {"ner", "qa"}
+        ner, qa = metrics[split]["ner"], metrics[split]["qa"]
+        by_type = {name for name in ner if name.rsplit("_", 1)[-1].isupper()}
+        assert ner.keys() - by_type == NER_METRICS
+        assert by_type
+        assert qa.keys() == QA_METRICS
+        assert all(0 <= value <= 1 for value in [*ner.values(), *qa.values()])
+    assert metrics["baselines"]["ner"].keys() == {"all_o"}
+    assert metrics["baselines"]["ner"]["all_o"]["entity_f1"] == 0
+    assert metrics["baselines"]["qa"].keys() == {
+        *("random_candidate", "most_shared_words", "model_with_other_question")
+    }
+
+
+def test_metrics_json_tells_the_splits_apart(run):
+    """Each split's numbers are those of its own examples, measured anew."""
+    metrics = json.loads((run / "metrics.json").read_text())
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    for split in ("validation", "test", "test_unseen"):
+        assert metrics[split]["ner"] == mtl.evaluate(model, "ner", ner_examples(split, 12))
+        assert metrics[split]["qa"] == mtl.evaluate(model, "qa", qa_examples(split, 12))
+
+
+def test_training_metrics_csv_has_a_line_for_each_round(run):
+    lines = list(csv.DictReader((run / "training_metrics.csv").open()))
+    assert len(lines) == 2  # 40 examples in batches of 20, one epoch
+    assert [line["step"] for line in lines] == ["2", "4"]
+    for line in lines:
+        total = float(line["ner_loss"]) + float(line["qa_loss"])
+        assert float(line["total_loss"]) == pytest.approx(total, rel=1e-5)
+    metrics = json.loads((run / "metrics.json").read_text())
+    kept = float(lines[-1]["validation_qa_token_f1"])
+    assert kept == metrics["validation"]["qa"]["token_f1"]
+
+
+def test_recipe_toml_of_a_run_trains_again_to_the_same(mtl_, run, tmp_path):
+    status, *_ = mtl_("train", run / "recipe.toml", "--output", tmp_path / "again")
+    before, after = contents(run), contents(tmp_path / "again")
+    assert status == 0
+    for name in RUN_FILES - {"metrics.json"}:
+        assert after[name] == before[name], name
+    first, second = (json.loads(files["metrics.json"]) for files in (before, after))
+    assert without_time(first) == without_time(second)
+
+
+def test_recipe_toml_of_a_run_holds_what_set_changed(mtl_, recipe, tmp_path):
+    settings = ["train.epochs=2", "encoder.norm=post", "tasks.qa.max_answer_tokens=7"]
+    status, *_ = mtl_(
+        "train", recipe, "--set", *settings, "--seed", 3, "--output", tmp_path / "run"
+    )
+    again = mtl.load_recipe(tmp_path / "run" / "recipe.toml")
+    assert status == 0
+    assert again.train["epochs"] == 2
+    assert again.encoder["norm"] == "post"
+    assert again.tasks["qa"].options == {"max_answer_tokens": 7}
+    assert again.seed == 3
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["seed"] == 3
+    assert (tmp_path / "run" / "training_metrics.csv").read_text().count("\n") == 1 + 2 * 2
+    model = mtl.MultiTaskModel.from_pretrained(tmp_path / "run")
+    assert model.encoder.config.norm == "post"
+    assert model.task("qa").max_answer_tokens == 7
+
+
+def test_set_may_be_given_more_than_once(mtl_, recipe, tmp_path):
+    once = ["--set", "train.batch_size=40", "train.epochs=3"]
+    twice = ["--set", "train.epochs=2"]
+    status, *_ = mtl_("train", recipe, *once, *twice, "--output", tmp_path / "run")
+    assert status == 0
+    again = mtl.load_recipe(tmp_path / "run" / "recipe.toml")
+    assert again.train == {"epochs": 2, "batch_size": 40}
+
+
+def test_seed_decides(mtl_, recipe, run, tmp_path):
+    for seed in (0, 1):
+        assert mtl_("train", recipe, "--seed", seed, "--output", tmp_path / str(seed))[0] == 0
+    of_recipe, zero, one = (
+        contents(folder)["model.safetensors"] for folder in (run, tmp_path / "0", tmp_path / "1")
+    )
+    assert zero == of_recipe
+    assert one != zero
+
+
+def test_json_on_stdout_is_metrics_json_and_progress_goes_to_stderr(mtl_, recipe, tmp_path):
+    status, out, err = mtl_("train", recipe, "--json", "--output", tmp_path / "run")
+    assert status == 0
+    assert json.loads(out) == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "epoch 1" in err
+    assert "ner loss" in err
+    assert "2 rounds" in err
+
+
+def test_without_json_a_table_on_stdout(mtl_, recipe, tmp_path):
+    status, out, _ = mtl_("train", recipe, "--output", tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert status == 0
+    assert f"{metrics['test']['qa']['token_f1']:.3f}" in out
+    assert f"{metrics['parameters']:,} parameters" in out
+    assert str(tmp_path / "run") in out
+    assert "epoch 1" not in out
+
+
+def test_default_folders_are_counted_up(mtl_, recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in ("1", "2"):
+        status, out, _ = mtl_("train", recipe)
+        assert status == 0
+        assert str(Path("runs", "tiny", number)) in out
+        assert contents(Path("runs", "tiny", number)).keys() == RUN_FILES
+    assert sorted(path.name for path in Path("runs", "tiny").iterdir()) == ["1", "2"]
+
+
+def test_overwrite_replaces_a_run(mtl_, recipe, copied_run):
+    before = contents(copied_run)
+    status, *_ = mtl_("train", recipe, "--seed", 5, "--output", copied_run, "--overwrite")
+    after = contents(copied_run)
+    assert status == 0
+    assert after.keys() == before.keys()
+    assert json.loads(after["metrics.json"])["seed"] == 5
+    assert after["model.safetensors"] != before["model.safetensors"]
+
+
+def test_own_file_replaces_the_toy_data_and_a_tenth_is_held_out(mtl_, recipe, tmp_path):
+    own = tmp_path / "own.conll"
+    sentences = [f"Item{i}\tB-THING\nfell\tO" for i in range(40)]
+    own.write_text("\n\n".join(sentences))
+    status, out, _ = mtl_(
+        *("train", recipe, "--json", "--output", tmp_path / "run"),
+        *("--set", f"tasks.ner.train={own}"),
+    )
+    metrics = json.loads(out)
+    assert status == 0
+    assert "ner" not in metrics["test_unseen"]  # a file of one's own has no such split
+    assert "qa" in metrics["test_unseen"]
+    assert "entity_f1_THING" in metrics["test"]["ner"]
+    model = mtl.MultiTaskModel.from_pretrained(tmp_path / "run")
+    assert model.task("ner").types == ["THING"]  # nothing of the toy data is left
+    words = [word for word in model.tokenizer.counts if word.startswith("Item")]
+    assert len(words) == 32  # two tenths of the sentences were kept out of training
+
+
+def test_stopping_at_the_keyboard_writes_nothing(mtl_, recipe, copied_run, tmp_path, monkeypatch):
+    real_round, rounds = Run.round, []
+
+    def stop_in_the_second(run):
+        rounds.append(run)
+        if len(rounds) % 2 == 0:
+            raise KeyboardInterrupt
+        return real_round(run)
+
+    monkeypatch.setattr(Run, "round", stop_in_the_second)
+    status, out, err = mtl_("train", recipe, "--output", tmp_path / "new")
+    assert (status, out) == (130, "")
+    assert "stopped" in err
+    assert not (tmp_path / "new").exists()
+    before = contents(copied_run)
+    status, *_ = mtl_("train", recipe, "--output", copied_run, "--overwrite")
+    assert status == 130
+    assert contents(copied_run) == before
+
+
+# --- bad input to mtl train: said clearly, and nothing written -----------------------------------
+
+GOOD_SENTENCES = "".join(f"Bob{i}\tB-PER\nran\tO\n\n" for i in range(20))
+NOT_UTF8 = GOOD_SENTENCES.encode() + b"M\xfcller\tB-PER\n"
+ONE_QUESTION = {
+    "id": "q7",
+    "question": "Who ran?",
+    "answers": [{"text": "Ann", "answer_start": 0}],
+}
+NOT_IN_CONTEXT = {"data": [{"paragraphs": [{"context": "Bob ran.", "qas": [ONE_QUESTION]}]}]}
+OTHER_COLUMNS = "context,question,reply\nBob ran.,Who ran?,Bob\n"
+
+# task, file name, content (None: no such file), line of the fault, words of the message
+BAD_FILES = {
+    "missing": ("ner", "gone.conll", None, None, ["No such file", "check the path"]),
+    "missing questions": ("qa", "gone.json", None, None, ["No such file", "check the path"]),
+    "empty": ("ner", "x.conll", "", None, ["the file is empty", "0 bytes"]),
+    "only blanks": ("qa", "x.json", " \n\n ", None, ["the file is empty", "4 bytes"]),
+    "no tag": (
+        *("ner", "x.conll", f"{GOOD_SENTENCES}Ann\tB-PER\nsat\n", 62),
+        [
+            "1 column(s) where 2",
+            "2 tokens with 1 tags",
+            "'sat'",
+            "the token first and its tag last",
+        ],
+    ),
+    "two words": (
+        *("ner", "x.conll", f"{GOOD_SENTENCES}Ann\tB-PER\nsat\tdown\tO\n", 62),
+        ["3 column(s) where 2", "'sat down O'"],
+    ),
+    "unknown tag scheme": (
+        *("ner", "x.conll", f"{GOOD_SENTENCES}Ann\tPER\n", 61),
+        ["the tag is of no known scheme", "'PER'", "use O, B-TYPE and I-TYPE"],
+    ),
+    "not UTF-8": ("ner", "x.conll", NOT_UTF8, 61, ["not UTF-8", "0xfc", "save the file as UTF-8"]),
+    "answer not in its context": (
+        *("qa", "x.json", json.dumps(NOT_IN_CONTEXT, indent=1), 9),
+        ["'q7'", "'Ann'", "copy the answer letter by letter"],
+    ),
+    "answer not in its row": (
+        *("qa", "x.csv", "context,question,answer\nBob ran.,Who ran?,Ann\n", 2),
+        ["is not in its context", "'Ann'", "'Bob ran.'"],
+    ),
+    "other columns": (
+        *("qa", "x.csv", OTHER_COLUMNS, 1),
+        ["no column for the answer", "'context', 'question', 'reply'", "name the columns"],
+    ),
+    "not SQuAD": ("qa", "x.json", '{"rows": []}', None, ["not SQuAD", "'rows'", "looks like"]),
+    "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "column 3"]),
+    "other ending": ("qa", "x.txt", "Bob ran.", None, [".json, .csv or .tsv", "'.txt'"]),
+}
+
+
+@pytest.fixture(params=BAD_FILES.values(), ids=BAD_FILES)
+def bad_file(request, tmp_path):
+    """A task, a file that it cannot read, and what the message has to say."""
+    task, name, content, line, words = request.param
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return task, path, [f"{path}:{line}: " if line else f"{path}: ", "found: ", "to do: ", *words]
+
+
+def assert_refused(mtl_, recipe, settings, copied_run, status, words):
+    """The command fails, says all of `words`, and writes nothing, wherever it should have."""
+    train = ["train", recipe, *(["--set", *settings] if settings else [])]
+    fresh = copied_run.parent / "fresh"
+    code, out, err = mtl_(*train, "--output", fresh)
+    assert (code, out) == (status, ""), err
+    for word in words:
+        assert word in err
+    assert not fresh.exists()
+    before = contents(copied_run)
+    assert mtl_(*train, "--output", copied_run, "--overwrite")[0] == status
+    assert contents(copied_run) == before
+    assert mtl_(*train, "--output", copied_run)[0] in (status, 2)
+    assert contents(copied_run) == before
+
+
+def test_a_file_that_cannot_be_used_stops_before_anything_is_written(
+    mtl_, recipe, bad_file, copied_run
+):
+    task, path, words = bad_file
+    assert_refused(mtl_, recipe, [f"tasks.{task}.train={path}"], copied_run, 1, words)
+
+
+def test_a_bad_validation_file_too(mtl_, recipe, copied_run, tmp_path):
+    (tmp_path / "good.conll").write_text(GOOD_SENTENCES)
+    settings = [
+        f"tasks.ner.train={tmp_path / 'good.conll'}",
+        f"tasks.ner.test={tmp_path / 'gone.conll'}",
+    ]
+    words = [f"{tmp_path / 'gone.conll'}: the file cannot be read"]
+    assert_refused(mtl_, recipe, settings, copied_run, 1, words)
+
+
+WRONG_SETTINGS = {
+    "train.epoch=3": ["unknown key train.epoch", 'did you mean "epochs"'],
+    "encoder.dmodel=3": ["unknown key encoder.dmodel", 'did you mean "d_model"'],
+    "tokenizer.lowercase=true": ["unknown key", 'did you mean "lower_case"'],
+    "tasks.ner.trian=x": ["unknown key tasks.ner.trian", 'did you mean "train"'],
+    "tasks.qa.types=['PER']": ["unknown key tasks.qa.types"],
+    "sede=3": ["unknown key sede", 'did you mean "seed"'],
+    "train.epochs=many": ["train.epochs must be of type int", "'many'"],
+    "train.epochs=true": ["train.epochs must be of type int", "True"],
+    "train.epochs=1.5": ["train.epochs must be of type int", "1.5"],
+    "train.epochs=0": ["train.epochs must be at least 1", "0"],
+    "train.learning_rate=fast": ["train.learning_rate must be of type float", "'fast'"],
+    "train.steps=jiont": ["train.steps is unknown", 'did you mean "joint"'],
+    "train.loss_weights={nre=2.0}": ["unknown task", 'did you mean "ner"'],
+    "encoder.positions=rotory": ["encoder.positions is unknown", 'did you mean "rotary"'],
+    "encoder.n_heads=3": ["d_model must be a multiple", "d_model 16, n_heads 3"],
+    "tasks.ner.kind=nerr": ["unknown kind of task", 'did you mean "ner"'],
+    "tasks.qa.toy=qaa": ["unknown kind of toy data", 'did you mean "qa"'],
+    "tasks.ner.test=x.conll": ["tasks.ner.test names a file", "never mixed"],
+    "on_error=ignore": ["on_error is stop or skip", "'ignore'"],
+    "seed=-1": ["seed must be at least 0", "-1"],
+    "train.epochs": ["--set takes KEY=VALUE", "train.epochs=4"],
+}
+
+
+@pytest.mark.parametrize("setting", WRONG_SETTINGS)
+def test_a_wrong_setting_is_wrong_usage(mtl_, recipe, setting, copied_run):
+    assert_refused(mtl_, recipe, [setting], copied_run, 2, WRONG_SETTINGS[setting])
+
+
+# Each of these is a value that torch, or Python, would refuse with a traceback.
+IMPOSSIBLE_SETTINGS = [
+    "encoder.d_ff=-5",
+    "encoder.n_types=-1",
+    "encoder.n_types=1",
+    "encoder.embedding_std=-1.0",
+    "encoder.type_std=-1.0",
+    "train.beta2=1.0",
+    "train.loss_weights=3",
+    "train.loss_weights={ner='much'}",
+    "tasks.ner.types=3",
+    "tasks.ner.types=[1, 2]",
+    "tasks.ner.kind=3",
+    "tasks.ner.kind=['ner']",
+    "tasks.ner.toy=qa",
+    "seed=99999999999999999999",
+]
+
+
+@pytest.mark.parametrize("setting", IMPOSSIBLE_SETTINGS)
+def test_an_impossible_value_is_wrong_usage(mtl_, recipe, setting, copied_run):
+    words = [setting.partition("=")[0].rpartition(".")[2]]  # the message names the key
+    assert_refused(mtl_, recipe, [setting], copied_run, 2, words)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("practicle7", ["there is no such recipe", "'practicle7'", 'did you mean "practical7"']),
+        ("gone.toml", ["the recipe cannot be read", "gone.toml", "No such file", "practical7"]),
+    ],
+)
+def test_an_unknown_recipe_is_wrong_usage(mtl_, name, words, copied_run):
+    assert_refused(mtl_, name, [], copied_run, 2, words)
+
+
+def test_a_recipe_that_is_not_toml(mtl_, copied_run, tmp_path):
+    (tmp_path / "bad.toml").write_text('name = "x"\nseed = = 3\n')
+    words = [f"{tmp_path / 'bad.toml'}", "not TOML", "line 2"]
+    assert_refused(mtl_, tmp_path / "bad.toml", [], copied_run, 2, words)
+
+
+def test_a_folder_with_a_run_is_refused_without_overwrite(mtl_, recipe, copied_run):
+    before = contents(copied_run)
+    status, out, err = mtl_("train", recipe, "--output", copied_run)
+    assert (status, out) == (2, "")
+    assert f"{copied_run}: the output folder already holds a run" in err
+    assert "--overwrite" in err
+    assert contents(copied_run) == before
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_with_something_else_is_never_touched(mtl_, recipe, tmp_path, overwrite):
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter1.txt").write_text("It was a dark night.")
+    status, _, err = mtl_("train", recipe, "--output", thesis, *overwrite)
+    assert status == 2
+    assert "holds other files" in err
+    assert contents(thesis) == {"chapter1.txt": b"It was a dark night."}
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+def test_an_output_that_cannot_be_a_folder_is_said_before_training(
+    mtl_, recipe, tmp_path, no_training, below
+):
+    (tmp_path / "file").write_text("mine")
+    status, _, err = mtl_("train", recipe, "--output", tmp_path / "file" / below)
+    assert status in (1, 2)
+    assert str(tmp_path / "file") in err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(mtl_, recipe, copied_run):
+    words = ["the loss is not finite", "lower train.learning_rate"]
+    assert_refused(mtl_, recipe, ["train.learning_rate=1e30"], copied_run, 1, words)
+
+
+def test_every_fault_of_a_file_is_said(mtl_, recipe, tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text(GOOD_SENTENCES + "Ann\tPER\n\n" * 25)
+    *_, err = mtl_("train", recipe, "--set", f"tasks.ner.train={path}", "--output", tmp_path / "o")
+    assert f"{path}:61: " in err
+    assert f"{path}:99: " in err
+    assert f"{path}:101: " not in err  # the first twenty are shown
+    assert "25 problems in all" in err
+
+
+def test_on_error_skip_leaves_bad_records_out_and_says_so(mtl_, recipe, tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text(GOOD_SENTENCES + "Ann\tPER\n\nEve\tPER\n")
+    train = ("train", recipe, "--set", f"tasks.ner.train={path}", "--json", "--output")
+    assert mtl_(*train, tmp_path / "stopped")[0] == 1
+    status, out, err = mtl_(*train, tmp_path / "run", "--on-error", "skip")
+    assert status == 0
+    assert json.loads(out)["test"].keys() == {"ner", "qa"}
+    assert "mtl: note: " in err
+    assert "bad records left out: 2" in err
+    assert f"{path}:61" in err
+
+
+def test_a_type_that_only_held_out_sentences_have_is_said_before_training(
+    mtl_, recipe, tmp_path, no_training
+):
+    good, rare = tmp_path / "good.conll", tmp_path / "rare.conll"
+    good.write_text(GOOD_SENTENCES)
+    rare.write_text("Rex\tB-DOG\n")
+    for split in ("validation", "test"):
+        files = {"train": good, "validation": good, "test": good, split: rare}
+        settings = [f"tasks.ner.{name}={path}" for name, path in files.items()]
+        status, _, err = mtl_("train", recipe, "--set", *settings, "--output", tmp_path / "run")
+        assert status == 1
+        assert "DOG" in err
+
+
+# --- mtl evaluate --------------------------------------------------------------------------------
+
+
+def test_evaluate_gives_the_test_numbers_of_metrics_json(mtl_, run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    status, out, _ = mtl_("evaluate", run, "--json")
+    scores = json.loads(out)
+    assert status == 0
+    assert {task: by_method.pop("model") for task, by_method in scores.items()} == metrics["test"]
+    assert scores == metrics["baselines"]
+
+
+@pytest.mark.parametrize("task", ["ner", "qa"])
+def test_evaluate_one_task(mtl_, run, task):
+    metrics = json.loads((run / "metrics.json").read_text())
+    status, out, _ = mtl_("evaluate", run, "--task", task, "--json")
+    assert status == 0
+    assert {name: by["model"] for name, by in json.loads(out).items()} == {
+        task: metrics["test"][task]
+    }
+
+
+def test_evaluate_takes_a_task_by_kind(mtl_, recipe, tmp_path):
+    """Names of tasks are free; `--task qa` finds the only one of its kind."""
+    text = Path(recipe).read_text()
+    renamed = tmp_path / "renamed.toml"
+    renamed.write_text(text.replace("[tasks.qa]", "[tasks.questions]"))
+    assert mtl_("train", renamed, "--output", tmp_path / "run")[0] == 0
+    by_kind = mtl_("evaluate", tmp_path / "run", "--task", "qa", "--json")
+    by_name = mtl_("evaluate", tmp_path / "run", "--task", "questions", "--json")
+    assert by_kind[0] == 0
+    assert by_kind[1] == by_name[1]
+    assert json.loads(by_kind[1]).keys() == {"questions"}
+    pair = ("--question", "Who ran?", "--context", "Bob ran.", "--json")
+    status, out, _ = mtl_("predict", tmp_path / "run", "--task", "qa", *pair)
+    assert status == 0
+    assert json.loads(out)["answer"]
+
+
+def test_evaluate_a_file(mtl_, run, tmp_path):
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    for task, name, examples in (
+        ("ner", "x.conll", ner_examples("test_unseen", 9, 4)),
+        ("qa", "x.json", qa_examples("test_unseen", 9, 4)),
+    ):
+        mtl.data.readers.write_examples(examples, tmp_path / name)
+        arguments = ("evaluate", run, "--task", task, "--data", tmp_path / name)
+        status, out, _ = mtl_(*arguments, "--json")
+        assert status == 0
+        assert json.loads(out)[task]["model"] == mtl.evaluate(model, task, examples)
+        status, table, _ = mtl_(*arguments)
+        assert status == 0
+        assert f"{task}, 9 examples" in table
+
+
+def test_evaluate_prints_a_table_with_baselines_and_types(mtl_, run):
+    metrics = json.loads((run / "metrics.json").read_text())
+    status, out, _ = mtl_("evaluate", run)
+    assert status == 0
+    model_line = next(line for line in out.splitlines() if line.startswith("model  "))
+    values = [f"{metrics['test']['ner'][name]:.3f}" for name in ("token_accuracy", "entity_f1")]
+    assert model_line.split()[1] == values[0]
+    assert model_line.split()[-1] == values[1]
+    for word in ("all_o", "random_candidate", "most_shared_words", "PER", "precision"):
+        assert word in out
+
+
+def test_evaluate_a_file_that_cannot_be_used(mtl_, run, bad_file):
+    task, path, words = bad_file
+    before = contents(run)
+    status, out, err = mtl_("evaluate", run, "--task", task, "--data", path, "--json")
+    assert (status, out) == (1, "")
+    for word in words:
+        assert word in err
+    assert contents(run) == before
+
+
+def test_evaluate_can_leave_bad_records_out(mtl_, run, tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text("Ann\tB-PER\n\nEve\tPER\n")
+    arguments = ("evaluate", run, "--task", "ner", "--data", path, "--json")
+    assert mtl_(*arguments)[0] == 1
+    status, out, err = mtl_(*arguments, "--on-error", "skip")
+    assert status == 0
+    assert json.loads(out)["ner"]["all_o"]["token_accuracy"] == 0.0  # Ann is there, Eve is not
+    assert "bad records left out: 1" in err
+
+
+def test_evaluate_types_the_model_does_not_know(mtl_, run, tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text("Rex\tB-DOG\n")
+    status, _, err = mtl_("evaluate", run, "--task", "ner", "--data", path)
+    assert status == 1
+    assert "DOG" in err
+    assert "LOC, MISC, ORG, PER" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "x.conll"], ["which task is the data for?", "ner, qa"]),
+        (["--task", "nerr"], ["no such task", "'nerr'", 'did you mean "ner"']),
+    ],
+)
+def test_evaluate_wrong_usage(mtl_, run, arguments, words):
+    status, out, err = mtl_("evaluate", run, *arguments)
+    assert (status, out) == (2, "")
+    for word in words:
+        assert word in err
+
+
+def test_evaluate_without_a_recipe_asks_for_data(mtl_, copied_run):
+    (copied_run / "recipe.toml").unlink()
+    status, _, err = mtl_("evaluate", copied_run)
+    assert status == 1
+    assert f"{copied_run}: the folder has no recipe.toml" in err
+    assert "--data" in err
+
+
+# --- a model folder that cannot be used ----------------------------------------------------------
+
+MODEL_FILES = ["config.json", "model.safetensors", "whitespace_tokenizer.json"]
+PREDICT = ["predict", "--task", "ner", "--text", "Bob ran."]
+
+
+def use(mtl_, folder):
+    """Both commands that read a model folder must fail alike; gives the message."""
+    before = contents(folder)
+    for command, *rest in (PREDICT, ["evaluate"]):
+        status, out, err = mtl_(command, folder, *rest)
+        assert (status, out) == (1, ""), err
+        assert "to do: " in err
+    assert contents(folder) == before
+    return err
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_a_model_folder_that_is_missing_a_file(mtl_, copied_run, name):
+    (copied_run / name).unlink()
+    err = use(mtl_, copied_run)
+    assert str(copied_run) in err
+    assert "whole folder" in err
+    assert name in err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xff", None], ids=repr)
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_a_model_folder_with_a_broken_file(mtl_, copied_run, name, content):
+    path = copied_run / name
+    path.unlink()
+    path.mkdir() if content is None else path.write_bytes(content)
+    err = use(mtl_, copied_run)
+    assert name in err
+
+
+def test_a_model_folder_with_a_cut_weights_file(mtl_, copied_run):
+    path = copied_run / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "the weights cannot be loaded" in use(mtl_, copied_run)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda config: config["encoder"].update(d_model=32),
+        lambda config: config["encoder"].update(d_model="16"),
+        lambda config: config["encoder"].update(d_ff=-1),
+        lambda config: config["encoder"].update(vocab_size=3),
+        lambda config: config["encoder"].update(colour="red"),
+        lambda config: config.update(tasks=[]),
+        lambda config: config.update(tokenizer="Other"),
+        lambda config: config["tasks"]["ner"].pop("kind"),
+        lambda config: config["tasks"]["ner"].update(kind="other"),
+        lambda config: config["tasks"]["ner"].update(id2label={"zero": "O"}),
+    ],
+)
+def test_a_config_that_does_not_fit(mtl_, copied_run, spoil):
+    config = json.loads((copied_run / "config.json").read_text())
+    spoil(config)
+    (copied_run / "config.json").write_text(json.dumps(config))
+    assert str(copied_run) in use(mtl_, copied_run)
+
+
+def test_no_model_folder_at_all(mtl_, tmp_path):
+    status, _, err = mtl_("predict", tmp_path / "gone", "--text", "Bob ran.")
+    assert status == 1
+    assert f"{tmp_path / 'gone'}: there is no such model folder" in err
+
+
+# --- mtl predict ---------------------------------------------------------------------------------
+
+TEXT = "Ann Lee, of Łódź, met\u00a0Ünal (twice) in Oslo."
+
+
+def test_predict_entities(mtl_, run):
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--text", TEXT, "--json")
+    (line,) = out.splitlines()
+    prediction = json.loads(line)
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    assert status == 0
+    assert prediction == mtl.predict(model, TEXT)["ner"].to_dict()
+    assert prediction["text"] == TEXT
+    assert prediction["entities"], "an untrained head should find something"
+    for entity in prediction["entities"]:
+        assert entity.keys() == {"entity_group", "score", "word", "start", "end"}
+        assert TEXT[entity["start"] : entity["end"]] == entity["word"]
+        assert 0 < entity["score"] <= 1
+
+
+def test_predict_entities_for_people(mtl_, run):
+    status, out, _ = mtl_("predict", run, "--text", TEXT)  # one task reads texts: it is the one
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    assert status == 0
+    assert out == f"{mtl.predict(model, TEXT)['ner']}\n"
+    assert "[" in out
+
+
+def test_predict_an_answer(mtl_, run):
+    context = "Ann Lee lives in Łódź. Bo met\u00a0her."
+    arguments = ("predict", run, "--question", "Where does Ann live?", "--context", context)
+    status, out, _ = mtl_(*arguments, "--task", "qa", "--json")
+    prediction = json.loads(out)
+    assert status == 0
+    assert prediction.keys() == {"answer", "score", "start", "end"}
+    assert context[prediction["start"] : prediction["end"]] == prediction["answer"] != ""
+    assert 0 <= prediction["score"] <= 1
+    assert mtl_(*arguments, "--json")[1] == out  # one task reads pairs: it is the one
+    for_people = mtl_(*arguments)[1]
+    assert "Where does Ann live?" in for_people
+    assert f"[{prediction['answer']} answer]" in for_people
+
+
+def test_predict_many_lines(mtl_, run, stdin):
+    texts = ["Ann ran.", "  Bob met Ünal in Oslo.\t", "Eve"]
+    stdin("\r\n".join(texts))
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--json")
+    predictions = [json.loads(line) for line in out.splitlines()]
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    assert status == 0
+    assert [prediction["text"] for prediction in predictions] == texts
+    for text, prediction in zip(texts, predictions, strict=True):
+        alone = mtl.predict(model, text)["ner"].to_dict()
+        assert [(e["word"], e["start"]) for e in prediction["entities"]] == [
+            (e["word"], e["start"]) for e in alone["entities"]
+        ]
+
+
+def test_predict_many_questions(mtl_, run, stdin):
+    pairs = [
+        {"question": "Who ran?", "context": "Bob ran. Ann sat."},
+        {"context": "Łódź is a town in Poland, where Ünal lives.", "question": "Who lives there?"},
+        {"question": "Who?", "context": "Bob.", "id": "other keys do not matter"},
+    ]
+    stdin("".join(json.dumps(pair) + "\n" for pair in pairs))
+    status, out, _ = mtl_("predict", run, "--task", "qa", "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    for pair, answer in zip(pairs, answers, strict=True):
+        assert pair["context"][answer["start"] : answer["end"]] == answer["answer"]
+
+
+def test_a_text_longer_than_the_positions_is_read_to_its_end(mtl_, run):
+    long = "Ann met Bob in Oslo. " * 60
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    assert len(model.tokenizer.encode(long)) > 4 * model.encoder.config.max_length
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--text", long, "--json")
+    entities = json.loads(out)["entities"]
+    assert status == 0
+    assert all(long[e["start"] : e["end"]] == e["word"] for e in entities)
+    assert max(e["end"] for e in entities) > len(long) / 2
+    status, out, _ = mtl_("predict", run, "--question", "Who?", "--context", long, "--json")
+    answer = json.loads(out)
+    assert status == 0
+    assert long[answer["start"] : answer["end"]] == answer["answer"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--text", ""],
+        ["--text", " \t "],
+        ["--question", "", "--context", "Bob ran."],
+        ["--question", "Who ran?", "--context", "  "],
+    ],
+)
+def test_predict_an_empty_text(mtl_, run, arguments):
+    status, out, err = mtl_("predict", run, *arguments)
+    assert (status, out) == (1, "")
+    assert "empty" in err
+    assert "give at least one word" in err
+
+
+def test_predict_a_question_too_long_for_the_positions(mtl_, run):
+    arguments = ("--question", "who " * 70, "--context", "Bob ran.")
+    status, _, err = mtl_("predict", run, *arguments)
+    assert status == 1
+    assert "70 tokens" in err
+    assert "64 tokens" in err
+    assert "shorten it" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--question", "Who?"], "--question and --context go together"),
+        (["--context", "Bob ran."], "--question and --context go together"),
+        (["--text", "x", "--question", "Who?", "--context", "Bob."], "not both"),
+        (["--task", "ner", "--question", "Who?", "--context", "Bob."], "'ner' reads a --text"),
+        (["--task", "qa", "--text", "Bob ran."], "--question and --context"),
+        (["--task", "tagger", "--text", "Bob ran."], "known: ner, qa"),
+    ],
+)
+def test_predict_wrong_usage(mtl_, run, arguments, word):
+    status, out, err = mtl_("predict", run, *arguments)
+    assert (status, out) == (2, "")
+    assert word in err
+
+
+def test_no_line_on_stdin(mtl_, run, stdin):
+    for task in ("ner", "qa"):
+        stdin("")
+        status, out, err = mtl_("predict", run, "--task", task)
+        assert (status, out) == (1, "")
+        assert "stdin: there is no input" in err
+
+
+def test_every_empty_line_on_stdin_is_named(mtl_, run, stdin):
+    stdin("Ann ran.\n\nBob ran.\n \t\nEve ran.\n")
+    status, out, err = mtl_("predict", run, "--task", "ner")
+    assert (status, out) == (1, "")
+    assert "stdin:2: the line is empty" in err
+    assert "stdin:4: the line is empty" in err
+    assert "2 problems in all" in err
+
+
+def test_every_bad_question_line_on_stdin_is_named(mtl_, run, stdin):
+    good = '{"question": "Who ran?", "context": "Bob ran."}'
+    bad = ["{nope", '["Who?", "Bob."]', '{"question": "Who?"}', "", '{"question": 1, "context": 2}']
+    bad += ['{"question": "Who?", "context": "  "}']
+    stdin("\n".join([good, *bad, good]))
+    status, out, err = mtl_("predict", run, "--task", "qa", "--json")
+    assert (status, out) == (1, "")
+    for number, line in enumerate(bad, start=2):
+        assert f"stdin:{number}: " in err
+        assert repr(line) in err
+    assert "stdin:1: " not in err
+    assert "stdin:8: " not in err
+    assert f"{len(bad)} problems in all" in err
+    assert 'write {"question": "...", "context": "..."}' in err
+
+
+def test_stdin_that_is_not_utf8(mtl_, run, stdin):
+    stdin(b"Ann ran.\nM\xfcller ran.\n")
+    status, out, err = mtl_("predict", run, "--task", "ner")
+    assert (status, out) == (1, "")
+    assert "stdin:2: the input is not UTF-8" in err
+
+
+def test_a_byte_order_mark_on_stdin_is_no_text(mtl_, run, stdin):
+    """Some shells put one before whatever they pipe."""
+    stdin(b"\xef\xbb\xbfAnn ran.\n")
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--json")
+    assert status == 0
+    assert json.loads(out)["text"] == "Ann ran."
+    stdin(b'\xef\xbb\xbf{"question": "Who ran?", "context": "Bob ran."}\n')
+    assert mtl_("predict", run, "--task", "qa", "--json")[0] == 0
+
+
+def test_a_question_line_too_long_for_the_positions_is_named(mtl_, run, stdin):
+    pairs = [{"question": "Who?", "context": "Bob."}, {"question": "who " * 70, "context": "Bob."}]
+    stdin("\n".join(map(json.dumps, pairs)))
+    status, _, err = mtl_("predict", run, "--task", "qa")
+    assert status == 1
+    assert "70 tokens" in err
+    assert "stdin:2: " in err
+
+
+def test_half_a_character_on_stdin_is_a_fault_not_a_traceback(mtl_, run, stdin):
+    """JSON may spell half of a surrogate pair, which no output encoding can write."""
+    stdin('{"question": "Who?", "context": "Bob \\ud83d ran."}\n')
+    status, out, err = mtl_("predict", run, "--task", "qa")
+    assert (status, out) == (1, "")
+    assert "stdin:1: " in err
+
+
+# --- mtl toy -------------------------------------------------------------------------------------
+
+
+def test_toy_conll_reads_back(mtl_, tmp_path):
+    for split in SPLITS:
+        path = tmp_path / f"{split}.conll"
+        arguments = ("toy", "ner", "--split", split, "--n", 7, "--seed", 3, "--output", path)
+        status, out, err = mtl_(*arguments)
+        assert (status, out) == (0, "")
+        assert f"wrote 7 examples to {path}" in err
+        assert mtl.read_conll(path) == ner_examples(split, 7, 3)
+
+
+def test_toy_squad_reads_back(mtl_, tmp_path):
+    path = tmp_path / "qa.json"
+    assert mtl_("toy", "qa", "--n", 7, "--seed", 3, "--output", path)[0] == 0
+    expected = qa_examples("train", 7, 3)
+    read = mtl.read_squad(path)
+    assert [(q.id, q.question, q.context, q.answers) for q in read] == [
+        (q.id, q.question, q.context, q.answers) for q in expected
+    ]
+
+
+@pytest.mark.parametrize("kind", ["ner", "qa"])
+def test_toy_jsonl_holds_the_examples(mtl_, tmp_path, kind):
+    path = tmp_path / "toy.jsonl"
+    assert mtl_("toy", kind, "--n", 5, "--output", path)[0] == 0
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if kind == "ner":
+        expected = ner_examples("train", 5)
+        read = [mtl.NERExample(record["tokens"], record["ner_tags"]) for record in records]
+        assert read == expected
+        assert [record["sentence"] for record in records] == [e.text for e in expected]
+    else:
+        assert [record["question"] for record in records] == [
+            example.question for example in qa_examples("train", 5)
+        ]
+        for record in records:
+            (answer,) = record["answers"]
+            start = answer["answer_start"]
+            assert record["context"][start : start + len(answer["text"])] == answer["text"]
+
+
+def test_toy_files_train(mtl_, recipe, tmp_path):
+    """What `mtl toy` writes is a template: `mtl train` takes it as it is."""
+    settings = []
+    for kind, ending in (("ner", "conll"), ("qa", "json")):
+        path = tmp_path / f"{kind}.{ending}"
+        assert mtl_("toy", kind, "--n", 40, "--output", path)[0] == 0
+        settings.append(f"tasks.{kind}.train={path}")
+    status, out, err = mtl_(
+        "train", recipe, "--set", *settings, "--json", "--output", tmp_path / "run"
+    )
+    assert status == 0, err
+    assert json.loads(out)["test"].keys() == {"ner", "qa"}
+    assert json.loads(out)["test_unseen"] == {}
+
+
+def test_toy_data_depends_on_the_seed(mtl_, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        path = tmp_path / f"{name}.conll"
+        assert mtl_("toy", "ner", "--n", 5, "--seed", seed, "--output", path)[0] == 0
+    a, b, c = (contents(tmp_path)[f"{name}.conll"] for name in "abc")
+    assert a == b != c
+
+
+def test_toy_keeps_an_existing_file(mtl_, tmp_path):
+    path = tmp_path / "mine.conll"
+    path.write_text("mine")
+    status, _, err = mtl_("toy", "ner", "--n", 3, "--output", path)
+    assert status == 2
+    assert f"{path}: the file exists" in err
+    assert "--overwrite" in err
+    assert path.read_text() == "mine"
+    assert mtl_("toy", "ner", "--n", 3, "--output", path, "--overwrite")[0] == 0
+    assert mtl.read_conll(path) == ner_examples("train", 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        ("ner", "x.json", [".json", ".conll or .jsonl"]),
+        ("qa", "x.conll", [".conll", ".json or .jsonl"]),
+        ("qa", "x.txt", [".txt", ".json or .jsonl"]),
+        ("ner", "x", ["ending", ".conll or .jsonl"]),
+        ("nerr", "x.conll", ["unknown kind of toy data", "'nerr'", 'did you mean "ner"']),
+    ],
+)
+def test_toy_wrong_kind_or_ending(mtl_, tmp_path, kind, name, words):
+    status, _, err = mtl_("toy", kind, "--n", 3, "--output", tmp_path / name)
+    assert status == 2
+    for word in words:
+        assert word in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["--n", "0"], ["--n", "-4"], ["--split", "tset"]])
+def test_toy_wrong_number_or_split(mtl_, tmp_path, arguments):
+    status, _, err = mtl_("toy", "ner", *arguments, "--output", tmp_path / "x.conll")
+    assert status == 2
+    assert arguments[0] in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_toy_into_a_place_that_cannot_be_written(mtl_, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    path = tmp_path / "file" / "x.conll"
+    status, _, err = mtl_("toy", "ner", "--n", 3, "--output", path)
+    assert status == 1
+    assert f"{path}: the file cannot be written" in err
+    assert (tmp_path / "file").read_text() == "mine"

@@ -1,0 +1,459 @@
+"""Prediction: valid spans, merged windows, original characters, and one path for all."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl.data.batching import collate, encode_examples
+from mtl.data.examples import Answer, NERExample, QAExample, Query
+from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.errors import ConfigError, DataError
+from mtl.inference import (
+    BATCH_SIZE,
+    Predictions,
+    answer,
+    evaluate,
+    evaluate_baselines,
+    predict,
+    predict_examples,
+)
+from mtl.metrics import entity_scores, exact_match, token_f1
+from mtl.tasks.ner import NERPrediction, NERTask
+from mtl.tasks.qa import QAPrediction, QATask
+from mtl.tasks.spans import best_spans
+
+TYPES = ["LOC", "MISC", "ORG", "PER"]
+LONG = " ".join(f"Word{i}" for i in range(150)) + " ."
+
+
+@pytest.fixture(scope="module")
+def model(build_model):
+    """A model with random weights large enough to give varied answers."""
+    tasks = [NERTask("ner", types=TYPES), QATask("qa"), NERTask("other", types=["X"])]
+    return build_model(tasks, embedding_std=1.0).eval()
+
+
+@pytest.fixture(scope="module")
+def two_task_model(build_model):
+    return build_model([NERTask("ner", types=TYPES), QATask("qa")], embedding_std=1.0).eval()
+
+
+@pytest.fixture
+def encoder_calls(model):
+    """A list that grows by one with each pass of the encoder."""
+    calls = []
+    hook = model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    yield calls
+    hook.remove()
+
+
+def batch_of(queries, max_length=64):
+    tokenizer = WhitespaceTokenizer.train([])
+    items, _ = encode_examples(queries, tokenizer, [], max_length)
+    return collate(items, tokenizer, [])
+
+
+# --- the best span ------------------------------------------------------------------------------
+
+
+@given(
+    data=st.data(), n_rows=st.integers(1, 3), length=st.integers(1, 9), longest=st.integers(1, 9)
+)
+def test_best_spans_equal_a_search_of_all_pairs(data, n_rows, length, longest):
+    logit = st.floats(-50, 50, width=32)
+    logits = st.lists(logit, min_size=length, max_size=length)
+    row_of_masks = st.lists(st.booleans(), min_size=length, max_size=length).filter(any)
+    starts, ends = (data.draw(st.lists(logits, min_size=n_rows, max_size=n_rows)) for _ in range(2))
+    allowed = data.draw(st.lists(row_of_masks, min_size=n_rows, max_size=n_rows))
+    first, last, best = best_spans(
+        torch.tensor(starts), torch.tensor(ends), torch.tensor(allowed), longest
+    )
+    for row in range(n_rows):
+        s, e = first[row].item(), last[row].item()
+        assert allowed[row][s]
+        assert allowed[row][e]
+        assert s <= e < s + longest
+        pairs = [
+            starts[row][i] + ends[row][j]
+            for i in range(length)
+            for j in range(i, min(length, i + longest))
+            if allowed[row][i] and allowed[row][j]
+        ]
+        assert best[row].item() == pytest.approx(max(pairs), abs=1e-4)
+        assert starts[row][s] + ends[row][e] == pytest.approx(max(pairs), abs=1e-4)
+
+
+@given(seed=st.integers(0, 10_000), scale=st.sampled_from([0.1, 5.0, 1000.0]))
+def test_an_answer_is_always_words_of_the_context(seed, scale):
+    """Whatever the logits say, at the question, special tokens and padding too."""
+    queries = [
+        Query("Who met Ann ?", "Bob met Ann , and Eve met Bob . " * 2),
+        Query("Where ?", "In Rome"),
+        Query("Who ?", "Eve"),
+    ]
+    batch = batch_of(queries, max_length=16)
+    assert len(batch.rows) > len(queries)
+    generator = torch.Generator().manual_seed(seed)
+    start, end = scale * torch.randn(2, *batch.input_ids.shape, generator=generator)
+    start[:, 1] += 10 * scale  # the question is tempting
+    end[:, -1] += 10 * scale  # so are the last [SEP] and padding
+    predictions = QATask("qa", max_answer_tokens=3).decode((start, end), batch)
+    for query, prediction in zip(queries, predictions, strict=True):
+        assert 0 <= prediction.start < prediction.end <= len(query.second)
+        assert prediction.answer == query.second[prediction.start : prediction.end]
+        assert 1 <= len(prediction.answer.split()) <= 3
+        assert 0 <= prediction.score <= 1
+        assert (prediction.question, prediction.context) == (query.text, query.second)
+
+
+def test_the_score_of_an_answer_is_start_times_end_probability():
+    batch = batch_of([Query("who ?", "Ann met Bob")])
+    start, end = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
+    start[0, 5], end[0, 6] = 9.0, 9.0
+    (prediction,) = QATask("qa").decode((start, end), batch)
+    allowed = [0, 4, 5, 6]
+    by_hand = start[0, allowed].softmax(0)[2] * end[0, allowed].softmax(0)[3]
+    assert prediction.answer == "met Bob"
+    assert prediction.score == pytest.approx(by_hand.item(), rel=1e-4)
+
+
+# --- windows ------------------------------------------------------------------------------------
+
+
+def farthest_window(rows, piece):
+    """The window in which a piece has most pieces between itself and the nearer cut."""
+
+    def room(row):
+        first, last = row.first_piece, row.first_piece + row.n_pieces - 1
+        if not first <= piece <= last:
+            return -1
+        left = piece - first if first > 0 else 1000
+        right = last - piece if last < len(row.text) - 1 else 1000
+        return min(left, right)
+
+    rooms = [room(row) for row in rows]
+    return rooms.index(max(rooms))
+
+
+@pytest.mark.parametrize("n_words", [1, 14, 15, 20, 60])
+def test_each_word_is_read_in_the_window_where_it_is_farthest_from_a_cut(n_words):
+    task = NERTask("ner", types=[f"T{i}" for i in range(20)])
+    words = [f"w{i}" for i in range(n_words)]
+    batch = batch_of([Query(words), Query("other")], max_length=16)
+    n_windows = len(batch.items[0].rows)
+    logits = torch.zeros(*batch.input_ids.shape, len(task.tags))
+    for window in range(n_windows):
+        logits[window, :, task.tag_id[f"B-T{window}"]] = 1.0 + window / 10
+    prediction, _ = task.decode(logits, batch)
+    assert len(prediction.tags) == len(prediction.words) == len(prediction.scores) == n_words
+    chosen = [int(tag.removeprefix("B-T")) for tag in prediction.tags]
+    expected = [farthest_window(batch.items[0].rows, piece) for piece in range(n_words)]
+    assert chosen == expected
+    if n_words == 60:
+        assert set(chosen) == set(range(n_windows))
+
+
+def test_words_in_windows_keep_their_own_tag():
+    """Position by position: the tag of each word's first piece, whatever window it comes from."""
+    task = NERTask("ner", types=["A", "B", "C"])
+    words = ["U.S.", "met", "e-mail", "x", "y-z"] * 6
+    batch = batch_of([Query(words)], max_length=16)
+    assert len(batch.items[0].rows) > 2
+    logits = torch.zeros(*batch.input_ids.shape, len(task.tags))
+    for number, row in enumerate(batch.items[0].rows):
+        for i in range(row.n_pieces):
+            piece = row.first_piece + i
+            logits[number, row.text_start + i, 1 + piece % 6] = 9.0
+    (prediction,) = task.decode(logits, batch)
+    pieces_before = [0]
+    for word in words:
+        pieces_before.append(pieces_before[-1] + {"U.S.": 4, "e-mail": 3, "y-z": 3}.get(word, 1))
+    assert prediction.tags == [task.tags[1 + piece % 6] for piece in pieces_before[:-1]]
+
+
+def test_windows_of_a_question_compete_by_span_minus_cls():
+    context = " ".join(f"w{i}" for i in range(20))
+    batch = batch_of([Query("who ?", context)], max_length=16)
+    n_windows, length = batch.input_ids.shape
+    assert n_windows == 3
+    start = torch.full((n_windows, length), -5.0)
+    end = start.clone()
+    for window, (position, span, cls) in enumerate([(5, 9.0, 8.0), (6, 4.0, -3.0), (7, 7.0, 6.0)]):
+        start[window, position] = end[window, position] = span
+        start[window, 0] = end[window, 0] = cls
+    (prediction,) = QATask("qa").decode((start, end), batch)
+    row = batch.items[0].rows[1]  # its span is not the highest, but beats [CLS] by most
+    assert prediction.answer == f"w{row.first_piece + 6 - row.text_start}"
+    assert context[prediction.start : prediction.end] == prediction.answer
+
+
+def test_a_text_longer_than_the_model_gets_one_prediction_a_word(model):
+    prediction = predict(model, LONG)["ner"]
+    assert len(prediction.tags) == 151
+    assert [LONG[s:e] for s, e in prediction.words] == LONG.split()
+
+
+def test_an_answer_from_a_context_longer_than_the_model(model):
+    found = answer(model, "Which word ?", LONG)
+    assert LONG[found.start : found.end] == found.answer != ""
+
+
+# --- entities -----------------------------------------------------------------------------------
+
+
+def test_two_neighbouring_entities_stay_two():
+    words = [(0, 3), (4, 7), (8, 11), (12, 15)]
+    prediction = NERPrediction(
+        "Ann Bob Lee ran", words, ["B-PER", "B-PER", "I-PER", "O"], [0.5, 0.6, 0.8, 1.0]
+    )
+    first, second = prediction.entities
+    assert (first.word, first.start, first.end, first.score) == ("Ann", 0, 3, 0.5)
+    assert (second.word, second.start, second.end) == ("Bob Lee", 4, 11)
+    assert second.score == pytest.approx(0.7)
+
+
+def test_a_word_of_several_pieces_is_one_word_of_one_entity():
+    task = NERTask("ner", types=["LOC"])
+    batch = batch_of([Query(["The", "U.S.", "won"])])
+    logits = torch.zeros(1, 8, 3)
+    logits[0, 2, task.tag_id["B-LOC"]] = 9.0  # [CLS] The U . S . won [SEP]
+    logits[0, 3:6, task.tag_id["B-LOC"]] = 99.0  # later pieces have no say
+    (prediction,) = task.decode(logits, batch)
+    assert prediction.tags == ["O", "B-LOC", "O"]
+    (entity,) = prediction.entities
+    assert (entity.word, entity.start, entity.end) == ("U.S.", 4, 8)
+
+
+def test_scores_are_probabilities_of_the_chosen_tags():
+    task = NERTask("ner", types=["LOC"])
+    batch = batch_of([Query("a b")])
+    logits = torch.randn(1, 4, 3)
+    (prediction,) = task.decode(logits, batch)
+    best, index = logits[0, 1:3].softmax(-1).max(-1)
+    assert prediction.tags == [task.tags[i] for i in index.tolist()]
+    assert prediction.scores == pytest.approx(best.tolist())
+
+
+def test_offsets_slice_the_original_text(model, sentences):
+    texts = ["  \tAnn\u00a0met  Bob-Lee,\nin  Zürich (U.S.)… ", *(e.text for e in sentences)]
+    found = 0
+    for text, prediction in zip(texts, predict(model, texts), strict=True):
+        assert prediction["ner"].text == text
+        for entity in prediction["ner"].entities:
+            assert text[entity.start : entity.end] == entity.word
+            assert entity.word.strip() == entity.word != ""
+            found += 1
+    assert found > 5
+
+
+# --- one path -----------------------------------------------------------------------------------
+
+
+def test_evaluation_equals_scoring_predictions_by_hand(model, sentences):
+    predictions = predict(model, [e.text for e in sentences], ["ner"])
+    guess = [p["ner"].tags for p in predictions]
+    gold = [list(e.tags) for e in sentences]
+    scores = evaluate(model, "ner", sentences)
+    right = [a == b for g, p in zip(gold, guess, strict=True) for a, b in zip(g, p, strict=True)]
+    assert scores.pop("token_accuracy") == pytest.approx(sum(right) / len(right))
+    assert scores == entity_scores(gold, guess)
+
+
+def test_evaluation_of_answers_equals_scoring_by_hand(model, questions):
+    answers = answer(model, [e.question for e in questions], [e.context for e in questions])
+    gold = [e.answers[0] for e in questions]
+    n = len(questions)
+    spans = sum((a.start, a.end) == (g.start, g.end) for a, g in zip(answers, gold, strict=True))
+    pairs = [(a.answer, g.text) for a, g in zip(answers, gold, strict=True)]
+    assert evaluate(model, "qa", questions) == pytest.approx(
+        {
+            "exact_match": sum(exact_match(*pair) for pair in pairs) / n,
+            "token_f1": sum(token_f1(*pair) for pair in pairs) / n,
+            "span_accuracy": spans / n,
+        }
+    )
+
+
+def test_any_reference_answer_counts():
+    context = "Ann Lee met Bob"
+    example = QAExample("1", "who ?", context, (Answer("Ann Lee", 0), Answer("Bob", 12)))
+    scores = QATask("qa").score([example], [QAPrediction("who ?", context, "Bob", 1.0, 12, 15)])
+    assert scores == {"exact_match": 1.0, "token_f1": 1.0, "span_accuracy": 1.0}
+
+
+def test_one_and_many_agree_and_keep_their_order(model, sentences):
+    texts = [e.text for e in sentences] + [LONG, "Ann"]
+    many = predict(model, texts, ["ner"])
+    assert [p["ner"].text for p in many] == texts
+    for text, together in zip(texts, many, strict=True):
+        alone = predict(model, text, ["ner"])["ner"]
+        assert alone.tags == together["ner"].tags
+        assert alone.scores == pytest.approx(together["ner"].scores, abs=1e-5)
+
+
+def test_one_and_many_answers_agree_and_keep_their_order(model, questions):
+    asked, contexts = [e.question for e in questions], [e.context for e in questions]
+    for example, together in zip(questions, answer(model, asked, contexts), strict=True):
+        alone = answer(model, example.question, example.context)
+        assert (together.question, together.context) == (example.question, example.context)
+        assert (alone.answer, alone.start) == (together.answer, together.start)
+        assert alone.score == pytest.approx(together.score, abs=1e-5)
+
+
+def test_one_context_serves_many_questions_and_the_other_way_round(model):
+    found = answer(model, ["Who ?", "Where ?"], "Ann lives in Oslo .")
+    assert [a.question for a in found] == ["Who ?", "Where ?"]
+    found = answer(model, "Who ?", ["Ann lives .", "Bob lives ."])
+    assert [a.context for a in found] == ["Ann lives .", "Bob lives ."]
+    assert [a.context for a in answer(model, ["Who ?"], "Ann lives .")] == ["Ann lives ."]
+
+
+def test_nothing_in_nothing_out(model):
+    assert predict(model, []) == []
+    assert answer(model, [], []) == []
+
+
+def test_one_encoder_pass_a_batch_however_many_tasks(model, encoder_calls):
+    texts = ["Ann met Bob ."] * (2 * BATCH_SIZE + 1)
+    predictions = predict(model, texts, ["ner", "other"])
+    assert all(p.keys() == {"ner", "other"} for p in predictions)
+    assert len(encoder_calls) == 3
+
+
+def test_by_default_all_tasks_that_read_single_texts(model):
+    assert list(predict(model, "Ann met Bob .")) == ["ner", "other"]
+
+
+def test_prediction_keeps_the_mode_and_makes_no_gradients(model, sentences):
+    model.train()
+    predict(model, "Ann")
+    assert model.training
+    model.eval()
+    evaluate(model, "ner", sentences)
+    assert not model.training
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_failed_prediction_keeps_the_mode_too(two_task_model):
+    two_task_model.train()
+    with pytest.raises(DataError):
+        answer(two_task_model, "why " * 70, "Ann met Bob . " * 20)
+    assert two_task_model.training
+
+
+def test_dropout_is_off_in_prediction(build_model):
+    model = build_model([NERTask("ner", types=TYPES)], dropout=0.5).train()
+    assert predict(model, LONG)["ner"].scores == predict(model, LONG)["ner"].scores
+
+
+def test_controls_ask_another_question(two_task_model, questions):
+    (changed,) = QATask("qa").controls(questions).values()
+    assert all(a.question != b.question for a, b in zip(questions, changed, strict=True))
+    assert [e.context for e in changed] == [e.context for e in questions]
+    table = evaluate_baselines(two_task_model, "qa", questions)
+    assert table["model_with_other_question"] == evaluate(two_task_model, "qa", changed)
+    assert table.keys() == {"random_candidate", "most_shared_words", "model_with_other_question"}
+
+
+def test_the_all_o_baseline(two_task_model, sentences):
+    scores = evaluate_baselines(two_task_model, "ner", sentences)["all_o"]
+    tags = [tag for e in sentences for tag in e.tags]
+    assert scores["token_accuracy"] == pytest.approx(tags.count("O") / len(tags))
+    assert scores["entity_f1"] == 0
+
+
+# --- what users see -----------------------------------------------------------------------------
+
+
+def test_html_is_escaped():
+    text = "<script>alert('x')</script> & Ann"
+    prediction = NERPrediction(text, [(0, 27), (30, 33)], ["B-<b>", "B-PER"], [1.0, 1.0])
+    html = Predictions(ner=prediction)._repr_html_()
+    assert "<script" not in html
+    assert "<b>" not in html
+    assert "&lt;script&gt;" in html
+    assert html.count("<mark") == 2
+    answered = QAPrediction("<script>?", text, "Ann", 1.0, 30, 33)._repr_html_()
+    assert "<script" not in answered
+    assert "&amp; <mark" in answered
+
+
+def test_text_is_marked_in_a_terminal():
+    prediction = NERPrediction("Ann saw Oslo.", [(0, 3), (8, 12)], ["B-PER", "B-LOC"], [1.0, 1.0])
+    assert str(prediction) == "[Ann PER] saw [Oslo LOC]."
+    answered = QAPrediction("Where?", "Ann saw Oslo.", "Oslo", 0.5, 8, 12)
+    assert "Ann saw [Oslo answer]." in str(answered)
+    assert "Where?" in str(answered)
+
+
+def test_dicts_have_the_usual_keys(model, questions):
+    tagged = NERPrediction("Ann ran", [(0, 3), (4, 7)], ["B-PER", "O"], [0.9, 1.0])
+    (entity,) = tagged.to_dict()["entities"]
+    assert entity == {"entity_group": "PER", "score": 0.9, "word": "Ann", "start": 0, "end": 3}
+    found = answer(model, questions[0].question, questions[0].context).to_dict()
+    assert found.keys() == {"answer", "score", "start", "end"}
+    prediction = predict(model, "Zoë ran")
+    assert json.loads(prediction.to_json()) == prediction.to_dict()
+    assert prediction.to_dict().keys() == {"ner", "other"}
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", " \n\t "])
+def test_empty_texts(model, text):
+    with pytest.raises(DataError, match="the text is empty"):
+        predict(model, text)
+    with pytest.raises(DataError, match="text 2 is empty"):
+        predict(model, ["Ann", text])
+    with pytest.raises(DataError, match="empty"):
+        answer(model, text, "Ann")
+    with pytest.raises(DataError, match="empty"):
+        answer(model, "Who ?", text)
+
+
+def test_a_task_of_pairs_in_predict_points_to_answer(model):
+    with pytest.raises(ConfigError, match=r"mtl\.answer"):
+        predict(model, "Ann", tasks=["qa"])
+
+
+def test_a_task_of_single_texts_in_answer(model):
+    with pytest.raises(ConfigError, match="ner"):
+        answer(model, "Who ?", "Ann", task="ner")
+
+
+def test_unknown_tasks_are_told_the_nearest(model, two_task_model):
+    with pytest.raises(ConfigError, match='did you mean "other"'):
+        predict(model, "Ann", tasks=["othr"])
+    with pytest.raises(ConfigError, match="no such task"):
+        evaluate(model, "nothing", [Query("Ann")])
+    assert model.task("qa") is model.tasks["qa"]
+
+
+def test_a_kind_names_its_only_task(build_model):
+    model = build_model([NERTask("places", types=["LOC"]), NERTask("people", types=["PER"])])
+    with pytest.raises(ConfigError, match="several tasks"):
+        model.task("ner")
+    model = build_model([NERTask("places", types=["LOC"])])
+    assert model.task("ner") is model.tasks["places"]
+
+
+def test_questions_and_contexts_that_do_not_match(model):
+    with pytest.raises(ConfigError, match="2 questions, 3 contexts"):
+        answer(model, ["a", "b"], ["c", "d", "e"])
+
+
+def test_evaluation_without_examples_or_with_unknown_types(two_task_model):
+    with pytest.raises(DataError, match="no examples"):
+        evaluate(two_task_model, "ner", [])
+    strange = NERExample(("Ann", "ran"), ("B-ANIMAL", "O"))
+    with pytest.raises(DataError, match="ANIMAL"):
+        evaluate(two_task_model, "ner", [strange])
+
+
+def test_a_question_that_leaves_no_room(model):
+    with pytest.raises(DataError, match="leaves too little room"):
+        predict_examples(model, [Query("why " * 70, "Ann met Bob . " * 20)], ["qa"])

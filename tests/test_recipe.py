@@ -1,0 +1,578 @@
+"""Recipes: what is accepted, what is refused and how, and what becomes of it."""
+
+import json
+import tomllib
+from dataclasses import fields
+from importlib import resources
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mtl
+from mtl.data.examples import Answer, NERExample, QAExample, hold_out
+from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.toy import ner_examples, qa_examples
+from mtl.encoder import EncoderConfig
+from mtl.errors import ConfigError, DataError, DataWarning
+from mtl.recipe import (
+    Recipe,
+    TaskRecipe,
+    build_model,
+    build_tasks,
+    bundled_recipes,
+    load_recipe,
+    run_recipe,
+)
+from mtl.training.loop import TrainConfig
+
+TINY = """\
+name = "tiny"
+
+[tasks.ner]
+kind = "ner"
+toy = "ner"
+toy_train = 40
+toy_held_out = 10
+
+[tasks.qa]
+kind = "qa"
+toy = "qa"
+toy_train = 40
+toy_held_out = 10
+
+[encoder]
+d_model = 8
+n_heads = 2
+n_layers = 1
+d_ff = 8
+max_length = 64
+
+[train]
+epochs = 1
+batch_size = 40
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a recipe, text or bytes, and give its path."""
+
+    def write(content, name="my.toml"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def error_of(path, *settings):
+    """What is said about a recipe that cannot be used; it is always the user's to change."""
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path, settings)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+# --- reading a recipe -----------------------------------------------------------------------------
+
+
+def test_a_recipe_as_it_is_written(tiny):
+    recipe = load_recipe(tiny)
+    assert recipe.name == "tiny"
+    assert recipe.seed == 0
+    assert recipe.tasks["ner"] == TaskRecipe("ner", toy="ner", toy_train=40, toy_held_out=10)
+    shape = {"d_model": 8, "n_heads": 2, "n_layers": 1, "d_ff": 8, "max_length": 64}
+    assert recipe.encoder == shape
+    assert recipe.train == {"epochs": 1, "batch_size": 40}
+
+
+def test_without_a_name_the_file_gives_it(write):
+    assert load_recipe(write(TINY.replace('name = "tiny"', ""), "harvest.toml")).name == "harvest"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sede=1", 'unknown key sede\n  to do: did you mean "seed"?'),
+        ("tasks.ner.tran=x", 'unknown key tasks.ner.tran\n  to do: did you mean "train"?'),
+        ("tasks.ner.toytrain=5", 'tasks.ner.toytrain\n  to do: did you mean "toy_train"?'),
+        ("tasks.qa.max_answer=5", 'did you mean "max_answer_tokens"?'),
+        ("tokenizer.lower=true", 'tokenizer.lower\n  to do: did you mean "lower_case"?'),
+        ("encoder.d_modle=64", 'encoder.d_modle\n  to do: did you mean "d_model"?'),
+        ("train.batchsize=4", 'train.batchsize\n  to do: did you mean "batch_size"?'),
+        # These belong to the package, not to a recipe.
+        ("encoder.vocab_size=9", "unknown key encoder.vocab_size"),
+        ("train.seed=9", "unknown key train.seed"),
+        ("tasks.ner.name='x'", "unknown key tasks.ner.name"),
+        ("tasks.ner.dataset='x'", "unknown key tasks.ner.dataset"),
+        ("tasks.ner.options={}", "unknown key tasks.ner.options"),
+        ("tokenizer.texts=['x']", "unknown key tokenizer.texts"),
+    ],
+)
+def test_unknown_keys_at_every_level(tiny, setting, message):
+    assert message in error_of(tiny, setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "key", "kind", "found"),
+    [
+        ("name=3", "name", "str", "3"),
+        ("seed=zero", "seed", "int", "'zero'"),
+        ("seed=true", "seed", "int", "True"),
+        ("seed=1.0", "seed", "int", "1.0"),
+        ("train.epochs=true", "train.epochs", "int", "True"),
+        ("train.learning_rate=true", "train.learning_rate", "float", "True"),
+        ("train.learning_rate='0.1'", "train.learning_rate", "float", "'0.1'"),
+        ("train.steps=1", "train.steps", "str", "1"),
+        ("encoder.match_heads=1", "encoder.match_heads", "bool", "1"),
+        ("encoder.d_model=[64]", "encoder.d_model", "int", "[64]"),
+        ("tokenizer.lower_case=no", "tokenizer.lower_case", "bool", "'no'"),
+        ("tasks.ner.toy_train=lots", "tasks.ner.toy_train", "int", "'lots'"),
+        ("tasks.ner.train=5", "tasks.ner.train", "str", "5"),
+        ("tasks.qa.max_answer_tokens=true", "tasks.qa.max_answer_tokens", "int", "True"),
+    ],
+)
+def test_values_of_the_wrong_type(tiny, setting, key, kind, found):
+    message = error_of(tiny, setting)
+    assert f"{tiny}: {key} must be of type {kind}" in message
+    assert f"found: {found}" in message
+
+
+def test_a_whole_number_will_do_for_a_real_one(tiny):
+    recipe = load_recipe(tiny, ["train.clip_norm=2", "encoder.dropout=0"])
+    assert recipe.train["clip_norm"] == 2
+    assert recipe.encoder["dropout"] == 0
+
+
+@pytest.mark.parametrize(
+    "setting", ["train=4", "encoder=4", "tokenizer=4", "tasks=4", "tasks.ner=4"]
+)
+def test_a_value_where_a_section_belongs(tiny, setting):
+    message = error_of(tiny, setting)
+    assert str(tiny) in message
+    assert setting.partition("=")[0] in message
+
+
+@pytest.mark.parametrize("setting", ["name.first=x", "train.epochs.max=3"])
+def test_a_section_where_a_value_belongs(tiny, setting):
+    assert "is a value, not a section" in error_of(tiny, setting)
+
+
+@pytest.mark.parametrize("setting", ["train.epochs", "=3", ""])
+def test_settings_without_key_or_value(tiny, setting):
+    assert "--set takes KEY=VALUE" in error_of(tiny, setting)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("name = 'x'\ntrain = {epochs = }\n", ["not TOML", "line 2"]),
+        ("[train]\nepochs = 1\nepochs = 2\n", ["not TOML", "line 3"]),
+        ("[tasks.ner]\nkind = 'ner'\ntoy = n\xe4r\n".encode("latin-1"), ["not TOML"]),
+        ("", ["the recipe has no task", "[tasks.ner]"]),
+        ("[tasks]\n", ["the recipe has no task", "[tasks.ner]"]),
+        ("[tasks.ner]\ntoy = 'ner'\n", ["[tasks.ner] needs a kind", "ner, qa"]),
+        ("[tasks.ner]\nkind = 'ner'\n", ["[tasks.ner] needs train or toy"]),
+        ("[tasks.a]\nkind = 'nar'\ntoy = 'ner'\n", ["unknown kind of task", 'did you mean "ner"']),
+    ],
+)
+def test_files_that_are_no_recipe(write, content, words):
+    path = write(content)
+    message = error_of(path)
+    for word in [str(path) if "unknown kind" not in words[0] else "'nar'", *words]:
+        assert word in message
+
+
+def test_a_missing_file(tmp_path):
+    message = error_of(tmp_path / "gone.toml")
+    assert f"{tmp_path / 'gone.toml'}: the recipe cannot be read" in message
+    assert "No such file" in message
+    assert "practical7" in message
+
+
+def test_an_unknown_bundled_name():
+    message = error_of("practical_7")
+    assert "'practical_7'" in message
+    assert 'did you mean "practical7"?' in message
+    assert ".toml file" in message
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("my.conll", "my.conll"),
+        ("'my.conll'", "my.conll"),
+        ("data/2024 my=file#1.conll", "data/2024 my=file#1.conll"),
+        ("C:\\data\\my.conll", "C:\\data\\my.conll"),
+    ],
+)
+def test_a_value_that_is_not_toml_is_a_plain_string(tiny, value, read):
+    assert load_recipe(tiny, [f"tasks.ner.train={value}"]).tasks["ner"].train == read
+
+
+def test_a_later_setting_wins(tiny):
+    assert load_recipe(tiny, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_a_setting_may_make_a_section(tiny):
+    assert "tokenizer" not in tomllib.loads(TINY)
+    assert load_recipe(tiny, ["tokenizer.min_count=2"]).tokenizer == {"min_count": 2}
+
+
+# --- every key counts -----------------------------------------------------------------------------
+
+# For every key a value that is not its default.
+ENCODER = {
+    **{"d_model": 24, "n_heads": 3, "n_layers": 3, "d_ff": 20, "max_length": 70},
+    **{"positions": "rotary", "rotary_heads": 1, "norm": "post", "activation": "relu"},
+    **{"dropout": 0.2, "n_types": 3, "match_heads": True, "embedding_std": 0.3},
+    **{"type_std": 0.1, "layer_norm_eps": 1e-6},
+}
+TRAIN = {
+    **{"epochs": 2, "batch_size": 7, "learning_rate": 0.02, "warmup": 0.3, "beta2": 0.9},
+    **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "joint"},
+    **{"loss_weights": {"ner": 0.25, "qa": 4.0}},
+}
+TOKENIZER = {"lower_case": True, "min_count": 2, "numbered_unknowns": 5}
+
+
+def as_settings(section, values):
+    """`--set` arguments, strings bare as people write them."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            value = "{" + ", ".join(f"{k} = {v}" for k, v in value.items()) + "}"
+        yield f"{section}.{key}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def test_the_tables_above_name_every_key():
+    for cls, values, left_out in (
+        (EncoderConfig, ENCODER, {"vocab_size"}),
+        (TrainConfig, TRAIN, {"seed"}),
+    ):
+        assert values.keys() == {field.name for field in fields(cls)} - left_out
+        for field in fields(cls):
+            assert values.get(field.name) != field.default, field.name
+
+
+def test_every_key_reaches_the_encoder_and_the_tokenizer(tiny):
+    settings = [*as_settings("encoder", ENCODER), *as_settings("tokenizer", TOKENIZER)]
+    recipe = load_recipe(tiny, settings)
+    model = build_model(recipe, build_tasks(recipe))
+    config = model.encoder.config.to_dict()
+    assert config.pop("vocab_size") == len(model.tokenizer)
+    assert config == ENCODER
+    texts = (text for task in model.tasks.values() for text in task.dataset.training_texts())
+    tokenizer = WhitespaceTokenizer.train(texts, **TOKENIZER)
+    assert model.tokenizer.counts == tokenizer.counts
+    assert model.tokenizer.lower_case is True
+    assert model.tokenizer.numbered_unknowns == 5
+
+
+def test_every_key_reaches_training(tiny, tmp_path, monkeypatch):
+    def stop(model, tasks, config, **rest):
+        configs.append(config)
+        raise KeyboardInterrupt
+
+    configs = []
+    monkeypatch.setattr("mtl.recipe.train", stop)
+    recipe = load_recipe(tiny, [*as_settings("train", TRAIN), "seed=11"])
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path / "run", progress=False)
+    assert configs == [TrainConfig(**TRAIN, seed=11)]
+
+
+def test_options_reach_their_task(tiny):
+    settings = ["tasks.qa.max_answer_tokens=3", 'tasks.ner.types=["PER", "ORG", "LOC", "MISC"]']
+    tasks = {task.name: task for task in build_tasks(load_recipe(tiny, settings))}
+    assert tasks["qa"].max_answer_tokens == 3
+    assert tasks["ner"].types == ["PER", "ORG", "LOC", "MISC"]
+    assert [task.types for task in build_tasks(load_recipe(tiny)) if task.name == "ner"] == [
+        ["LOC", "MISC", "ORG", "PER"]
+    ]
+
+
+def test_every_key_of_practical7_is_understood():
+    recipe = load_recipe("practical7")
+    file = resources.files("mtl") / "recipes" / "practical7.toml"
+    content = tomllib.loads(file.read_text(encoding="utf-8"))
+    tasks = content.pop("tasks")
+    for key, value in content.items():
+        assert getattr(recipe, key) == value
+    for name, section in tasks.items():
+        task = recipe.tasks[name]
+        for key, value in section.items():
+            assert (task.options[key] if key in task.options else getattr(task, key)) == value
+    assert recipe.name == "practical7"
+    assert {task.kind for task in recipe.tasks.values()} == {"ner", "qa"}
+
+
+def test_bundled_recipes_load_under_their_own_name_and_say_what_they_do():
+    for name, what in bundled_recipes().items():
+        assert load_recipe(name).name == name
+        assert len(what) > 20
+        assert not what.startswith("#")
+
+
+# --- and back to TOML -----------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
+RATES = st.floats(min_value=1e-12, max_value=1e6)
+TASKS = st.builds(
+    TaskRecipe,
+    kind=st.just("qa"),
+    toy=st.just("qa"),
+    toy_train=st.integers(1, 10**6),
+    toy_held_out=st.integers(0, 10**6),
+    train=st.just("") | TEXTS,
+    options=st.just({}) | st.fixed_dictionaries({"max_answer_tokens": st.integers(1, 99)}),
+)
+RECIPES = st.builds(
+    Recipe,
+    name=TEXTS,
+    tasks=st.dictionaries(NAMES, TASKS, min_size=1, max_size=3),
+    seed=st.integers(0, 2**31),
+    on_error=st.sampled_from(["stop", "skip"]),
+    tokenizer=st.fixed_dictionaries({}, optional={"lower_case": st.booleans()}),
+    encoder=st.fixed_dictionaries(
+        {}, optional={"layer_norm_eps": RATES, "n_layers": st.integers(1, 9)}
+    ),
+    train=st.fixed_dictionaries(
+        {},
+        optional={
+            "learning_rate": RATES,
+            "steps": st.sampled_from(["alternating", "joint"]),
+            "loss_weights": st.dictionaries(NAMES, RATES, max_size=3),
+        },
+    ),
+)
+
+
+@given(RECIPES)
+def test_to_toml_reads_back(tmp_path_factory, recipe):
+    path = tmp_path_factory.getbasetemp() / "round_trip.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8", newline="")
+    assert load_recipe(path) == recipe
+
+
+def test_to_toml_of_a_task_whose_name_is_not_ascii(write):
+    path = write(TINY.replace("[tasks.qa]", '[tasks."frågor"]'))
+    recipe = load_recipe(path)
+    assert list(recipe.tasks) == ["ner", "frågor"]
+    assert load_recipe(write(recipe.to_toml(), "again.toml")) == recipe
+
+
+def test_to_toml_keeps_lists(write, tiny):
+    recipe = load_recipe(tiny, ['tasks.ner.types=["PER", "ÅR"]'])
+    again = load_recipe(write(recipe.to_toml()))
+    assert again == recipe
+    assert again.tasks["ner"].options["types"] == ["PER", "ÅR"]
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def question(i, context):
+    return QAExample(f"q{i}", f"Who is number {i}?", context, (Answer("Bob", 0),))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=10, max_size=60),
+    seed=st.integers(0, 99),
+    parts=st.sampled_from([1, 2]),
+)
+def test_hold_out_keeps_groups_whole_and_loses_nothing(sizes, seed, parts):
+    contexts = [f"Bob {g}" for g, size in enumerate(sizes) for _ in range(size)]
+    examples = [question(i, context) for i, context in enumerate(contexts)]
+    examples = examples[::2] + examples[1::2]  # one context's questions need not stand together
+    split = hold_out(examples, seed, parts=parts)
+    assert len(split) == 1 + parts
+    assert sorted(e.id for part in split for e in part) == sorted(e.id for e in examples)
+    groups = [{example.context for example in part} for part in split]
+    assert sum(map(len, groups)) == len(sizes)  # no context in two parts
+    for held_out in groups[1:]:
+        assert abs(len(held_out) - len(sizes) / 10) <= 0.5
+    for part in split:  # the order of the file stays
+        order = [examples.index(example) for example in part]
+        assert order == sorted(order)
+    assert hold_out(examples, seed, parts=parts) == split
+
+
+def test_hold_out_is_drawn_by_the_seed():
+    examples = [question(i, f"Bob {i}") for i in range(100)]
+    drawn = {tuple(e.id for e in hold_out(examples, seed)[1]) for seed in range(5)}
+    assert len(drawn) == 5
+    assert all(ids != tuple(f"q{i}" for i in range(10)) for ids in drawn)  # not simply the first
+
+
+def test_hold_out_does_not_depend_on_the_order_of_the_file():
+    examples = [question(i, f"Bob {i}") for i in range(50)]
+    there, back = hold_out(examples, 3), hold_out(examples[::-1], 3)
+    for part, other in zip(there, back, strict=True):
+        assert {e.id for e in part} == {e.id for e in other}
+
+
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_hold_out_of_fewer_than_ten_texts_is_refused(n):
+    with pytest.raises(ConfigError, match=f"{n} different texts are too few"):
+        hold_out([question(i, f"Bob {i}") for i in range(n)], 0)
+
+
+@pytest.fixture
+def own_sentences(tmp_path):
+    """A file of a hundred sentences, each twice, and its path."""
+    sentences = [NERExample((f"Item{i}", "fell"), ("B-THING", "O")) for i in range(100)]
+    mtl.write_conll(sentences * 2, tmp_path / "own.conll")
+    return tmp_path / "own.conll", sentences * 2
+
+
+def ner_dataset(path, *settings):
+    (task,) = [t for t in build_tasks(load_recipe(path, settings)) if t.name == "ner"]
+    return task.dataset
+
+
+def words_of(examples):
+    return {example.tokens[0] for example in examples}
+
+
+def test_an_own_file_is_never_mixed_with_toy_data(tiny, own_sentences):
+    path, sentences = own_sentences
+    dataset = ner_dataset(tiny, f"tasks.ner.train={path}")
+    parts = [dataset.train, dataset.validation, dataset.test]
+    assert [len(part) for part in parts] == [160, 20, 20]
+    assert sorted(e.text for part in parts for e in part) == sorted(e.text for e in sentences)
+    words = [words_of(part) for part in parts]
+    assert not words[0] & words[1]
+    assert not words[0] & words[2]
+    assert not words[1] & words[2]
+    assert list(dataset.test_unseen) == []
+
+
+def test_only_what_is_missing_is_held_out(tiny, own_sentences, tmp_path):
+    path, _ = own_sentences
+    test = [NERExample(("Gift",), ("B-THING",))]
+    mtl.write_conll(test, tmp_path / "test.conll")
+    files = [f"tasks.ner.train={path}", f"tasks.ner.test={tmp_path / 'test.conll'}"]
+    dataset = ner_dataset(tiny, *files)
+    assert dataset.test == test
+    assert [len(dataset.train), len(dataset.validation)] == [180, 20]
+    everything = ner_dataset(tiny, *files, f"tasks.ner.validation={tmp_path / 'test.conll'}")
+    assert [len(everything.train), len(everything.validation)] == [200, 1]
+    unseen = ner_dataset(tiny, *files, f"tasks.ner.test_unseen={tmp_path / 'test.conll'}")
+    assert list(unseen.test_unseen) == test
+
+
+def test_the_seed_draws_what_is_held_out(tiny, own_sentences):
+    path, _ = own_sentences
+    drawn = [
+        words_of(ner_dataset(tiny, f"tasks.ner.train={path}", f"seed={seed}").test)
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_questions_about_one_context_stay_together(tiny, tmp_path):
+    questions = [question(i, f"Bob is in context {i // 4}.") for i in range(80)]
+    mtl.write_squad(questions, tmp_path / "own.json")
+    tasks = build_tasks(load_recipe(tiny, [f"tasks.qa.train={tmp_path / 'own.json'}"]))
+    dataset = tasks[1].dataset
+    parts = [{q.context for q in split} for split in (dataset.train, dataset.validation)]
+    parts.append({q.context for q in dataset.test})
+    assert [len(part) for part in parts] == [16, 2, 2]
+    assert len(set.union(*parts)) == 20
+    assert [len(dataset.train), len(dataset.validation), len(dataset.test)] == [64, 8, 8]
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "test_unseen"])
+def test_an_own_test_file_beside_toy_training_data_is_refused(tiny, own_sentences, split):
+    message = error_of(tiny, f"tasks.ner.{split}={own_sentences[0]}")
+    assert f"tasks.ner.{split} names a file, but tasks.ner.train does not" in message
+    assert "never mixed" in message
+
+
+def test_toy_data_has_the_sizes_and_the_seed_of_the_recipe(tiny):
+    tasks = build_tasks(load_recipe(tiny, ["seed=3", "tasks.qa.toy_train=21"]))
+    assert list(tasks[0].dataset.train) == ner_examples("train", 40, 3)
+    assert list(tasks[0].dataset.test_unseen) == ner_examples("test_unseen", 10, 3)
+    assert list(tasks[1].dataset.train) == qa_examples("train", 21, 3)
+    assert list(tasks[1].dataset.validation) == qa_examples("validation", 10, 3)
+
+
+def test_on_error_reaches_the_reader(tiny, tmp_path):
+    path = tmp_path / "own.conll"
+    path.write_text("".join(f"Item{i}\tB-THING\n\n" for i in range(20)) + "Item99\tTHING\n")
+    setting = f"tasks.ner.train={path}"
+    with pytest.raises(DataError, match="no known scheme"):
+        ner_dataset(tiny, setting)
+    with pytest.warns(DataWarning, match="bad records left out: 1") as caught:
+        dataset = ner_dataset(tiny, setting, "on_error=skip")
+    assert str(path) in str(caught[0].message)
+    assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
+
+
+def test_the_vocabulary_is_that_of_the_training_texts_alone(tiny, own_sentences):
+    recipe = load_recipe(tiny, [f"tasks.ner.train={own_sentences[0]}"])
+    tasks = build_tasks(recipe)
+    known = build_model(recipe, tasks).tokenizer.counts.keys()
+    assert words_of(tasks[0].dataset.train) <= known
+    assert not words_of(tasks[0].dataset.test) & known
+    assert not words_of(tasks[0].dataset.validation) & known
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+
+def test_the_seed_decides_everything_else_nothing(tiny, tmp_path):
+    def run(folder, *settings):
+        metrics = run_recipe(load_recipe(tiny, settings), tmp_path / folder, progress=False)
+        assert metrics == json.loads((tmp_path / folder / "metrics.json").read_text())
+        metrics.pop("train_seconds")
+        return metrics, (tmp_path / folder / "model.safetensors").read_bytes()
+
+    first, weights = run("first")
+    again, weights_again = run("again")
+    other, other_weights = run("other", "seed=1")
+    assert again == first
+    assert weights_again == weights
+    assert other_weights != weights
+    assert other["test"] != first["test"]
+    trained = [build_tasks(load_recipe(tiny, [f"seed={s}"]))[0].dataset.train for s in (0, 1)]
+    assert trained[0] != trained[1]
+
+
+def test_a_run_without_progress_prints_nothing(tiny, tmp_path, capsys):
+    run_recipe(load_recipe(tiny), tmp_path / "run", progress=False)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_without_held_out_data_there_are_no_scores(tiny, tmp_path):
+    settings = ["tasks.ner.toy_held_out=0", "tasks.qa.toy_held_out=0"]
+    metrics = run_recipe(load_recipe(tiny, settings), tmp_path / "run", progress=False)
+    for key in ("validation", "test", "test_unseen", "baselines"):
+        assert metrics[key] == {}
+
+
+def test_test_data_decides_nothing(tiny, tmp_path):
+    """Another test split, the same weights: the choice of the best epoch reads validation."""
+    weights = []
+    for name, text in (("a", "Gift\tO\n"), ("b", "Gift\tB-THING\n")):
+        for file, content in (
+            ("train.conll", "".join(f"Item{i}\tB-THING\n\n" for i in range(20))),
+            ("test.conll", text),
+        ):
+            (tmp_path / file).write_text(content)
+        settings = [f"tasks.ner.{k}={tmp_path / f'{k}.conll'}" for k in ("train", "test")]
+        settings += [f"tasks.ner.validation={tmp_path / 'train.conll'}", "train.epochs=3"]
+        metrics = run_recipe(load_recipe(tiny, settings), tmp_path / name, progress=False)
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+        assert metrics["baselines"]["ner"]["all_o"]["token_accuracy"] == float(name == "a")
+    assert weights[0] == weights[1]
