@@ -75,6 +75,11 @@ class EncoderConfig:
                 raise ConfigError(
                     f"encoder.{name} must be at least 1", found=str(getattr(self, name))
                 )
+        for name in ("d_ff", "n_types", "embedding_std", "type_std"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(
+                    f"encoder.{name} must be at least 0", found=str(getattr(self, name))
+                )
         if self.max_length < 8:
             raise ConfigError("encoder.max_length must be at least 8", found=str(self.max_length))
         for name, known in (

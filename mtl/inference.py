@@ -42,9 +42,9 @@ def predict_examples(
     Raises:
         DataError: an example with an empty text, or a question that leaves no room for a context.
     """
+    encoded, _ = encode_examples(examples, model.tokenizer, [], model.encoder.config.max_length)
     was_training = model.training
     model.eval()
-    encoded, _ = encode_examples(examples, model.tokenizer, [], model.encoder.config.max_length)
     results = [Predictions() for _ in examples]
     for indices, batch in sorted_batches(encoded, model.tokenizer, BATCH_SIZE):
         batch = batch.to(model.device)
@@ -58,13 +58,13 @@ def predict_examples(
 
 
 def predict(
-    model: MultiTaskModel, texts: str | Sequence[str], tasks: Sequence[str] | None = None
+    model: MultiTaskModel, texts: str | Sequence[str], tasks: str | Sequence[str] | None = None
 ) -> Predictions | list[Predictions]:
     """What the model says about a text, or about each of a list of texts.
 
     Args:
         texts: one text, or several. A text longer than the encoder's positions is read in windows.
-        tasks: names (or kinds) of tasks that read single texts; by default all that do.
+        tasks: name (or kind) of a task that reads single texts, or several; by default all.
 
     Returns:
         for each text a dict from task name to prediction; for one text just that dict.
@@ -74,8 +74,9 @@ def predict(
         DataError: an empty text.
     """
     if tasks is None:
-        tasks = [name for name, task in model.tasks.items() if not task.reads_pairs]
-    chosen = [model.task(name) for name in tasks]
+        fitting = [name for name, task in model.tasks.items() if not task.reads_pairs]
+        tasks = fitting or list(model.tasks)
+    chosen = [model.task(name) for name in ([tasks] if isinstance(tasks, str) else tasks)]
     for task in chosen:
         if task.reads_pairs:
             raise ConfigError(
@@ -109,7 +110,13 @@ def answer(
         ConfigError: lists of different length, or no such task.
         DataError: an empty question or context.
     """
-    name = model.task(task).name
+    chosen = model.task(task)
+    if not chosen.reads_pairs:
+        raise ConfigError(
+            f"the task {chosen.name!r} reads single texts",
+            fix=f"call mtl.predict(model, text, tasks=[{chosen.name!r}])",
+        )
+    name = chosen.name
     single = isinstance(question, str) and isinstance(context, str)
     questions = [question] if isinstance(question, str) else list(question)
     contexts = [context] if isinstance(context, str) else list(context)

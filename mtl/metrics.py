@@ -41,6 +41,8 @@ def accuracy(references: Sequence[object], predictions: Sequence[object]) -> flo
 def token_accuracy(references: TagSequences, predictions: TagSequences) -> float:
     """Share of all tokens whose tag is right. Most tokens are O, so this reads high."""
     _check_lengths(references, predictions)
+    for reference, prediction in zip(references, predictions, strict=True):
+        _check_lengths(reference, prediction)
     return accuracy(
         [tag for tags in references for tag in tags], [tag for tags in predictions for tag in tags]
     )

@@ -23,6 +23,7 @@ from mtl.encoder import (
 from mtl.errors import ConfigError
 
 SMALL = EncoderConfig(50, d_model=16, n_heads=4, n_layers=2, max_length=32, dropout=0.0)
+ROTARY = dataclasses.replace(SMALL, positions="rotary")
 
 
 def build(**settings):
@@ -125,7 +126,7 @@ def test_the_readable_attention_equals_the_fast_one(rotary):
     layer = MultiHeadSelfAttention(SMALL)
     x = torch.randn(2, 6, 16)
     mask = padded(ids(2, 6), [6, 4])[1][:, None, None, :]
-    rotation = tuple(table[:, :6] for table in rotation_tables(SMALL)) if rotary else None
+    rotation = tuple(table[:, :6] for table in rotation_tables(ROTARY)) if rotary else None
     mixed, weights = layer.explain(x, mask, rotation)
     torch.testing.assert_close(mixed, layer(x, mask, rotation), atol=1e-5, rtol=1e-5)
     assert weights.shape == (2, 4, 6, 6)
@@ -259,7 +260,7 @@ def test_rotated_dot_products_depend_on_distance_only():
 
 
 def test_rotation_keeps_lengths_and_pairs_features_half_a_width_apart():
-    cos, sin = rotation_tables(SMALL)
+    cos, sin = rotation_tables(ROTARY)
     x = torch.zeros(4, 32, 4)
     x[..., 0] = 1.0
     turned = rotate(x, cos, sin)
@@ -281,9 +282,9 @@ def test_unrotated_heads_do_not_see_positions():
 
 
 def test_rotary_heads_0_rotates_all():
-    cos, _ = rotation_tables(dataclasses.replace(SMALL, positions="rotary", rotary_heads=0))
+    cos, _ = rotation_tables(ROTARY)
     assert (cos[:, 1] != 1).any(dim=-1).all()
-    cos, _ = rotation_tables(dataclasses.replace(SMALL, positions="rotary", rotary_heads=3))
+    cos, _ = rotation_tables(dataclasses.replace(ROTARY, rotary_heads=3))
     assert (cos[:, 1] != 1).any(dim=-1).tolist() == [True, True, True, False]
 
 
@@ -316,13 +317,19 @@ def test_too_long_a_row(positions):
 # --- how it starts ------------------------------------------------------------------------------
 
 
-def test_match_heads_starts_keys_as_copies_of_queries():
-    for layer in build(match_heads=True).layers:
-        query, key, value = layer.attention.query_key_value.weight.chunk(3)
-        assert torch.equal(query, key)
+@pytest.mark.parametrize(("settings", "n_rotating"), [({}, 0), ({"rotary_heads": 3}, 3)])
+def test_match_heads_starts_keys_as_copies_of_queries_in_heads_that_do_not_rotate(
+    settings, n_rotating
+):
+    positions = "rotary" if n_rotating else "sinusoidal"
+    for layer in build(match_heads=True, positions=positions, **settings).layers:
+        weight = layer.attention.query_key_value.weight
+        query, key, value = weight.view(3, 4, 4, 16).unbind(0)  # (H, K, D) each
+        same = [torch.equal(q, k) for q, k in zip(query, key, strict=True)]
+        assert same == [False] * n_rotating + [True] * (4 - n_rotating)
         assert not torch.equal(query, value)
     query, key, _ = build().layers[0].attention.query_key_value.weight.chunk(3)
-    assert not torch.equal(query, key)
+    assert not torch.equal(query[-4:], key[-4:])
 
 
 def test_matched_queries_and_keys_train_apart():
@@ -363,6 +370,7 @@ def test_the_repr_counts_the_parameters():
         ({"n_heads": 3}, r"multiple of encoder.n_heads\n  found: d_model 16, n_heads 3"),
         ({"positions": "rotary", "n_heads": 16}, "even head width"),
         ({"rotary_heads": 5}, "between 0 and encoder.n_heads"),
+        ({"positions": "rotary", "match_heads": True}, "a head that does not rotate"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout must be at least 0 and below 1"),
         ({"d_ff": -1}, "d_ff"),

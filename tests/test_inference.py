@@ -6,11 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 
 from mtl.data.batching import collate, encode_examples
 from mtl.data.examples import Answer, NERExample, QAExample, Query
 from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.errors import ConfigError, DataError
+from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.errors import ConfigError, DataError, ModelError
 from mtl.inference import (
     BATCH_SIZE,
     Predictions,
@@ -21,6 +23,7 @@ from mtl.inference import (
     predict_examples,
 )
 from mtl.metrics import entity_scores, exact_match, token_f1
+from mtl.model import MultiTaskModel
 from mtl.tasks.ner import NERPrediction, NERTask
 from mtl.tasks.qa import QAPrediction, QATask
 from mtl.tasks.spans import best_spans
@@ -327,14 +330,13 @@ def test_by_default_all_tasks_that_read_single_texts(model):
     assert list(predict(model, "Ann met Bob .")) == ["ner", "other"]
 
 
-def test_prediction_keeps_the_mode_and_makes_no_gradients(model, sentences):
+def test_prediction_keeps_the_mode(model, sentences):
     model.train()
     predict(model, "Ann")
     assert model.training
     model.eval()
     evaluate(model, "ner", sentences)
     assert not model.training
-    assert all(p.grad is None for p in model.parameters())
 
 
 def test_a_failed_prediction_keeps_the_mode_too(two_task_model):
@@ -342,6 +344,15 @@ def test_a_failed_prediction_keeps_the_mode_too(two_task_model):
     with pytest.raises(DataError):
         answer(two_task_model, "why " * 70, "Ann met Bob . " * 20)
     assert two_task_model.training
+
+
+def test_prediction_computes_no_gradients(model):
+    modes = []
+    hook = model.encoder.register_forward_hook(lambda *_: modes.append(torch.is_grad_enabled()))
+    predict(model, "Ann")
+    evaluate(model, "ner", [NERExample(("Ann",), ("B-PER",))])
+    hook.remove()
+    assert modes == [False, False]
 
 
 def test_dropout_is_off_in_prediction(build_model):
@@ -457,3 +468,56 @@ def test_evaluation_without_examples_or_with_unknown_types(two_task_model):
 def test_a_question_that_leaves_no_room(model):
     with pytest.raises(DataError, match="leaves too little room"):
         predict_examples(model, [Query("why " * 70, "Ann met Bob . " * 20)], ["qa"])
+
+
+# --- models and their folders -------------------------------------------------------------------
+
+
+def test_models_that_cannot_be(build_model):
+    task = NERTask("ner", types=TYPES)
+    with pytest.raises(ConfigError, match="same name"):
+        build_model([task, QATask("ner")])
+    large = WhitespaceTokenizer.train([LONG])
+    small = TransformerEncoder(EncoderConfig(len(large) - 1))
+    with pytest.raises(ConfigError, match=f"{len(large)} ids, vocab_size {len(large) - 1}"):
+        MultiTaskModel(small, large, [task])
+
+
+def test_a_saved_model_predicts_the_same(two_task_model, sentences, questions, tmp_path):
+    two_task_model.save_pretrained(tmp_path)
+    loaded = MultiTaskModel.from_pretrained(tmp_path)
+    texts = [e.text for e in sentences]
+    assert predict(loaded, texts) == predict(two_task_model, texts)
+    asked = ([e.question for e in questions], [e.context for e in questions])
+    assert answer(loaded, *asked) == answer(two_task_model, *asked)
+    assert not loaded.training
+    labels = json.loads((tmp_path / "config.json").read_text())["tasks"]["ner"]
+    assert labels["id2label"]["1"] == "B-LOC"
+    assert labels["label2id"]["B-LOC"] == 1
+
+
+@pytest.mark.parametrize("spoil", ["missing", "cut", "empty"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "whitespace_tokenizer.json"])
+def test_a_folder_with_a_missing_or_broken_file(two_task_model, tmp_path, name, spoil):
+    two_task_model.save_pretrained(tmp_path)
+    path = tmp_path / name
+    content = path.read_bytes()
+    path.unlink()
+    if spoil != "missing":
+        path.write_bytes(content[: len(content) // 2] if spoil == "cut" else b"")
+    with pytest.raises(ModelError) as error:
+        MultiTaskModel.from_pretrained(tmp_path)
+    assert name in str(error.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(ModelError, match="no such model folder"):
+        MultiTaskModel.from_pretrained(tmp_path / "nowhere")
+
+
+def test_weights_of_another_shape(two_task_model, build_model, tmp_path):
+    two_task_model.save_pretrained(tmp_path)
+    other = build_model([NERTask("ner", types=["X"]), QATask("qa")])
+    (tmp_path / "model.safetensors").write_bytes(save(other.state_dict()))
+    with pytest.raises(ModelError, match="cannot be loaded into this model"):
+        MultiTaskModel.from_pretrained(tmp_path)

@@ -4,12 +4,14 @@ import json
 import tomllib
 from dataclasses import fields
 from importlib import resources
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl
+from mtl import inference
 from mtl.data.examples import Answer, NERExample, QAExample, hold_out
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
@@ -24,7 +26,7 @@ from mtl.recipe import (
     load_recipe,
     run_recipe,
 )
-from mtl.training.loop import TrainConfig
+from mtl.training.loop import Run, TrainConfig
 
 TINY = """\
 name = "tiny"
@@ -263,8 +265,8 @@ def test_the_tables_above_name_every_key():
 
 
 def test_every_key_reaches_the_encoder_and_the_tokenizer(tiny):
-    settings = [*as_settings("encoder", ENCODER), *as_settings("tokenizer", TOKENIZER)]
-    recipe = load_recipe(tiny, settings)
+    changed = [*as_settings("encoder", ENCODER), *as_settings("tokenizer", TOKENIZER)]
+    recipe = load_recipe(tiny, changed)
     model = build_model(recipe, build_tasks(recipe))
     config = model.encoder.config.to_dict()
     assert config.pop("vocab_size") == len(model.tokenizer)
@@ -324,6 +326,9 @@ def test_bundled_recipes_load_under_their_own_name_and_say_what_they_do():
 # --- and back to TOML -----------------------------------------------------------------------------
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+FILES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0")).map(
+    lambda text: str(Path("/data", f"x{text}").absolute())
+)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 RATES = st.floats(min_value=1e-12, max_value=1e6)
 TASKS = st.builds(
@@ -332,7 +337,7 @@ TASKS = st.builds(
     toy=st.just("qa"),
     toy_train=st.integers(1, 10**6),
     toy_held_out=st.integers(0, 10**6),
-    train=st.just("") | TEXTS,
+    train=st.just("") | FILES,
     options=st.just({}) | st.fixed_dictionaries({"max_answer_tokens": st.integers(1, 99)}),
 )
 RECIPES = st.builds(
@@ -357,6 +362,7 @@ RECIPES = st.builds(
 
 
 @given(RECIPES)
+@settings(max_examples=40)
 def test_to_toml_reads_back(tmp_path_factory, recipe):
     path = tmp_path_factory.getbasetemp() / "round_trip.toml"
     path.write_text(recipe.to_toml(), encoding="utf-8", newline="")
@@ -368,6 +374,16 @@ def test_to_toml_of_a_task_whose_name_is_not_ascii(write):
     recipe = load_recipe(path)
     assert list(recipe.tasks) == ["ner", "frågor"]
     assert load_recipe(write(recipe.to_toml(), "again.toml")) == recipe
+
+
+def test_to_toml_names_files_wherever_it_is_read(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(tiny, ["tasks.qa.train=my.json", "tasks.qa.test=../there.json"])
+    (tmp_path / "run.toml").write_text(recipe.to_toml())
+    monkeypatch.chdir("/")
+    task = load_recipe(tmp_path / "run.toml").tasks["qa"]
+    assert Path(task.train) == tmp_path / "my.json"
+    assert Path(task.test).resolve() == (tmp_path.parent / "there.json").resolve()
 
 
 def test_to_toml_keeps_lists(write, tiny):
@@ -561,18 +577,25 @@ def test_without_held_out_data_there_are_no_scores(tiny, tmp_path):
         assert metrics[key] == {}
 
 
-def test_test_data_decides_nothing(tiny, tmp_path):
-    """Another test split, the same weights: the choice of the best epoch reads validation."""
-    weights = []
-    for name, text in (("a", "Gift\tO\n"), ("b", "Gift\tB-THING\n")):
-        for file, content in (
-            ("train.conll", "".join(f"Item{i}\tB-THING\n\n" for i in range(20))),
-            ("test.conll", text),
-        ):
-            (tmp_path / file).write_text(content)
-        settings = [f"tasks.ner.{k}={tmp_path / f'{k}.conll'}" for k in ("train", "test")]
-        settings += [f"tasks.ner.validation={tmp_path / 'train.conll'}", "train.epochs=3"]
-        metrics = run_recipe(load_recipe(tiny, settings), tmp_path / name, progress=False)
-        weights.append((tmp_path / name / "model.safetensors").read_bytes())
-        assert metrics["baselines"]["ner"]["all_o"]["token_accuracy"] == float(name == "a")
-    assert weights[0] == weights[1]
+def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
+    """The choice of the best epoch, and any other, reads validation data."""
+    recipe = load_recipe(tiny, ["train.epochs=3"])
+    read, read_in_training = [], []
+    real_predict, real_restore = inference.predict_examples, Run.restore_best
+
+    def predict(model, examples, tasks):
+        read.append(list(examples))
+        return real_predict(model, examples, tasks)
+
+    def restore(run):
+        read_in_training.extend(read)
+        real_restore(run)
+
+    monkeypatch.setattr(inference, "predict_examples", predict)
+    monkeypatch.setattr(Run, "restore_best", restore)
+    run_recipe(recipe, tmp_path / "run", progress=False)
+    datasets = [task.dataset for task in build_tasks(recipe)]
+    assert read_in_training == [list(dataset.validation) for dataset in datasets] * 3
+    for dataset in datasets:
+        assert read.count(list(dataset.test)) == 1
+        assert read.count(list(dataset.test_unseen)) == 1

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, ModelError
+from ..files import write_atomically
 from .examples import Text, TextRow
 
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -203,7 +204,8 @@ class WhitespaceTokenizer(Tokenizer):
 
     Args:
         counts: how often each word stood in the training text.
-        lower_case: whether words are lower-cased before they are looked up.
+        lower_case: whether words are lower-cased before they are looked up. Names then lose the
+            capital that marks them, so `hide_words` can hide only rare words.
         numbered_unknowns: how many unseen words of a row can be told apart, for each word shape;
             further ones share the last number.
     """
@@ -249,7 +251,8 @@ class WhitespaceTokenizer(Tokenizer):
         counts: Counter[str] = Counter()
         for text in texts:
             joined = text if isinstance(text, str) else " ".join(text)
-            counts.update(WORD.findall(joined.lower() if lower_case else joined))
+            words = WORD.findall(joined)
+            counts.update(word.lower() if lower_case else word for word in words)
         kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
         return cls(
             {word: -n for n, word in kept},
@@ -283,11 +286,9 @@ class WhitespaceTokenizer(Tokenizer):
         else:
             words = [(start, start + len(word)) for start, word in zip(starts, given, strict=True)]
             text = " ".join(text)
-        lookup = text.lower() if self.lower_case else text
-        if len(lookup) != len(text):  # a few letters change length: then look up word by word
-            tokens = [text[start:end].lower() for start, end in offsets]
-        else:
-            tokens = [lookup[start:end] for start, end in offsets]
+        tokens = [text[start:end] for start, end in offsets]
+        if self.lower_case:  # word by word: a few letters change length, so offsets come first
+            tokens = [token.lower() for token in tokens]
         ids = [self.id_of.get(token, self.unk_id) for token in tokens]
         return Encoding(text, tokens, ids, offsets, word_ids, words)
 
@@ -367,9 +368,8 @@ class WhitespaceTokenizer(Tokenizer):
             "numbered_unknowns": self.numbered_unknowns,
             "counts": self.counts,
         }
-        (Path(folder) / self.file_name).write_text(
-            json.dumps(content, ensure_ascii=False, indent=0), encoding="utf-8"
-        )
+        path = Path(folder) / self.file_name
+        write_atomically(path, json.dumps(content, ensure_ascii=False, indent=0))
 
     @classmethod
     def load(cls, folder: Path) -> WhitespaceTokenizer:

@@ -134,7 +134,7 @@ UNSEEN = Names(
     events=_lines(
         "Bamboo Challenge, Canyon Race, Dragon Pageant, Emerald Sprint, Firefly Concert, Glacier "
         "Trek, Honey Fest, Iris Exhibition, Jade Bowl, Kite Carnival, Lantana Ride, Moonlight "
-        "Swim, Nectar Tasting, Orchid Expo, Pearl Crossing, Quartz Summit, Ribbon Dash, Saffron "
+        "Swim, Nectar Tasting, Orchid Expo, Pearl Crossing, Quartz Climb, Ribbon Dash, Saffron "
         "Feast, Thunder Match, Velvet Ceremony"
     ),
     peoples=_words("Ghanaian Colombian Welsh German Indian Italian Latvian Swedish Brazilian Thai"),

@@ -95,13 +95,13 @@ class QATask(Task):
             notes["answers hold no token and are left out of training"] += 1
             return [None] * len(rows)
         first, last = span
-        borders = (encoding.offsets[first][0], encoding.offsets[last][1])
-        if borders != (answer.start, answer.end):
-            notes["answers do not fall on token borders and are snapped outward"] += 1
         targets = [_span_in_row(row, first, last) for row in rows]
         if all(target == NOT_HERE for target in targets):
             notes["answers fit no window and are left out of training"] += 1
             return [None] * len(rows)
+        borders = (encoding.offsets[first][0], encoding.offsets[last][1])
+        if borders != (answer.start, answer.end):
+            notes["answers do not fall on token borders and are snapped outward"] += 1
         return targets
 
     def collate(self, targets: Sequence[tuple[int, int] | None], length: int) -> Tensor:

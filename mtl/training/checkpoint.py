@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,26 @@ from torch import Tensor
 from ..errors import ModelError
 from ..files import write_atomically
 
-TENSORS, REST = "training_state.safetensors", "training_state.json"
+REST = "training_state.json"
 MARK = "tensor:"
 
 
 def save_state(folder: str | Path, state: dict[str, Any]) -> None:
-    """Write a nested dict of tensors and JSON values; the JSON comes last and makes it whole."""
+    """Write a nested dict of tensors and JSON values.
+
+    The tensors get a new file; the JSON, which names it, is moved into place last. So a kill at any
+    moment leaves the old state or the new one whole.
+    """
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
-    rest = _take_tensors(state, "", tensors)
-    write_atomically(folder / TENSORS, save(tensors))
-    write_atomically(folder / REST, json.dumps(rest))
+    rest = _take_tensors(state, tensors)
+    content = save(tensors)
+    name = f"training_state-{sha256(content).hexdigest()[:12]}.safetensors"
+    write_atomically(folder / name, content)
+    write_atomically(folder / REST, json.dumps({"tensors": name, "state": rest}))
+    for old in folder.glob("training_state-*.safetensors"):
+        if old.name != name:
+            old.unlink()
 
 
 def load_state(folder: str | Path) -> dict[str, Any]:
@@ -34,10 +44,9 @@ def load_state(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     try:
-        tensors = load_file(folder / TENSORS)
-        rest = json.loads((folder / REST).read_text(encoding="utf-8"))
-        return _put_tensors(rest, tensors)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        content = json.loads((folder / REST).read_text(encoding="utf-8"))
+        return _put_tensors(content["state"], load_file(folder / content["tensors"]))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(
             "the training state cannot be read",
             path=folder,
@@ -51,15 +60,16 @@ def has_state(folder: str | Path) -> bool:
     return (Path(folder) / REST).is_file()
 
 
-def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` with each tensor moved into `tensors` and its name left in its place."""
+def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` with each tensor moved into `tensors` and its name, a number, left in its place."""
     if isinstance(value, Tensor):
+        name = str(len(tensors))
         tensors[name] = value.detach().cpu().contiguous().clone()
         return MARK + name
     if isinstance(value, dict):
-        return {str(k): _take_tensors(v, f"{name}/{k}", tensors) for k, v in value.items()}
+        return {str(k): _take_tensors(v, tensors) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_take_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]
+        return [_take_tensors(v, tensors) for v in value]
     return value
 
 

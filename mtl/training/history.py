@@ -63,7 +63,8 @@ class History:
 
     def write_csv(self, path: str | Path) -> None:
         """One line a round; validation metrics stand in the last line of their epoch."""
-        names = [f"validation_{t}_{m}" for t, scores in self._first() for m in scores]
+        validation = [_flat(scores) for scores in self.validation]
+        names = list(dict.fromkeys(name for scores in validation for name in scores))
         table = io.StringIO()
         columns = ["epoch", "step", "total_loss", *(f"{t}_loss" for t in self.tasks)]
         columns += ["learning_rate", "grad_norm", *(f"{t}_examples" for t in self.tasks), *names]
@@ -74,20 +75,11 @@ class History:
             row |= {f"{t}_loss": loss for t, loss in r.losses.items()}
             row |= {"learning_rate": r.learning_rate, "grad_norm": r.grad_norm}
             row |= {f"{t}_examples": n for t, n in r.examples.items()}
-            if i + 1 == len(self.rounds) or self.rounds[i + 1].epoch > r.epoch:
-                row |= self._validation_of(r.epoch, names)
+            ends_epoch = i + 1 == len(self.rounds) or self.rounds[i + 1].epoch > r.epoch
+            if ends_epoch and r.epoch <= len(validation):
+                row |= validation[r.epoch - 1]
             writer.writerow(row)
         write_atomically(path, table.getvalue())
-
-    def _first(self) -> list[tuple[str, dict[str, float]]]:
-        return list(self.validation[0].items()) if self.validation else []
-
-    def _validation_of(self, epoch: int, names: list[str]) -> dict[str, float]:
-        if epoch > len(self.validation):
-            return {}
-        scores = self.validation[epoch - 1].items()
-        flat = {f"validation_{t}_{m}": v for t, metrics in scores for m, v in metrics.items()}
-        return {name: flat[name] for name in names if name in flat}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
@@ -103,3 +95,7 @@ class History:
             f"History({len(self.rounds)} rounds, {len(self.validation)} epochs, "
             f"best epoch {self.best_epoch}, {self.seconds:.1f} s)"
         )
+
+
+def _flat(scores: Metrics) -> dict[str, float]:
+    return {f"validation_{t}_{m}": v for t, metrics in scores.items() for m, v in metrics.items()}

@@ -81,7 +81,9 @@ class TrainConfig:
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"train.{name} must be a positive number", found=str(value))
-        for name in ("warmup", "beta2", "hide_words"):
+        if not 0 <= self.beta2 < 1:
+            raise ConfigError("train.beta2 must be at least 0 and below 1", found=str(self.beta2))
+        for name in ("warmup", "hide_words"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
@@ -265,6 +267,7 @@ class Run:
         losses: dict[str, list[float]] = {}
         for step in self.sampler.round(len(self.streams)):
             batches = [self.streams[i].next() for i in step]
+            learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
             step_total, norm, step_losses = self._step(batches)
             total += step_total
             norms.append(norm)
@@ -277,7 +280,7 @@ class Run:
                 step=self.step,
                 total=total,
                 losses=means,
-                learning_rate=self.schedule.get_last_lr()[0],
+                learning_rate=learning_rate,
                 grad_norm=sum(norms) / len(norms),
                 examples=dict(self.examples),
             )
@@ -296,19 +299,19 @@ class Run:
         self.optimizer.zero_grad()
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        self.step += 1
         # All numbers in one transfer: on a GPU this is the step's only synchronisation.
         numbers = torch.stack([total.detach(), norm, *(t.detach() for t in losses.values())])
         total_value, norm_value, *values = numbers.tolist()
         by_name = dict(zip(losses, values, strict=True))
-        if not math.isfinite(total_value):
+        if not (math.isfinite(total_value) and math.isfinite(norm_value)):
             raise MTLError(
-                f"the loss is not finite at step {self.step}",
-                found=_show_losses(by_name),
-                fix="lower train.learning_rate",
+                f"the loss or its gradient is not finite at step {self.step + 1}",
+                found=f"{_show_losses(by_name)}  gradient norm {norm_value}",
+                fix="lower train.learning_rate; the weights are those before this step",
             )
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
         return total_value, norm_value, by_name
 
     def finish_epoch(self) -> Metrics:
