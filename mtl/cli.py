@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,7 @@ def describe_version() -> str:
 
 
 def run_train(options: argparse.Namespace) -> None:
+    """`mtl train`."""
     settings = list(options.set)
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
@@ -150,6 +152,7 @@ def run_train(options: argparse.Namespace) -> None:
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
+    """`mtl evaluate`."""
     model = MultiTaskModel.from_pretrained(options.folder)
     chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
     if options.data and len(chosen) > 1:
@@ -190,15 +193,18 @@ def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
 
 
 def run_predict(options: argparse.Namespace) -> None:
+    """`mtl predict`."""
     model = MultiTaskModel.from_pretrained(options.folder)
     asked = options.question is not None or options.context is not None
     if asked and (options.question is None or options.context is None):
-        raise ConfigError("--question and --context go together")
+        raise ConfigError("--question and --context go together", fix="give both")
     if asked and options.text is not None:
         raise ConfigError("give --text, or --question with --context, not both")
     task = _task_to_predict(model, options.task, asked)
     if task.reads_pairs:
-        pairs = [(options.question, options.context)] if asked else _pairs_from_stdin(options)
+        pairs = (
+            [(options.question, options.context)] if asked else _pairs_from_stdin(model, options)
+        )
         predictions = answer(model, *map(list, zip(*pairs, strict=True)), task=task.name)
     else:
         if asked:
@@ -223,10 +229,12 @@ def _task_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> Ta
 
 def _stdin_lines() -> list[str]:
     try:
-        text = sys.stdin.buffer.read().decode("utf-8")
+        text = sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise DataError("the input is not UTF-8", path="stdin", line=line) from None
+        raise DataError(
+            "the input is not UTF-8", path="stdin", line=line, fix="convert it to UTF-8 first"
+        ) from None
     lines = text.split("\n")
     if lines and not lines[-1]:
         lines.pop()
@@ -245,19 +253,19 @@ def _texts_from_stdin() -> list[str]:
     return lines
 
 
-def _pairs_from_stdin(options: argparse.Namespace) -> list[tuple[str, str]]:
+def _pairs_from_stdin(model: MultiTaskModel, options: argparse.Namespace) -> list[tuple[str, str]]:
     if options.text is not None:
         raise ConfigError("a question needs --question and --context, not --text")
-    records = [_pair_or_fault(n, line) for n, line in enumerate(_stdin_lines(), 1)]
+    records = [_pair_or_fault(model, n, line) for n, line in enumerate(_stdin_lines(), 1)]
     _raise_faults(record for record in records if isinstance(record, Fault))
     return records
 
 
-def _pair_or_fault(number: int, line: str) -> tuple[str, str] | Fault:
+def _pair_or_fault(model: MultiTaskModel, number: int, line: str) -> tuple[str, str] | Fault:
     form = 'write {"question": "...", "context": "..."} on one line'
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Fault(f"the line is not JSON: {error}", "stdin", number, repr(line[:80]), form)
     pair = (
         tuple(record.get(key) for key in ("question", "context"))
@@ -267,6 +275,13 @@ def _pair_or_fault(number: int, line: str) -> tuple[str, str] | Fault:
     if len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair):
         what = "the line does not hold a question and a context"
         return Fault(what, "stdin", number, repr(line[:80]), form)
+    try:
+        line.encode(), "".join(pair).encode()
+        model.tokenizer.rows(pair, model.encoder.config.max_length)
+    except UnicodeEncodeError as error:
+        return Fault("half a character", "stdin", number, str(error), form)
+    except DataError as error:
+        return replace(error.faults[0], path="stdin", line=number)
     return pair
 
 
@@ -277,6 +292,7 @@ def _raise_faults(faults: Iterable[Fault]) -> None:
 
 
 def run_toy(options: argparse.Namespace) -> None:
+    """`mtl toy`."""
     if options.kind not in GENERATORS:
         raise ConfigError(
             "unknown kind of toy data",
@@ -293,6 +309,7 @@ def run_toy(options: argparse.Namespace) -> None:
 
 
 def run_recipes(options: argparse.Namespace) -> None:
+    """`mtl recipes`."""
     print(format_table(["recipe", "what it does"], list(bundled_recipes().items())))
 
 

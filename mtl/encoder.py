@@ -75,10 +75,11 @@ class EncoderConfig:
                 raise ConfigError(
                     f"encoder.{name} must be at least 1", found=str(getattr(self, name))
                 )
-        for name in ("d_ff", "n_types", "embedding_std", "type_std"):
-            if not getattr(self, name) >= 0:
+        for name in ("d_ff", "n_types", "embedding_std", "type_std", "layer_norm_eps"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(
-                    f"encoder.{name} must be at least 0", found=str(getattr(self, name))
+                    f"encoder.{name} must be a finite number, at least 0",
+                    found=str(getattr(self, name)),
                 )
         if self.max_length < 8:
             raise ConfigError("encoder.max_length must be at least 8", found=str(self.max_length))
@@ -151,18 +152,19 @@ def position_angles(length: int, width: int) -> Tensor:
     return torch.arange(length)[:, None] * frequencies
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn each pair of features by its position's angle (Su et al. 2021, equation 34).
 
-    Feature `i` is paired with feature `i + K/2`. The dot product of a turned query and a turned key
-    then depends on how far apart they stand, not on where.
+    A pair of features is a point in the plane, and so a complex number; to turn it by an angle is
+    to multiply it by `e^(i angle)`. The dot product of a turned query and a turned key then depends
+    on how far apart they stand, not on where.
 
     Args:
-        x: `(..., H, T, K)`.
-        cos, sin: `(H, T, K)`; a head whose angles are zero stays as it is.
+        x: `(..., H, T, K)`; features 0 and 1 are a pair, 2 and 3, and so on.
+        rotation: `(H, T, K/2)` complex; 1 leaves a pair as it is.
     """
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-right, left), dim=-1) * sin
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (..., H, T, K/2)
+    return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -196,30 +198,28 @@ class MultiHeadSelfAttention(nn.Module):
         self.query_key_value = nn.Linear(config.d_model, 3 * config.d_model)
         self.output = nn.Linear(config.d_model, config.d_model)
 
-    def project(self, x: Tensor, rotation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, ...]:
+    def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, ...]:
         """Queries, keys and values of each head: `(B, T, D)` to three times `(B, H, T, K)`."""
         n_rows, length, width = x.shape
         qkv = self.query_key_value(x).view(n_rows, length, 3, self.n_heads, width // self.n_heads)
         qkv = qkv.permute(2, 0, 3, 1, 4)  # (3, B, H, T, K)
         if rotation is None:
             return qkv.unbind(0)
-        q, k = rotate(qkv[:2], *rotation).unbind(0)
+        q, k = rotate(qkv[:2], rotation).unbind(0)
         return q, k, qkv[2]
 
     def merge(self, heads: Tensor) -> Tensor:
         """The heads side by side again, mixed: `(B, H, T, K)` to `(B, T, D)`."""
         return self.output(heads.transpose(1, 2).flatten(2))
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`; `mask` as in `attention`."""
         q, k, v = self.project(x, rotation)
         dropout = self.dropout if self.training else 0.0
         return self.merge(F.scaled_dot_product_attention(q, k, v, mask, dropout))
 
     def explain(
-        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
+        self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """`forward` without dropout, and the weights `(B, H, T, T)`."""
         mixed, weights = attention(*self.project(x, rotation), mask)
@@ -256,9 +256,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(
-        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`."""
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
@@ -267,7 +265,7 @@ class EncoderLayer(nn.Module):
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
     def attention_weights(
-        self, x: Tensor, mask: Tensor | None, rotation: tuple[Tensor, Tensor] | None = None
+        self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None
     ) -> Tensor:
         """Where each token of `x` looks in this layer: `(B, H, T, T)`."""
         read = self.attention_norm(x) if self.pre_norm else x
@@ -300,9 +298,7 @@ class TransformerEncoder(nn.Module):
                 "position_table", table * math.sqrt(2) * config.embedding_std, persistent=False
             )
         else:
-            cos, sin = rotation_tables(config)
-            self.register_buffer("rotary_cos", cos, persistent=False)
-            self.register_buffer("rotary_sin", sin, persistent=False)
+            self.register_buffer("rotation_table", rotations(config), persistent=False)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
@@ -350,12 +346,11 @@ class TransformerEncoder(nn.Module):
 
     def _mask_and_rotation(
         self, length: int, attention_mask: Tensor | None
-    ) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
-        # A batch without padding needs no mask; the layers are faster without one.
+    ) -> tuple[Tensor | None, Tensor | None]:
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
         if self.config.positions != "rotary":
             return mask, None
-        return mask, (self.rotary_cos[:, :length], self.rotary_sin[:, :length])
+        return mask, self.rotation_table[:, :length]
 
     def forward(
         self,
@@ -405,10 +400,9 @@ class TransformerEncoder(nn.Module):
         )
 
 
-def rotation_tables(config: EncoderConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines for `rotate`, `(H, T, K)` each; heads that do not rotate have angle 0."""
+def rotations(config: EncoderConfig) -> Tensor:
+    """What `rotate` multiplies by, `(H, T, K/2)` complex; heads that do not rotate have angle 0."""
     angles = position_angles(config.max_length, config.head_width)  # (T, K/2)
-    angles = torch.cat((angles, angles), dim=-1)
     rotates = torch.arange(config.n_heads) < config.n_rotating
-    angles = angles * rotates[:, None, None]  # (H, T, K)
-    return angles.cos(), angles.sin()
+    angles = angles * rotates[:, None, None]  # (H, T, K/2)
+    return torch.polar(torch.ones_like(angles), angles)

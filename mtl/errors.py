@@ -80,8 +80,8 @@ class DataWarning(UserWarning):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """'did you mean ...?' with the nearest known name, then all of them."""
+    """What to do about an unknown name: the nearest known one, then all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f'did you mean "{near[0]}"? ' if near else ""
-    return f"{guess}known: {', '.join(known)}"
+    return f"{guess}use one of {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never half."""
+"""Files: written so that a kill leaves the old one or the new one whole; and what is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import DataError
+from .errors import DataError, ModelError
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
@@ -30,3 +30,14 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
             found=str(error),
             fix="check the path, its folder and the free space",
         ) from None
+
+
+def missing_file(path: Path) -> ModelError:
+    """The error for a model folder that lacks a file; it lists what is there."""
+    there = ", ".join(sorted(p.name for p in path.parent.iterdir())) or "nothing"
+    return ModelError(
+        f"the model folder has no {path.name}",
+        path=path.parent,
+        found=there,
+        fix="copy the whole folder that a training run wrote",
+    )

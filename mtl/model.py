@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from .data.batching import Batch
 from .data.tokenization import Tokenizer, WhitespaceTokenizer
 from .encoder import EncoderConfig, TransformerEncoder
-from .errors import ConfigError, ModelError, MTLError, suggest
-from .files import write_atomically
+from .errors import ConfigError, ModelError, suggest
+from .files import missing_file, write_atomically
 from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -47,6 +47,12 @@ class MultiTaskModel(nn.Module):
                 "the tokenizer has more ids than the encoder has embeddings",
                 found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
                 fix="build the encoder with vocab_size=len(tokenizer)",
+            )
+        if encoder.config.n_types == 1 and any(task.reads_pairs for task in tasks):
+            raise ConfigError(
+                "pairs of texts have two segments, but the encoder has one",
+                found="encoder.n_types = 1",
+                fix="set encoder.n_types to 2, or to 0 for none",
             )
         self.encoder = encoder
         self.tokenizer = tokenizer
@@ -122,14 +128,14 @@ class MultiTaskModel(nn.Module):
                 Task.of_kind(settings.pop("kind")).from_settings(name, settings)
                 for name, settings in config["tasks"].items()
             ]
-        except (KeyError, TypeError, AttributeError, ConfigError) as error:
+            model = cls(encoder, tokenizer, tasks)
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise ModelError(
                 "config.json is not one that save_pretrained wrote",
                 path=folder / CONFIG,
-                found=str(error),
+                found=f"{type(error).__name__}: {error.args[0] if error.args else error}",
                 fix="copy the whole model folder again",
             ) from None
-        model = cls(encoder, tokenizer, tasks)
         model._load_weights(folder / WEIGHTS)
         return model.eval()
 
@@ -137,12 +143,12 @@ class MultiTaskModel(nn.Module):
         try:
             self.load_state_dict(load_file(path))
         except FileNotFoundError:
-            raise _missing(path) from None
-        except (SafetensorError, RuntimeError) as error:
+            raise missing_file(path) from None
+        except (OSError, SafetensorError, RuntimeError) as error:
             raise ModelError(
                 "the weights cannot be loaded into this model",
                 path=path,
-                found=str(error),
+                found=str(error).splitlines()[-1].strip(),
                 fix="copy the whole model folder again",
             ) from None
 
@@ -162,21 +168,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _missing(folder / CONFIG) from None
-    except ValueError as error:
+        raise missing_file(folder / CONFIG) from None
+    except (OSError, ValueError) as error:
         raise ModelError(
-            "config.json is not JSON",
+            "config.json cannot be read as JSON",
             path=folder / CONFIG,
             found=str(error),
             fix="copy the whole model folder again",
         ) from None
-
-
-def _missing(path: Path) -> MTLError:
-    there = ", ".join(sorted(p.name for p in path.parent.iterdir())) or "nothing"
-    return ModelError(
-        f"the model folder has no {path.name}",
-        path=path.parent,
-        found=there,
-        fix="copy the whole folder that a training run wrote",
-    )

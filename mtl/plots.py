@@ -74,7 +74,7 @@ def plot_attention(
     size = (max(4.0, 0.17 * length + 1.2), 0.2 * n_rows + 0.4)
     figure, axes = plt.subplots(heads, 1, figsize=(size[0], size[1] * heads + 1.4), squeeze=False)
     for i, axis in enumerate(axes[:, 0]):
-        axis.imshow(weights[i].cpu(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axis.imshow(weights[i].detach().cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axis.set_ylabel(f"head {i + 1}", fontsize=9)
         axis.set_yticks(range(n_rows), row_names, fontsize=7)
         axis.set_xticks(range(length), tokens if i == heads - 1 else [], rotation=90, fontsize=7)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,13 @@ RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE = (
     "loss_curves.png",
 )
 HELD_OUT = ("validation", "test", "test_unseen")
+TYPE_NAMES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: 'a text in quotes, such as "ner"',
+    dict: "a section of keys and values",
+}
 FILE_KEYS = ("train", *HELD_OUT)
 
 
@@ -97,7 +106,7 @@ class Recipe:
             values = {key: value for key, value in vars(task).items() if key != "options"}
             files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
             given = {key: value for key, value in values.items() if value != ""}
-            sections[f"tasks.{name}"] = given | files | task.options
+            sections[f"tasks.{_toml_key(name)}"] = given | files | task.options
         for name, section in sections.items():
             lines += ["", f"[{name}]", *_toml_section(section)]
         return "\n".join(lines) + "\n"
@@ -153,7 +162,12 @@ def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
             fix=f"check the path, or use a bundled recipe: {', '.join(bundled_recipes())}",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError("the recipe is not TOML", path=path, found=str(error)) from None
+        raise ConfigError(
+            "the recipe is not TOML",
+            path=path,
+            found=str(error),
+            fix="compare it with the bundled recipe practical7.toml",
+        ) from None
 
 
 def _apply_setting(content: dict[str, Any], setting: str) -> None:
@@ -221,13 +235,21 @@ def _check_task(name: str, section: Any, path: str) -> TaskRecipe:
             fix=f"set {where}train=FILE too; toy data is never mixed with your own files",
         )
     if not task.toy:
-        raise ConfigError(f"the section [tasks.{name}] needs train or toy", path=path)
+        raise ConfigError(
+            f"the section [tasks.{name}] does not say what to train on",
+            path=path,
+            fix='add train = "FILE", or toy = "KIND"',
+        )
     return task
 
 
 def _types_of_fields(cls: type, *without: str) -> dict[str, type]:
     """The type of each field of a dataclass, from its default."""
-    return {f.name: _plain_type(f.default) for f in fields(cls) if f.name not in without}
+    return {
+        f.name: _plain_type(f.default if f.default_factory is MISSING else f.default_factory())
+        for f in fields(cls)
+        if f.name not in without
+    }
 
 
 def _types_of_parameters(function: Any, *without: str) -> dict[str, type]:
@@ -241,7 +263,7 @@ def _types_of_parameters(function: Any, *without: str) -> dict[str, type]:
 
 
 def _plain_type(default: Any) -> type:
-    if isinstance(default, bool | int | float | str):
+    if isinstance(default, bool | int | float | str | dict):
         return type(default)
     return object
 
@@ -257,18 +279,23 @@ def _check_keys(section: Any, types: Mapping[str, type], where: str, path: str) 
         accepted = (int, float) if wanted is float else wanted
         if not isinstance(value, accepted) or (isinstance(value, bool) and wanted in (int, float)):
             raise ConfigError(
-                f"{where}{key} must be of type {wanted.__name__}", path=path, found=repr(value)
+                f"{where}{key} must be {TYPE_NAMES[wanted]}", path=path, found=repr(value)
             )
 
 
 def _toml_section(values: Mapping[str, Any]) -> list[str]:
-    return [f"{key} = {_toml_value(value)}" for key, value in values.items()]
+    return [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in values.items()]
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
 
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(_toml_section(value)) + "}"
-    return json.dumps(value, ensure_ascii=False)  # a JSON string, number, bool or list is TOML
+    # A JSON string, number, bool or list is TOML, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def build_tasks(recipe: Recipe) -> list[Task]:
@@ -281,6 +308,11 @@ def build_tasks(recipe: Recipe) -> list[Task]:
         else:
             sizes = (task.toy_train, task.toy_held_out, task.toy_held_out)
             dataset = toy_dataset(task.toy, *sizes, seed=recipe.seed)
+            if not all(isinstance(e, task_class.example) for e in dataset.train):
+                raise ConfigError(
+                    f"tasks.{name}.toy is of another kind than the task",
+                    found=f"toy = {task.toy!r}, kind = {task.kind!r}",
+                )
         tasks.append(task_class(name, dataset, **task.options))
     return tasks
 
@@ -370,7 +402,17 @@ def score_split(model: MultiTaskModel, tasks: list[Task], split: str) -> Metrics
 def check_folder(output: Path, overwrite: bool) -> None:
     """Raise ConfigError if the folder holds something that would be lost."""
     if output.exists() and not output.is_dir():
-        raise ConfigError("the output is a file, not a folder", path=output)
+        raise ConfigError(
+            "the output is a file, not a folder", path=output, fix="give another --output"
+        )
+    there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(
+            "the output folder cannot be made",
+            path=output,
+            found=f"{there} is {'not writable' if there.is_dir() else 'a file'}",
+            fix="give another --output",
+        )
     if output.is_dir() and any(output.iterdir()):
         if not (output / METRICS_FILE).exists():
             raise ConfigError(

@@ -24,7 +24,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def metrics_table(metrics: dict[str, Any]) -> str:
     """What `metrics.json` holds, for people: each task's splits beside its trivial baselines."""
     tables = []
-    for task in metrics["test"] or metrics["validation"]:
+    tasks = metrics["validation"] | metrics["test"] | metrics["test_unseen"]
+    for task in tasks:
         splits = {
             name: metrics[name][task]
             for name in ("validation", "test", "test_unseen")

@@ -17,7 +17,7 @@ from mtl.encoder import (
     attention,
     position_angles,
     rotate,
-    rotation_tables,
+    rotations,
     sinusoidal_positions,
 )
 from mtl.errors import ConfigError
@@ -126,7 +126,7 @@ def test_the_readable_attention_equals_the_fast_one(rotary):
     layer = MultiHeadSelfAttention(SMALL)
     x = torch.randn(2, 6, 16)
     mask = padded(ids(2, 6), [6, 4])[1][:, None, None, :]
-    rotation = tuple(table[:, :6] for table in rotation_tables(ROTARY)) if rotary else None
+    rotation = rotations(ROTARY)[:, :6] if rotary else None
     mixed, weights = layer.explain(x, mask, rotation)
     torch.testing.assert_close(mixed, layer(x, mask, rotation), atol=1e-5, rtol=1e-5)
     assert weights.shape == (2, 4, 6, 6)
@@ -246,11 +246,9 @@ def test_rotated_dot_products_depend_on_distance_only():
     torch.manual_seed(5)
     length, width = 20, 8
     q, k = torch.randn(2, width)
-    angles = position_angles(length, width).repeat(1, 2)
-    turned_q, turned_k = (
-        rotate(x.expand(1, length, width), angles.cos()[None], angles.sin()[None])[0]
-        for x in (q, k)
-    )
+    angles = position_angles(length, width)
+    rotation = torch.complex(angles.cos(), angles.sin())[None]
+    turned_q, turned_k = (rotate(x.expand(1, length, width), rotation)[0] for x in (q, k))
     scores = turned_q @ turned_k.T  # (T, T)
     for distance in (-7, 0, 1, 5):
         diagonal = scores.diagonal(distance)
@@ -259,15 +257,15 @@ def test_rotated_dot_products_depend_on_distance_only():
     assert not torch.allclose(scores.diagonal(1)[:1], scores.diagonal(5)[:1])
 
 
-def test_rotation_keeps_lengths_and_pairs_features_half_a_width_apart():
-    cos, sin = rotation_tables(ROTARY)
+def test_rotation_keeps_lengths_and_turns_neighbouring_features():
     x = torch.zeros(4, 32, 4)
     x[..., 0] = 1.0
-    turned = rotate(x, cos, sin)
+    turned = rotate(x, rotations(ROTARY))
     torch.testing.assert_close(turned.norm(dim=-1), torch.ones(4, 32))
     position = torch.arange(32.0)
     torch.testing.assert_close(turned[0, :, 0], position.cos())
-    torch.testing.assert_close(turned[0, :, 2], position.sin())
+    torch.testing.assert_close(turned[0, :, 1], position.sin())
+    assert (turned[..., 2:] == 0).all()
 
 
 def test_unrotated_heads_do_not_see_positions():
@@ -276,16 +274,14 @@ def test_unrotated_heads_do_not_see_positions():
     order = torch.tensor([3, 0, 4, 2, 1])
     x = ids(1, 5)
     assert not torch.allclose(encoder(x)[:, order], encoder(x[:, order]), atol=1e-3)
-    encoder.rotary_cos[:2] = 1.0
-    encoder.rotary_sin[:2] = 0.0
+    encoder.rotation_table[:2] = 1.0
     torch.testing.assert_close(encoder(x)[:, order], encoder(x[:, order]), atol=1e-5, rtol=1e-5)
 
 
 def test_rotary_heads_0_rotates_all():
-    cos, _ = rotation_tables(ROTARY)
-    assert (cos[:, 1] != 1).any(dim=-1).all()
-    cos, _ = rotation_tables(dataclasses.replace(ROTARY, rotary_heads=3))
-    assert (cos[:, 1] != 1).any(dim=-1).tolist() == [True, True, True, False]
+    assert (rotations(ROTARY)[:, 1] != 1).any(dim=-1).all()
+    some = rotations(dataclasses.replace(ROTARY, rotary_heads=3))
+    assert (some[:, 1] != 1).any(dim=-1).tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -229,7 +229,7 @@ def test_a_question_that_leaves_no_room(small):
     context = "in oslo , not rome . " * 3
     assert all(row.n_pieces == 4 for row in small.rows(("where " * 9, context), 16))
     for n_words in (10, 13, 14, 30):
-        with pytest.raises(DataError, match=f"{n_words} tokens leaves too little room"):
+        with pytest.raises(DataError, match=f"{n_words} tokens, which leaves too little room"):
             small.rows(("where " * n_words, context), 16)
 
 
@@ -350,7 +350,7 @@ def test_a_broken_tokenizer_file(tmp_path, content):
 
 
 def test_a_missing_tokenizer_file(tmp_path):
-    with pytest.raises(ModelError, match="no tokenizer file"):
+    with pytest.raises(ModelError, match="no whitespace_tokenizer.json"):
         WhitespaceTokenizer.load(tmp_path)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 
 # What a row of the encoder is made of: one text, or a pair such as (question, context). A text is
 # a string, or the list of its words where someone already said what the words are.
@@ -193,6 +193,10 @@ class Dataset:
         """The examples of one split, by its name."""
         return getattr(self, name)
 
+    def all(self) -> Iterator[Any]:
+        """The examples of every split."""
+        return (example for f in fields(self) for example in getattr(self, f.name))
+
     def training_texts(self) -> Iterator[Text]:
         """Every text of the training split: what a vocabulary may be built from."""
         return (
@@ -217,12 +221,12 @@ def hold_out(
         the remaining examples, then each held-out part.
 
     Raises:
-        ConfigError: fewer than ten groups, too few for a tenth to be anything.
+        DataError: fewer than ten groups, too few for a tenth to be anything.
     """
     groups = sorted({example.group for example in examples})
     size = round(share * len(groups))
-    if size < 1:
-        raise ConfigError(
+    if share * len(groups) < 1:
+        raise DataError(
             f"{len(groups)} different texts are too few to hold out a tenth of them",
             fix="give validation and test files of their own",
         )

@@ -576,8 +576,9 @@ def write_examples(examples: Sequence[NERExample] | Sequence[QAExample], path: F
     if not all(isinstance(example, holds) for example in examples):
         fitting = [s for s, (kinds, _) in writers.items() if isinstance(examples[0], kinds)]
         raise ConfigError(
-            f"these examples cannot be written to a file named {suffix or 'without an ending'}",
+            "these examples cannot be written in the format that the file's ending names",
             path=str(path),
+            found=f"the ending {suffix!r}",
             fix=f"use the ending {' or '.join(fitting)}",
         )
     write(examples, path)

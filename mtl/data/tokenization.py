@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, ModelError
-from ..files import write_atomically
+from ..files import missing_file, write_atomically
 from .examples import Text, TextRow
 
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -161,10 +161,10 @@ class Tokenizer(ABC):
         size = max_length - len(prefix) - 1
         if size < min(len(text), max_length // 4):
             raise DataError(
-                f"a first text of {len(prefix) - 2} tokens leaves too little room for the second: "
-                f"a row holds {max_length} tokens",
-                found=repr(first),
-                fix="shorten it, or train a model with a larger encoder.max_length",
+                f"the question has {len(prefix) - 2} tokens, which leaves too little room for its "
+                f"context: the model reads {max_length} tokens at once",
+                found=f"{str(first)[:80]!r} ...",
+                fix="shorten the question, or train a model with a larger encoder.max_length",
             )
         rows = []
         for start in window_starts(len(text), size, min(overlap, size // 2)):
@@ -379,10 +379,8 @@ class WhitespaceTokenizer(Tokenizer):
             counts = content.pop("counts")
             return cls(counts, **content)
         except FileNotFoundError:
-            raise ModelError(
-                "the model folder has no tokenizer file", path=path, fix="copy the whole folder"
-            ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise missing_file(path) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 "this is not a tokenizer file that WhitespaceTokenizer.save wrote",
                 path=path,

@@ -31,12 +31,14 @@ class Task(ABC):
         main_metric: the one number of `score` that choices are made on.
         reads_pairs: whether it reads pairs (question and context) rather than single texts.
         answers_with: what it predicts, in words.
+        example: the class of its examples.
     """
 
     kind: ClassVar[str]
     main_metric: ClassVar[str]
     reads_pairs: ClassVar[bool] = False
     answers_with: ClassVar[str] = "a prediction"
+    example: ClassVar[type] = object
     kinds: ClassVar[dict[str, type[Task]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -110,9 +112,9 @@ class Task(ABC):
         Raises:
             ConfigError: there is none; the nearest known kind is named.
         """
-        if kind not in cls.kinds:
+        if not isinstance(kind, str) or kind not in cls.kinds:
             raise ConfigError(
-                "unknown kind of task", found=repr(kind), fix=suggest(kind, cls.kinds)
+                "unknown kind of task", found=repr(kind), fix=suggest(str(kind), cls.kinds)
             )
         return cls.kinds[kind]
 

@@ -77,27 +77,38 @@ class NERTask(Task):
     Args:
         name: of the task.
         dataset: of `NERExample`s.
-        types: the entity types; by default those of the training examples.
+        types: the entity types; by default those of all splits (a type that only held-out
+            examples have is then missed, and counted as missed).
 
     Raises:
-        ConfigError: neither types nor training examples with entities.
+        ConfigError: neither types nor examples with entities.
     """
 
     kind = "ner"
     main_metric = "entity_f1"
     answers_with = "one tag a word"
+    example = NERExample
 
     def __init__(
         self, name: str, dataset: Dataset | None = None, types: Sequence[str] | None = None
     ) -> None:
         super().__init__(name, dataset)
+        if types is not None and (
+            not isinstance(types, list | tuple) or not all(isinstance(t, str) for t in types)
+        ):
+            raise ConfigError(
+                f"types of the task {name!r} must be a list of names",
+                found=repr(types),
+                fix='for example ["PER", "ORG"]',
+            )
         if types is None:
-            tags = {tag for example in self.dataset.train for tag in example.tags}
-            types = sorted({tag[2:] for tag in tags if tag != "O"})
+            types = sorted(
+                {tag[2:] for example in self.dataset.all() for tag in example.tags if tag != "O"}
+            )
         if not types:
             raise ConfigError(
                 f"the task {name!r} has no entity types",
-                fix="give types=[...], or a dataset whose training examples have entities",
+                fix="give types=[...], or a dataset whose examples have entities",
             )
         self.types = list(types)
         self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]

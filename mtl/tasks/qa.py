@@ -68,6 +68,7 @@ class QATask(Task):
     kind = "qa"
     main_metric = "exact_match"
     reads_pairs = True
+    example = QAExample
     answers_with = "start and end of the answer"
 
     def __init__(

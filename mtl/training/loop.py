@@ -72,7 +72,16 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0), ("seed", 0)):
+        # A recipe has the seed at its top: it is of everything random, not of training alone.
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError("the seed must be at least 0 and below 2^32", found=str(self.seed))
+        for name, weight in self.loss_weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise ConfigError(
+                    f"the weight of task {name!r} in train.loss_weights must be a number",
+                    found=repr(weight),
+                )
+        for name, least in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(
                     f"train.{name} must be at least {least}", found=str(getattr(self, name))
