@@ -105,7 +105,7 @@ def plot_architecture(model: MultiTaskModel) -> Figure:
     for y, height, *_ in boxes[:-1]:
         _arrow(axis, 5, y + height, 5, y + height + 0.7)
     axis.text(9.0, 6.0, "shared", rotation=90, va="center", color="#1971c2", fontsize=11)
-    axis.text(5.15, 7.03, f"(B, T, {config.d_model})", fontsize=9, color=TOTAL_COLOUR)
+    axis.text(5.9, 7.03, f"(B, T, {config.d_model})", fontsize=9, color=TOTAL_COLOUR)
     width = 7.6 / len(model.tasks)
     for i, (name, head) in enumerate(model.heads.items()):
         parameters = sum(p.numel() for p in head.parameters())

@@ -350,7 +350,7 @@ def test_a_broken_tokenizer_file(tmp_path, content):
 
 
 def test_a_missing_tokenizer_file(tmp_path):
-    with pytest.raises(ModelError, match="no whitespace_tokenizer.json"):
+    with pytest.raises(ModelError, match=r"no whitespace_tokenizer\.json"):
         WhitespaceTokenizer.load(tmp_path)
 
 

@@ -187,7 +187,7 @@ RELATIONS = (
     _relation(
         "works",
         "PER ORG",
-        ["{s} works for {o}.", "{s} has a job at {o}."],
+        ["{s} works at {o}.", "{s} has a job with {o}."],
         ["Who is the employer of {s}?", "By which company is {s} employed?"],
         ["Who is employed by {o}?", "Who earns a wage from {o}?"],
     ),
@@ -419,6 +419,8 @@ TAILS = (
     ", the {people} press reported",
     " because the rent was low",
 )
+PLACE_TAILS = (" in {loc}", " near {loc}", " in {loc} in {year}")  # not after "lives in Oslo"
+
 PLAIN = (
     "The weather was cold on {day}, so we stayed in.",
     "Nobody told us that the shop opens at {hour}.",
@@ -432,7 +434,8 @@ PLAIN = (
     "As we know, the president lives here.",
 )
 DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-SLOT_TYPES = {"s": "", "o": "", "org": "ORG", "per": "PER", "misc": "MISC", "people": "MISC"}
+DRAWN_SLOTS = ("org", "per", "misc", "loc")
+SLOT_TYPES = {"org": "ORG", "per": "PER", "misc": "MISC", "people": "MISC", "loc": "LOC"}
 
 
 def ner_examples(split: str, n: int, seed: int = 0) -> list[NERExample]:
@@ -458,9 +461,10 @@ def _sentence(world: World) -> NERExample:
         return _tagged(rng.choice(PLAIN), fillers, {})
     fact = world.fact(rng.choice(RELATIONS))
     names = {"s": fact.subject, "o": fact.object, "people": rng.choice(world.names.peoples)}
-    names |= {slot: world.names.draw(SLOT_TYPES[slot], rng) for slot in ("org", "per", "misc")}
+    names |= {slot: world.names.draw(SLOT_TYPES[slot], rng) for slot in DRAWN_SLOTS}
     statement = rng.choice(fact.relation.statements).removesuffix(".")
-    template = f"{rng.choice(INTROS)}{statement}{rng.choice(TAILS)}."
+    tails = TAILS if fact.relation.object == "LOC" else TAILS + PLACE_TAILS
+    template = f"{rng.choice(INTROS)}{statement}{rng.choice(tails)}."
     types = SLOT_TYPES | {"s": fact.relation.subject, "o": fact.relation.object}
     return _tagged(template, fillers | names, types)
 
