@@ -32,8 +32,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
             if task in metrics[name]
         }
         scores = splits | {
-            f"{name.replace('_', ' ')} (test)": values
-            for name, values in metrics["baselines"].get(task, {}).items()
+            f"{name} (test)": values for name, values in metrics["baselines"].get(task, {}).items()
         }
         tables.append(f"{task}\n{scores_table(scores)}")
     return "\n\n".join(tables)
@@ -42,8 +41,8 @@ def metrics_table(metrics: dict[str, Any]) -> str:
 def scores_table(scores: dict[str, dict[str, float]]) -> str:
     """One line for each set of metrics; metrics of single types are left out."""
     names = [name for name in next(iter(scores.values())) if not is_of_one_type(name)]
-    rows = [[label, *(values[name] for name in names)] for label, values in scores.items()]
-    return format_table(["", *(name.replace("_", " ") for name in names)], rows)
+    rows = [[_words(label), *(values[n] for n in names)] for label, values in scores.items()]
+    return format_table(["", *map(_words, names)], rows)
 
 
 def types_table(scores: dict[str, float]) -> str:
@@ -60,6 +59,10 @@ def types_table(scores: dict[str, float]) -> str:
 def is_of_one_type(metric: str) -> bool:
     """Whether a metric counts one entity type only, as `entity_f1_PER` does."""
     return metric.startswith(("entity_precision_", "entity_recall_", "entity_f1_"))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _cell(value: Any) -> str:

@@ -650,7 +650,7 @@ def test_evaluate_prints_a_table_with_baselines_and_types(mtl_, run):
     values = [f"{metrics['test']['ner'][name]:.3f}" for name in ("token_accuracy", "entity_f1")]
     assert model_line.split()[1] == values[0]
     assert model_line.split()[-1] == values[1]
-    for word in ("all_o", "random_candidate", "most_shared_words", "PER", "precision"):
+    for word in ("all o", "random candidate", "most shared words", "PER", "precision"):
         assert word in out
 
 

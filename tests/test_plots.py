@@ -285,7 +285,7 @@ def test_scores_table_leaves_single_types_out():
     header, _, model, all_o = cells(scores_table(scores))
     assert [cell.strip() for cell in header] == ["entity f1"]
     assert [cell.strip() for cell in model] == ["model", "0.500"]
-    assert [cell.strip() for cell in all_o] == ["all_o", "0.000"]
+    assert [cell.strip() for cell in all_o] == ["all o", "0.000"]
 
 
 def test_types_table():
@@ -313,7 +313,7 @@ def test_metrics_table_has_every_split_and_baseline():
         ["exact", "match"],
         ["validation", "0.250"],
         ["test", "0.125"],
-        ["test_unseen", "0.750"],
+        ["test", "unseen", "0.750"],
         ["random", "candidate", "(test)", "0.100"],
         ["most", "shared", "words", "(test)", "0.200"],
     ]

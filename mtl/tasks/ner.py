@@ -65,7 +65,11 @@ class NERPrediction:
         return [(e.start, e.end, e.entity_group) for e in self.entities]
 
     def __str__(self) -> str:
-        return highlight_text(self.text, self._spans())
+        lines = [highlight_text(self.text, self._spans())]
+        for e in self.entities:
+            where = f"characters {e.start} to {e.end}"
+            lines.append(f"  {e.entity_group:5} {e.word}  (score {e.score:.2f}, {where})")
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return f"<p>{highlight_html(self.text, self._spans())}</p>"

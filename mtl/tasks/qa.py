@@ -47,7 +47,8 @@ class QAPrediction:
 
     def __str__(self) -> str:
         return (
-            f"{self.question}\n  {self.answer}  (score {self.score:.2f})\n"
+            f"{self.question}\n  {self.answer}  (score {self.score:.2f}, "
+            f"characters {self.start} to {self.end})\n"
             f"  {highlight_text(self.context, self._spans())}"
         )
 
