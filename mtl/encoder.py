@@ -202,11 +202,10 @@ class MultiHeadSelfAttention(nn.Module):
         """Queries, keys and values of each head: `(B, T, D)` to three times `(B, H, T, K)`."""
         n_rows, length, width = x.shape
         qkv = self.query_key_value(x).view(n_rows, length, 3, self.n_heads, width // self.n_heads)
-        qkv = qkv.permute(2, 0, 3, 1, 4)  # (3, B, H, T, K)
-        if rotation is None:
-            return qkv.unbind(0)
-        q, k = rotate(qkv[:2], rotation).unbind(0)
-        return q, k, qkv[2]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, T, K) each
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        return q, k, v
 
     def merge(self, heads: Tensor) -> Tensor:
         """The heads side by side again, mixed: `(B, H, T, K)` to `(B, T, D)`."""

@@ -396,7 +396,7 @@ def test_text_is_marked_in_a_terminal():
     prediction = NERPrediction("Ann saw Oslo.", [(0, 3), (8, 12)], ["B-PER", "B-LOC"], [1.0, 1.0])
     marked, *entities = str(prediction).splitlines()
     assert marked == "[Ann PER] saw [Oslo LOC]."
-    assert entities[1].split() == "LOC Oslo (score 1.00, characters 8 to 12)".split()
+    assert entities[1].split() == ["LOC", "Oslo", "(score", "1.00,", "characters", "8", "to", "12)"]
     answered = QAPrediction("Where?", "Ann saw Oslo.", "Oslo", 0.5, 8, 12)
     assert "Ann saw [Oslo answer]." in str(answered)
     assert "Where?" in str(answered)
