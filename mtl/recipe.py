@@ -12,7 +12,8 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .data.examples import Dataset, hold_out
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
 from .encoder import EncoderConfig, TransformerEncoder
-from .errors import ConfigError, suggest
+from .errors import ConfigError, DataError, suggest
 from .files import write_atomically
 from .inference import evaluate, evaluate_baselines
 from .model import MultiTaskModel
@@ -193,7 +194,9 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
     types = {"name": str, "seed": int, "on_error": str, "tokenizer": dict, "encoder": dict}
     types |= {"train": dict, "tasks": dict}
     _check_keys(content, types, "", path)
-    content.setdefault("name", Path(path).stem)
+    name = content.setdefault("name", Path(path).stem)
+    if not name.strip() or set(name) & set("/\\"):
+        raise ConfigError("the recipe's name must be a word without slashes", found=repr(name))
     if content.setdefault("on_error", "stop") not in ("stop", "skip"):
         raise ConfigError("on_error is stop or skip", path=path, found=repr(content["on_error"]))
     if not content.get("tasks"):
@@ -234,6 +237,11 @@ def _check_task(name: str, section: Any, path: str) -> TaskRecipe:
             path=path,
             fix=f"set {where}train=FILE too; toy data is never mixed with your own files",
         )
+    for key, least in (("toy_train", 1), ("toy_held_out", 0)):
+        if getattr(task, key) < least:
+            raise ConfigError(
+                f"{where}{key} must be at least {least}", path=path, found=str(getattr(task, key))
+            )
     if not task.toy:
         raise ConfigError(
             f"the section [tasks.{name}] does not say what to train on",
@@ -324,7 +332,11 @@ def _read_dataset(task_class: type[Task], task: TaskRecipe, recipe: Recipe) -> D
     }
     missing = [split for split in ("validation", "test") if split not in splits]
     if missing:
-        splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
+        try:
+            splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
+        except DataError as error:
+            error.faults = [replace(fault, path=task.train) for fault in error.faults]
+            raise
         splits |= dict(zip(missing, parts, strict=True))
     return Dataset(**splits)
 
@@ -360,8 +372,23 @@ def run_recipe(
     model = build_model(recipe, tasks)
     if progress:
         tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
-    history = train(model, tasks, TrainConfig(seed=recipe.seed, **recipe.train), progress=progress)
-    metrics = collect_metrics(recipe, model, tasks, history)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            "the output folder cannot be made",
+            path=output,
+            found=str(error),
+            fix="give another --output",
+        ) from None
+    try:
+        config = TrainConfig(seed=recipe.seed, **recipe.train)
+        history = train(model, tasks, config, progress=progress)
+        metrics = collect_metrics(recipe, model, tasks, history)
+    except BaseException:
+        with suppress(OSError):  # an empty folder is of no use; one with files stays
+            output.rmdir()
+        raise
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     plot_losses(history).savefig(output / CURVES_FILE, dpi=120)

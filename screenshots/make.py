@@ -114,7 +114,7 @@ def main() -> None:
             shown = show_command(*arguments).replace(run, train[-1])
             output, _ = run_mtl(*arguments)
             if name == "wrong":
-                output += f"\n(the right answer: {wrong.answers[0].text})"
+                output += f"\n# the right answer would be: {wrong.answers[0].text}"
             draw_terminal(name, shown, output)
 
 

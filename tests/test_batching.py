@@ -344,3 +344,11 @@ def test_the_qa_loss_is_the_mean_of_start_and_end():
     by_hand = -(start[0, allowed].log_softmax(0)[2] + end[0, allowed].log_softmax(0)[3]) / 2
     loss = QA.loss((start, end), batch.targets["qa"], batch)
     assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_a_question_that_is_too_long_is_named():
+    answer = Answer("Oslo", 13)
+    example = QAExample("q-17", "where " * 90, "Ann lives in Oslo.", (answer,))
+    tokenizer = WhitespaceTokenizer.train([example.context])
+    with pytest.raises(DataError, match="example 'q-17': the question has 90 tokens"):
+        encode_examples([example], tokenizer, [], 64)

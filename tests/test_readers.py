@@ -665,3 +665,40 @@ def test_handmade_questions_ask_for_whole_words(handmade):
                 question.context[answer.start - 1 : answer.start] + question.context[answer.end]
             )
             assert not set(around) & set(string.ascii_letters + string.digits)
+
+
+# --- found by trying --------------------------------------------------------------------------------
+
+
+def squad_of(context):
+    answers = [{"text": "Oslo", "answer_start": context.index("Oslo")}]
+    qas = [{"id": "1", "question": "Where?", "answers": answers}]
+    return {"data": [{"title": "t", "paragraphs": [{"context": context, "qas": qas}]}]}
+
+
+def test_half_a_character_is_a_fault_of_its_question(tmp_path):
+    path = tmp_path / "half.json"
+    path.write_text(json.dumps(squad_of("Tom lives in Oslo \ud800.")))
+    with pytest.raises(DataError, match="half a character"):
+        read_squad(path)
+
+
+def test_json_nested_too_deeply(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match="nested too deeply"):
+        read_squad(path)
+
+
+def test_utf_16_is_named(tmp_path):
+    path = tmp_path / "windows.conll"
+    path.write_bytes("Ann\tB-PER\n".encode("utf-16"))
+    with pytest.raises(DataError, match="iconv -f UTF-16"):
+        read_conll(path)
+
+
+def test_a_long_context_in_a_table(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text(f"context,question,answer\n{'word ' * 40_000}Oslo,Where?,Oslo\n")
+    (example,) = read_squad(path)
+    assert example.answers[0].start == 200_000

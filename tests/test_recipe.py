@@ -342,7 +342,7 @@ TASKS = st.builds(
 )
 RECIPES = st.builds(
     Recipe,
-    name=TEXTS,
+    name=TEXTS.filter(lambda name: name.strip() and not set(name) & set("/\\")),
     tasks=st.dictionaries(NAMES, TASKS, min_size=1, max_size=3),
     seed=st.integers(0, 2**31),
     on_error=st.sampled_from(["stop", "skip"]),
@@ -438,8 +438,23 @@ def test_hold_out_does_not_depend_on_the_order_of_the_file():
 
 @pytest.mark.parametrize("n", [1, 4, 9])
 def test_hold_out_of_fewer_than_ten_texts_is_refused(n):
-    with pytest.raises(DataError, match=f"{n} different texts are too few"):
+    with pytest.raises(DataError, match=f"too few different texts(.|\n)*found: {n}; at least 10"):
         hold_out([question(i, f"Bob {i}") for i in range(n)], 0)
+
+
+def test_too_few_texts_are_said_with_their_file(tiny, tmp_path):
+    path = tmp_path / "few.conll"
+    path.write_text("Ann\tB-PER\n")
+    recipe = load_recipe(tiny, [f"tasks.ner.train={path}"])
+    with pytest.raises(DataError) as caught:
+        build_tasks(recipe)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("name", ["''", "'  '", "'../../elsewhere'", "'a\\b'"])
+def test_a_name_that_is_no_folder_name_is_refused(tiny, name):
+    with pytest.raises(ConfigError, match="name must be a word without slashes"):
+        load_recipe(tiny, [f"name={name}"])
 
 
 @pytest.fixture

@@ -358,3 +358,8 @@ def test_a_tokenizer_file_that_is_not_utf8(tmp_path):
     (tmp_path / WhitespaceTokenizer.file_name).write_bytes(b'{"counts": {"\xff": 1}}')
     with pytest.raises(ModelError):
         WhitespaceTokenizer.load(tmp_path)
+
+
+def test_a_combining_accent_stays_with_its_letter():
+    text = "Jo\u0308hn saw Zoe\u0308."
+    assert [text[s:e] for s, e in split_words(text)] == ["Jo\u0308hn", "saw", "Zoe\u0308", "."]

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..errors import DataError
 from .tokenization import Row, Tokenizer, pad_lists
 
 
@@ -100,8 +101,13 @@ def encode_examples(
     """
     notes: Counter[str] = Counter()
     encoded = []
-    for example in examples:
-        rows = [row for texts in example.rows for row in tokenizer.rows(texts, max_length)]
+    for number, example in enumerate(examples, 1):
+        try:
+            rows = [row for texts in example.rows for row in tokenizer.rows(texts, max_length)]
+        except DataError as error:
+            name = repr(example.id) if hasattr(example, "id") else number
+            error.faults = [replace(f, what=f"example {name}: {f.what}") for f in error.faults]
+            raise
         targets = {task.name: task.targets(example, rows, notes) for task in tasks}
         encoded.append(EncodedExample(example, rows, targets))
     return encoded, notes

@@ -5,6 +5,7 @@ Every example validates itself when it is made, so nothing further down has to.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +18,20 @@ from ..errors import DataError
 # a string, or the list of its words where someone already said what the words are.
 Text = str | Sequence[str]
 TextRow = tuple[Text, Text | None]
+
+
+def check_unicode(*texts: str) -> None:
+    """Raise DataError if a text holds half a character (a lone surrogate, as JSON can spell)."""
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            before = text[max(0, error.start - 20) : error.start]
+            raise DataError(
+                "the text holds half a character",
+                found=f"{text[error.start]!a} after {before!r}",
+                fix="take it out, or write the whole character",
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ class NERExample:
                 found=f"tokens {list(self.tokens)}, tags {list(self.tags)}",
                 fix="give every token exactly one tag",
             )
+        check_unicode(*self.tokens, *self.tags)
         check_iob2(self.tags)
 
     @cached_property
@@ -120,6 +136,7 @@ class QAExample:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "answers", tuple(self.answers))
+        check_unicode(self.id, self.question, self.context)
         for name in ("question", "context"):
             if not getattr(self, name).strip():
                 raise DataError(
@@ -227,7 +244,8 @@ def hold_out(
     size = round(share * len(groups))
     if share * len(groups) < 1:
         raise DataError(
-            f"{len(groups)} different texts are too few to hold out a tenth of them",
+            "there are too few different texts to hold out a tenth of them",
+            found=f"{len(groups)}; at least {math.ceil(1 / share)} are needed",
             fix="give validation and test files of their own",
         )
     random.Random(seed).shuffle(groups)

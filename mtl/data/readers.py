@@ -83,7 +83,8 @@ def _read_text(path: FilePath) -> str:
         *above, before = _lines(error.object[: error.start].decode())
         place = {"path": path, "line": len(above) + 1}
         found = f"byte 0x{error.object[error.start]:02x} after {before[-30:]!r}"
-        fix = "save the file as UTF-8, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"
+        code = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
+        fix = f"save the file as UTF-8, for example: iconv -f {code} -t UTF-8 OLD > NEW"
         raise DataError("the file is not UTF-8", found=found, fix=fix, **place) from None
     if not text.strip():
         fix = "check that it was written to the end"
@@ -391,8 +392,13 @@ def _from_json(text: str, report: _Report) -> Iterator[_Question]:
         squad = json.loads(text)
     except json.JSONDecodeError as error:
         place = {"path": report.path, "line": error.lineno}
-        found = f"{error.msg} at column {error.colno}"
+        found = f"{error.msg.removesuffix(' at')} at column {error.colno}"
         raise DataError("this is not JSON", found=found, fix=_SQUAD_FORM, **place) from None
+    except RecursionError:
+        found = "lists or objects nested too deeply"
+        raise DataError(
+            "this is not SQuAD", path=report.path, found=found, fix=_SQUAD_FORM
+        ) from None
     lines = _lines_of_ids(text)
     number = 0
     for paragraph, where in _paragraphs(squad, report):
@@ -477,6 +483,7 @@ def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
     delimiter = max(",\t;", key=_lines(text.lstrip())[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, line = [], 1
+    limit = csv.field_size_limit(len(text) + 1)  # a long context is no broken quote
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
@@ -486,6 +493,8 @@ def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
         what = "the table cannot be read from here on"
         fix = 'close every double quote, and write "" for one inside a quoted cell'
         raise DataError(what, path=path, line=line, found=str(error), fix=fix) from None
+    finally:
+        csv.field_size_limit(limit)
     return rows
 
 

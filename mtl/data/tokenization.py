@@ -32,7 +32,8 @@ from ..errors import ConfigError, DataError, ModelError
 from ..files import missing_file, write_atomically
 from .examples import Text, TextRow
 
-WORD = re.compile(r"\w+|[^\w\s]")
+# A word may hold combining accents (as macOS writes them) and joiners; they belong to their letter.
+WORD = re.compile(r"\w[\w\u0300-\u036f\u200c\u200d]*|[^\w\s]")
 SHAPES = ("x", "Xx", "XX", "9", ".")
 
 
