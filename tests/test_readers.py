@@ -667,7 +667,7 @@ def test_handmade_questions_ask_for_whole_words(handmade):
             assert not set(around) & set(string.ascii_letters + string.digits)
 
 
-# --- found by trying --------------------------------------------------------------------------------
+# --- found by trying ------------------------------------------------------------------------------
 
 
 def squad_of(context):
