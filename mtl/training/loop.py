@@ -200,8 +200,7 @@ class Run:
         names = [task.name for task in self.tasks]
         for task in self.tasks:
             self._check_known(task)
-        if isinstance(self.weighting, FixedWeighting):
-            self.weighting.check_tasks(names)
+        self.weighting.check_tasks(names)
         if self.weighting.needs_joint_steps and not self.sampler.joint:
             raise ConfigError(
                 f"{type(self.weighting).__name__} needs every task's loss in the same step",

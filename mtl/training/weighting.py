@@ -23,6 +23,9 @@ class Weighting(nn.Module):
 
     needs_joint_steps: ClassVar[bool] = False
 
+    def check_tasks(self, names: list[str]) -> None:
+        """Raise ConfigError if the weighting cannot serve the tasks of these names."""
+
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         """The total of one step."""
         raise NotImplementedError
