@@ -319,6 +319,13 @@ class TransformerEncoder(nn.Module):
                     query, key, _ = layer.attention.query_key_value.weight.chunk(3)  # (D, D) each
                     key[blind:] = query[blind:]
 
+    @property
+    def embedding_parts(self) -> list[str]:
+        """Names of the submodules that `embed` uses."""
+        parts = ["token_embedding", "type_embedding", "position_embedding"]
+        parts = [name for name in parts if getattr(self, name, None) is not None]
+        return [*parts, "norm"] if self.config.norm == "post" else parts
+
     def embed(self, input_ids: Tensor, type_ids: Tensor | None) -> Tensor:
         """What the first layer reads, `(B, T)` to `(B, T, D)`: token + segment (+ position).
 

@@ -79,6 +79,10 @@ class DataWarning(UserWarning):
     """Something about the data that its user should know and that stops nothing."""
 
 
+class TrainingWarning(UserWarning):
+    """Something about a training run that is allowed and seldom meant."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """What to do about an unknown name: the nearest known one, then all of them."""
     known = sorted(known)

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+POOLINGS = ("cls", "mean", "max")
+
+
+def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
+    """One vector a row: `(B, T, D)` to `(B, D)`; padding has no say.
+
+    Args:
+        hidden: of every token.
+        mask: `(B, T)`, 1 or True where there is a token.
+        how: `cls` (the first token's), `mean` or `max` (of each feature, over the tokens).
+    """
+    keep = mask.bool()[:, :, None]  # (B, T, 1)
+    if how == "cls":
+        return hidden[:, 0]
+    if how == "max":
+        return hidden.masked_fill(~keep, float("-inf")).amax(dim=1)
+    return hidden.masked_fill(~keep, 0.0).sum(dim=1) / keep.sum(dim=1)
 
 
 class TokenClassificationHead(nn.Module):
@@ -29,3 +49,52 @@ class SpanHead(nn.Module):
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         start, end = self.start_and_end(hidden).unbind(-1)
         return start, end
+
+
+class SequenceClassificationHead(nn.Module):
+    """One score a class from the pooled tokens: `(B, T, D)` and mask `(B, T)` to `(B, C)`."""
+
+    def __init__(self, d_model: int, n_classes: int, pooling: str = "mean") -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.classifier = nn.Linear(d_model, n_classes)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return self.classifier(pool(hidden, mask, self.pooling))
+
+
+class EmbeddingHead(nn.Module):
+    """A unit vector for each row: `(B, T, D)` and mask `(B, T)` to `(B, E)`.
+
+    Mean over the tokens, a linear layer to another width if one is given, layer norm, and division
+    by the length (mean pooling as in Reimers and Gurevych 2019, "Sentence-BERT", section 3).
+
+    Args:
+        d_model: D.
+        width: E; 0 keeps D, without the linear layer.
+    """
+
+    def __init__(self, d_model: int, width: int = 0) -> None:
+        super().__init__()
+        self.project = nn.Linear(d_model, width) if width else nn.Identity()
+        self.norm = nn.LayerNorm(width or d_model)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return unit_vectors(self.norm(self.project(pool(hidden, mask, "mean"))))
+
+
+def unit_vectors(vectors: Tensor) -> Tensor:
+    """Each vector `(..., E)` divided by its length."""
+    return F.normalize(vectors, dim=-1)
+
+
+def merge_rows(vectors: Tensor, owner: Tensor, n: int) -> Tensor:
+    """The mean of the rows that belong to each of `n` owners: `(B, E)` to `(n, E)`.
+
+    Args:
+        vectors: one a row, such as the windows of long texts.
+        owner: `(B,)`, from 0 to n - 1; each has at least one row.
+        n: how many owners.
+    """
+    sums = vectors.new_zeros(n, vectors.shape[1]).index_add(0, owner, vectors)
+    return sums / torch.bincount(owner, minlength=n)[:, None]

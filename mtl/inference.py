@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from .data.batching import encode_examples, sorted_batches
+from .data.batching import Batch, encode_examples, sorted_batches
 from .data.examples import Query
+from .encoder import TransformerEncoder
 from .errors import ConfigError, DataError
+from .heads import merge_rows, pool, unit_vectors
 from .model import MultiTaskModel
+from .tasks import Task
 
 BATCH_SIZE = 64
 
@@ -42,19 +47,29 @@ def predict_examples(
     Raises:
         DataError: an example with an empty text, or a question that leaves no room for a context.
     """
-    encoded, _ = encode_examples(examples, model.tokenizer, [], model.encoder.config.max_length)
-    was_training = model.training
-    model.eval()
     results = [Predictions() for _ in examples]
-    for indices, batch in sorted_batches(encoded, model.tokenizer, BATCH_SIZE):
-        batch = batch.to(model.device)
+    for indices, batch in _batches(model, examples):
         for name, outputs in model(batch, tasks).items():
             for i, prediction in zip(
                 indices, model.tasks[name].decode(outputs, batch), strict=True
             ):
                 results[i][name] = prediction
-    model.train(was_training)
     return results
+
+
+def _batches(model: MultiTaskModel, examples: Sequence[Any]) -> Iterator[tuple[list[int], Batch]]:
+    """Batches of the examples with their indices; meanwhile the model predicts, without gradients.
+
+    Gradients and dropout are as they were when the caller has seen the last batch.
+    """
+    encoded, _ = encode_examples(examples, model.tokenizer, [], model.encoder.config.max_length)
+    was_training = model.training
+    model.eval()
+    try:
+        for indices, batch in sorted_batches(encoded, model.tokenizer, BATCH_SIZE):
+            yield indices, batch.to(model.device)
+    finally:
+        model.train(was_training)
 
 
 def predict(
@@ -135,33 +150,132 @@ def answer(
     return answers[0] if single else answers
 
 
+@dataclass(frozen=True)
+class Neighbour:
+    """A text of a list, where it stands in the list, and its cosine with what was asked for."""
+
+    text: str
+    index: int
+    score: float
+
+
+@torch.no_grad()
+def encode(model: MultiTaskModel, texts: str | Sequence[str], task: str | None = None) -> Tensor:
+    """A unit vector for each text.
+
+    Args:
+        texts: one text, or several.
+        task: name of the embedding task, if the model has several. A model that has none gives the
+            mean of its encoder's hidden states, which no training has made for this.
+
+    Returns:
+        `(N, E)`, or `(E,)` for one text, on the CPU.
+
+    Raises:
+        ConfigError: no such task, a task that gives no vectors, or several that do.
+        DataError: an empty text.
+    """
+    chosen = _embedding_task(model, task)
+    queries = [Query(text) for text in ([texts] if isinstance(texts, str) else texts)]
+    _check_filled(queries)
+    width = model.encoder.config.d_model
+    vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
+    for indices, batch in _batches(model, queries):
+        if chosen is None:
+            hidden = model.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
+            rows = pool(hidden, batch.attention_mask, "mean")
+        else:
+            rows = model(batch, [chosen.name])[chosen.name]
+        merged = merge_rows(rows.float(), batch.rows, len(batch))
+        vectors[indices] = unit_vectors(merged).cpu()
+    return vectors[0] if isinstance(texts, str) else vectors
+
+
+def _embedding_task(model: MultiTaskModel, name: str | None) -> Task | None:
+    width = model.encoder.config.d_model
+    giving = [task.name for task in model.tasks.values() if task.vector_width(width)]
+    if name is None and len(giving) > 1:
+        raise ConfigError("several tasks give vectors", found=", ".join(giving), fix="name one")
+    if name is None:
+        return model.tasks[giving[0]] if giving else None
+    chosen = model.task(name)
+    if chosen.name not in giving:
+        raise ConfigError(
+            "this task gives no vectors",
+            found=repr(name),
+            fix=f"name one that does: {', '.join(giving)}" if giving else "leave the name out",
+        )
+    return chosen
+
+
+def nearest(
+    model: MultiTaskModel, query: str, texts: Sequence[str], n: int = 5, task: str | None = None
+) -> list[Neighbour]:
+    """The `n` texts closest to a query, the closest first.
+
+    Raises:
+        ConfigError: as `encode`; `n` below 1.
+        DataError: an empty text, or no texts.
+    """
+    if n < 1:
+        raise ConfigError("n must be at least 1", found=str(n))
+    if not texts:
+        raise DataError("there are no texts to search", fix="give at least one")
+    cosines = encode(model, texts, task) @ encode(model, query, task)  # (N,)
+    scores, indices = cosines.topk(min(n, len(texts)))
+    found = zip(indices.tolist(), scores.tolist(), strict=True)
+    return [Neighbour(texts[i], i, score) for i, score in found]
+
+
 def evaluate(model: MultiTaskModel, task: str, examples: Sequence[Any]) -> dict[str, float]:
     """Predict the examples and score the predictions of one task.
 
+    Examples without a label for the task are left out.
+
     Raises:
         ConfigError: no such task.
-        DataError: no examples, or labels that the task does not know.
+        DataError: no labelled examples, or labels that the task does not know.
     """
     chosen = model.task(task)
-    if not examples:
-        raise DataError(f"there are no examples to evaluate {chosen.name!r} on")
-    predictions = predict_examples(model, examples, [chosen.name])
-    return chosen.score(examples, [p[chosen.name] for p in predictions])
+    labelled = chosen.labelled(examples)
+    if not labelled:
+        raise DataError(
+            f"there are no labelled examples to evaluate {chosen.name!r} on",
+            found=f"{len(examples):,} examples",
+        )
+    predictions = predict_examples(model, labelled, [chosen.name])
+    return chosen.score(labelled, [p[chosen.name] for p in predictions])
 
 
 def evaluate_baselines(
     model: MultiTaskModel, task: str, examples: Sequence[Any]
 ) -> dict[str, dict[str, float]]:
-    """Scores of the task's trivial baselines, and of the model on its spoiled examples."""
+    """Scores of the task's trivial baselines, and of the model on its spoiled examples.
+
+    Where the outputs of fresh weights say something already, the model with such weights is a
+    baseline too (`untrained`).
+    """
     chosen = model.task(task)
+    labelled = chosen.labelled(examples)
     trivial = {
-        name: chosen.score(examples, predictions)
-        for name, predictions in chosen.baselines(examples).items()
+        name: chosen.score(labelled, predictions)
+        for name, predictions in chosen.baselines(labelled).items()
     }
+    if chosen.beats_untrained:
+        trivial["untrained"] = evaluate(_untrained(model), task, labelled)
     spoiled = {
-        name: evaluate(model, task, changed) for name, changed in chosen.controls(examples).items()
+        name: evaluate(model, task, changed) for name, changed in chosen.controls(labelled).items()
     }
     return trivial | spoiled
+
+
+def _untrained(model: MultiTaskModel) -> MultiTaskModel:
+    """The same model with fresh weights, always the same ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = TransformerEncoder(model.encoder.config)
+        fresh = MultiTaskModel(encoder, model.tokenizer, list(model.tasks.values()))
+    return fresh.to(model.device)
 
 
 def _check_filled(queries: Sequence[Query]) -> None:

@@ -1,11 +1,13 @@
-"""Scores as pure functions on plain lists; every score lies between 0 and 1."""
+"""Scores as pure functions on plain lists; every score but `spearman` lies between 0 and 1."""
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 TagSequences = Sequence[Sequence[str]]
 Span = tuple[str, int, int]
@@ -71,11 +73,15 @@ def entity_scores(references: TagSequences, predictions: TagSequences) -> dict[s
         right.update(kind for kind, _, _ in gold & guess)
         wanted.update(kind for kind, _, _ in gold)
         found.update(kind for kind, _, _ in guess)
-    scores = _precision_recall_f1(right.total(), found.total(), wanted.total())
+    scores = _entity(_precision_recall_f1(right.total(), found.total(), wanted.total()))
     for kind in sorted(wanted | found):
         by_type = _precision_recall_f1(right[kind], found[kind], wanted[kind])
-        scores |= {f"{name}_{kind}": value for name, value in by_type.items()}
+        scores |= {f"{name}_{kind}": value for name, value in _entity(by_type).items()}
     return scores
+
+
+def _entity(scores: dict[str, float]) -> dict[str, float]:
+    return {f"entity_{name}": value for name, value in scores.items()}
 
 
 def entity_f1(references: TagSequences, predictions: TagSequences) -> float:
@@ -85,10 +91,70 @@ def entity_f1(references: TagSequences, predictions: TagSequences) -> float:
 
 def _precision_recall_f1(right: int, found: int, wanted: int) -> dict[str, float]:
     return {
-        "entity_precision": right / found if found else 0.0,
-        "entity_recall": right / wanted if wanted else 0.0,
-        "entity_f1": 2 * right / (found + wanted) if found + wanted else 0.0,
+        "precision": right / found if found else 0.0,
+        "recall": right / wanted if wanted else 0.0,
+        "f1": 2 * right / (found + wanted) if found + wanted else 0.0,
     }
+
+
+def confusion(
+    references: Sequence[str], predictions: Sequence[str], labels: Sequence[str]
+) -> list[list[int]]:
+    """How often each label (row) was predicted as each label (column).
+
+    Raises:
+        ValueError: sequences of different length.
+    """
+    _check_lengths(references, predictions)
+    counts = Counter(zip(references, predictions, strict=True))
+    return [[counts[reference, prediction] for prediction in labels] for reference in labels]
+
+
+def class_scores(
+    references: Sequence[str], predictions: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 of every label that occurs, by label.
+
+    Raises:
+        ValueError: sequences of different length.
+    """
+    _check_lengths(references, predictions)
+    right = Counter(r for r, p in zip(references, predictions, strict=True) if r == p)
+    wanted, found = Counter(references), Counter(predictions)
+    return {
+        label: _precision_recall_f1(right[label], found[label], wanted[label])
+        for label in sorted(wanted | found)
+    }
+
+
+def macro_f1(references: Sequence[str], predictions: Sequence[str]) -> float:
+    """The mean F1 of all labels that occur, each counting the same however rare it is."""
+    return mean([scores["f1"] for scores in class_scores(references, predictions).values()])
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Rank correlation, from -1 to 1 (Spearman 1904): the correlation of the two lists' ranks.
+
+    Equal values share the mean of their ranks. 0 where a list has fewer than two different values.
+
+    Raises:
+        ValueError: lists of different length.
+    """
+    _check_lengths(first, second)
+    a, b = _centred_ranks(first), _centred_ranks(second)
+    spread = math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+    return sum(x * y for x, y in zip(a, b, strict=True)) / spread if spread else 0.0
+
+
+def _centred_ranks(values: Sequence[float]) -> list[float]:
+    """Each value's rank minus the mean rank; equal values share the mean of theirs."""
+    rank_of: dict[float, float] = {}
+    smaller = 0
+    for value, equal in groupby(sorted(values)):
+        n = len(list(equal))
+        rank_of[value] = smaller + (n - 1) / 2
+        smaller += n
+    return [rank_of[value] - (len(values) - 1) / 2 for value in values]
 
 
 def normalize_answer(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,27 +40,90 @@ class MultiTaskModel(nn.Module):
         self, encoder: TransformerEncoder, tokenizer: Tokenizer, tasks: Sequence[Task]
     ) -> None:
         super().__init__()
-        names = [task.name for task in tasks]
-        if len(set(names)) < len(names):
-            raise ConfigError("two tasks have the same name", found=", ".join(names))
         if len(tokenizer) > encoder.config.vocab_size:
             raise ConfigError(
                 "the tokenizer has more ids than the encoder has embeddings",
                 found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
                 fix="build the encoder with vocab_size=len(tokenizer)",
             )
-        if encoder.config.n_types == 1 and any(task.reads_pairs for task in tasks):
+        self.encoder = encoder
+        self.tokenizer = tokenizer
+        self.tasks: dict[str, Task] = {}
+        self.heads = nn.ModuleDict()
+        for task in tasks:
+            self.add_task(task)
+
+    def add_task(self, task: Task) -> None:
+        """Add a fresh head for a task; the encoder and the other heads stay as they are.
+
+        Raises:
+            ConfigError: there is a task of this name already, or the encoder cannot read its pairs.
+        """
+        if task.name in self.tasks:
+            raise ConfigError("two tasks have the same name", found=repr(task.name))
+        if task.reads_pairs and self.encoder.config.n_types == 1:
             raise ConfigError(
                 "pairs of texts have two segments, but the encoder has one",
                 found="encoder.n_types = 1",
                 fix="set encoder.n_types to 2, or to 0 for none",
             )
-        self.encoder = encoder
-        self.tokenizer = tokenizer
-        self.tasks = {task.name: task for task in tasks}
-        self.heads = nn.ModuleDict(
-            {task.name: task.build_head(encoder.config.d_model) for task in tasks}
-        )
+        head = task.build_head(self.encoder.config.d_model)
+        self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
+        self.tasks[task.name] = task
+
+    def freeze(self, *names: str) -> list[str]:
+        """Take parameters out of training; they keep their values to the last bit.
+
+        A frozen head fits the encoder it was trained on: if the encoder goes on training, the head
+        is spoiled, and `train` warns.
+
+        Args:
+            names: `encoder`, `encoder.embeddings`, `encoder.layers[:2]` (the first two layers),
+                `heads.NAME`, or any beginning of parameter names, such as `encoder.layers.1`.
+
+        Returns:
+            the parameters that were trained before, for `unfreeze`.
+
+        Raises:
+            ConfigError: a name that fits no parameter; the nearest known one is named.
+        """
+        frozen = []
+        for name in names:
+            for parameter_name in self._parameters_called(name):
+                parameter = self.get_parameter(parameter_name)
+                if parameter.requires_grad:
+                    parameter.requires_grad_(False)
+                    parameter.grad = None
+                    frozen.append(parameter_name)
+        return frozen
+
+    def unfreeze(self, *names: str) -> None:
+        """Train parameters again; names as in `freeze`."""
+        for name in names:
+            for parameter_name in self._parameters_called(name):
+                self.get_parameter(parameter_name).requires_grad_(True)
+
+    def _parameters_called(self, name: str) -> list[str]:
+        parts = [name]
+        first_layers = re.fullmatch(r"encoder\.layers\[:(\d+)\]", name)
+        if first_layers and 1 <= int(first_layers[1]) <= len(self.encoder.layers):
+            parts = [f"encoder.layers.{i}" for i in range(int(first_layers[1]))]
+        elif name == "encoder.embeddings":
+            parts = [f"encoder.{part}" for part in self.encoder.embedding_parts]
+        found = [
+            parameter
+            for parameter, _ in self.named_parameters()
+            if any(f"{parameter}.".startswith(f"{part}.") for part in parts)
+        ]
+        if not found:
+            layers = f"encoder.layers[:N] (N from 1 to {len(self.encoder.layers)})"
+            known = ["encoder", "encoder.embeddings", layers, *(f"heads.{n}" for n in self.heads)]
+            raise ConfigError(
+                "there is nothing to freeze of this name",
+                found=repr(name),
+                fix=suggest(name, known),
+            )
+        return found
 
     @property
     def device(self) -> torch.device:
@@ -86,7 +150,7 @@ class MultiTaskModel(nn.Module):
     def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
         """What the heads of `tasks` say about a batch, from one pass of the encoder."""
         hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
-        return {name: self.heads[name](hidden) for name in tasks}
+        return {name: self.tasks[name].run_head(self.heads[name], hidden, batch) for name in tasks}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of every task that has a labelled row in the batch."""

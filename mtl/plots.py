@@ -48,7 +48,7 @@ def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
     figure, axis = plt.subplots(figsize=(6, 3.4))
     epochs = range(1, len(history.validation) + 1)
     for i, (task, metric) in enumerate(metrics.items()):
-        values = [scores[task][metric] for scores in history.validation]
+        values = [scores.get(task, {}).get(metric, float("nan")) for scores in history.validation]
         label = f"{task.upper()} {metric.replace('_', ' ')}"
         axis.plot(epochs, values, marker="o", color=_colour(i), label=label)
     if history.best_epoch:
@@ -56,6 +56,27 @@ def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
     axis.set(title="validation", xlabel="epoch", ylim=(0, 1.03), xticks=list(epochs))
     axis.grid(alpha=0.3)
     axis.legend()
+    return _finished(figure)
+
+
+def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
+    """How often each label (row) was predicted as each label (column).
+
+    Args:
+        counts: from `mtl.confusion`.
+        labels: in the order of rows and columns.
+    """
+    size = 0.7 * len(labels) + 1.6
+    figure, axis = plt.subplots(figsize=(size + 0.6, size))
+    most = max((n for row in counts for n in row), default=0)
+    axis.imshow(counts, cmap="Blues", vmin=0)
+    for i, row in enumerate(counts):
+        for j, n in enumerate(row):
+            colour = "white" if n > most / 2 else "black"
+            axis.text(j, i, f"{n:,}", ha="center", va="center", color=colour)
+    axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="predicted", ylabel="right")
     return _finished(figure)
 
 

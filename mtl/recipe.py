@@ -8,7 +8,9 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import random
 import re
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -21,6 +23,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from .data.augment import augment
 from .data.examples import Dataset, hold_out
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
@@ -40,6 +43,7 @@ RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE = (
     "training_metrics.csv",
     "loss_curves.png",
 )
+CHECKPOINT = "checkpoint-epoch"
 HELD_OUT = ("validation", "test", "test_unseen")
 TYPE_NAMES = {
     bool: "true or false",
@@ -47,26 +51,27 @@ TYPE_NAMES = {
     float: "a number",
     str: 'a text in quotes, such as "ner"',
     dict: "a section of keys and values",
+    list: "a list in square brackets",
 }
 FILE_KEYS = ("train", *HELD_OUT)
 
 
-@dataclass(frozen=True)
-class TaskRecipe:
-    """One task of a recipe: its kind, where its examples come from, and its own options.
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecipe:
+    """Where examples come from.
 
     Args:
-        kind: of the task class, for example `ner`.
         toy: kind of toy data, where no file is given.
         toy_train: how many toy examples to train on.
         toy_held_out: how many in each of the other splits.
         train: a file to train on, instead of toy data. Without a validation (test) file, a tenth
             of its texts, drawn by the seed, is held out for validation (test).
         validation, test, test_unseen: files for the other splits.
-        options: what the task's class takes besides its name and dataset.
+        limit: train on no more than so many examples, drawn by the seed; 0 for all.
+        augment: how many changed copies of each training example are added; see `augment`.
+        synonyms: for `augment`, by word.
     """
 
-    kind: str
     toy: str = ""
     toy_train: int = 2000
     toy_held_out: int = 500
@@ -74,7 +79,29 @@ class TaskRecipe:
     validation: str = ""
     test: str = ""
     test_unseen: str = ""
+    limit: int = 0
+    augment: int = 0
+    synonyms: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskRecipe(DatasetRecipe):
+    """One task of a recipe, with a dataset of its own or one that it shares.
+
+    Args:
+        kind: of the task class, for example `ner`.
+        data: name of a dataset of the recipe; a task that names its own `toy` or `train` does not
+            use it. Tasks on one dataset share its batches: one pass of the encoder serves them all.
+        options: what the task's class takes besides its name and dataset.
+    """
+
+    kind: str
+    data: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_own_data(self) -> bool:
+        return bool(self.toy or self.train)
 
 
 @dataclass(frozen=True)
@@ -86,6 +113,9 @@ class Recipe:
         seed: of everything random: toy data, held-out parts, initial weights, order, dropout.
         on_error: what to do with bad records of a file, `stop` or `skip`.
         tasks: by name.
+        datasets: that tasks share, by name.
+        stages: trainings one after the other, each a dict of `TrainConfig` fields that differ from
+            `train`, and `tasks`, the names of those that take part (by default all).
         tokenizer: options of `WhitespaceTokenizer.train`.
         encoder: fields of `EncoderConfig`, but `vocab_size`.
         train: fields of `TrainConfig`, but `seed`.
@@ -95,6 +125,8 @@ class Recipe:
     tasks: dict[str, TaskRecipe]
     seed: int = 0
     on_error: str = "stop"
+    datasets: dict[str, DatasetRecipe] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
     tokenizer: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
@@ -103,14 +135,32 @@ class Recipe:
         """A TOML file that `load_recipe` reads back, its paths absolute: it may lie anywhere."""
         lines = _toml_section({"name": self.name, "seed": self.seed, "on_error": self.on_error})
         sections = {name: getattr(self, name) for name in ("tokenizer", "encoder", "train")}
+        for name, dataset in self.datasets.items():
+            sections[f"datasets.{_toml_key(name)}"] = _data_section(dataset)
         for name, task in self.tasks.items():
-            values = {key: value for key, value in vars(task).items() if key != "options"}
-            files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
-            given = {key: value for key, value in values.items() if value != ""}
-            sections[f"tasks.{_toml_key(name)}"] = given | files | task.options
+            own = _data_section(task) if task.has_own_data else {"data": task.data}
+            sections[f"tasks.{_toml_key(name)}"] = {"kind": task.kind} | own | task.options
         for name, section in sections.items():
             lines += ["", f"[{name}]", *_toml_section(section)]
+        for stage in self.stages:
+            lines += ["", "[[stages]]", *_toml_section(stage)]
         return "\n".join(lines) + "\n"
+
+    def train_configs(self) -> list[tuple[TrainConfig, list[str]]]:
+        """How each stage is trained, and the names of its tasks; one stage if none are given."""
+        configs = []
+        for stage in self.stages or [{}]:
+            settings = {key: value for key, value in stage.items() if key != "tasks"}
+            config = TrainConfig(seed=self.seed, **(self.train | settings))
+            configs.append((config, stage.get("tasks", list(self.tasks))))
+        return configs
+
+
+def _data_section(dataset: DatasetRecipe) -> dict[str, Any]:
+    """The keys of a dataset that are set, its paths absolute."""
+    values = {f.name: getattr(dataset, f.name) for f in fields(DatasetRecipe)}
+    files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
+    return {key: value for key, value in values.items() if value not in ("", 0, {})} | files
 
 
 def bundled_recipes() -> dict[str, str]:
@@ -182,17 +232,29 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
     except tomllib.TOMLDecodeError:
         value = text
     *sections, name = key.strip().split(".")
-    section = content
+    section: Any = content
     for part in sections:
-        section = section.setdefault(part, {})
-        if not isinstance(section, dict):
-            raise ConfigError(f"{part!r} is a value, not a section", found=repr(setting))
+        section = _subsection(section, part, setting)
     section[name] = value
+
+
+def _subsection(section: dict[str, Any], part: str, setting: str) -> dict[str, Any]:
+    """The section `part`; of a list such as `stages`, the entry of that number, from 0."""
+    if isinstance(section, list):
+        if not part.isdigit() or int(part) >= len(section):
+            raise ConfigError(
+                f"there is no entry {part!r} in the list", found=repr(setting), fix="count from 0"
+            )
+        return section[int(part)]
+    section = section.setdefault(part, {})
+    if not isinstance(section, dict | list):
+        raise ConfigError(f"{part!r} is a value, not a section", found=repr(setting))
+    return section
 
 
 def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
     types = {"name": str, "seed": int, "on_error": str, "tokenizer": dict, "encoder": dict}
-    types |= {"train": dict, "tasks": dict}
+    types |= {"train": dict, "tasks": dict, "datasets": dict, "stages": list}
     _check_keys(content, types, "", path)
     name = content.setdefault("name", Path(path).stem)
     if not name.strip() or set(name) & set("/\\"):
@@ -206,14 +268,44 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
     encoder = _types_of_fields(EncoderConfig, "vocab_size")
     _check_keys(content.get("encoder", {}), encoder, "encoder.", path)
     _check_keys(content.get("train", {}), _types_of_fields(TrainConfig, "seed"), "train.", path)
-    tasks = {name: _check_task(name, task, path) for name, task in content["tasks"].items()}
-    recipe = Recipe(**{**content, "tasks": tasks})
+    datasets = {
+        name: _check_dataset(name, dataset, path)
+        for name, dataset in content.get("datasets", {}).items()
+    }
+    tasks = {
+        name: _check_task(name, task, datasets, path) for name, task in content["tasks"].items()
+    }
+    for i, stage in enumerate(content.get("stages", [])):
+        _check_stage(f"stages.{i}.", stage, tasks, path)
+    recipe = Recipe(**{**content, "tasks": tasks, "datasets": datasets})
     EncoderConfig(vocab_size=1, **recipe.encoder)
-    TrainConfig(seed=recipe.seed, **recipe.train)
+    recipe.train_configs()
     return recipe
 
 
-def _check_task(name: str, section: Any, path: str) -> TaskRecipe:
+def _check_stage(where: str, stage: Any, tasks: Mapping[str, Any], path: str) -> None:
+    _check_keys(stage, _types_of_fields(TrainConfig, "seed") | {"tasks": list}, where, path)
+    for name in stage.get("tasks", []):
+        if name not in tasks:
+            raise ConfigError(
+                f"{where}tasks names an unknown task",
+                path=path,
+                found=repr(name),
+                fix=suggest(str(name), tasks),
+            )
+
+
+def _check_dataset(name: str, section: Any, path: str) -> DatasetRecipe:
+    where = f"datasets.{name}."
+    _check_keys(section, _types_of_fields(DatasetRecipe), where, path)
+    dataset = DatasetRecipe(**section)
+    _check_source(dataset, where, path)
+    return dataset
+
+
+def _check_task(
+    name: str, section: Any, datasets: Mapping[str, DatasetRecipe], path: str
+) -> TaskRecipe:
     where = f"tasks.{name}."
     if not isinstance(section, dict) or "kind" not in section:
         raise ConfigError(
@@ -228,27 +320,59 @@ def _check_task(name: str, section: Any, path: str) -> TaskRecipe:
         **{key: value for key, value in section.items() if key in own},
         options={key: value for key, value in section.items() if key in options},
     )
-    if task.train:
+    if task.has_own_data or not task.data:
+        _check_source(task, where, path)
         return task
-    given = [split for split in HELD_OUT if getattr(task, split)]
+    if task.data not in datasets:
+        raise ConfigError(
+            f"{where}data names an unknown dataset",
+            path=path,
+            found=repr(task.data),
+            fix=suggest(task.data, datasets) if datasets else "add a section [datasets.NAME]",
+        )
+    stray = [key for key in section if key in _types_of_fields(DatasetRecipe)]
+    if stray:
+        raise ConfigError(
+            f"{where}{stray[0]} has no effect, since the task uses the dataset {task.data!r}",
+            path=path,
+            fix=f"set datasets.{task.data}.{stray[0]}",
+        )
+    return task
+
+
+def _check_source(dataset: DatasetRecipe, where: str, path: str) -> None:
+    """Raise ConfigError unless it is said, once, where the examples come from."""
+    for key, least in (("toy_train", 1), ("toy_held_out", 0), ("limit", 0), ("augment", 0)):
+        if getattr(dataset, key) < least:
+            raise ConfigError(
+                f"{where}{key} must be at least {least}",
+                path=path,
+                found=str(getattr(dataset, key)),
+            )
+    for word, others in dataset.synonyms.items():
+        if not (isinstance(others, list) and others and all(_is_filled(o) for o in others)):
+            raise ConfigError(
+                f"{where}synonyms.{word} must be a list of texts", path=path, found=repr(others)
+            )
+    if dataset.train:
+        return
+    given = [split for split in HELD_OUT if getattr(dataset, split)]
     if given:
         raise ConfigError(
             f"{where}{given[0]} names a file, but {where}train does not",
             path=path,
             fix=f"set {where}train=FILE too; toy data is never mixed with your own files",
         )
-    for key, least in (("toy_train", 1), ("toy_held_out", 0)):
-        if getattr(task, key) < least:
-            raise ConfigError(
-                f"{where}{key} must be at least {least}", path=path, found=str(getattr(task, key))
-            )
-    if not task.toy:
+    if not dataset.toy:
         raise ConfigError(
-            f"the section [tasks.{name}] does not say what to train on",
+            f"the section [{where.rstrip('.')}] does not say what to train on",
             path=path,
             fix='add train = "FILE", or toy = "KIND"',
         )
-    return task
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _types_of_fields(cls: type, *without: str) -> dict[str, type]:
@@ -273,7 +397,7 @@ def _types_of_parameters(function: Any, *without: str) -> dict[str, type]:
 def _plain_type(default: Any) -> type:
     if isinstance(default, bool | int | float | str | dict):
         return type(default)
-    return object
+    return list if isinstance(default, tuple) else object
 
 
 def _check_keys(section: Any, types: Mapping[str, type], where: str, path: str) -> None:
@@ -309,23 +433,41 @@ def _toml_value(value: Any) -> str:
 def build_tasks(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe with their datasets, toy or read from files."""
     tasks = []
+    shared: dict[str, Dataset] = {}
     for name, task in recipe.tasks.items():
         task_class = Task.of_kind(task.kind)
-        if task.train:
-            dataset = _read_dataset(task_class, task, recipe)
+        if task.has_own_data:
+            dataset = _build_dataset(task_class, task, recipe)
+        elif task.data in shared:
+            dataset = shared[task.data]
         else:
-            sizes = (task.toy_train, task.toy_held_out, task.toy_held_out)
-            dataset = toy_dataset(task.toy, *sizes, seed=recipe.seed)
-            if not all(isinstance(e, task_class.example) for e in dataset.train):
-                raise ConfigError(
-                    f"tasks.{name}.toy is of another kind than the task",
-                    found=f"toy = {task.toy!r}, kind = {task.kind!r}",
-                )
+            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe)
+            shared[task.data] = dataset
+        if not all(isinstance(example, task_class.example) for example in dataset.train):
+            raise ConfigError(
+                f"the data of the task {name!r} is of another kind than the task",
+                found=f"{type(dataset.train[0]).__name__}, kind = {task.kind!r}",
+                fix="give the task data of its own: toy or train in its section",
+            )
         tasks.append(task_class(name, dataset, **task.options))
     return tasks
 
 
-def _read_dataset(task_class: type[Task], task: TaskRecipe, recipe: Recipe) -> Dataset:
+def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) -> Dataset:
+    if data.train:
+        dataset = _read_dataset(task_class, data, recipe)
+    else:
+        sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
+        dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
+    train = list(dataset.train)
+    if 0 < data.limit < len(train):
+        train = random.Random(f"limit {recipe.seed}").sample(train, data.limit)
+    if data.augment:
+        train = augment(train, data.augment, recipe.seed, data.synonyms)
+    return replace(dataset, train=train)
+
+
+def _read_dataset(task_class: type[Task], task: DatasetRecipe, recipe: Recipe) -> Dataset:
     files = {split: getattr(task, split) for split in FILE_KEYS}
     splits = {
         split: task_class.read(Path(file), recipe.on_error) for split, file in files.items() if file
@@ -351,13 +493,20 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
 
 
 def run_recipe(
-    recipe: Recipe, output: str | Path, *, overwrite: bool = False, progress: bool = True
+    recipe: Recipe,
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    save_every: int = 0,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Train, test once, and write the run folder.
 
     Args:
         output: the folder for model, metrics, history and loss curves; made if missing.
         overwrite: replace the results of a run that is already there.
+        save_every: after so many epochs the model is saved in a folder `checkpoint-epochN`; 0 for
+            never.
         progress: show how it goes, on stderr.
 
     Returns:
@@ -372,18 +521,9 @@ def run_recipe(
     model = build_model(recipe, tasks)
     if progress:
         tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
+    _make_folder(output)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            "the output folder cannot be made",
-            path=output,
-            found=str(error),
-            fix="give another --output",
-        ) from None
-    try:
-        config = TrainConfig(seed=recipe.seed, **recipe.train)
-        history = train(model, tasks, config, progress=progress)
+        history = _train_stages(recipe, model, tasks, output, save_every, progress)
         metrics = collect_metrics(recipe, model, tasks, history)
     except BaseException:
         with suppress(OSError):  # an empty folder is of no use; one with files stays
@@ -397,6 +537,48 @@ def run_recipe(
     return metrics
 
 
+def _make_folder(output: Path) -> None:
+    """Make the folder; of an older run in it, only files that this run will replace remain."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for old in output.glob(f"{CHECKPOINT}*"):
+            shutil.rmtree(old)
+    except OSError as error:
+        raise ConfigError(
+            "the output folder cannot be made",
+            path=output,
+            found=str(error),
+            fix="give another --output",
+        ) from None
+
+
+def _train_stages(
+    recipe: Recipe,
+    model: MultiTaskModel,
+    tasks: list[Task],
+    output: Path,
+    save_every: int,
+    progress: bool,
+) -> History:
+    histories: list[History] = []
+    for number, (config, names) in enumerate(recipe.train_configs(), start=1):
+        before = sum(len(history.validation) for history in histories)
+
+        def save(epoch: int, before: int = before) -> None:
+            if save_every and (before + epoch) % save_every == 0:
+                folder = output / f"{CHECKPOINT}{before + epoch}"
+                model.save_pretrained(folder)
+                write_atomically(folder / RECIPE_FILE, recipe.to_toml())
+
+        if progress and recipe.stages:
+            what = ", ".join(config.freeze) or "nothing"
+            line = f"stage {number}: trains {', '.join(names)}; frozen: {what}"
+            tqdm.write(line, file=sys.stderr)
+        chosen = [task for task in tasks if task.name in names]
+        histories.append(train(model, chosen, config, after_epoch=save, progress=progress))
+    return History.join(histories)
+
+
 def collect_metrics(
     recipe: Recipe, model: MultiTaskModel, tasks: list[Task], history: History
 ) -> dict[str, Any]:
@@ -406,13 +588,13 @@ def collect_metrics(
         "seed": recipe.seed,
         "train_seconds": round(history.seconds, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "validation": history.best_validation,
+        "validation": score_split(model, tasks, "validation"),
         "test": score_split(model, tasks, "test"),
         "test_unseen": score_split(model, tasks, "test_unseen"),
         "baselines": {
             task.name: evaluate_baselines(model, task.name, task.dataset.test)
             for task in tasks
-            if task.dataset.test
+            if task.labelled(task.dataset.test)
         },
     }
 
@@ -422,7 +604,7 @@ def score_split(model: MultiTaskModel, tasks: list[Task], split: str) -> Metrics
     return {
         task.name: evaluate(model, task.name, task.dataset.split(split))
         for task in tasks
-        if task.dataset.split(split)
+        if task.labelled(task.dataset.split(split))
     }
 
 
@@ -441,7 +623,9 @@ def check_folder(output: Path, overwrite: bool) -> None:
             fix="give another --output",
         )
     if output.is_dir() and any(output.iterdir()):
-        if not (output / METRICS_FILE).exists():
+        is_run = (output / METRICS_FILE).exists()
+        is_unfinished = all(path.name.startswith(CHECKPOINT) for path in output.iterdir())
+        if not (is_run or is_unfinished):
             raise ConfigError(
                 "the output folder holds other files", path=output, fix="give an empty folder"
             )

@@ -52,20 +52,8 @@ class NERExample:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         object.__setattr__(self, "tags", tuple(self.tags))
-        if not self.tokens or not all(token.strip() for token in self.tokens):
-            raise DataError(
-                "a sentence needs at least one token, and none may be empty",
-                found=repr(list(self.tokens)),
-                fix="leave empty sentences and empty tokens out",
-            )
-        if len(self.tokens) != len(self.tags):
-            raise DataError(
-                f"{len(self.tokens)} tokens but {len(self.tags)} tags",
-                found=f"tokens {list(self.tokens)}, tags {list(self.tags)}",
-                fix="give every token exactly one tag",
-            )
-        check_unicode(*self.tokens, *self.tags)
-        check_iob2(self.tags)
+        check_tokens(self.tokens)
+        check_tags(self.tokens, self.tags)
 
     @cached_property
     def text(self) -> str:
@@ -80,6 +68,29 @@ class NERExample:
     def group(self) -> str:
         """Examples with the same group stay on one side when data is split."""
         return self.text
+
+
+def check_tokens(tokens: Sequence[str]) -> None:
+    """Raise DataError unless there is at least one token and none is empty."""
+    if not tokens or not all(token.strip() for token in tokens):
+        raise DataError(
+            "a sentence needs at least one token, and none may be empty",
+            found=repr(list(tokens)),
+            fix="leave empty sentences and empty tokens out",
+        )
+    check_unicode(*tokens)
+
+
+def check_tags(tokens: Sequence[str], tags: Sequence[str]) -> None:
+    """Raise DataError unless every token has one tag and the tags are valid IOB2."""
+    if len(tokens) != len(tags):
+        raise DataError(
+            f"{len(tokens)} tokens but {len(tags)} tags",
+            found=f"tokens {list(tokens)}, tags {list(tags)}",
+            fix="give every token exactly one tag",
+        )
+    check_unicode(*tags)
+    check_iob2(tags)
 
 
 def check_iob2(tags: Sequence[str]) -> None:
@@ -100,6 +111,97 @@ def check_iob2(tags: Sequence[str]) -> None:
                 fix=f"begin every entity with B-{kind}",
             )
         previous = tag
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text with what is known about it: a class label, one tag a token, both, or neither.
+
+    Args:
+        text: as somebody wrote it.
+        tokens: its words; what the tags count. Without them the tokenizer says what the words are.
+        label: the class of the whole text; None if nobody said.
+        tags: IOB2 as in `NERExample`, one a token; None if nobody said.
+
+    Raises:
+        DataError: an empty text, token or label, a tag count that differs, a tag that is not IOB2.
+    """
+
+    text: str
+    tokens: tuple[str, ...] = ()
+    label: str | None = None
+    tags: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+        _check_text("the sentence", self.text)
+        if self.tokens:
+            check_tokens(self.tokens)
+        if self.label is not None:
+            if not isinstance(self.label, str):
+                raise DataError("a label is a name", found=repr(self.label), fix="put it in quotes")
+            _check_text("the label", self.label)
+        if self.tags is not None:
+            object.__setattr__(self, "tags", tuple(self.tags))
+            check_tags(self.tokens, self.tags)
+
+    @property
+    def rows(self) -> list[TextRow]:
+        return [(self.tokens or self.text, None)]
+
+    @property
+    def group(self) -> str:
+        """Records of the same text stay on one side when data is split."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class PairExample:
+    """Two sentences, and how much alike their meanings are.
+
+    Args:
+        first, second: the sentences.
+        score: from 1 (the same) over 0 (nothing in common) to -1; None for two sentences that mean
+            the same, without a number.
+
+    Raises:
+        DataError: an empty sentence, a score that is not a number from -1 to 1.
+    """
+
+    first: str
+    second: str
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("the first sentence of a pair", self.first)
+        _check_text("the second sentence of a pair", self.second)
+        if self.score is None:
+            return
+        if isinstance(self.score, bool) or not isinstance(self.score, int | float):
+            raise DataError(
+                "the score of a pair is not a number", found=repr(self.score), fix="write 0.8"
+            )
+        if not -1 <= self.score <= 1:
+            raise DataError(
+                "the score of a pair must lie between -1 and 1",
+                found=repr(self.score),
+                fix="divide by the highest score there is, for example 5",
+            )
+
+    @property
+    def rows(self) -> list[TextRow]:
+        return [(self.first, None), (self.second, None)]
+
+    @property
+    def group(self) -> str:
+        """Pairs with the same first sentence stay on one side when data is split."""
+        return self.first
+
+
+def _check_text(what: str, text: str) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{what} is empty", found=repr(text), fix="leave it out, or write it")
+    check_unicode(text)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Files in, examples out, and back: CoNLL columns for entities, SQuAD JSON or tables for questions.
+"""Files in, examples out, and back.
+
+CoNLL columns for entities, SQuAD JSON or tables for questions, JSON records for labelled texts and
+for pairs of sentences.
 
 A reader looks at the whole file before it complains: every fault is collected, with its line and
 what to do about it, and all are raised together. With `on_error="skip"` the bad records are left
@@ -24,7 +27,8 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError, DataWarning, Fault
 from ..files import write_atomically
-from .examples import Answer, NERExample, QAExample
+from .examples import Answer, NERExample, PairExample, QAExample, TextExample
+from .tokenization import split_words
 
 FilePath = str | os.PathLike[str]
 
@@ -299,7 +303,8 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
     `DataWarning` counts the questions where there are several.
 
     Args:
-        path: a UTF-8 file whose name ends in .json, .csv or .tsv.
+        path: a UTF-8 file whose name ends in .json, .jsonl (one question a line, as `write_jsonl`
+            writes them), .csv or .tsv.
         on_error: "stop" raises all faults together; "skip" leaves out the questions that have one.
 
     Raises:
@@ -310,11 +315,12 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
     report = _Report(path, on_error)
     text = _read_text(path)
     suffix = Path(path).suffix.lower()
-    if suffix not in (".json", ".csv", ".tsv"):
-        what = "questions are read from files named .json, .csv or .tsv"
+    forms = {".json": _from_json, ".jsonl": _from_lines, ".csv": _from_table, ".tsv": _from_table}
+    if suffix not in forms:
+        what = f"questions are read from files named {', '.join(forms)}"
         fix = "rename the file for what is in it"
         raise DataError(what, path=path, found=f"the ending {suffix!r}", fix=fix)
-    questions = _from_json(text, report) if suffix == ".json" else _from_table(text, report)
+    questions = forms[suffix](text, report)
     examples, unanswerable, ambiguous = [], [], []
     for question in questions:
         with report.record(question.line, question.where):
@@ -412,6 +418,14 @@ def _from_json(text: str, report: _Report) -> Iterator[_Question]:
                     question = _field(qa, "question", str)
                     answers = [] if qa.get("is_impossible") else _field(qa, "answers", list)
                     yield _Question(name, question, context, answers, line, where)
+
+
+def _from_lines(text: str, report: _Report) -> Iterator[_Question]:
+    for number, (line, qa) in enumerate(_records(text, report), start=1):
+        with report.record(line):
+            name = str(qa.get("id", number)) if isinstance(qa, dict) else str(number)
+            question, context = _field(qa, "question", str), _field(qa, "context", str)
+            yield _Question(name, question, context, _field(qa, "answers", list), line)
 
 
 def _paragraphs(squad: Any, report: _Report) -> Iterator[tuple[Any, str]]:
@@ -546,12 +560,278 @@ def _squad_question(example: QAExample) -> dict[str, Any]:
     return {"id": example.id, "question": example.question, "answers": answers}
 
 
-# --- JSON lines ---------------------------------------------------------------------------------
+# --- JSON records -------------------------------------------------------------------------------
+
+_RECORD_FORM = (
+    'a record looks like {"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", '
+    '"O", "O", "O"]}; every field but the sentence may be missing'
+)
+_PAIR_FORM = (
+    'a pair looks like {"sentence1": "...", "sentence2": "...", "score": 0.8}; the score may be '
+    "missing where both mean the same"
+)
+_RECORD_FIELDS = {  # the first name is ours; the others are common ones for the same thing
+    "sentence": ("sentence", "text"),
+    "tokens": ("tokens", "words"),
+    "label": ("label", "class", "category"),
+    "ner_tags": ("ner_tags", "tags"),
+}
+_PAIR_FIELDS = {
+    "sentence1": ("sentence1", "anchor"),
+    "sentence2": ("sentence2", "positive"),
+    "score": ("score", "similarity"),
+}
 
 
-def write_jsonl(examples: Iterable[NERExample | QAExample], path: FilePath) -> None:
-    """Write one JSON object a line: `sentence`, `tokens` and `ner_tags` of an NERExample; `id`,
-    `question`, `context` and `answers` of a QAExample.
+class _Record(NamedTuple):
+    line: int
+    sentence: str
+    tokens: list[str]
+    label: str | int | None
+    tags: list[str] | None
+    counted: str  # what the tags count, in words
+
+    def __str__(self) -> str:
+        return f"tokens {_short(self.tokens)}, tags {_short(self.tags)}"
+
+
+def read_jsonl(path: FilePath, on_error: str = "stop") -> list[TextExample]:
+    """Read texts with labels and tags: a JSON array of records, or one record a line.
+
+    `{"sentence": ..., "label": ..., "ner_tags": [...]}`; every field but the sentence may be
+    missing in some records. If a record has `"tokens"`, the tags count these. Else they count words
+    and punctuation marks, or, if only that fits, what stands between blanks; a `DataWarning` says
+    in how many records each. Tags may keep to any scheme that `read_conll` knows and become IOB2.
+    Labels are names or whole numbers, the same in all records.
+
+    Args:
+        path: a UTF-8 file.
+        on_error: "stop" raises all faults together; "skip" leaves out the records that have one.
+
+    Raises:
+        DataError: the file cannot be read, is empty or not JSON; a record without a sentence; tags
+            that count something else; labels that are numbers in some records and names in others.
+        ConfigError: `on_error` is something else.
+    """
+    report = _Report(path, on_error)
+    parsed = []
+    unused: Counter[str] = Counter()
+    for line, record in _records(_read_text(path), report):
+        with report.record(line):
+            fields = _named(record, _RECORD_FIELDS, _RECORD_FORM, unused)
+            parsed.append(_text_record(line, fields))
+    scheme = _scheme(record.tags for record in parsed if record.tags)
+    kind = _label_kind(parsed)
+    examples = []
+    for record in parsed:
+        with report.record(record.line):
+            if record.label is not None and type(record.label) is not kind:
+                raise _mixed_label(record, kind, parsed)
+            tags = record.tags
+            if tags is not None:
+                _check_record_scheme(record, scheme)
+                tags = tuple(_iob2(tags))
+            label = record.label
+            if label is not None and kind is not str:
+                label = json.dumps(label)
+            examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags))
+    _note_unused(unused, report)
+    counted = Counter(r.counted for r in parsed if r.tags is not None and r.counted != "tokens")
+    report.notes += [f"ner_tags count {what} in {n:,} records" for what, n in counted.items()]
+    return report.finish(examples, "record with a sentence")
+
+
+def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
+    """Read pairs of sentences: a JSON array of records, or one record a line.
+
+    `{"sentence1": ..., "sentence2": ..., "score": ...}`; a pair without a score means the same.
+
+    Args:
+        path: a UTF-8 file.
+        on_error: "stop" raises all faults together; "skip" leaves out the pairs that have one.
+
+    Raises:
+        DataError: the file cannot be read, is empty or not JSON; a pair with an empty or missing
+            sentence; a score that is not a number from -1 to 1.
+        ConfigError: `on_error` is something else.
+    """
+    report = _Report(path, on_error)
+    examples = []
+    unused: Counter[str] = Counter()
+    for line, record in _records(_read_text(path), report):
+        with report.record(line):
+            fields = _named(record, _PAIR_FIELDS, _PAIR_FORM, unused)
+            first, second = (_text_of(fields, f"sentence{n}", _PAIR_FORM) for n in (1, 2))
+            examples.append(PairExample(first, second, fields.get("score")))
+    _note_unused(unused, report)
+    return report.finish(examples, "pair of sentences")
+
+
+def _records(text: str, report: _Report) -> Iterator[tuple[int, Any]]:
+    """Every record of a JSON array, or of a file with one record a line, with its line."""
+    if text.lstrip().startswith("["):
+        yield from _array_records(text, report)
+        return
+    for line, content in enumerate(_lines(text), start=1):
+        with report.record(line):
+            if content.strip():
+                try:
+                    record = json.loads(content)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    fix = "write each record on one line, or all records in one list: [..., ...]"
+                    found = f"{_reason(error)} in {_short(content, 80)}"
+                    raise DataError("the line is not JSON", found=found, fix=fix) from None
+                yield line, record
+
+
+_BLANKS = re.compile(r"\s*")
+
+
+def _array_records(text: str, report: _Report) -> Iterator[tuple[int, Any]]:
+    """The elements of a JSON array one by one, so that each is known by its line."""
+    decoder = json.JSONDecoder()
+    position = text.index("[") + 1
+    is_open = text[_next_sign(text, position) :][:1] != "]"
+    if not is_open:
+        position = _next_sign(text, position) + 1
+    line, counted = 1, 0
+    while is_open:
+        position = _next_sign(text, position)
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            record, position = decoder.raw_decode(text, position)
+        except (json.JSONDecodeError, RecursionError) as error:
+            position = getattr(error, "pos", position)
+            return _report_broken(report, text, position, _reason(error))
+        yield line, record
+        position = _next_sign(text, position) + 1
+        is_open = text[position - 1 : position] == ","
+        if not is_open and text[position - 1 : position] != "]":
+            return _report_broken(report, text, position - 1, "a comma or ] is missing")
+    if text[position:].strip():
+        _report_broken(report, text, position, "something stands behind the list")
+
+
+def _next_sign(text: str, position: int) -> int:
+    """Where the next character that is no blank stands."""
+    return _BLANKS.match(text, position).end()
+
+
+def _report_broken(report: _Report, text: str, position: int, reason: str) -> None:
+    with report.record(1 + text.count("\n", 0, position)):
+        found = f"{reason}, at {_short(text[position : position + 40])}"
+        fix = "mend the JSON there; what comes after it was not read"
+        raise DataError("this is not JSON", found=found, fix=fix)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "lists or objects nested too deeply"
+    return error.msg.removesuffix(" at")
+
+
+def _named(
+    record: Any, names: dict[str, tuple[str, ...]], form: str, unused: Counter[str]
+) -> dict[str, Any]:
+    """The fields of a record by our names; others are counted in `unused`, null is missing."""
+    if not isinstance(record, dict):
+        raise DataError("this is not a record", found=_outline(record), fix=form)
+    known = {alias: name for name, aliases in names.items() for alias in reversed(aliases)}
+    fields = {}
+    for key, value in record.items():
+        name = known.get(key)
+        if name is None:
+            unused[key] += 1
+        elif value is not None and (name not in fields or key == name):
+            fields[name] = value
+    return fields
+
+
+def _note_unused(unused: Counter[str], report: _Report) -> None:
+    if unused:
+        names = ", ".join(f"{_short(key, 40)} ({n:,})" for key, n in unused.most_common(8))
+        report.notes.append(f"fields that are not read, and in how many records: {names}")
+
+
+def _text_of(fields: dict[str, Any], name: str, form: str) -> str:
+    value = fields.get(name)
+    if isinstance(value, str) and value.strip():
+        return value
+    found = "null, or no such field" if value is None else f'"{name}" is {_outline(value)}'
+    raise DataError(f'there is no text "{name}"', found=found, fix=form)
+
+
+def _text_record(line: int, fields: dict[str, Any]) -> _Record:
+    """What a record says, its tags brought together with what they count."""
+    sentence = _text_of(fields, "sentence", _RECORD_FORM)
+    label, tags, given = (fields.get(name) for name in ("label", "ner_tags", "tokens"))
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)  # a table with gaps turns whole numbers into 1.0
+    if label is not None and not (isinstance(label, str | int) and str(label).strip()):
+        fix = "write a name in quotes or a whole number, or leave the label out"
+        raise DataError("the label is not a class", found=_short(label), fix=fix)
+    for name, value in (("ner_tags", tags), ("tokens", given)):
+        if value is not None and not (
+            isinstance(value, list) and all(isinstance(item, str) for item in value)
+        ):
+            fix = 'write a list of texts, such as ["B-PER", "O"]'
+            raise DataError(f"{name} is not a list of texts", found=_short(value), fix=fix)
+    for tag in tags or ():
+        if not re.fullmatch("O|[BIESLU]-.+", tag):
+            fix = "use O, B-TYPE and I-TYPE (IOB1, IOB2, BIOES, BILOU are known)"
+            found = f"{tag!r} in the record with the sentence {_short(sentence, 80)}"
+            raise DataError("the tag is of no known scheme", found=found, fix=fix)
+    tokens, counted = _tokens(sentence, given, tags)
+    return _Record(line, sentence, tokens, label, tags, counted)
+
+
+def _tokens(
+    sentence: str, given: list[str] | None, tags: list[str] | None
+) -> tuple[list[str], str]:
+    """The tokens that the tags count, and in words what they are."""
+    words = [sentence[start:end] for start, end in split_words(sentence)]
+    ways = {"words and punctuation marks": words, "words between blanks": sentence.split()}
+    if given is not None:
+        ways = {"tokens": given}
+    for counted, tokens in ways.items():
+        if tags is None or len(tokens) == len(tags):
+            return tokens, counted
+    counts = " or ".join(f"{len(tokens)} {counted}" for counted, tokens in ways.items())
+    what = f"{len(tags)} tags, but the sentence has {counts}"
+    found = f"tokens {_short(next(iter(ways.values())))}, tags {_short(tags)}"
+    fix = 'give every token one tag; "tokens": [...] in the record says what the tokens are'
+    raise DataError(what, found=found, fix=fix)
+
+
+def _label_kind(records: list[_Record]) -> type:
+    """What most labels are: names or numbers."""
+    kinds = Counter(type(r.label) for r in records if r.label is not None)
+    return kinds.most_common(1)[0][0] if kinds else str
+
+
+def _mixed_label(record: _Record, kind: type, records: list[_Record]) -> DataError:
+    names = {str: "a text", int: "a number", bool: "true or false"}
+    other = next(r for r in records if type(r.label) is kind)
+    return DataError(
+        f"the label is {names[type(record.label)]} here, but {names[kind]} in most records",
+        found=f"{_short(record.label)} here, {_short(other.label)} in line {other.line}",
+        fix="write all labels in the same way",
+    )
+
+
+def _check_record_scheme(record: _Record, scheme: str) -> None:
+    for before, tag in _pairs(record.tags):
+        if _BREAKS[scheme](before, tag):
+            what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
+            raise DataError(what, found=str(record), fix=_RULES[scheme])
+
+
+Example = NERExample | QAExample | TextExample | PairExample
+
+
+def write_jsonl(examples: Iterable[Example], path: FilePath) -> None:
+    """Write one JSON object a line, with the fields that `read_jsonl` and `read_pairs` read; of a
+    QAExample `id`, `question`, `context` and `answers`.
 
     Raises:
         DataError: the file cannot be written.
@@ -560,15 +840,23 @@ def write_jsonl(examples: Iterable[NERExample | QAExample], path: FilePath) -> N
     write_atomically(path, "".join(f"{record}\n" for record in records))
 
 
-def _json_record(example: NERExample | QAExample) -> dict[str, Any]:
-    if isinstance(example, NERExample):
-        return {"sentence": example.text, "tokens": example.tokens, "ner_tags": example.tags}
-    record = _squad_question(example)
-    answers = record.pop("answers")
-    return record | {"context": example.context, "answers": answers}
+def _json_record(example: Example) -> dict[str, Any]:
+    match example:
+        case NERExample():
+            record = {"sentence": example.text, "tokens": example.tokens, "ner_tags": example.tags}
+        case TextExample():
+            record = {"sentence": example.text, "tokens": example.tokens or None}
+            record |= {"label": example.label, "ner_tags": example.tags}
+        case PairExample():
+            record = {"sentence1": example.first, "sentence2": example.second}
+            record |= {"score": example.score}
+        case QAExample():
+            record = _squad_question(example)
+            record |= {"context": example.context, "answers": record.pop("answers")}
+    return {key: value for key, value in record.items() if value is not None}
 
 
-def write_examples(examples: Sequence[NERExample] | Sequence[QAExample], path: FilePath) -> None:
+def write_examples(examples: Sequence[Example], path: FilePath) -> None:
     """Write examples in the format that the file's ending names.
 
     Raises:
@@ -578,7 +866,7 @@ def write_examples(examples: Sequence[NERExample] | Sequence[QAExample], path: F
     writers = {
         ".conll": (NERExample, write_conll),
         ".json": (QAExample, write_squad),
-        ".jsonl": ((NERExample, QAExample), write_jsonl),
+        ".jsonl": (Example, write_jsonl),
     }
     suffix = Path(path).suffix.lower()
     holds, write = writers.get(suffix, ((), None))

@@ -31,14 +31,16 @@ class Task(ABC):
         main_metric: the one number of `score` that choices are made on.
         reads_pairs: whether it reads pairs (question and context) rather than single texts.
         answers_with: what it predicts, in words.
-        example: the class of its examples.
+        example: the class, or classes, of its examples.
+        beats_untrained: whether a model with fresh weights is a baseline worth beating.
     """
 
     kind: ClassVar[str]
     main_metric: ClassVar[str]
     reads_pairs: ClassVar[bool] = False
     answers_with: ClassVar[str] = "a prediction"
-    example: ClassVar[type] = object
+    example: ClassVar[type | tuple[type, ...]] = object
+    beats_untrained: ClassVar[bool] = False
     kinds: ClassVar[dict[str, type[Task]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -58,7 +60,23 @@ class Task(ABC):
 
     @abstractmethod
     def build_head(self, d_model: int) -> nn.Module:
-        """A fresh head; it is called with hidden states `(B, T, D)` and returns logits."""
+        """A fresh head; it reads hidden states `(B, T, D)` and returns logits."""
+
+    def run_head(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Any:
+        """What the head says about a batch; a head that pools tokens also needs their mask."""
+        return head(hidden)
+
+    def vector_width(self, d_model: int) -> int:
+        """E, if its head gives each row one vector `(B, E)` of its meaning; else 0."""
+        return 0
+
+    def is_labelled(self, example: Any) -> bool:
+        """Whether an example says what this task asks; one that does not is not scored."""
+        return True
+
+    def labelled(self, examples: Sequence[Any]) -> list[Any]:
+        """The examples that say what this task asks."""
+        return [example for example in examples if self.is_labelled(example)]
 
     @abstractmethod
     def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]:
@@ -81,7 +99,11 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
-        """Metrics of predictions against labelled examples, each from 0 to 1."""
+        """Metrics of predictions against labelled examples; the main one is from 0 to 1."""
+
+    def report(self, examples: Sequence[Any], predictions: Sequence[Any]) -> str:
+        """More about the same predictions than a few numbers can say; a text to print."""
+        return ""
 
     def baselines(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
         """Predictions of trivial methods, by name, for `score`."""

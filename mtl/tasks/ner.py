@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
-from ..data.examples import Dataset, NERExample
-from ..data.readers import read_conll
+from ..data.examples import Dataset, NERExample, TextExample
+from ..data.readers import read_conll, read_jsonl
 from ..data.tokenization import Encoding, Row
 from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
 from ..metrics import entity_scores, entity_spans, token_accuracy
+from ..tables import types_table
 from .base import Task
 from .spans import highlight_html, highlight_text
 
@@ -65,11 +66,11 @@ class NERPrediction:
         return [(e.start, e.end, e.entity_group) for e in self.entities]
 
     def __str__(self) -> str:
-        lines = [highlight_text(self.text, self._spans())]
-        for e in self.entities:
-            where = f"characters {e.start} to {e.end}"
-            lines.append(f"  {e.entity_group:5} {e.word}  (score {e.score:.2f}, {where})")
-        return "\n".join(lines)
+        words = [self.text[start:end] for start, end in self.words]
+        width = max(map(len, words), default=0)
+        rows = zip(words, self.tags, self.scores, strict=True)
+        lines = [f"  {word:{width}}  {tag:6}  {score:.2f}" for word, tag, score in rows]
+        return "\n".join([highlight_text(self.text, self._spans()), *lines])
 
     def _repr_html_(self) -> str:
         return f"<p>{highlight_html(self.text, self._spans())}</p>"
@@ -80,7 +81,7 @@ class NERTask(Task):
 
     Args:
         name: of the task.
-        dataset: of `NERExample`s.
+        dataset: of `NERExample`s, or of `TextExample`s, of which some may have no tags.
         types: the entity types; by default those of all splits (a type that only held-out
             examples have is then missed, and counted as missed).
 
@@ -91,7 +92,7 @@ class NERTask(Task):
     kind = "ner"
     main_metric = "entity_f1"
     answers_with = "one tag a word"
-    example = NERExample
+    example = (NERExample, TextExample)
 
     def __init__(
         self, name: str, dataset: Dataset | None = None, types: Sequence[str] | None = None
@@ -107,7 +108,12 @@ class NERTask(Task):
             )
         if types is None:
             types = sorted(
-                {tag[2:] for example in self.dataset.all() for tag in example.tags if tag != "O"}
+                {
+                    tag[2:]
+                    for example in self.dataset.all()
+                    for tag in example.tags or ()
+                    if tag != "O"
+                }
             )
         if not types:
             raise ConfigError(
@@ -121,10 +127,15 @@ class NERTask(Task):
     def build_head(self, d_model: int) -> nn.Module:
         return TokenClassificationHead(d_model, len(self.tags))
 
+    def is_labelled(self, example: NERExample | TextExample) -> bool:
+        return example.tags is not None
+
     def targets(
-        self, example: NERExample, rows: list[Row], notes: Counter[str]
+        self, example: NERExample | TextExample, rows: list[Row], notes: Counter[str]
     ) -> list[list[int] | None]:
         """For each row, the tag at each word's first piece and -100 everywhere else."""
+        if example.tags is None:
+            return [None] * len(rows)
         self._check_types([example])
         return [self._row_target(example.tags, row) for row in rows]
 
@@ -175,6 +186,10 @@ class NERTask(Task):
             **entity_scores(references, predicted),
         }
 
+    def report(self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]) -> str:
+        """Precision, recall and F1 of each entity type."""
+        return types_table(self.score(examples, predictions))
+
     def _check_types(self, examples: Sequence[NERExample]) -> None:
         unknown = {tag for example in examples for tag in example.tags} - self.tag_id.keys()
         if unknown:
@@ -203,8 +218,10 @@ class NERTask(Task):
         return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
 
     @classmethod
-    def read(cls, path: Path, on_error: str) -> list[NERExample]:
-        return read_conll(path, on_error)
+    def read(cls, path: Path, on_error: str) -> list[NERExample] | list[TextExample]:
+        """JSON records where the file's name ends in .json or .jsonl, else CoNLL columns."""
+        is_json = path.suffix.lower() in (".json", ".jsonl")
+        return (read_jsonl if is_json else read_conll)(path, on_error)
 
 
 def first_pieces(encoding: Encoding) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,28 @@ class History:
     @property
     def tasks(self) -> list[str]:
         """Names of the tasks, in order of appearance."""
-        return list(self.rounds[-1].examples) if self.rounds else []
+        return list(dict.fromkeys(name for r in self.rounds for name in r.examples))
 
     @property
     def best_validation(self) -> Metrics:
         """Validation metrics of the epoch that was kept."""
         return self.validation[self.best_epoch - 1] if self.best_epoch else {}
+
+    @classmethod
+    def join(cls, stages: Sequence[History]) -> History:
+        """One history of several trainings of the same model; epochs, steps and examples add up."""
+        joined = cls()
+        for stage in stages:
+            epoch, step = len(joined.validation), joined.rounds[-1].step if joined.rounds else 0
+            seen = joined.rounds[-1].examples if joined.rounds else {}
+            for r in stage.rounds:
+                examples = seen | {t: seen.get(t, 0) + n for t, n in r.examples.items()}
+                moved = {"epoch": r.epoch + epoch, "step": r.step + step, "examples": examples}
+                joined.rounds.append(replace(r, **moved))
+            joined.validation += stage.validation
+            joined.best_epoch = epoch + stage.best_epoch if stage.best_epoch else 0
+            joined.seconds += stage.seconds
+        return joined
 
     def write_csv(self, path: str | Path) -> None:
         """One line a round; validation metrics stand in the last line of their epoch."""

@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,13 +27,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data.batching import Batch, BatchStream, encode_examples
-from ..errors import ConfigError, DataError, DataWarning, MTLError, suggest
+from ..errors import ConfigError, DataError, DataWarning, MTLError, TrainingWarning, suggest
 from ..inference import evaluate
+from ..metrics import mean
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .checkpoint import has_state, load_state, save_state
 from .history import History, Metrics, Round
-from .sampling import SAMPLERS
+from .sampling import SAMPLERS, Step, check_exponents
 from .weighting import FixedWeighting, Weighting
 
 
@@ -51,8 +52,11 @@ class TrainConfig:
         clip_norm: the gradient is scaled down to this norm if it is longer.
         hide_words: share of training rows in which words are hidden; see
             `WhitespaceTokenizer.hide_words`.
-        steps: `alternating` (one dataset a step, in turn) or `joint` (all in every step).
+        steps: `alternating` (one dataset a step, in turn), `joint` (all in every step) or `sampled`
+            (one dataset a step, drawn by size; see `Sampled`).
+        alpha, anneal: of `sampled` steps.
         loss_weights: the lambda of each task, 1.0 if not named.
+        freeze: what is not trained, named as in `MultiTaskModel.freeze`.
         seed: of everything random in training.
 
     Raises:
@@ -68,7 +72,10 @@ class TrainConfig:
     clip_norm: float = 1.0
     hide_words: float = 0.5
     steps: str = "alternating"
+    alpha: float = 1.0
+    anneal: float = 0.0
     loss_weights: dict[str, float] = field(default_factory=dict)
+    freeze: Sequence[str] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,6 +108,13 @@ class TrainConfig:
             raise ConfigError(
                 "train.steps is unknown", found=repr(self.steps), fix=suggest(self.steps, SAMPLERS)
             )
+        check_exponents(self.alpha, self.anneal)
+        if isinstance(self.freeze, str) or not all(isinstance(name, str) for name in self.freeze):
+            raise ConfigError(
+                "train.freeze must be a list of names",
+                found=repr(self.freeze),
+                fix='for example ["encoder", "heads.ner"]',
+            )
 
 
 def train(
@@ -111,6 +125,7 @@ def train(
     weighting: Weighting | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    after_epoch: Callable[[int], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Train a model on several tasks; at the end it holds the best weights on validation.
@@ -123,6 +138,8 @@ def train(
         checkpoint: a folder for the training state, written after each epoch.
         resume: go on from `checkpoint` where there is one; the end is the same, bit for bit, as
             that of a run that was never stopped (on a CPU).
+        after_epoch: called with the number of each epoch that is finished, from 1; the model then
+            has the weights of that epoch.
         progress: show a bar with losses and time left, on stderr.
 
     Returns:
@@ -135,20 +152,34 @@ def train(
         MTLError: a loss that is not finite.
     """
     config = config or TrainConfig()
-    run = Run(model, tasks, config, weighting or FixedWeighting(config.loss_weights))
-    if resume and checkpoint and has_state(checkpoint):
-        run.load_state_dict(load_state(checkpoint))
+    frozen = model.freeze(*config.freeze)
+    try:
+        run = Run(model, tasks, config, weighting or FixedWeighting(config.loss_weights))
+        if resume and checkpoint and has_state(checkpoint):
+            run.load_state_dict(load_state(checkpoint))
+        _run_epochs(run, checkpoint, after_epoch, progress)
+    finally:
+        model.unfreeze(*frozen)
+    return run.history
+
+
+def _run_epochs(
+    run: Run,
+    checkpoint: str | Path | None,
+    after_epoch: Callable[[int], None] | None,
+    progress: bool,
+) -> None:
     if progress:
         tqdm.write(run.describe_epoch(), file=sys.stderr)
     bar = tqdm(
-        total=config.epochs * run.rounds_per_epoch,
+        total=run.config.epochs * run.rounds_per_epoch,
         initial=run.epoch * run.rounds_per_epoch,
         disable=not progress,
         unit="round",
         mininterval=0.5,
     )
     with bar:
-        while run.epoch < config.epochs:
+        while run.epoch < run.config.epochs:
             started = time.perf_counter()
             for _ in range(run.rounds_per_epoch):
                 losses = run.round()
@@ -160,8 +191,9 @@ def train(
                 tqdm.write(f"epoch {run.epoch}  {_show_scores(run, scores)}", file=sys.stderr)
             if checkpoint:
                 save_state(checkpoint, run.state_dict())
+            if after_epoch:
+                after_epoch(run.epoch)
     run.restore_best()
-    return run.history
 
 
 class Run:
@@ -178,12 +210,13 @@ class Run:
         self.tasks = list(tasks)
         self.config = config
         self.weighting = weighting.to(model.device)
-        self.sampler = SAMPLERS[config.steps]()
         self._check()
         torch.manual_seed(config.seed)  # dropout draws from the global generator
         self.streams = self._build_streams()
+        sizes = [len(stream.items) for stream in self.streams]
+        self.sampler = SAMPLERS[config.steps](sizes, config.alpha, config.anneal, config.seed)
         self.rounds_per_epoch = max(stream.batches_per_pass for stream in self.streams)
-        steps = config.epochs * self.rounds_per_epoch * len(self.sampler.round(len(self.streams)))
+        steps = config.epochs * self.rounds_per_epoch * self.sampler.steps_per_round
         self.optimizer = build_optimizer(model, weighting, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, partial(warmup_then_decay, steps=steps, warmup=config.warmup)
@@ -201,17 +234,39 @@ class Run:
         for task in self.tasks:
             self._check_known(task)
         self.weighting.check_tasks(names)
-        if self.weighting.needs_joint_steps and not self.sampler.joint:
+        if self.weighting.needs_joint_steps and not SAMPLERS[self.config.steps].joint:
             raise ConfigError(
                 f"{type(self.weighting).__name__} needs every task's loss in the same step",
                 found=f"train.steps = {self.config.steps!r}",
                 fix='set train.steps = "joint"',
             )
         for task in self.tasks:
-            if not task.dataset.train:
+            if not task.labelled(task.dataset.train):
                 raise DataError(
-                    f"the task {task.name!r} has no training examples",
+                    f"the task {task.name!r} has no labelled training examples",
+                    found=f"{len(task.dataset.train):,} examples",
                     fix="give it a Dataset with train=[...]",
+                )
+        self._check_frozen()
+
+    def _check_frozen(self) -> None:
+        """What is to be trained must not all be frozen; and a frozen head is soon spoiled."""
+        encoder_moves = _is_trainable(self.model.encoder)
+        for task in self.tasks:
+            if not (encoder_moves or _is_trainable(self.model.heads[task.name])):
+                raise ConfigError(
+                    f"there is nothing to train for the task {task.name!r}: encoder and head are "
+                    "frozen",
+                    fix="unfreeze one, or leave the task out",
+                )
+        if encoder_moves:
+            frozen = [name for name, head in self.model.heads.items() if not _is_trainable(head)]
+            for name in frozen:
+                warnings.warn(
+                    f"the head of {name!r} is frozen while the encoder goes on training: what it "
+                    "learned before will no longer fit",
+                    TrainingWarning,
+                    stacklevel=2,
                 )
 
     def _check_known(self, task: Task) -> None:
@@ -256,13 +311,14 @@ class Run:
 
     def describe_epoch(self) -> str:
         """What an epoch is in this run, in words."""
-        batches = self.rounds_per_epoch
+        rounds = self.rounds_per_epoch
         parts = []
-        for stream in self.streams:
+        for stream, share in zip(self.streams, self.sampler.batches_per_round(), strict=True):
             names = " + ".join(task.name for task in stream.tasks)
-            passes = batches / stream.batches_per_pass
+            passes = rounds * share / stream.batches_per_pass
             parts.append(f"{names} {len(stream.items):,} examples ({passes:.1f} passes)")
-        return f"an epoch is {batches} rounds, one batch of each: {', '.join(parts)}"
+        how = SAMPLERS[self.config.steps].describe.format(n=len(self.streams))
+        return f"an epoch is {rounds} rounds, {how}: {', '.join(parts)}"
 
     def round(self) -> dict[str, float]:
         """Train on one batch of every dataset.
@@ -271,25 +327,27 @@ class Run:
             the loss of each task.
         """
         self.model.train()
-        total, norms = 0.0, []
+        norms = []
+        totals: dict[Step, list[float]] = {}
         losses: dict[str, list[float]] = {}
-        for step in self.sampler.round(len(self.streams)):
+        progress = len(self.history.rounds) / (self.config.epochs * self.rounds_per_epoch)
+        for step in self.sampler.round(progress):
             batches = [self.streams[i].next() for i in step]
             learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
-            step_total, norm, step_losses = self._step(batches)
-            total += step_total
+            total, norm, step_losses = self._step(batches)
+            totals.setdefault(step, []).append(total)
             norms.append(norm)
             for name, loss in step_losses.items():
                 losses.setdefault(name, []).append(loss)
-        means = {name: sum(values) / len(values) for name, values in losses.items()}
+        means = {name: mean(values) for name, values in losses.items()}
         self.history.rounds.append(
             Round(
                 epoch=self.epoch + 1,
                 step=self.step,
-                total=total,
+                total=sum(mean(values) for values in totals.values()),
                 losses=means,
                 learning_rate=learning_rate,
-                grad_norm=sum(norms) / len(norms),
+                grad_norm=mean(norms),
                 examples=dict(self.examples),
             )
         )
@@ -328,7 +386,7 @@ class Run:
         scores = {
             task.name: evaluate(self.model, task.name, task.dataset.validation)
             for task in self.tasks
-            if task.dataset.validation
+            if task.labelled(task.dataset.validation)
         }
         self.history.validation.append(scores)
         if scores and self.joint_score(scores) > self.best_score:
@@ -342,7 +400,7 @@ class Run:
     def joint_score(self, scores: Metrics) -> float:
         """The mean of the tasks' main metrics: what "best" means."""
         main = [scores[t.name][t.main_metric] for t in self.tasks if t.name in scores]
-        return sum(main) / len(main)
+        return mean(main)
 
     def restore_best(self) -> None:
         """Put the best weights back; without validation data the last ones stay."""
@@ -390,7 +448,7 @@ def build_optimizer(
     model: nn.Module, weighting: nn.Module, config: TrainConfig
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); only weight matrices and embeddings decay."""
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
@@ -410,6 +468,10 @@ def warmup_then_decay(step: int, steps: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return max(0.0, (steps - step) / max(1, steps - rising))
+
+
+def _is_trainable(module: nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters())
 
 
 def _hide_words(tokenizer, share: float, input_ids: Tensor, generator: torch.Generator) -> Tensor:

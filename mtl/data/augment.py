@@ -1,0 +1,102 @@
+"""More training examples out of few: entities and words replaced, labels kept right."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..errors import ConfigError
+from ..metrics import entity_spans
+from .examples import NERExample, TextExample
+
+Mention = tuple[str, ...]  # the words of an entity
+REPLACED = 0.5  # of the entities, and of the words that have synonyms
+
+
+def augment(
+    examples: Sequence[NERExample | TextExample],
+    copies: int,
+    seed: int,
+    synonyms: Mapping[str, Sequence[str]] | None = None,
+) -> list[NERExample | TextExample]:
+    """The examples, and `copies` of each in which half of the entities and words are replaced.
+
+    An entity becomes another entity of the same type that occurs in the examples (mention
+    replacement: Dai and Adel 2020, "An Analysis of Simple Data Augmentation for Named Entity
+    Recognition", section 3), its tags as long as itself; a word outside entities becomes one of its
+    synonyms. The label of the text stays.
+
+    Args:
+        examples: of the training split only.
+        copies: of each example.
+        seed: the same seed gives the same copies.
+        synonyms: for a word in lower case, what may stand in its place, one word or more.
+
+    Raises:
+        ConfigError: examples of another kind, such as questions.
+    """
+    if not all(isinstance(example, NERExample | TextExample) for example in examples):
+        raise ConfigError(
+            "only tagged sentences and labelled texts can be augmented",
+            found=type(examples[0]).__name__,
+            fix="leave augment out for this dataset",
+        )
+    rng = random.Random(f"augment {seed}")
+    mentions = _mentions(examples)
+    made = [
+        _changed(example, mentions, synonyms or {}, rng)
+        for _ in range(copies)
+        for example in examples
+    ]
+    return [*examples, *made]
+
+
+def _mentions(examples: Sequence[NERExample | TextExample]) -> dict[str, list[Mention]]:
+    """Every entity of the examples by its type, as often as it occurs."""
+    mentions: dict[str, list[Mention]] = {}
+    for example in examples:
+        for kind, first, last in entity_spans(example.tags or ()):
+            mentions.setdefault(kind, []).append(example.tokens[first:last])
+    return mentions
+
+
+def _changed(
+    example: NERExample | TextExample,
+    mentions: Mapping[str, Sequence[Mention]],
+    synonyms: Mapping[str, Sequence[str]],
+    rng: random.Random,
+) -> NERExample | TextExample:
+    tokens: list[str] = []
+    tags: list[str] = []
+    for kind, words in _pieces(example):
+        if rng.random() < REPLACED:
+            if kind:
+                words = rng.choice(mentions[kind])
+            elif words[0].lower() in synonyms:
+                words = _like(words[0], rng.choice(synonyms[words[0].lower()]).split())
+        tokens += words
+        tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(words))]
+    if isinstance(example, NERExample):
+        return NERExample(tuple(tokens), tuple(tags))
+    kept = None if example.tags is None else tuple(tags)
+    return replace(example, text=" ".join(tokens), tokens=tuple(tokens), tags=kept)
+
+
+def _pieces(example: NERExample | TextExample) -> list[tuple[str, Mention]]:
+    """The words one by one, an entity as one piece with its type."""
+    spans = {first: (kind, last) for kind, first, last in entity_spans(example.tags or ())}
+    tokens = example.tokens or tuple(example.text.split())
+    pieces, position = [], 0
+    while position < len(tokens):
+        kind, last = spans.get(position, ("", position + 1))
+        pieces.append((kind, tokens[position:last]))
+        position = last
+    return pieces
+
+
+def _like(word: str, others: list[str]) -> list[str]:
+    """The other words, the first one capitalised if `word` is."""
+    if word[0].isupper():
+        return [others[0][0].upper() + others[0][1:], *others[1:]]
+    return others

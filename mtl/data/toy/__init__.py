@@ -1,0 +1,52 @@
+"""Toy data, offline: a small hand-labelled set to look at, and seeded generators for volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from ...errors import ConfigError, suggest
+from ..examples import Dataset, NERExample, QAExample
+from ..readers import read_conll, read_squad
+from .facts import ner_examples, qa_examples, records
+from .news import news
+from .paraphrases import paraphrases
+from .world import SPLITS
+
+HANDMADE = Path(__file__).parent.parent / "handmade"
+
+GENERATORS: dict[str, Callable[[str, int, int], list]] = {
+    "ner": ner_examples,
+    "qa": qa_examples,
+    "records": records,
+    "news": news,
+    "paraphrases": paraphrases,
+}
+
+
+def handmade_ner() -> list[NERExample]:
+    """A few dozen sentences of ordinary English, labelled by hand."""
+    return read_conll(HANDMADE / "ner.conll")
+
+
+def handmade_qa() -> list[QAExample]:
+    """A few dozen questions with contexts of ordinary English, written by hand."""
+    return read_squad(HANDMADE / "qa.json")
+
+
+@cache
+def toy_dataset(
+    kind: str, n_train: int, n_validation: int = 500, n_test: int = 500, seed: int = 0
+) -> Dataset:
+    """All four splits of one kind of toy data (`test_unseen` is as large as `test`).
+
+    Raises:
+        ConfigError: an unknown kind; the nearest known one is named.
+    """
+    if kind not in GENERATORS:
+        raise ConfigError(
+            "unknown kind of toy data", found=repr(kind), fix=suggest(kind, GENERATORS)
+        )
+    sizes = dict(zip(SPLITS, (n_train, n_validation, n_test, n_test), strict=True))
+    return Dataset(**{split: GENERATORS[kind](split, n, seed) for split, n in sizes.items()})
