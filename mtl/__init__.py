@@ -1,18 +1,46 @@
 """mtl: one Transformer encoder, written from scratch, shared by several language tasks."""
 
-from .data.examples import Answer, Dataset, NERExample, QAExample
-from .data.readers import read_conll, read_squad, write_conll, write_jsonl, write_squad
+from .data.augment import augment
+from .data.check import check_file
+from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample
+from .data.readers import (
+    read_conll,
+    read_jsonl,
+    read_pairs,
+    read_squad,
+    write_conll,
+    write_jsonl,
+    write_squad,
+)
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import handmade_ner, handmade_qa, ner_examples, qa_examples, toy_dataset
 from .encoder import EncoderConfig, TransformerEncoder
-from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError
-from .inference import answer, evaluate, evaluate_baselines, predict
-from .metrics import entity_f1, entity_scores, exact_match, token_accuracy, token_f1
+from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError, TrainingWarning
+from .inference import answer, encode, evaluate, evaluate_baselines, nearest, predict
+from .metrics import (
+    accuracy,
+    confusion,
+    entity_f1,
+    entity_scores,
+    exact_match,
+    macro_f1,
+    spearman,
+    token_accuracy,
+    token_f1,
+)
 from .model import MultiTaskModel
-from .plots import plot_architecture, plot_attention, plot_losses, plot_validation
+from .plots import (
+    plot_architecture,
+    plot_attention,
+    plot_confusion,
+    plot_losses,
+    plot_validation,
+)
 from .recipe import build_model, build_tasks, load_recipe, run_recipe
 from .tables import metrics_table, scores_table
 from .tasks.base import Task
+from .tasks.classification import ClassificationTask
+from .tasks.embedding import EmbeddingTask
 from .tasks.ner import NERTask
 from .tasks.qa import QATask
 from .training.history import History
@@ -22,10 +50,12 @@ from .version import __version__
 
 __all__ = [
     "Answer",
+    "ClassificationTask",
     "ConfigError",
     "DataError",
     "DataWarning",
     "Dataset",
+    "EmbeddingTask",
     "EncoderConfig",
     "FixedWeighting",
     "History",
@@ -34,17 +64,25 @@ __all__ = [
     "MultiTaskModel",
     "NERExample",
     "NERTask",
+    "PairExample",
     "QAExample",
     "QATask",
     "Task",
+    "TextExample",
     "TrainConfig",
+    "TrainingWarning",
     "TransformerEncoder",
     "Weighting",
     "WhitespaceTokenizer",
     "__version__",
+    "accuracy",
     "answer",
+    "augment",
     "build_model",
     "build_tasks",
+    "check_file",
+    "confusion",
+    "encode",
     "entity_f1",
     "entity_scores",
     "evaluate",
@@ -53,18 +91,24 @@ __all__ = [
     "handmade_ner",
     "handmade_qa",
     "load_recipe",
+    "macro_f1",
     "metrics_table",
+    "nearest",
     "ner_examples",
     "plot_architecture",
     "plot_attention",
+    "plot_confusion",
     "plot_losses",
     "plot_validation",
     "predict",
     "qa_examples",
     "read_conll",
+    "read_jsonl",
+    "read_pairs",
     "read_squad",
     "run_recipe",
     "scores_table",
+    "spearman",
     "token_accuracy",
     "token_f1",
     "toy_dataset",

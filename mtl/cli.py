@@ -1,4 +1,4 @@
-"""The command line: mtl train | evaluate | predict | toy | recipes.
+"""The command line: mtl train | evaluate | predict | check | toy | recipes.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.
@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
+from .data.check import check_file
 from .data.readers import write_examples
 from .data.toy import GENERATORS, SPLITS
-from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, suggest
-from .inference import answer, evaluate, evaluate_baselines, predict
+from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
+from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
 from .model import MultiTaskModel
 from .recipe import (
     RECIPE_FILE,
@@ -31,9 +32,11 @@ from .recipe import (
     next_run_folder,
     run_recipe,
 )
-from .tables import format_table, metrics_table, scores_table, types_table
+from .tables import format_table, metrics_table, scores_table
 from .tasks import Task
 from .version import __version__
+
+ALL = "all"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
+        warnings.simplefilter("always", TrainingWarning)
         warnings.showwarning = _show_warning
         try:
-            options.command(options)
+            status = options.command(options)
             sys.stdout.flush()
-            return 0
+            return status or 0
         except MTLError as error:
             print(f"mtl: error: {error}", file=sys.stderr)
             return error.exit_code
@@ -77,6 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--output", metavar="DIR", help="run folder; default runs/RECIPE/N")
     train.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    train.add_argument(
+        "--save-every",
+        type=int,
+        default=0,
+        metavar="N",
+        help="save the model after every N epochs, in DIR/checkpoint-epochN",
+    )
     train.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
     train.add_argument(
         "--on-error", choices=("stop", "skip"), help="stop at bad records, or leave them out"
@@ -99,12 +110,22 @@ def build_parser() -> argparse.ArgumentParser:
         'line, or for question answering {"question": ..., "context": ...} a line.',
     )
     predict_.add_argument("folder", metavar="DIR", help="a run folder")
-    predict_.add_argument("--task", metavar="T", help="name or kind of a task")
+    predict_.add_argument(
+        "--task", metavar="T", help="name or kind of a task, or all (that read single texts)"
+    )
     predict_.add_argument("--text")
     predict_.add_argument("--question")
     predict_.add_argument("--context")
     predict_.add_argument("--json", action="store_true", help="one JSON object a line")
     predict_.set_defaults(command=run_predict)
+
+    check = commands.add_parser(
+        "check",
+        help="say what is in a data file, and what is wrong with it",
+        description="Exit status 1 if there is any problem.",
+    )
+    check.add_argument("file", metavar="FILE", help="CoNLL, SQuAD, a table, or JSON records")
+    check.set_defaults(command=run_check)
 
     toy = commands.add_parser("toy", help="write toy data, a template for your own files")
     toy.add_argument("kind", metavar="KIND", help=", ".join(GENERATORS))
@@ -115,7 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--output",
         required=True,
         metavar="FILE",
-        help=".conll (NER), .json (SQuAD form, QA) or .jsonl (both)",
+        help=".conll (sentences with tags), .json (questions, SQuAD form) or .jsonl (all kinds)",
     )
     toy.add_argument("--overwrite", action="store_true", help="replace FILE")
     toy.set_defaults(command=run_toy)
@@ -139,8 +160,10 @@ def run_train(options: argparse.Namespace) -> None:
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
     recipe = load_recipe(options.recipe, settings)
+    if options.save_every < 0:
+        raise ConfigError("--save-every must be at least 0", found=str(options.save_every))
     output = Path(options.output) if options.output else next_run_folder(recipe.name)
-    metrics = run_recipe(recipe, output, overwrite=options.overwrite)
+    metrics = run_recipe(recipe, output, overwrite=options.overwrite, save_every=options.save_every)
     if options.json:
         print(json.dumps(metrics, indent=2))
         return
@@ -163,17 +186,20 @@ def run_evaluate(options: argparse.Namespace) -> None:
         examples = {chosen[0].name: chosen[0].read(Path(options.data), options.on_error)}
     else:
         examples = _test_examples(options.folder, chosen)
-    scores = {
-        name: {"model": evaluate(model, name, split), **evaluate_baselines(model, name, split)}
-        for name, split in examples.items()
-    }
+    results = {}
+    for name, split in examples.items():
+        labelled = model.tasks[name].labelled(split)
+        if not labelled:
+            raise DataError(f"no example has a label for the task {name!r}", path=options.data)
+        predictions = [p[name] for p in predict_examples(model, labelled, [name])]
+        scores = {"model": model.tasks[name].score(labelled, predictions)}
+        results[name] = scores | evaluate_baselines(model, name, labelled)
+        if not options.json:
+            report = model.tasks[name].report(labelled, predictions)
+            print(f"{name}, {len(labelled):,} examples\n{scores_table(results[name])}\n")
+            print(f"{report}\n" if report else "", end="")
     if options.json:
-        print(json.dumps(scores, indent=2))
-        return
-    for name, by_method in scores.items():
-        print(f"{name}, {len(examples[name]):,} examples\n{scores_table(by_method)}\n")
-        if any(metric.startswith("entity_f1_") for metric in by_method["model"]):
-            print(f"{types_table(by_method['model'])}\n")
+        print(json.dumps(results, indent=2))
 
 
 def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
@@ -200,31 +226,52 @@ def run_predict(options: argparse.Namespace) -> None:
         raise ConfigError("--question and --context go together", fix="give both")
     if asked and options.text is not None:
         raise ConfigError("give --text, or --question with --context, not both")
-    task = _task_to_predict(model, options.task, asked)
-    if task.reads_pairs:
+    tasks = _tasks_to_predict(model, options.task, asked)
+    if tasks[0].reads_pairs:
         pairs = (
             [(options.question, options.context)] if asked else _pairs_from_stdin(model, options)
         )
-        predictions = answer(model, *map(list, zip(*pairs, strict=True)), task=task.name)
+        name = tasks[0].name
+        answers = answer(model, *map(list, zip(*pairs, strict=True)), task=name)
+        _print_predictions(model, [Predictions({name: a}) for a in answers], pairs, options)
     else:
         if asked:
-            raise ConfigError(f"the task {task.name!r} reads a --text, not a question")
+            raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
         texts = [options.text] if options.text is not None else _texts_from_stdin()
-        predictions = [result[task.name] for result in predict(model, texts, [task.name])]
-    for prediction in predictions:
+        results = predict(model, texts, [task.name for task in tasks])
+        _print_predictions(model, results, texts, options)
+
+
+def _print_predictions(
+    model: MultiTaskModel,
+    results: Iterable[Predictions],
+    inputs: Iterable[str | tuple[str, str]],
+    options: argparse.Namespace,
+) -> None:
+    """Task, input and prediction; or one JSON object a line, by task name for `--task all`."""
+    for result, given in zip(results, inputs, strict=True):
         if options.json:
-            print(json.dumps(prediction.to_dict(), ensure_ascii=False))
-        else:
-            print(prediction)
+            plain = result.to_dict()
+            if options.task != ALL:
+                (plain,) = plain.values()
+            print(json.dumps(plain, ensure_ascii=False))
+            continue
+        for name, prediction in result.items():
+            kind = model.tasks[name].kind
+            print(f"task: {name}" + (f" ({kind})" if kind != name else ""))
+            print(f"input: {given if isinstance(given, str) else given[0]}")
+            print(f"prediction: {prediction}\n")
 
 
-def _task_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> Task:
-    if name is not None:
-        return model.task(name)
+def _tasks_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> list[Task]:
+    """The one task of a name or kind, or all tasks that read what is given."""
+    if name is not None and name != ALL:
+        return [model.task(name)]
     fitting = [task for task in model.tasks.values() if task.reads_pairs == asked]
-    if len(fitting) != 1:
-        raise ConfigError("which task?", fix=f"add --task, one of {', '.join(model.tasks)}")
-    return fitting[0]
+    if not fitting or (name is None and len(fitting) > 1):
+        known = ", ".join([*model.tasks, ALL])
+        raise ConfigError("which task?", fix=f"add --task, one of {known}")
+    return fitting
 
 
 def _stdin_lines() -> list[str]:
@@ -291,6 +338,13 @@ def _raise_faults(faults: Iterable[Fault]) -> None:
         raise DataError.collect(faults)
 
 
+def run_check(options: argparse.Namespace) -> int:
+    """`mtl check`."""
+    report = check_file(options.file)
+    print(report)
+    return 1 if report.problems else 0
+
+
 def run_toy(options: argparse.Namespace) -> None:
     """`mtl toy`."""
     if options.kind not in GENERATORS:
@@ -314,7 +368,7 @@ def run_recipes(options: argparse.Namespace) -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-    if issubclass(category, DataWarning):
+    if issubclass(category, DataWarning | TrainingWarning):
         print(f"mtl: note: {message}", file=sys.stderr)
     else:
         print(f"mtl: warning: {category.__name__}: {message}", file=sys.stderr)

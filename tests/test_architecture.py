@@ -13,13 +13,16 @@ PACKAGE = Path(mtl.__file__).parent
 # Bottom to top; a module imports only from those before it.
 ORDER = [
     *("version", "errors", "files", "metrics"),
-    *("data", "data.examples", "data.readers", "data.tokenization", "data.toy", "data.batching"),
-    *("encoder", "heads"),
-    *("tasks.base", "tasks.spans", "tasks.ner", "tasks.qa", "tasks"),
+    *("data", "data.examples", "data.tokenization", "data.readers"),
+    *("data.toy.world", "data.toy.facts", "data.toy.news", "data.toy.paraphrases", "data.toy"),
+    *("data.batching", "data.augment", "data.check"),
+    *("encoder", "heads", "tables"),
+    *("tasks.base", "tasks.spans", "tasks.ner", "tasks.qa", "tasks.classification"),
+    *("tasks.embedding", "tasks"),
     *("model", "inference"),
     *("training", "training.sampling", "training.weighting", "training.history"),
     *("training.checkpoint", "training.loop"),
-    *("plots", "tables", "recipe", "cli", "__main__"),
+    *("plots", "recipe", "cli", "__main__"),
 ]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 

@@ -75,7 +75,7 @@ class _Report:
         return examples
 
 
-def _read_text(path: FilePath) -> str:
+def read_text(path: FilePath) -> str:
     """The text of a file in UTF-8, with or without a byte order mark."""
     try:
         raw = Path(path).read_bytes()
@@ -140,7 +140,7 @@ def read_conll(path: FilePath, on_error: str = "stop") -> list[NERExample]:
         ConfigError: `on_error` is something else.
     """
     report = _Report(path, on_error)
-    blocks = list(_blocks(_read_text(path)))
+    blocks = list(_blocks(read_text(path)))
     width = _usual_width(blocks)
     sentences = []
     for block in blocks:
@@ -313,7 +313,7 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
         ConfigError: `on_error` is something else.
     """
     report = _Report(path, on_error)
-    text = _read_text(path)
+    text = read_text(path)
     suffix = Path(path).suffix.lower()
     forms = {".json": _from_json, ".jsonl": _from_lines, ".csv": _from_table, ".tsv": _from_table}
     if suffix not in forms:
@@ -616,7 +616,7 @@ def read_jsonl(path: FilePath, on_error: str = "stop") -> list[TextExample]:
     report = _Report(path, on_error)
     parsed = []
     unused: Counter[str] = Counter()
-    for line, record in _records(_read_text(path), report):
+    for line, record in _records(read_text(path), report):
         with report.record(line):
             fields = _named(record, _RECORD_FIELDS, _RECORD_FORM, unused)
             parsed.append(_text_record(line, fields))
@@ -658,7 +658,7 @@ def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
     report = _Report(path, on_error)
     examples = []
     unused: Counter[str] = Counter()
-    for line, record in _records(_read_text(path), report):
+    for line, record in _records(read_text(path), report):
         with report.record(line):
             fields = _named(record, _PAIR_FIELDS, _PAIR_FORM, unused)
             first, second = (_text_of(fields, f"sentence{n}", _PAIR_FORM) for n in (1, 2))
