@@ -93,8 +93,8 @@ def merge_rows(vectors: Tensor, owner: Tensor, n: int) -> Tensor:
 
     Args:
         vectors: one a row, such as the windows of long texts.
-        owner: `(B,)`, from 0 to n - 1; each has at least one row.
+        owner: `(B,)`, from 0 to n - 1; one without rows gets zeros.
         n: how many owners.
     """
     sums = vectors.new_zeros(n, vectors.shape[1]).index_add(0, owner, vectors)
-    return sums / torch.bincount(owner, minlength=n)[:, None]
+    return sums / torch.bincount(owner, minlength=n).clamp(min=1)[:, None]

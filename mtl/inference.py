@@ -221,9 +221,10 @@ def nearest(
         raise ConfigError("n must be at least 1", found=str(n))
     if not texts:
         raise DataError("there are no texts to search", fix="give at least one")
+    texts = [texts] if isinstance(texts, str) else texts
     cosines = encode(model, texts, task) @ encode(model, query, task)  # (N,)
-    scores, indices = cosines.topk(min(n, len(texts)))
-    found = zip(indices.tolist(), scores.tolist(), strict=True)
+    scores, indices = cosines.sort(descending=True, stable=True)
+    found = zip(indices[:n].tolist(), scores[:n].tolist(), strict=True)
     return [Neighbour(texts[i], i, score) for i, score in found]
 
 
@@ -236,13 +237,7 @@ def evaluate(model: MultiTaskModel, task: str, examples: Sequence[Any]) -> dict[
         ConfigError: no such task.
         DataError: no labelled examples, or labels that the task does not know.
     """
-    chosen = model.task(task)
-    labelled = chosen.labelled(examples)
-    if not labelled:
-        raise DataError(
-            f"there are no labelled examples to evaluate {chosen.name!r} on",
-            found=f"{len(examples):,} examples",
-        )
+    chosen, labelled = _labelled(model, task, examples)
     predictions = predict_examples(model, labelled, [chosen.name])
     return chosen.score(labelled, [p[chosen.name] for p in predictions])
 
@@ -255,8 +250,7 @@ def evaluate_baselines(
     Where the outputs of fresh weights say something already, the model with such weights is a
     baseline too (`untrained`).
     """
-    chosen = model.task(task)
-    labelled = chosen.labelled(examples)
+    chosen, labelled = _labelled(model, task, examples)
     trivial = {
         name: chosen.score(labelled, predictions)
         for name, predictions in chosen.baselines(labelled).items()
@@ -269,10 +263,22 @@ def evaluate_baselines(
     return trivial | spoiled
 
 
+def _labelled(model: MultiTaskModel, task: str, examples: Sequence[Any]) -> tuple[Task, list[Any]]:
+    """The task of a name, and the examples that have a label for it; DataError if none has."""
+    chosen = model.task(task)
+    labelled = chosen.labelled(examples)
+    if not labelled:
+        raise DataError(
+            f"there are no labelled examples to evaluate {chosen.name!r} on",
+            found=f"{len(examples):,} examples",
+        )
+    return chosen, labelled
+
+
 def _untrained(model: MultiTaskModel) -> MultiTaskModel:
     """The same model with fresh weights, always the same ones."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
         encoder = TransformerEncoder(model.encoder.config)
         fresh = MultiTaskModel(encoder, model.tokenizer, list(model.tasks.values()))
     return fresh.to(model.device)

@@ -88,22 +88,24 @@ class MultiTaskModel(nn.Module):
             ConfigError: a name that fits no parameter; the nearest known one is named.
         """
         frozen = []
-        for name in names:
-            for parameter_name in self._parameters_called(name):
-                parameter = self.get_parameter(parameter_name)
-                if parameter.requires_grad:
-                    parameter.requires_grad_(False)
-                    parameter.grad = None
-                    frozen.append(parameter_name)
+        for name in self._parameters_called(names):
+            parameter = self.get_parameter(name)
+            if parameter.requires_grad:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+                frozen.append(name)
         return frozen
 
     def unfreeze(self, *names: str) -> None:
         """Train parameters again; names as in `freeze`."""
-        for name in names:
-            for parameter_name in self._parameters_called(name):
-                self.get_parameter(parameter_name).requires_grad_(True)
+        for name in self._parameters_called(names):
+            self.get_parameter(name).requires_grad_(True)
 
-    def _parameters_called(self, name: str) -> list[str]:
+    def _parameters_called(self, names: Iterable[str]) -> list[str]:
+        """All parameters of these names; every name is looked up before anything is changed."""
+        return [parameter for name in names for parameter in self._parameters_of(name)]
+
+    def _parameters_of(self, name: str) -> list[str]:
         parts = [name]
         first_layers = re.fullmatch(r"encoder\.layers\[:(\d+)\]", name)
         if first_layers and 1 <= int(first_layers[1]) <= len(self.encoder.layers):

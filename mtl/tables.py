@@ -7,10 +7,13 @@ from typing import Any
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns side by side: numbers with three decimals and to the right, text to the left."""
+    """Columns side by side: numbers with three decimals and to the right, text to the left.
+
+    None leaves a cell empty.
+    """
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    numeric = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    numeric = [all(_is_numeric(row[i]) for row in rows) for i in range(len(header))]
     lines = [
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)
@@ -40,8 +43,11 @@ def metrics_table(metrics: dict[str, Any]) -> str:
 
 def scores_table(scores: dict[str, dict[str, float]]) -> str:
     """One line for each set of metrics; metrics of single types are left out."""
-    names = [name for name in next(iter(scores.values())) if not is_of_one_type(name)]
-    rows = [[_words(label), *(values[n] for n in names)] for label, values in scores.items()]
+    all_names = dict.fromkeys(name for values in scores.values() for name in values)
+    names = [name for name in all_names if not is_of_one_type(name)]
+    rows = [
+        [_words(label), *(values.get(n, "") for n in names)] for label, values in scores.items()
+    ]
     return format_table(["", *map(_words, names)], rows)
 
 
@@ -65,5 +71,11 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _is_numeric(value: Any) -> bool:
+    return value is None or isinstance(value, int | float)
+
+
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 import mtl
 from mtl.cli import main
 from mtl.data.toy import SPLITS, ner_examples, qa_examples
+from mtl.data.toy.news import news
+from mtl.data.toy.paraphrases import paraphrases
 from mtl.training.loop import Run
 
 RECIPE = """\
@@ -75,6 +78,66 @@ def run(recipe, tmp_path_factory):
 def copied_run(run, tmp_path):
     """A run folder to spoil, or to try to overwrite."""
     return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
+STAGED = """\
+[datasets.news]
+toy = "news"
+toy_train = 30
+toy_held_out = 9
+
+[tasks.topic]
+kind = "classification"
+data = "news"
+
+[tasks.tags]
+kind = "ner"
+data = "news"
+
+[tasks.embedding]
+kind = "embedding"
+toy = "paraphrases"
+toy_train = 20
+toy_held_out = 12
+
+[encoder]
+d_model = 16
+n_heads = 2
+n_layers = 1
+d_ff = 16
+max_length = 64
+
+[train]
+epochs = 1
+batch_size = 10
+learning_rate = 0.01
+
+[[stages]]
+tasks = ["topic", "embedding"]
+freeze = ["heads.tags"]
+
+[[stages]]
+tasks = ["tags"]
+freeze = ["encoder"]
+epochs = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def staged_recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "staged.toml"
+    path.write_text(STAGED)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def staged_run(staged_recipe, tmp_path_factory):
+    """Classes, tags and vectors, trained in two stages, every epoch saved; nobody changes it."""
+    folder = tmp_path_factory.mktemp("runs") / "staged"
+    with redirect_stderr(io.StringIO()) as told:
+        assert main(["train", staged_recipe, "--save-every", "1", "--output", str(folder)]) == 0
+    (folder.parent / "stderr.txt").write_text(told.getvalue())
+    return folder
 
 
 @pytest.fixture
@@ -347,6 +410,43 @@ def test_stopping_at_the_keyboard_writes_nothing(mtl_, recipe, copied_run, tmp_p
     assert contents(copied_run) == before
 
 
+def test_stages_are_announced_and_what_is_seldom_meant_is_noted(staged_run):
+    err = (staged_run.parent / "stderr.txt").read_text()
+    first, second = "stage 1: trains topic, embedding; frozen: heads.tags", "stage 2: trains tags"
+    assert err.index(first) < err.index(second)
+    assert "stage 2: trains tags; frozen: encoder\n" in err
+    assert err.count("mtl: note: the head of 'tags' is frozen while the encoder goes on") == 1
+
+
+def test_save_every_epoch_across_stages(mtl_, staged_run):
+    names = [f"checkpoint-epoch{n}" for n in (1, 2, 3)]
+    assert sorted(path.name for path in staged_run.iterdir() if path.is_dir()) == names
+    assert {path.name for path in staged_run.iterdir() if path.is_file()} == RUN_FILES
+    for name in names:
+        files = {"config.json", "model.safetensors", "whitespace_tokenizer.json", "recipe.toml"}
+        assert contents(staged_run / name).keys() == files
+        text = ("--task", "all", "--text", "Bob ran.", "--json")
+        status, out, _ = mtl_("predict", staged_run / name, *text)
+        assert (status, json.loads(out).keys()) == (0, {"topic", "tags", "embedding"})
+        status, out, _ = mtl_("evaluate", staged_run / name, "--json")
+        assert (status, json.loads(out).keys()) == (0, {"topic", "tags", "embedding"})
+
+
+def test_the_last_checkpoint_of_one_epoch_is_the_run(mtl_, recipe, run, tmp_path):
+    assert mtl_("train", recipe, "--save-every", 1, "--output", tmp_path / "run")[0] == 0
+    saved = contents(tmp_path / "run" / "checkpoint-epoch1")
+    for name, content in saved.items():
+        assert content == contents(run)[name], name
+
+
+@pytest.mark.parametrize("number", ["-1", "often", "1.5"])
+def test_save_every_what_number(mtl_, recipe, tmp_path, number):
+    status, out, err = mtl_("train", recipe, "--save-every", number, "--output", tmp_path / "run")
+    assert (status, out) == (2, "")
+    assert "--save-every" in err
+    assert not (tmp_path / "run").exists()
+
+
 # --- bad input to mtl train: said clearly, and nothing written -----------------------------------
 
 GOOD_SENTENCES = "".join(f"Bob{i}\tB-PER\nran\tO\n\n" for i in range(20))
@@ -397,7 +497,7 @@ BAD_FILES = {
     ),
     "not SQuAD": ("qa", "x.json", '{"rows": []}', None, ["not SQuAD", "'rows'", "looks like"]),
     "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "column 3"]),
-    "other ending": ("qa", "x.txt", "Bob ran.", None, [".json, .csv or .tsv", "'.txt'"]),
+    "other ending": ("qa", "x.txt", "Bob ran.", None, [".json, .jsonl, .csv, .tsv", "'.txt'"]),
 }
 
 
@@ -654,6 +754,89 @@ def test_evaluate_prints_a_table_with_baselines_and_types(mtl_, run):
         assert word in out
 
 
+def confusion_in(out, labels):
+    """The counts of the confusion matrix in a report."""
+    lines = out.splitlines()
+    (first,) = [i for i, line in enumerate(lines) if line.startswith("right \\ predicted")]
+    rows = [line.split() for line in lines[first + 1 :] if line.split()[:1] != []]
+    rows = [row for row in rows if row[0] in labels][: len(labels)]
+    assert [row[0] for row in rows] == labels
+    return [[int(count) for count in row[1 : 1 + len(labels)]] for row in rows]
+
+
+def test_evaluate_reports_classes_and_entity_types(mtl_, staged_run, tmp_path):
+    records = news("test_unseen", 20, 4)
+    mtl.write_jsonl(records, tmp_path / "my.jsonl")
+    model = mtl.MultiTaskModel.from_pretrained(staged_run)
+    data = ("--data", tmp_path / "my.jsonl")
+    status, out, _ = mtl_("evaluate", staged_run, "--task", "classification", *data)
+    labels = model.task("topic").labels
+    counts = confusion_in(out, labels)
+    predicted = [p["topic"].label for p in mtl.predict(model, [r.text for r in records])]
+    assert status == 0
+    assert f"topic, {len(records)} examples" in out
+    assert counts == [
+        [
+            sum(r.label == right and p == said for r, p in zip(records, predicted, strict=True))
+            for said in labels
+        ]
+        for right in labels
+    ]
+    assert "majority class" in out
+    status, out, _ = mtl_("evaluate", staged_run, "--task", "tags", *data)
+    assert status == 0
+    kinds = {tag[2:] for record in records for tag in record.tags} - {""}
+    assert len(kinds) > 2
+    for kind in kinds:
+        assert any(line.startswith(kind) for line in out.splitlines()), kind
+    for task in ("topic", "tags"):
+        out = mtl_("evaluate", staged_run, "--task", task, *data, "--json")[1]
+        assert json.loads(out)[task]["model"] == mtl.evaluate(model, task, records)
+
+
+def test_evaluate_pairs_of_a_file(mtl_, staged_run, tmp_path):
+    pairs = paraphrases("test", 15, 4)
+    mtl.write_jsonl(pairs, tmp_path / "pairs.jsonl")
+    arguments = ("evaluate", staged_run, "--task", "embedding", "--data", tmp_path / "pairs.jsonl")
+    status, out, _ = mtl_(*arguments, "--json")
+    model = mtl.MultiTaskModel.from_pretrained(staged_run)
+    assert status == 0
+    assert json.loads(out)["embedding"]["model"] == mtl.evaluate(model, "embedding", pairs)
+    assert json.loads(out)["embedding"].keys() >= {"model", "bag_of_words", "untrained"}
+
+
+def test_evaluate_a_run_of_stages_gives_the_test_numbers_of_metrics_json(mtl_, staged_run):
+    metrics = json.loads((staged_run / "metrics.json").read_text())
+    scores = json.loads(mtl_("evaluate", staged_run, "--json")[1])
+    assert {task: by_method.pop("model") for task, by_method in scores.items()} == metrics["test"]
+    assert scores == metrics["baselines"]
+
+
+def test_evaluate_leaves_out_what_has_no_label(mtl_, staged_run, tmp_path):
+    with_labels = news("test", 9, 1)
+    without = [mtl.TextExample(r.text, r.tokens) for r in news("test", 5, 2)]
+    mtl.write_jsonl([*with_labels, *without], tmp_path / "part.jsonl")
+    mtl.write_jsonl(without, tmp_path / "none.jsonl")
+    task = ("evaluate", staged_run, "--task", "topic")
+    status, out, _ = mtl_(*task, "--data", tmp_path / "part.jsonl")
+    assert (status, "topic, 9 examples" in out) == (0, True)
+    status, out, err = mtl_(*task, "--data", tmp_path / "none.jsonl")
+    assert (status, out) == (1, "")
+    assert f"{tmp_path / 'none.jsonl'}: no example has a label for the task 'topic'" in err
+
+
+def test_evaluate_labels_the_model_does_not_know(mtl_, staged_run, tmp_path):
+    (tmp_path / "x.jsonl").write_text(
+        '{"sentence": "It rains.", "label": "weather"}\n{"sentence": "He won.", "label": "sports"}'
+    )
+    arguments = ("evaluate", staged_run, "--task", "topic", "--data", tmp_path / "x.jsonl")
+    for json_ in ([], ["--json"]):
+        status, out, err = mtl_(*arguments, *json_)
+        assert (status, out) == (1, "")
+        assert "'weather'" in err
+        assert "'other', 'politics', 'sports'" in err
+
+
 def test_evaluate_a_file_that_cannot_be_used(mtl_, run, bad_file):
     task, path, words = bad_file
     before = contents(run)
@@ -800,7 +983,7 @@ def test_predict_entities_for_people(mtl_, run):
     status, out, _ = mtl_("predict", run, "--text", TEXT)  # one task reads texts: it is the one
     model = mtl.MultiTaskModel.from_pretrained(run)
     assert status == 0
-    assert out == f"{mtl.predict(model, TEXT)['ner']}\n"
+    assert out == f"task: ner\ninput: {TEXT}\nprediction: {mtl.predict(model, TEXT)['ner']}\n\n"
     assert "[" in out
 
 
@@ -970,6 +1153,189 @@ def test_half_a_character_on_stdin_is_a_fault_not_a_traceback(mtl_, run, stdin):
     status, out, err = mtl_("predict", run, "--task", "qa")
     assert (status, out) == (1, "")
     assert "stdin:1: " in err
+
+
+# --- mtl predict, with a model of many tasks ------------------------------------------------------
+
+SENTENCE = "John lives in New York."
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """The folder of an untrained model with a task of every kind, and two of one kind."""
+    tasks = [
+        mtl.ClassificationTask("topic", labels=["sports", "politics"]),
+        mtl.ClassificationTask("mood", labels=["glad", "sad", "angry"]),
+        mtl.NERTask("ner", types=["PER", "LOC"]),
+        mtl.EmbeddingTask("vectors", width=4),
+        mtl.QATask("qa"),
+    ]
+    tokenizer = mtl.WhitespaceTokenizer.train([SENTENCE, "Who lives there?"])
+    config = mtl.EncoderConfig(len(tokenizer), d_model=8, n_heads=2, n_layers=1)
+    folder = tmp_path_factory.mktemp("many") / "model"
+    mtl.MultiTaskModel(mtl.TransformerEncoder(config), tokenizer, tasks).save_pretrained(folder)
+    return folder
+
+
+def test_predict_says_task_input_and_prediction(mtl_, staged_run):
+    """By kind, as only one task has it; its own name comes first."""
+    text = ("--text", SENTENCE)
+    prediction = mtl.predict(mtl.MultiTaskModel.from_pretrained(staged_run), SENTENCE)
+    status, out, err = mtl_("predict", staged_run, "--task", "classification", *text)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:2] == ["task: topic (classification)", f"input: {SENTENCE}"]
+    assert lines[2].startswith(f"prediction: {prediction['topic'].label} ")
+    assert f"{prediction['topic'].score:.2f}" in lines[2]
+    assert lines[3:] == [""]
+    out = mtl_("predict", staged_run, "--task", "ner", *text)[1]
+    assert out.startswith(f"task: tags (ner)\ninput: {SENTENCE}\nprediction: ")
+    rows = [line.split() for line in out.splitlines()[3:-1]]
+    assert [row[0] for row in rows] == ["John", "lives", "in", "New", "York", "."]
+    assert [row[1] for row in rows] == prediction["tags"].tags
+    out = mtl_("predict", staged_run, "--task", "embedding", *text)[1]
+    assert out.startswith(f"task: embedding\ninput: {SENTENCE}\nprediction: [")
+
+
+def test_predict_a_class_and_a_vector_as_json(mtl_, many):
+    text = ("--text", SENTENCE, "--json")
+    topic = json.loads(mtl_("predict", many, "--task", "topic", *text)[1])
+    assert topic.keys() == {"label", "score", "scores"}
+    assert topic["scores"].keys() == {"sports", "politics"}
+    assert sum(topic["scores"].values()) == pytest.approx(1)
+    assert topic["score"] == max(topic["scores"].values()) == topic["scores"][topic["label"]]
+    vector = json.loads(mtl_("predict", many, "--task", "embedding", *text)[1])
+    assert (vector["text"], len(vector["embedding"])) == (SENTENCE, 4)
+    assert sum(x * x for x in vector["embedding"]) == pytest.approx(1, rel=1e-4)
+
+
+def test_predict_all_tasks_in_one_pass(mtl_, many, monkeypatch):
+    passes = []
+    forward = mtl.TransformerEncoder.forward
+
+    def counted(encoder, *arguments):
+        passes.append(1)
+        return forward(encoder, *arguments)
+
+    monkeypatch.setattr(mtl.TransformerEncoder, "forward", counted)
+    status, out, _ = mtl_("predict", many, "--task", "all", "--text", SENTENCE, "--json")
+    (line,) = out.splitlines()
+    assert (status, len(passes)) == (0, 1)
+    assert list(json.loads(line)) == ["topic", "mood", "ner", "vectors"]  # what reads single texts
+    for name, prediction in json.loads(line).items():
+        alone = mtl_("predict", many, "--task", name, "--text", SENTENCE, "--json")[1]
+        assert json.loads(alone) == prediction
+    out = mtl_("predict", many, "--task", "all", "--text", SENTENCE)[1]
+    tasks = [line for line in out.splitlines() if line.startswith("task: ")]
+    kinds = ["topic (classification)", "mood (classification)", "ner", "vectors (embedding)"]
+    assert tasks == [f"task: {kind}" for kind in kinds]
+    assert out.count(f"input: {SENTENCE}\n") == 4
+
+
+def test_predict_all_tasks_that_read_a_question(mtl_, many):
+    question = ("--question", "Who lives there?", "--context", SENTENCE)
+    status, out, _ = mtl_("predict", many, "--task", "all", *question, "--json")
+    assert (status, json.loads(out).keys()) == (0, {"qa"})
+    assert json.loads(out)["qa"]["answer"] in SENTENCE
+    out = mtl_("predict", many, *question)[1]
+    assert out.startswith("task: qa\ninput: Who lives there?\nprediction: ")
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_predict_all_tasks_for_several_lines(mtl_, many, stdin, json_):
+    texts = ["Bob ran.", SENTENCE, "Eve"]
+    stdin("\n".join(texts))
+    status, out, _ = mtl_("predict", many, "--task", "all", *json_)
+    assert status == 0
+    if json_:
+        found = [json.loads(line) for line in out.splitlines()]
+        assert [prediction["ner"]["text"] for prediction in found] == texts
+        assert [prediction["vectors"]["text"] for prediction in found] == texts
+    else:
+        inputs = [line for line in out.splitlines() if line.startswith("input: ")]
+        assert inputs == [f"input: {text}" for text in texts for _ in range(4)]
+
+
+def test_predict_a_kind_that_several_tasks_have(mtl_, many):
+    status, out, err = mtl_("predict", many, "--task", "classification", "--text", SENTENCE)
+    assert (status, out) == (2, "")
+    assert "several tasks are of this kind" in err
+    assert "'classification'" in err
+    assert "mood" in err
+    assert "topic" in err
+
+
+def test_predict_without_a_task_where_several_would_do(mtl_, many):
+    status, out, err = mtl_("predict", many, "--text", SENTENCE)
+    assert (status, out) == (2, "")
+    assert "which task?" in err
+    assert "topic, mood, ner, vectors, qa, all" in err
+
+
+# --- mtl check -----------------------------------------------------------------------------------
+
+BAD_RECORDS = """\
+{"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", "O", "O", "O"]}
+{"label": "home"}
+{"sentence": "Ann ran.", "ner_tags": ["B-PER"]}
+{nope
+
+{"sentence": "Eve sat.", "label": "home"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.conll", GOOD_SENTENCES, ["examples  ", "20", "PER"]),
+        ("x.jsonl", BAD_RECORDS.splitlines()[0], ["JSON records", "home"]),
+        ("x.csv", "context,question,answer\nBob ran.,Who ran?,Bob\n", ["questions", "1"]),
+    ],
+)
+def test_check_a_good_file(mtl_, tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    status, out, err = mtl_("check", tmp_path / name)
+    assert (status, err) == (0, "")
+    assert out.endswith("no problems\n")
+    for word in [str(tmp_path / name), *words]:
+        assert word in out
+
+
+def test_check_prints_every_problem_with_its_line(mtl_, tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(BAD_RECORDS)
+    status, out, err = mtl_("check", path)
+    assert (status, err) == (1, "")
+    assert "3 problems:" in out
+    lines = [line for line in out.splitlines() if line.startswith(f"{path}:")]
+    assert [line.split(":")[1] for line in lines] == ["2", "3", "4"]
+    assert out.count("to do: ") == 3
+    assert "home 2" in out  # what is in the good records
+    assert path.read_text() == BAD_RECORDS
+
+
+def test_check_prints_more_problems_than_an_error_does(mtl_, tmp_path):
+    path = tmp_path / "x.conll"
+    path.write_text(GOOD_SENTENCES + "Ann\tPER\n\n" * 25)
+    status, out, _ = mtl_("check", path)
+    assert status == 1
+    assert "25 problems:" in out
+    for n in range(25):
+        assert f"{path}:{61 + 2 * n}: " in out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file"), (b" \n", "the file is empty"), (NOT_UTF8, "x.conll:61: ")],
+)
+def test_check_a_file_that_cannot_be_read(mtl_, tmp_path, content, words):
+    path = tmp_path / "x.conll"
+    if content is not None:
+        path.write_bytes(content)
+    status, out, err = mtl_("check", path)
+    assert (status, out) == (1, "")
+    assert words in err
+    assert str(path) in err
 
 
 # --- mtl toy -------------------------------------------------------------------------------------

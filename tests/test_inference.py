@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Answer, NERExample, QAExample, Query
+from mtl.data.examples import Answer, Dataset, NERExample, QAExample, Query, TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.encoder import EncoderConfig, TransformerEncoder
 from mtl.errors import ConfigError, DataError, ModelError
@@ -17,16 +17,21 @@ from mtl.inference import (
     BATCH_SIZE,
     Predictions,
     answer,
+    encode,
     evaluate,
     evaluate_baselines,
+    nearest,
     predict,
     predict_examples,
 )
 from mtl.metrics import entity_scores, exact_match, token_f1
 from mtl.model import MultiTaskModel
+from mtl.tasks.classification import ClassificationTask
+from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERPrediction, NERTask
 from mtl.tasks.qa import QAPrediction, QATask
 from mtl.tasks.spans import best_spans
+from mtl.training.loop import TrainConfig, train
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
 LONG = " ".join(f"Word{i}" for i in range(150)) + " ."
@@ -376,6 +381,151 @@ def test_the_all_o_baseline(two_task_model, sentences):
     assert scores["entity_f1"] == 0
 
 
+def test_sentences_without_tags_are_not_scored(two_task_model, sentences):
+    untagged = [TextExample(e.text, e.tokens, label="news") for e in sentences[:5]]
+    tagged = [TextExample(e.text, e.tokens, tags=e.tags) for e in sentences]
+    scores = evaluate(two_task_model, "ner", sentences)
+    assert evaluate(two_task_model, "ner", [*untagged, *tagged]) == scores
+    baselines = evaluate_baselines(two_task_model, "ner", sentences)
+    assert evaluate_baselines(two_task_model, "ner", [*untagged, *tagged]) == baselines
+
+
+def test_a_batch_of_tagged_and_untagged_sentences_has_the_loss_of_the_tagged(
+    two_task_model, sentences
+):
+    task = two_task_model.tasks["ner"]
+    examples = [
+        TextExample(e.text, e.tokens, tags=e.tags if i % 2 else None)
+        for i, e in enumerate(sentences[:8])
+    ]
+    losses = []
+    for some in (examples, sentences[1:8:2]):
+        items, _ = encode_examples(some, two_task_model.tokenizer, [task], 64)
+        losses.append(two_task_model.losses(collate(items, two_task_model.tokenizer, [task])))
+    torch.testing.assert_close(losses[0], losses[1])
+    assert losses[0]["ner"] > 0
+
+
+def test_a_batch_of_untagged_sentences_has_no_loss(two_task_model):
+    task = two_task_model.tasks["ner"]
+    items, _ = encode_examples([TextExample("Ann ran")], two_task_model.tokenizer, [task], 64)
+    assert two_task_model.losses(collate(items, two_task_model.tokenizer, [task])) == {}
+
+
+# --- several kinds in one model -----------------------------------------------------------------
+
+
+KINDS = ["topic", "ner", "vector"]
+
+
+@pytest.fixture(scope="module")
+def many_task_model(build_model):
+    tasks = [
+        ClassificationTask("topic", labels=["a", "b", "c"]),
+        NERTask("ner", types=TYPES),
+        EmbeddingTask("vector", width=6),
+        QATask("qa"),
+    ]
+    return build_model(tasks, embedding_std=1.0).eval()
+
+
+def assert_close(one, other):
+    """The two predictions of one text are the same, but for rounding."""
+    assert one.keys() == other.keys()
+    assert one["topic"].text == other["topic"].text == one["ner"].text == one["vector"].text
+    assert one["topic"].scores == pytest.approx(other["topic"].scores, abs=1e-5)
+    assert one["ner"].tags == other["ner"].tags
+    assert one["ner"].scores == pytest.approx(other["ner"].scores, abs=1e-5)
+    assert one["vector"].vector == pytest.approx(other["vector"].vector, abs=1e-5)
+
+
+def test_one_pass_serves_every_kind(many_task_model, sentences):
+    model, calls = many_task_model, []
+    texts = [e.text for e in sentences] * 3 + [LONG]
+    hook = model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    together = predict(model, texts, tasks=KINDS)
+    n_batches = -(-len(texts) // BATCH_SIZE)
+    assert len(calls) == n_batches == 2
+    alone = {name: predict(model, texts, tasks=[name]) for name in KINDS}
+    hook.remove()
+    assert len(calls) == 4 * n_batches
+    assert [list(p) for p in together] == [KINDS] * len(texts)
+    for i, predictions in enumerate(together):
+        assert predictions == {name: alone[name][i][name] for name in KINDS}
+    assert predict(model, texts) == together
+
+
+def test_the_order_of_the_texts_makes_no_difference(many_task_model, sentences):
+    texts = [LONG, "Ann", *(" ".join(e.tokens[: 1 + i % 9]) for i, e in enumerate(sentences))] * 3
+    order = list(range(1, len(texts), 2)) + list(range(0, len(texts), 2))
+    assert len(texts) > BATCH_SIZE
+    straight = predict(many_task_model, texts)
+    mixed = predict(many_task_model, [texts[i] for i in order])
+    for i, prediction in zip(order, mixed, strict=True):
+        assert_close(prediction, straight[i])
+
+
+def test_every_kind_reads_a_text_longer_than_the_model(many_task_model):
+    prediction = predict(many_task_model, LONG)
+    assert len(prediction["ner"].tags) == 151
+    assert sum(prediction["topic"].scores.values()) == pytest.approx(1, abs=1e-5)
+    assert sum(x * x for x in prediction["vector"].vector) == pytest.approx(1, abs=1e-5)
+    assert_close(predict(many_task_model, ["Ann", LONG, "Bob"])[1], prediction)
+
+
+@pytest.mark.parametrize("use", [predict, encode])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_error_on_the_way_leaves_the_mode_as_it_was(build_model, use, training):
+    model = build_model([EmbeddingTask("vector")]).train(training)
+
+    def fail(*_):
+        assert not model.training
+        raise RuntimeError("on the way")
+
+    hook = model.heads["vector"].register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="on the way"):
+        use(model, ["Ann", "Bob"])
+    hook.remove()
+    assert model.training == model.encoder.training == training
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+    use(model, ["Ann", "Bob"])
+    assert model.training == model.encoder.training == training
+
+
+# --- the nearest texts --------------------------------------------------------------------------
+
+
+def test_the_nearest_come_first(many_task_model, sentences):
+    texts = [e.text for e in sentences]
+    cosines = encode(many_task_model, texts) @ encode(many_task_model, texts[7])
+    order = sorted(range(len(texts)), key=lambda i: -cosines[i])
+    found = nearest(many_task_model, texts[7], texts, n=4)
+    assert [f.index for f in found] == order[:4]
+    assert [f.text for f in found] == [texts[i] for i in order[:4]]
+    assert [f.score for f in found] == pytest.approx([cosines[i].item() for i in order[:4]])
+    assert found[0].index == 7
+    assert found[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_no_more_neighbours_than_texts(many_task_model):
+    assert len(nearest(many_task_model, "Ann", ["Bob", "Oslo"])) == 2
+    assert len(nearest(many_task_model, "Ann", ["Bob ."] * 9)) == 5
+
+
+def test_neighbours_that_cannot_be(many_task_model):
+    with pytest.raises(ConfigError, match="n must be at least 1"):
+        nearest(many_task_model, "Ann", ["Bob"], n=0)
+    with pytest.raises(DataError, match="no texts to search"):
+        nearest(many_task_model, "Ann", [])
+    with pytest.raises(DataError, match="text 2 is empty"):
+        nearest(many_task_model, "Ann", ["Bob", ""])
+    with pytest.raises(DataError, match="the text is empty"):
+        nearest(many_task_model, " ", ["Bob"])
+    with pytest.raises(ConfigError, match="gives no vectors"):
+        nearest(many_task_model, "Ann", ["Bob"], task="topic")
+
+
 # --- what users see -----------------------------------------------------------------------------
 
 
@@ -394,12 +544,23 @@ def test_html_is_escaped():
 
 def test_text_is_marked_in_a_terminal():
     prediction = NERPrediction("Ann saw Oslo.", [(0, 3), (8, 12)], ["B-PER", "B-LOC"], [1.0, 1.0])
-    marked, *entities = str(prediction).splitlines()
-    assert marked == "[Ann PER] saw [Oslo LOC]."
-    assert entities[1].split() == ["LOC", "Oslo", "(score", "1.00,", "characters", "8", "to", "12)"]
+    assert str(prediction).startswith("[Ann PER] saw [Oslo LOC].")
     answered = QAPrediction("Where?", "Ann saw Oslo.", "Oslo", 0.5, 8, 12)
     assert "Ann saw [Oslo answer]." in str(answered)
     assert "Where?" in str(answered)
+
+
+def test_every_token_is_printed_with_its_tag():
+    words = [(0, 3), (4, 7), (9, 13), (13, 14)]
+    tags = ["B-PER", "O", "B-LOC", "O"]
+    prediction = NERPrediction("Ann saw  Oslo.", words, tags, [0.875, 1.0, 0.5, 0.25])
+    _, *lines = str(prediction).splitlines()
+    assert [line.split() for line in lines] == [
+        ["Ann", "B-PER", "0.88"],
+        ["saw", "O", "1.00"],
+        ["Oslo", "B-LOC", "0.50"],
+        [".", "O", "0.25"],
+    ]
 
 
 def test_dicts_have_the_usual_keys(model, questions):
@@ -460,8 +621,10 @@ def test_questions_and_contexts_that_do_not_match(model):
 
 
 def test_evaluation_without_examples_or_with_unknown_types(two_task_model):
-    with pytest.raises(DataError, match="no examples"):
+    with pytest.raises(DataError, match="no labelled examples to evaluate 'ner'"):
         evaluate(two_task_model, "ner", [])
+    with pytest.raises(DataError, match="no labelled examples"):
+        evaluate(two_task_model, "ner", [TextExample("Ann ran", ("Ann", "ran"))])
     strange = NERExample(("Ann", "ran"), ("B-ANIMAL", "O"))
     with pytest.raises(DataError, match="ANIMAL"):
         evaluate(two_task_model, "ner", [strange])
@@ -496,6 +659,75 @@ def test_a_saved_model_predicts_the_same(two_task_model, sentences, questions, t
     labels = json.loads((tmp_path / "config.json").read_text())["tasks"]["ner"]
     assert labels["id2label"]["1"] == "B-LOC"
     assert labels["label2id"]["B-LOC"] == 1
+
+
+def test_a_loaded_model_is_the_same_to_the_last_bit(many_task_model, sentences, tmp_path):
+    model = many_task_model
+    model.save_pretrained(tmp_path)
+    loaded = MultiTaskModel.from_pretrained(tmp_path)
+    texts = [LONG, *(e.text for e in sentences)]
+    assert predict(loaded, texts) == predict(model, texts)
+    assert torch.equal(encode(loaded, texts), encode(model, texts))
+    assert answer(loaded, "Who ?", LONG) == answer(model, "Who ?", LONG)
+    assert list(loaded.tasks) == list(model.tasks)
+    for name, task in model.tasks.items():
+        assert type(loaded.tasks[name]) is type(task)
+        assert loaded.tasks[name].settings() == task.settings()
+    assert loaded.tokenizer.tokens == model.tokenizer.tokens
+
+
+def test_a_saved_model_has_one_shared_encoder(many_task_model, tmp_path):
+    many_task_model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    of_encoder = {f"encoder.{name}" for name in many_task_model.encoder.state_dict()}
+    of_heads = {name for name in saved if name.startswith("heads.")}
+    assert {name for name in saved if "layers" in name or "embedding" in name} <= of_encoder
+    assert saved.keys() == of_encoder | of_heads
+    assert {name.split(".")[1] for name in of_heads} == set(many_task_model.tasks)
+    loaded = MultiTaskModel.from_pretrained(tmp_path)
+    n_parameters = sum(p.numel() for p in loaded.parameters())
+    assert n_parameters == sum(p.numel() for p in many_task_model.parameters())
+    assert n_parameters == sum(tensor.numel() for tensor in saved.values())
+
+
+def test_a_head_added_to_a_loaded_model_learns_and_the_others_stay(
+    many_task_model, sentences, tmp_path
+):
+    many_task_model.save_pretrained(tmp_path)
+    model = MultiTaskModel.from_pretrained(tmp_path)
+    texts = [LONG, *(e.text for e in sentences)]
+    before, asked = predict(model, texts), answer(model, "Who ?", LONG)
+    records = [TextExample(e.text, label=str(len(e.tokens) % 2)) for e in sentences]
+    task = ClassificationTask("parity", Dataset(train=records))
+    model.add_task(task)
+    fresh = model.heads["parity"].classifier.weight.clone()
+    frozen = ["encoder", *(f"heads.{name}" for name in many_task_model.tasks)]
+    config = TrainConfig(epochs=2, learning_rate=1e-2, weight_decay=0.5, freeze=frozen)
+    train(model, [task], config, progress=False)
+    assert not torch.equal(model.heads["parity"].classifier.weight, fresh)
+    after = predict(model, texts)
+    assert all(a.pop("parity").label in ("0", "1") for a in after)
+    assert after == before
+    assert answer(model, "Who ?", LONG) == asked
+    assert all(p.requires_grad for p in model.parameters())
+    model.save_pretrained(tmp_path)
+    assert predict(MultiTaskModel.from_pretrained(tmp_path), texts) == predict(model, texts)
+
+
+def test_a_second_head_of_the_same_name_is_refused(build_model):
+    model = build_model([NERTask("ner", types=TYPES)])
+    head, task = model.heads["ner"], model.tasks["ner"]
+    with pytest.raises(ConfigError, match="same name"):
+        model.add_task(ClassificationTask("ner", labels=["a", "b"]))
+    assert model.heads["ner"] is head
+    assert model.tasks == {"ner": task}
+
+
+def test_a_head_for_pairs_needs_two_segments(build_model):
+    model = build_model([NERTask("ner", types=TYPES)], n_types=1)
+    with pytest.raises(ConfigError, match="two segments"):
+        model.add_task(QATask("qa"))
+    assert list(model.tasks) == list(model.heads) == ["ner"]
 
 
 @pytest.mark.parametrize("spoil", ["missing", "cut", "empty"])

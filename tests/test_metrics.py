@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -9,12 +10,16 @@ from hypothesis import strategies as st
 
 from mtl.metrics import (
     accuracy,
+    class_scores,
+    confusion,
     entity_f1,
     entity_scores,
     entity_spans,
     exact_match,
+    macro_f1,
     mean,
     normalize_answer,
+    spearman,
     token_accuracy,
     token_f1,
 )
@@ -147,6 +152,75 @@ def test_texts_without_words():
     assert exact_match("", "cat") == token_f1("", "cat") == token_f1("cat", "...") == 0
 
 
+# --- classes ------------------------------------------------------------------------------------
+
+CLASSES = ["sports", "wörld", "10", "9"]
+A_CLASS = st.sampled_from(CLASSES)
+
+
+@pytest.fixture(scope="module")
+def sklearn():
+    return pytest.importorskip("sklearn.metrics")
+
+
+@given(pairs=st.lists(st.tuples(A_CLASS, A_CLASS), min_size=1, max_size=30))
+def test_scores_of_classes_equal_scikit_learns(sklearn, pairs):
+    gold, guess = ([pair[i] for pair in pairs] for i in (0, 1))
+    assert accuracy(gold, guess) == pytest.approx(sklearn.accuracy_score(gold, guess))
+    f1 = sklearn.f1_score(gold, guess, average="macro", zero_division=0)
+    assert macro_f1(gold, guess) == pytest.approx(f1)
+    theirs = sklearn.confusion_matrix(gold, guess, labels=CLASSES)
+    assert confusion(gold, guess, CLASSES) == theirs.tolist()
+    ours = class_scores(gold, guess)
+    assert list(ours) == sorted({*gold, *guess})
+    columns = sklearn.precision_recall_fscore_support(
+        gold, guess, labels=list(ours), zero_division=0
+    )
+    for scores, *expected in zip(ours.values(), *columns[:3], strict=True):
+        assert list(scores.values()) == pytest.approx(expected)
+
+
+def test_scores_of_classes_by_hand():
+    gold = ["cat", "cat", "cat", "dog", "cow"]
+    guess = ["cat", "dog", "cow", "dog", "dog"]
+    assert confusion(gold, guess, ["dog", "cat", "cow"]) == [[1, 0, 0], [1, 1, 1], [1, 0, 0]]
+    assert class_scores(gold, guess) == {
+        "cat": pytest.approx({"precision": 1, "recall": 1 / 3, "f1": 1 / 2}),
+        "cow": {"precision": 0, "recall": 0, "f1": 0},
+        "dog": pytest.approx({"precision": 1 / 3, "recall": 1, "f1": 1 / 2}),
+    }
+    assert macro_f1(gold, guess) == pytest.approx((1 / 2 + 0 + 1 / 2) / 3)
+
+
+def test_a_rare_class_counts_as_much_as_a_frequent_one():
+    gold, guess = ["a"] * 99 + ["b"], ["a"] * 100
+    assert accuracy(gold, guess) == pytest.approx(0.99)
+    assert macro_f1(gold, guess) == pytest.approx((2 * 99 / (99 + 100) + 0) / 2)
+
+
+# --- ranks --------------------------------------------------------------------------------------
+
+NUMBERS = st.one_of(st.sampled_from([-1.0, 0.0, 0.5, 1, 2]), st.floats(-1e6, 1e6))
+
+
+@given(pairs=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=30))
+def test_spearman_equals_scipys_with_ties(pairs):
+    stats = pytest.importorskip("scipy.stats")
+    first, second = zip(*pairs, strict=True)
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        assert spearman(first, second) == 0
+    else:
+        assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
+
+
+def test_spearman_by_hand():
+    assert spearman([1, 2, 3, 4], [10, 20, 400, 8000]) == pytest.approx(1)
+    assert spearman([1, 2, 3, 4], [8, 4, 2, 1]) == pytest.approx(-1)
+    assert spearman([1, 2, 3], [1, 3, 2]) == pytest.approx(1 - 6 * 2 / (3 * (9 - 1)))
+    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: covariance 4.5, spreads 4.5 and 5.
+    assert spearman([0, 7, 7, 9], [1, 2, 3, 4]) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+
+
 # --- lengths ------------------------------------------------------------------------------------
 
 
@@ -154,6 +228,17 @@ def test_texts_without_words():
 def test_different_numbers_of_sequences(score):
     with pytest.raises(ValueError, match="2 references but 1 predictions"):
         score([["O"], ["O"]], [["O"]])
+
+
+@pytest.mark.parametrize("score", [partial(confusion, labels="ab"), class_scores, macro_f1])
+def test_different_numbers_of_labels(score):
+    with pytest.raises(ValueError, match="2 references but 1 predictions"):
+        score(["a", "b"], ["a"])
+
+
+def test_different_numbers_of_numbers():
+    with pytest.raises(ValueError, match="2 references but 3 predictions"):
+        spearman([1, 2], [1, 2, 3])
 
 
 @pytest.mark.parametrize("score", [token_accuracy, entity_scores])
@@ -164,3 +249,6 @@ def test_different_numbers_of_tags(score):
 
 def test_empty_input_scores_zero():
     assert accuracy([], []) == entity_f1([], []) == token_f1("x", []) == mean([]) == 0
+    assert macro_f1([], []) == spearman([], []) == spearman([1], [2]) == 0
+    assert class_scores([], []) == {}
+    assert confusion([], [], ["a", "b"]) == [[0, 0], [0, 0]]

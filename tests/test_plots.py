@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import mtl
-from mtl.plots import plot_architecture, plot_attention, plot_losses, plot_validation, running_mean
+from mtl.plots import (
+    plot_architecture,
+    plot_attention,
+    plot_confusion,
+    plot_losses,
+    plot_validation,
+    running_mean,
+)
 from mtl.tables import format_table, metrics_table, scores_table, types_table
 from mtl.training.history import History, Round
 
@@ -159,6 +166,43 @@ def test_a_task_has_one_colour_in_every_plot(history):
     assert [axis.get_lines()[0].get_color() for axis in losses.axes[1:]] == [
         line.get_color() for line in validation.axes[0].get_lines()[:2]
     ]
+
+
+# --- confusion ------------------------------------------------------------------------------------
+
+
+def test_confusion_shows_every_count_where_it_belongs():
+    labels = ["sports", "city", "9"]
+    counts = [[12, 0, 1234], [3, 5, 0], [0, 1, 7]]
+    figure = plot_confusion(counts, labels)
+    (axis,) = figure.axes
+    (image,) = axis.get_images()
+    np.testing.assert_array_equal(image.get_array(), counts)
+    shown = {text.get_position()[::-1]: text.get_text() for text in axis.texts}
+    assert shown == {(i, j): f"{counts[i][j]:,}" for i in range(3) for j in range(3)}
+    assert [label.get_text() for label in axis.get_yticklabels()] == labels
+    assert [label.get_text() for label in axis.get_xticklabels()] == labels
+    assert (axis.get_ylabel(), axis.get_xlabel()) == ("right", "predicted")
+    png_size(figure)
+
+
+def test_counts_can_be_read_on_any_colour():
+    (axis,) = plot_confusion([[0, 10], [4, 6]], ["a", "b"]).axes
+    (image,) = axis.get_images()
+    for text in axis.texts:
+        column, row = text.get_position()
+        background = sum(image.cmap(image.norm(image.get_array()[row, column]))[:3]) / 3
+        foreground = {"white": 1, "black": 0}[text.get_color()]
+        assert abs(foreground - background) > 0.4
+
+
+@pytest.mark.parametrize("counts", [[[0]], [[0, 0], [0, 0]], [[1] * 12] * 12])
+def test_confusion_of_any_size(counts):
+    figure = plot_confusion(counts, [f"class {i}" for i in range(len(counts))])
+    assert len(texts(figure)) == len(counts) ** 2
+    (image,) = figure.axes[0].get_images()
+    assert image.get_clim()[0] == 0  # white is no text at all
+    png_size(figure)
 
 
 # --- attention ------------------------------------------------------------------------------------

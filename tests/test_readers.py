@@ -10,8 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mtl.data.examples import Answer, NERExample, QAExample
-from mtl.data.readers import read_conll, read_squad, write_conll, write_jsonl, write_squad
+from mtl.data.examples import Answer, NERExample, PairExample, QAExample, TextExample
+from mtl.data.readers import (
+    read_conll,
+    read_jsonl,
+    read_pairs,
+    read_squad,
+    write_conll,
+    write_examples,
+    write_jsonl,
+    write_squad,
+)
 from mtl.errors import ConfigError, DataError, DataWarning
 
 
@@ -25,6 +34,11 @@ def file(tmp_path):
         return path
 
     return write
+
+
+tmp_path_shared = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 
 
 def faults_of(read, path, **options):
@@ -46,25 +60,33 @@ def only_fault_of(read, path, **options):
 
 # --- files that are not there, or not text ------------------------------------------------------
 
-both_readers = pytest.mark.parametrize(
-    ("read", "name"), [(read_conll, "x.conll"), (read_squad, "x.json"), (read_squad, "x.csv")]
+every_reader = pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (read_conll, "x.conll"),
+        (read_squad, "x.json"),
+        (read_squad, "x.csv"),
+        (read_squad, "x.jsonl"),
+        (read_jsonl, "x.jsonl"),
+        (read_pairs, "x.jsonl"),
+    ],
 )
 
 
-@both_readers
+@every_reader
 def test_missing_file(read, name, tmp_path):
     fault = only_fault_of(read, tmp_path / name)
     assert "No such file" in fault.found
     assert str(Path.cwd()) in fault.fix
 
 
-@both_readers
+@every_reader
 def test_folder_instead_of_file(read, name, tmp_path):
     (tmp_path / name).mkdir()
     assert "directory" in only_fault_of(read, tmp_path / name).found
 
 
-@both_readers
+@every_reader
 def test_file_that_may_not_be_opened(read, name, file, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -74,7 +96,7 @@ def test_file_that_may_not_be_opened(read, name, file, monkeypatch):
     assert only_fault_of(read, path).found == "Permission denied"
 
 
-@both_readers
+@every_reader
 @pytest.mark.parametrize("content", ["", " \n\t\n", "\ufeff"])
 def test_empty_file(read, name, content, file):
     fault = only_fault_of(read, file(content, name))
@@ -82,7 +104,7 @@ def test_empty_file(read, name, content, file):
     assert fault.found == f"{len(content.encode())} bytes, no text"
 
 
-@both_readers
+@every_reader
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 def test_bytes_that_are_not_utf8(read, name, mark, line_end, file):
@@ -95,7 +117,7 @@ def test_bytes_that_are_not_utf8(read, name, mark, line_end, file):
     assert "UTF-8" in fault.fix
 
 
-@both_readers
+@every_reader
 def test_unknown_on_error(read, name, file):
     with pytest.raises(ConfigError, match="ignore"):
         read(file("x", name), on_error="ignore")
@@ -253,11 +275,6 @@ def sentences(draw):
         words += entity
         tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(entity))]
     return NERExample(words, tags)
-
-
-tmp_path_shared = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
 
 
 @tmp_path_shared
@@ -426,7 +443,7 @@ def test_offset_that_is_not_a_whole_number(start, file):
 def test_unknown_file_ending(file):
     fault = only_fault_of(read_squad, file("x", "x.txt"))
     assert fault.found == "the ending '.txt'"
-    assert ".json, .csv or .tsv" in fault.what
+    assert ".json, .jsonl, .csv, .tsv" in fault.what
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -555,6 +572,433 @@ def test_offset_that_a_spreadsheet_made_a_decimal(file):
     assert read_squad(path)[0].answers == (Answer("Rosa", 37),)
 
 
+# --- JSON records -------------------------------------------------------------------------------
+
+WORDS_NOTE = "ner_tags count words and punctuation marks in {} records"
+BLANKS_NOTE = "ner_tags count words between blanks in {} records"
+
+
+def lines(*records):
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def notes_of(read, path, **options):
+    """The examples of a file, and what the reader says about it without the path."""
+    with pytest.warns(DataWarning) as warned:
+        examples = read(path, **options)
+    assert {warning.filename for warning in warned} == {__file__}
+    return examples, [str(warning.message).removeprefix(f"{path}: ") for warning in warned]
+
+
+def test_records_one_a_line(file):
+    tags = ("B-P", "O", "O", "B-L", "O")
+    path = file(
+        lines(
+            {"sentence": "Al is in Oslo.", "label": "life", "ner_tags": [*tags]},
+            {"sentence": "No tags, here."},
+            {"sentence": "Only tags", "label": None, "ner_tags": ["O", "O"]},
+            {"sentence": "A label", "label": "work", "ner_tags": None},
+        )
+    )
+    examples, notes = notes_of(read_jsonl, path)
+    assert examples == [
+        TextExample("Al is in Oslo.", ("Al", "is", "in", "Oslo", "."), "life", tags),
+        TextExample("No tags, here.", ("No", "tags", ",", "here", ".")),
+        TextExample("Only tags", ("Only", "tags"), None, ("O", "O")),
+        TextExample("A label", ("A", "label"), "work"),
+    ]
+    assert notes == [WORDS_NOTE.format(2)]
+
+
+record_texts = st.sampled_from(["one", "a, b", "\u2028\x85 é", "[{,}]", '"\\n'])
+records = st.fixed_dictionaries({"sentence": record_texts, "label": st.sampled_from("xy")})
+
+
+@tmp_path_shared
+@given(
+    records=st.lists(records, min_size=1, max_size=5),
+    indent=st.sampled_from([None, 0, 2]),
+    mark=st.sampled_from(["", "\ufeff"]),
+    ends=st.sampled_from(["\n", "\r\n"]),
+    ascii=st.booleans(),
+    around=st.sampled_from(["", "\n", " \n\t\n"]),
+)
+def test_an_array_and_lines_are_read_alike(records, indent, mark, ends, ascii, around, tmp_path):
+    as_lines = "".join(json.dumps(r, ensure_ascii=ascii) + "\n" + around for r in records)
+    as_array = around + json.dumps(records, indent=indent, ensure_ascii=ascii) + around
+    read = []
+    for text in (as_lines, as_array):
+        (tmp_path / "x.jsonl").write_bytes((mark + text.replace("\n", ends)).encode())
+        read.append(read_jsonl(tmp_path / "x.jsonl"))
+    assert read[0] == read[1]
+    assert [(e.text, e.label) for e in read[0]] == [(r["sentence"], r["label"]) for r in records]
+
+
+def test_tokens_in_the_record_rule_what_the_tags_count(file):
+    record = {"sentence": "New York, now", "tokens": ["New York", ",now"], "ner_tags": ["B-L", "O"]}
+    assert read_jsonl(file(lines(record))) == [
+        TextExample("New York, now", ("New York", ",now"), None, ("B-L", "O"))
+    ]
+
+
+def test_tokens_in_the_record_rule_even_where_other_counts_fit(file):
+    """Two words between blanks, two tags: but the record says that it has three tokens."""
+    record = {"sentence": "a-b c", "tokens": ["a", "-b", "c"], "ner_tags": ["O", "O"]}
+    fault = only_fault_of(read_jsonl, file(lines(record)))
+    assert fault.what == "2 tags, but the sentence has 3 tokens"
+
+
+def test_words_between_blanks_count_where_only_that_fits(file):
+    path = file(
+        lines(
+            {"sentence": "It's in New-York.", "ner_tags": ["O", "O", "B-L"]},
+            {"sentence": "Plain words", "ner_tags": ["O", "O"]},
+            {"sentence": "Ah, me", "ner_tags": ["O", "O"]},
+        )
+    )
+    examples, notes = notes_of(read_jsonl, path)
+    assert [e.tokens for e in examples] == [
+        ("It's", "in", "New-York."),
+        ("Plain", "words"),
+        ("Ah,", "me"),
+    ]
+    assert notes == [BLANKS_NOTE.format(2), WORDS_NOTE.format(1)]
+
+
+def test_tags_that_count_nothing_name_line_tokens_and_tags(file):
+    path = file(
+        '{"sentence": "Fine"}\n'
+        '{"sentence": "John lives in New York.", "ner_tags": ["B-PER", "O", "O", "B-LOC"]}\n'
+    )
+    fault = only_fault_of(read_jsonl, path)
+    assert fault.line == 2
+    assert fault.what == (
+        "4 tags, but the sentence has 6 words and punctuation marks or 5 words between blanks"
+    )
+    assert "['John', 'lives', 'in', 'New', 'York', '.']" in fault.found
+    assert "['B-PER', 'O', 'O', 'B-LOC']" in fault.found
+    assert '"tokens"' in fault.fix
+
+
+@pytest.mark.parametrize(
+    "tags",
+    ["I-P I-P O I-L B-L", "B-P E-P O S-L S-L", "B-P L-P O U-L U-L", "B-P I-P O B-L B-L"],
+    ids=["IOB1", "BIOES", "BILOU", "IOB2"],
+)
+def test_tags_of_records_become_iob2(tags, file):
+    path = file(lines({"sentence": "a b c d e", "tokens": [*"abcde"], "ner_tags": tags.split()}))
+    assert " ".join(read_jsonl(path)[0].tags) == "B-P I-P O B-L B-L"
+
+
+def test_records_that_break_the_scheme_of_most_are_faults(file):
+    path = file(
+        lines(
+            {"sentence": "a", "tokens": ["a"], "ner_tags": ["B-P"]},
+            {"sentence": "a b", "tokens": ["a", "b"], "ner_tags": ["O", "I-P"]},
+            {"sentence": "a b", "tokens": ["a", "b"], "ner_tags": ["B-P", "I-L"]},
+        )
+    )
+    faults = faults_of(read_jsonl, path)
+    assert [fault.line for fault in faults] == [2, 3]
+    assert faults[0].what == "I-P after O breaks IOB2, the tag scheme of this file"
+    assert faults[1].found == "tokens ['a', 'b'], tags ['B-P', 'I-L']"
+
+
+@pytest.mark.parametrize(
+    ("record", "what", "found"),
+    [
+        ({"sentence": ""}, 'there is no text "sentence"', "\"sentence\" is ''"),
+        ({"sentence": " \n\u2003"}, 'there is no text "sentence"', '"sentence" is'),
+        ({"sentence": None}, 'there is no text "sentence"', "null, or no such field"),
+        ({"label": "x"}, 'there is no text "sentence"', "null, or no such field"),
+        ({}, 'there is no text "sentence"', "null, or no such field"),
+        ({"sentence": ["a"]}, 'there is no text "sentence"', "a list of 1"),
+        ({"sentence": 5}, 'there is no text "sentence"', "5"),
+        (3, "this is not a record", "3"),
+        ("text", "this is not a record", "'text'"),
+        (None, "this is not a record", "None"),
+        ({"sentence": "a", "label": 1.5}, "the label is not a class", "1.5"),
+        ({"sentence": "a", "label": float("nan")}, "the label is not a class", "nan"),
+        ({"sentence": "a", "label": ["x"]}, "the label is not a class", "['x']"),
+        ({"sentence": "a", "label": {"x": 1}}, "the label is not a class", "{'x': 1}"),
+        ({"sentence": "a", "label": " "}, "the label is not a class", "' '"),
+        ({"sentence": "a", "ner_tags": [0]}, "ner_tags is not a list of texts", "[0]"),
+        ({"sentence": "a", "ner_tags": "O"}, "ner_tags is not a list of texts", "'O'"),
+        ({"sentence": "a", "ner_tags": [None]}, "ner_tags is not a list of texts", "[None]"),
+        ({"sentence": "a", "ner_tags": {"a": "O"}}, "ner_tags is not a list of texts", "{'a'"),
+        ({"sentence": "a", "tokens": "a"}, "tokens is not a list of texts", "'a'"),
+        ({"sentence": "a", "tokens": [1]}, "tokens is not a list of texts", "[1]"),
+        ({"sentence": "a", "tokens": ["a", ""]}, "a sentence needs at least one token", "''"),
+        ({"sentence": "a", "ner_tags": ["PER"]}, "the tag is of no known scheme", "'PER'"),
+        ({"sentence": "a", "ner_tags": ["B-"]}, "the tag is of no known scheme", "'B-'"),
+        ({"sentence": "a", "ner_tags": []}, "0 tags, but the sentence has 1 words", "[]"),
+        ({"sentence": "a \ud800"}, "the text holds half a character", r"'\ud800' after 'a '"),
+        ({"sentence": "a", "label": "\udc00"}, "the text holds half a character", r"'\udc00'"),
+        (
+            {"sentence": "a", "tokens": ["\ud800"]},
+            "the text holds half a character",
+            r"'\ud800'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_bad_record_is_named_by_its_line(record, what, found, as_array, file):
+    good = {"sentence": "good"}
+    text = lines(good, record, good)
+    if as_array:
+        text = f"[{text.strip().replace(chr(10), ',' + chr(10))}]"
+    path = file(text)
+    fault = only_fault_of(read_jsonl, path)
+    assert fault.line == 2
+    assert fault.what.startswith(what)
+    assert found in fault.found
+    examples, notes = notes_of(read_jsonl, path, on_error="skip")
+    assert [example.text for example in examples] == ["good", "good"]
+    assert notes[-1].startswith("bad records left out: 1. The first: ")
+
+
+def test_all_faults_of_records_come_together_in_order(file):
+    path = file(
+        lines({"sentence": "a", "label": "x"})
+        + '{"sentence": \n'
+        + lines(
+            {"sentence": ""},
+            {"sentence": "b", "label": 2},
+            {"sentence": "c", "ner_tags": ["I-P", "O"]},
+            [],
+            {"sentence": "d", "label": "y", "ner_tags": ["B-P"]},
+            {"sentence": "e", "ner_tags": ["I-P"]},
+        )
+    )
+    faults = faults_of(read_jsonl, path)
+    assert [fault.line for fault in faults] == [2, 3, 4, 5, 6, 8]
+    examples, notes = notes_of(read_jsonl, path, on_error="skip")
+    assert [example.text for example in examples] == ["a", "d"]
+    assert notes[-1].startswith(f"bad records left out: 6. The first: {path}:2: the line is not")
+
+
+def test_nothing_but_bad_records_is_an_error_even_if_skipped(file):
+    fault = only_fault_of(read_jsonl, file(lines({}, {})), on_error="skip")
+    assert fault.what == "the file gives no record with a sentence"
+    assert "bad records left out: 2" in fault.found
+    assert only_fault_of(read_jsonl, file("[ ]")).what == "the file gives no record with a sentence"
+
+
+def test_labels_that_are_numbers_become_names(file):
+    path = file(lines(*({"sentence": "a", "label": label} for label in (1, 2.0, None, -3, 0))))
+    assert [example.label for example in read_jsonl(path)] == ["1", "2", None, "-3", "0"]
+
+
+def test_labels_that_are_true_or_false(file):
+    path = file(lines(*({"sentence": "a", "label": label} for label in (True, False, None))))
+    assert [example.label for example in read_jsonl(path)] == ["true", "false", None]
+
+
+@pytest.mark.parametrize(
+    ("labels", "line", "what"),
+    [
+        (["x", "y", 1], 3, "the label is a number here, but a text in most records"),
+        ([1, "1", 2], 2, "the label is a text here, but a number in most records"),
+        ([True, None, 1, False], 3, "the label is a number here, but true or false in most"),
+        (["yes", "no", None, True], 4, "the label is true or false here, but a text in most"),
+    ],
+)
+def test_labels_of_two_kinds(labels, line, what, file):
+    path = file(lines(*({"sentence": "a", "label": label} for label in labels)))
+    fault = only_fault_of(read_jsonl, path)
+    assert fault.line == line
+    assert fault.what.startswith(what)
+    assert f"{labels[line - 1]!r} here, {labels[0]!r} in line 1" in fault.found
+    examples, _ = notes_of(read_jsonl, path, on_error="skip")
+    assert len(examples) == len(labels) - 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"text": "a b", "words": ["a", "b"], "class": "x", "tags": ["O", "O"]},
+        {"sentence": "a b", "tokens": ["a", "b"], "category": "x", "ner_tags": ["O", "O"]},
+        {"text": "a b", "sentence": None, "words": ["a", "b"], "label": "x", "tags": ["O", "O"]},
+    ],
+)
+def test_fields_under_other_names(record, file):
+    assert read_jsonl(file(lines(record))) == [TextExample("a b", ("a", "b"), "x", ("O", "O"))]
+
+
+@pytest.mark.parametrize("turn", [list, reversed])
+def test_our_name_of_a_field_wins_over_the_other(turn, file):
+    record = {"text": "other", "sentence": "ours"}
+    assert read_jsonl(file(lines(dict(turn(record.items())))))[0].text == "ours"
+
+
+def test_fields_that_nobody_reads_are_counted(file):
+    path = file(
+        lines({"sentence": "a", "Label": "x", "id": 1}, {"sentence": "b", "id": 2}, {"text": "c"})
+    )
+    examples, notes = notes_of(read_jsonl, path)
+    assert [example.label for example in examples] == [None] * 3
+    assert notes == ["fields that are not read, and in how many records: 'id' (2), 'Label' (1)"]
+
+
+# --- JSON that is broken ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('{"sentence": "b"', "Expecting ',' delimiter"),
+        ('{"sentence": "b', "Unterminated string"),
+        ('{"sentence": "b"} {"sentence": "c"}', "Extra data"),
+        ('{"sentence": "b"},', "Extra data"),
+        ("{'sentence': 'b'}", "Expecting property name"),
+        ("sentence", "Expecting value"),
+        ('\ufeff{"sentence": "b"}', "Unexpected UTF-8 BOM"),
+        (f'{{"sentence": "b", "more": {"[" * 100_000}', "nested too deeply"),
+        ('{"sentence": "a\tb"}', "Invalid control character"),
+    ],
+)
+def test_a_line_that_is_not_json(line, found, file):
+    path = file(f'{{"sentence": "a"}}\n\n{line}\n{{"sentence": "z"}}\n')
+    fault = only_fault_of(read_jsonl, path)
+    assert (fault.what, fault.line) == ("the line is not JSON", 3)
+    assert found in fault.found
+    assert len(fault.found) < 200
+    examples, _ = notes_of(read_jsonl, path, on_error="skip")
+    assert [example.text for example in examples] == ["a", "z"]
+
+
+@pytest.mark.parametrize("read", [read_jsonl, read_pairs])
+@pytest.mark.parametrize(
+    ("text", "line", "found"),
+    [
+        ('[{"a": 1},\n{"a": },\n{"a": 2}]', 2, "Expecting value"),
+        ('[{"a": 1},\n{"a": 1,\n\n"b" 2}]', 4, "Expecting ':' delimiter"),
+        ('[{"a": 1}\n,{"a": 2}\n{"a": 3}]', 3, "a comma or ] is missing, at '{"),
+        ('[{"a": 1},\n', 2, "Expecting value"),
+        ('[{"a": 1},\n{"a": 2}', 2, "a comma or ] is missing, at ''"),
+        ('[{"a": 1},\n]', 2, "Expecting value, at ']'"),
+        ('[{"a": 1},\n{"a": "b', 2, "Unterminated string"),
+        ('[{"a": 1}]\n\n{"a": 2}\n', 1, "something stands behind the list"),
+        ('[]\n[{"a": 1}]', 1, "something stands behind the list"),
+        ("[", 1, "Expecting value"),
+        ('[{"a": 1},\n' + "[" * 100_000, 2, "nested too deeply"),
+    ],
+)
+def test_an_array_that_is_not_json_is_read_up_to_there(read, text, line, found, file):
+    path = file(text)
+    *_, fault = faults_of(read, path)
+    assert (fault.what, fault.line) == ("this is not JSON", line)
+    assert found in fault.found
+    assert len(fault.found) < 150
+    assert "what comes after it was not read" in fault.fix
+
+
+def test_what_stands_before_the_fault_of_an_array_is_known_by_its_line(file):
+    path = file('[\n{"sentence": "a"}, {"sentence": ""},\n\n{\n"sentence": 3},\n{"sentence": ]')
+    assert [fault.line for fault in faults_of(read_jsonl, path)] == [2, 4, 6]
+    examples, notes = notes_of(read_jsonl, path, on_error="skip")
+    assert [example.text for example in examples] == ["a"]
+    assert "bad records left out: 3" in notes[-1]
+
+
+# --- pairs of sentences -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_pairs_with_and_without_a_score(as_array, file):
+    records = [
+        {"sentence1": "A dog.", "sentence2": "A hound.", "score": 0.75},
+        {"anchor": "Rain", "positive": "Wet", "similarity": -1},
+        {"sentence1": "Sun", "sentence2": "Light", "score": None},
+        {"sentence2": "zwei", "sentence1": "eins"},
+    ]
+    path = file(json.dumps(records) if as_array else lines(*records))
+    assert read_pairs(path) == [
+        PairExample("A dog.", "A hound.", 0.75),
+        PairExample("Rain", "Wet", -1),
+        PairExample("Sun", "Light"),
+        PairExample("eins", "zwei"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "found"),
+    [
+        ({"score": "0.5"}, "the score of a pair is not a number", "'0.5'"),
+        ({"score": "high"}, "the score of a pair is not a number", "'high'"),
+        ({"score": True}, "the score of a pair is not a number", "True"),
+        ({"score": [0.5]}, "the score of a pair is not a number", "[0.5]"),
+        ({"score": float("nan")}, "the score of a pair", "nan"),
+        ({"score": float("inf")}, "the score of a pair must lie between -1 and 1", "inf"),
+        ({"score": 1.0001}, "the score of a pair must lie between -1 and 1", "1.0001"),
+        ({"score": -2}, "the score of a pair must lie between -1 and 1", "-2"),
+        ({"sentence1": ""}, 'there is no text "sentence1"', "''"),
+        ({"sentence2": " \t"}, 'there is no text "sentence2"', "' \\t'"),
+        ({"sentence2": None}, 'there is no text "sentence2"', "null, or no such field"),
+        ({"sentence2": 7}, 'there is no text "sentence2"', "7"),
+        ({"sentence1": "\ud800"}, "the text holds half a character", r"'\ud800'"),
+        ({"sentence2": "\udfff"}, "the text holds half a character", r"'\udfff'"),
+    ],
+)
+def test_a_bad_pair_is_named_by_its_line(change, what, found, file):
+    good = {"sentence1": "a", "sentence2": "b", "score": 0.5}
+    path = file(lines(good, good | change, good))
+    fault = only_fault_of(read_pairs, path)
+    assert fault.line == 2
+    assert fault.what.startswith(what)
+    assert found in fault.found
+    examples, notes = notes_of(read_pairs, path, on_error="skip")
+    assert examples == [PairExample("a", "b", 0.5)] * 2
+    assert notes[0].startswith("bad records left out: 1")
+
+
+def test_records_are_no_pairs(file):
+    fault = only_fault_of(read_pairs, file(lines({"sentence": "a", "label": "x"})))
+    assert fault.what == 'there is no text "sentence1"'
+    assert '{"sentence1": "...", "sentence2": "...", "score": 0.8}' in fault.fix
+
+
+def test_fields_of_pairs_that_nobody_reads_are_counted(file):
+    path = file(lines({"sentence1": "a", "sentence2": "b", "label": 1, "idx": 4}))
+    examples, notes = notes_of(read_pairs, path)
+    assert examples == [PairExample("a", "b")]
+    assert notes == ["fields that are not read, and in how many records: 'label' (1), 'idx' (1)"]
+
+
+# --- questions one a line -----------------------------------------------------------------------
+
+
+def test_questions_one_a_line(file):
+    path = file(
+        lines(
+            qa() | {"context": CONTEXT},
+            qa(id=5, question="Who?", text="Luis", start=18) | {"context": CONTEXT},
+        ),
+        "x.JSONL",
+    )
+    assert read_squad(path) == [
+        QAExample("q1", "Who is late?", CONTEXT, (Answer("Rosa", 37),)),
+        QAExample("5", "Who?", CONTEXT, (Answer("Luis", 18),)),
+    ]
+
+
+def test_all_faults_of_questions_one_a_line_come_together(file):
+    good = qa() | {"context": CONTEXT}
+    path = file(
+        lines(good, good | {"context": "Rosa"}, qa())
+        + "{\n"
+        + lines(
+            good | {"question": 3}, good | {"question": " "}, 3, good | {"answers": [{}]}, good
+        ),
+        "x.jsonl",
+    )
+    faults = faults_of(read_squad, path)
+    assert [fault.line for fault in faults] == [2, 3, 4, 5, 6, 7, 8]
+    examples, notes = notes_of(read_squad, path, on_error="skip")
+    assert len(examples) == 2
+    assert notes[0].startswith("bad records left out: 7")
+
+
 # --- writing ------------------------------------------------------------------------------------
 
 filled = st.text(min_size=1).filter(str.strip)
@@ -612,6 +1056,97 @@ def test_write_jsonl(tmp_path):
     ]
 
 
+@st.composite
+def labelled_texts(draw):
+    """With tokens, as the reader makes them; label, tags, both or neither."""
+    label = draw(st.none() | filled)
+    example = draw(sentences())
+    tags = draw(st.sampled_from([None, example.tags]))
+    return TextExample(draw(filled), example.tokens, label, tags)
+
+
+@tmp_path_shared
+@given(examples=st.lists(labelled_texts(), min_size=1, max_size=4))
+def test_records_round_trip(examples, tmp_path):
+    write_jsonl(examples, tmp_path / "x.jsonl")
+    assert read_jsonl(tmp_path / "x.jsonl") == examples
+
+
+@tmp_path_shared
+@given(text=filled)
+def test_a_text_without_tokens_comes_back_with_its_words(text, tmp_path):
+    write_jsonl([TextExample(text, label="x")], tmp_path / "x.jsonl")
+    (example,) = read_jsonl(tmp_path / "x.jsonl")
+    assert (example.text, example.label, example.tags) == (text, "x", None)
+    assert "".join(example.tokens) == "".join(text.split())
+
+
+scores = st.none() | st.floats(-1, 1) | st.integers(-1, 1)
+
+
+@tmp_path_shared
+@given(examples=st.lists(st.builds(PairExample, filled, filled, scores), min_size=1, max_size=4))
+def test_pairs_round_trip(examples, tmp_path):
+    write_jsonl(examples, tmp_path / "x.jsonl")
+    assert read_pairs(tmp_path / "x.jsonl") == examples
+
+
+@tmp_path_shared
+@given(examples=st.lists(questions(filled), min_size=1, max_size=3))
+def test_questions_one_a_line_round_trip(examples, tmp_path):
+    write_jsonl(examples, tmp_path / "x.jsonl")
+    assert read_squad(tmp_path / "x.jsonl") == examples
+
+
+@tmp_path_shared
+@given(examples=st.lists(sentences(), min_size=1, max_size=3))
+def test_sentences_written_as_records_keep_tokens_and_tags(examples, tmp_path):
+    write_jsonl(examples, tmp_path / "x.jsonl")
+    records = read_jsonl(tmp_path / "x.jsonl")
+    assert [(r.text, r.tokens, r.tags, r.label) for r in records] == [
+        (e.text, e.tokens, e.tags, None) for e in examples
+    ]
+
+
+SENTENCE = NERExample(("a", "b"), ("O", "B-P"))
+TEXT = TextExample("a b", ("a", "b"), "x", ("O", "B-P"))
+PAIR = PairExample("a", "b", 0.5)
+QUESTION = QAExample("1", "Q?", "a b", (Answer("b", 2),))
+
+
+@pytest.mark.parametrize(
+    ("example", "name", "read"),
+    [
+        (SENTENCE, "x.conll", read_conll),
+        (QUESTION, "x.json", read_squad),
+        (QUESTION, "x.JSONL", read_squad),
+        (TEXT, "x.jsonl", read_jsonl),
+        (PAIR, "x.jsonl", read_pairs),
+    ],
+)
+def test_the_ending_names_the_format_that_is_written(example, name, read, tmp_path):
+    write_examples([example, example], tmp_path / name)
+    assert read(tmp_path / name) == [example, example]
+
+
+@pytest.mark.parametrize(
+    ("example", "name", "fix"),
+    [
+        (TEXT, "x.conll", "use the ending .jsonl"),
+        (PAIR, "x.json", "use the ending .jsonl"),
+        (QUESTION, "x.conll", "use the ending .json or .jsonl"),
+        (SENTENCE, "x.json", "use the ending .conll or .jsonl"),
+        (SENTENCE, "x", "use the ending .conll or .jsonl"),
+        (SENTENCE, "x.csv", "use the ending .conll or .jsonl"),
+    ],
+)
+def test_an_ending_that_cannot_hold_the_examples_is_refused(example, name, fix, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        write_examples([example], tmp_path / name)
+    assert caught.value.faults[0].fix == fix
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("failing", ["replace", "write_bytes"])
 def test_failed_write_leaves_the_old_file_and_nothing_else(failing, tmp_path, monkeypatch):
     def fail(*_):
@@ -630,6 +1165,52 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(failing, tmp_path, mo
 def test_write_under_a_file_as_if_it_were_a_folder(file):
     with pytest.raises(DataError, match="cannot be written"):
         write_jsonl([NERExample(("a",), ("O",))], file("x") / "y.jsonl")
+
+
+# --- examples check themselves ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: TextExample("a b", (), "x", ("O", "O")), "0 tokens but 2 tags"),
+        (lambda: TextExample("a b", ("a", "b"), "x", ("O",)), "2 tokens but 1 tags"),
+        (lambda: TextExample("a b", ("a", "b"), None, ("O", "I-P")), "tag 2 continues an entity"),
+        (lambda: TextExample("a b", ("a", "b"), None, ("S-P", "O")), "tag 1 is not an IOB2 tag"),
+        (lambda: TextExample("a b", ("a", "b"), None, ("B-P", "I-L")), "tag 2 continues"),
+        (lambda: TextExample(" "), "the sentence is empty"),
+        (lambda: TextExample(None), "the sentence is empty"),
+        (lambda: TextExample("a", ("a", " ")), "a sentence needs at least one token"),
+        (lambda: TextExample("a", (), ""), "the label is empty"),
+        (lambda: TextExample("a", (), 3), "a label is a name"),
+        (lambda: TextExample("a", ("a",), None, ("B-\ud800",)), "the text holds half a character"),
+        (lambda: PairExample("a", "\n"), "the second sentence of a pair is empty"),
+        (lambda: PairExample(3, "b"), "the first sentence of a pair is empty"),
+        (lambda: PairExample("a", "b", True), "the score of a pair is not a number"),
+        (lambda: PairExample("a", "b", -1.01), "the score of a pair must lie between -1 and 1"),
+        (lambda: PairExample("a", "\udc00"), "the text holds half a character"),
+    ],
+)
+def test_an_example_that_cannot_be_is_refused(make, what):
+    with pytest.raises(DataError) as caught:
+        make()
+    (fault,) = caught.value.faults
+    assert fault.what.startswith(what)
+    assert fault.found
+    assert fault.fix
+
+
+def test_lists_of_tokens_and_tags_become_tuples():
+    example = TextExample("a b", ["a", "b"], None, ["B-P", "I-P"])
+    assert (example.tokens, example.tags) == (("a", "b"), ("B-P", "I-P"))
+    assert hash(example) == hash(TextExample("a b", ("a", "b"), None, ("B-P", "I-P")))
+
+
+def test_what_a_text_and_a_pair_are_made_of():
+    assert TextExample("a, b", ("a,", "b")).rows == [(("a,", "b"), None)]
+    assert TextExample("a, b").rows == [("a, b", None)]
+    assert PairExample("a", "b").rows == [("a", None), ("b", None)]
+    assert (TextExample("a, b").group, PairExample("a", "b").group) == ("a, b", "a")
 
 
 # --- the hand-made data -------------------------------------------------------------------------

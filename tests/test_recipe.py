@@ -1,23 +1,26 @@
 """Recipes: what is accepted, what is refused and how, and what becomes of it."""
 
+import csv
 import json
 import tomllib
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl
 from mtl import inference
-from mtl.data.examples import Answer, NERExample, QAExample, hold_out
+from mtl.data.examples import Answer, NERExample, QAExample, TextExample, hold_out
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig
-from mtl.errors import ConfigError, DataError, DataWarning
+from mtl.errors import ConfigError, DataError, DataWarning, TrainingWarning
 from mtl.recipe import (
+    DatasetRecipe,
     Recipe,
     TaskRecipe,
     build_model,
@@ -26,7 +29,8 @@ from mtl.recipe import (
     load_recipe,
     run_recipe,
 )
-from mtl.training.loop import Run, TrainConfig
+from mtl.training.loop import Run, TrainConfig, train
+from mtl.training.weighting import FixedWeighting
 
 TINY = """\
 name = "tiny"
@@ -73,6 +77,13 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """To draw the curves takes longer than to train here; the tests of the command line do it."""
+    monkeypatch.setattr("mtl.recipe.plot_losses", lambda history: plt.Figure())
+    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
 
 
 def error_of(path, *settings):
@@ -240,7 +251,8 @@ ENCODER = {
 }
 TRAIN = {
     **{"epochs": 2, "batch_size": 7, "learning_rate": 0.02, "warmup": 0.3, "beta2": 0.9},
-    **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "joint"},
+    **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "sampled"},
+    **{"alpha": 0.7, "anneal": 0.2, "freeze": ["encoder.embeddings"]},
     **{"loss_weights": {"ner": 0.25, "qa": 4.0}},
 }
 TOKENIZER = {"lower_case": True, "min_count": 2, "numbered_unknowns": 5}
@@ -301,19 +313,46 @@ def test_options_reach_their_task(tiny):
     ]
 
 
-def test_every_key_of_practical7_is_understood():
-    recipe = load_recipe("practical7")
-    file = resources.files("mtl") / "recipes" / "practical7.toml"
-    content = tomllib.loads(file.read_text(encoding="utf-8"))
-    tasks = content.pop("tasks")
-    for key, value in content.items():
-        assert getattr(recipe, key) == value
-    for name, section in tasks.items():
-        task = recipe.tasks[name]
-        for key, value in section.items():
-            assert (task.options[key] if key in task.options else getattr(task, key)) == value
-    assert recipe.name == "practical7"
-    assert {task.kind for task in recipe.tasks.values()} == {"ner", "qa"}
+KINDS = {
+    "practical7": ["ner", "qa"],
+    "jsonl": ["classification", "ner"],
+    "news-ner": ["classification", "ner"],
+    "sentence-embeddings": ["embedding", "classification", "ner"],
+}
+
+
+def test_every_key_of_a_bundled_recipe_is_understood():
+    assert bundled_recipes().keys() == KINDS.keys()
+    for name, kinds in KINDS.items():
+        recipe = load_recipe(name)
+        file = resources.files("mtl") / "recipes" / f"{name}.toml"
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        tasks, datasets = content.pop("tasks"), content.pop("datasets", {})
+        for key, value in content.items():
+            assert getattr(recipe, key) == value
+        assert recipe.datasets.keys() == datasets.keys()
+        for dataset, section in datasets.items():
+            assert section.items() <= vars(recipe.datasets[dataset]).items()
+        for task, section in tasks.items():
+            known = vars(recipe.tasks[task])
+            assert section.items() <= (known | known["options"]).items()
+        assert [task.kind for task in recipe.tasks.values()] == kinds
+
+
+def test_what_a_bundled_recipe_says_to_type_can_be_typed(tmp_path, monkeypatch):
+    """Each line of the head of a recipe that begins with `mtl train` is tried, up to its data."""
+    monkeypatch.chdir(tmp_path)
+    commands = []
+    for name in KINDS:
+        text = (resources.files("mtl") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+        for line in text.splitlines():
+            if line.startswith("#   mtl train"):
+                words = line.split("  ")[1].split()  # the comment stands after two blanks
+                assert words[2] == name
+                commands.append((name, words[4:] if words[3:4] == ["--set"] else words[3:]))
+    assert len(commands) >= 8
+    for name, changes in commands:
+        load_recipe(name, changes)
 
 
 def test_bundled_recipes_load_under_their_own_name_and_say_what_they_do():
@@ -331,19 +370,40 @@ FILES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0
 )
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 RATES = st.floats(min_value=1e-12, max_value=1e6)
-TASKS = st.builds(
-    TaskRecipe,
-    kind=st.just("qa"),
-    toy=st.just("qa"),
-    toy_train=st.integers(1, 10**6),
-    toy_held_out=st.integers(0, 10**6),
-    train=st.just("") | FILES,
-    options=st.just({}) | st.fixed_dictionaries({"max_answer_tokens": st.integers(1, 99)}),
+SOURCE = {
+    "toy": st.just("qa"),
+    "toy_train": st.integers(1, 10**6),
+    "toy_held_out": st.integers(0, 10**6),
+    "train": st.just("") | FILES,
+    "limit": st.integers(0, 99),
+    "augment": st.integers(0, 9),
+    "synonyms": st.dictionaries(
+        TEXTS, st.lists(TEXTS.filter(str.strip), min_size=1, max_size=2), max_size=2
+    ),
+}
+OPTIONS = st.just({}) | st.fixed_dictionaries({"max_answer_tokens": st.integers(1, 99)})
+TASKS = st.builds(TaskRecipe, kind=st.just("qa"), options=OPTIONS, **SOURCE)
+SHARING = st.builds(TaskRecipe, kind=st.just("qa"), options=OPTIONS, data=st.just("shared"))
+STAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 9),
+        "learning_rate": RATES,
+        "freeze": st.lists(TEXTS, max_size=2),
+        "tasks": st.just(["first"]),
+        "loss_weights": st.dictionaries(NAMES, RATES, max_size=2),
+    },
 )
 RECIPES = st.builds(
     Recipe,
     name=TEXTS.filter(lambda name: name.strip() and not set(name) & set("/\\")),
-    tasks=st.dictionaries(NAMES, TASKS, min_size=1, max_size=3),
+    tasks=st.builds(
+        lambda first, others: {"first": first} | others,
+        TASKS,
+        st.dictionaries(NAMES, TASKS | SHARING, max_size=2),
+    ),
+    datasets=st.builds(DatasetRecipe, **SOURCE).map(lambda dataset: {"shared": dataset}),
+    stages=st.lists(STAGES, max_size=2),
     seed=st.integers(0, 2**31),
     on_error=st.sampled_from(["stop", "skip"]),
     tokenizer=st.fixed_dictionaries({}, optional={"lower_case": st.booleans()}),
@@ -556,6 +616,428 @@ def test_the_vocabulary_is_that_of_the_training_texts_alone(tiny, own_sentences)
     assert words_of(tasks[0].dataset.train) <= known
     assert not words_of(tasks[0].dataset.test) & known
     assert not words_of(tasks[0].dataset.validation) & known
+
+
+# --- datasets that tasks share --------------------------------------------------------------------
+
+SHARED = """\
+[datasets.texts]
+toy = "news"
+toy_train = 20
+toy_held_out = 8
+
+[tasks.topic]
+kind = "classification"
+data = "texts"
+
+[tasks.ner]
+kind = "ner"
+data = "texts"
+
+[encoder]
+d_model = 8
+n_heads = 2
+n_layers = 2
+d_ff = 8
+max_length = 64
+dropout = 0.0
+
+[train]
+epochs = 1
+batch_size = 10
+warmup = 0.0
+learning_rate = 0.01
+"""
+
+
+@pytest.fixture
+def shared(write):
+    return write(SHARED, "shared.toml")
+
+
+def dataset_of(path, *settings):
+    return {task.name: task.dataset for task in build_tasks(load_recipe(path, settings))}
+
+
+def test_tasks_on_one_dataset_share_one_object_and_one_stream(shared):
+    recipe = load_recipe(shared)
+    tasks = build_tasks(recipe)
+    assert tasks[0].dataset is tasks[1].dataset
+    sizes = [len(tasks[0].dataset.split(split)) for split in ("train", "validation", "test")]
+    assert sizes == [20, 8, 8]
+    (config, names), *rest = recipe.train_configs()
+    assert (names, rest) == (["topic", "ner"], [])
+    run = Run(build_model(recipe, tasks), tasks, config, FixedWeighting())
+    assert [[task.name for task in stream.tasks] for stream in run.streams] == [["topic", "ner"]]
+    assert run.describe_epoch() == (
+        "an epoch is 2 rounds, one batch of each: topic + ner 20 examples (1.0 passes)"
+    )
+
+
+def test_a_task_that_names_its_own_data_leaves_what_it_shared(shared):
+    """Also where its own toy data are the very same: it asked for a dataset of its own."""
+    same = ["tasks.ner.toy=news", "tasks.ner.toy_train=20", "tasks.ner.toy_held_out=8"]
+    datasets = dataset_of(shared, *same)
+    assert datasets["topic"] is not datasets["ner"]
+    assert list(datasets["topic"].train) == list(datasets["ner"].train)
+    recipe = load_recipe(shared, same)
+    tasks = build_tasks(recipe)
+    run = Run(build_model(recipe, tasks), tasks, TrainConfig(), FixedWeighting())
+    assert [[task.name for task in stream.tasks] for stream in run.streams] == [["topic"], ["ner"]]
+
+
+def test_an_own_file_replaces_the_shared_dataset_for_one_task(shared, own_sentences):
+    path, sentences = own_sentences
+    datasets = dataset_of(shared, f"tasks.ner.train={path}")
+    assert list(datasets["topic"].train) == list(dataset_of(shared)["topic"].train)
+    parts = [datasets["ner"].split(s) for s in ("train", "validation", "test")]
+    assert sorted(e.text for part in parts for e in part) == sorted(e.text for e in sentences)
+    assert list(datasets["ner"].test_unseen) == []
+
+
+def record(i, label="ab", tags=True):
+    tokens = (f"Item{i}", "fell")
+    tags = ("B-THING", "O") if tags else None
+    return TextExample(" ".join(tokens), tokens, label[i % 2] if label else None, tags)
+
+
+def test_one_json_file_for_several_tasks(shared, tmp_path):
+    """Held out together, so what one task is tested on the other has not trained on."""
+    mtl.write_jsonl([record(i) for i in range(100)], tmp_path / "own.jsonl")
+    datasets = dataset_of(shared, f"datasets.texts.train={tmp_path / 'own.jsonl'}")
+    dataset = datasets["topic"]
+    assert datasets["ner"] is dataset
+    parts = [dataset.train, dataset.validation, dataset.test, dataset.test_unseen]
+    assert [len(part) for part in parts] == [80, 10, 10, 0]
+    assert sorted(e.text for part in parts for e in part) == sorted(
+        record(i).text for i in range(100)
+    )
+
+
+def test_a_partly_labelled_file_trains_each_task_on_what_it_has(shared, tmp_path):
+    """Of sixty records every other has a class and every third has tags; some have neither."""
+    records = [record(i, "ab" if i % 4 < 2 else None, i % 3 == 0) for i in range(60)]
+    held_out = [record(i) for i in range(60, 70)]
+    mtl.write_jsonl(records, tmp_path / "train.jsonl")
+    mtl.write_jsonl(held_out, tmp_path / "held_out.jsonl")
+    files = {"train": "train", "validation": "held_out", "test": "held_out"}
+    settings = [f"datasets.texts.{s}={tmp_path / f'{f}.jsonl'}" for s, f in files.items()]
+    metrics = run_recipe(load_recipe(shared, settings), tmp_path / "run", progress=False)
+    assert metrics["test"].keys() == {"topic", "ner"}
+    lines = (tmp_path / "run" / "training_metrics.csv").read_text().splitlines()
+    last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
+    assert (last["topic_examples"], last["ner_examples"]) == ("30", "20")
+
+
+@pytest.mark.parametrize(
+    ("label", "tags", "message"),
+    [
+        (None, True, "the task 'topic' needs at least two classes"),
+        ("ab", False, "the task 'ner' has no entity types"),
+    ],
+)
+def test_a_task_whose_data_has_no_label_at_all_is_refused(shared, tmp_path, label, tags, message):
+    mtl.write_jsonl([record(i, label, tags) for i in range(20)], tmp_path / "own.jsonl")
+    recipe = load_recipe(shared, [f"datasets.texts.train={tmp_path / 'own.jsonl'}"])
+    with pytest.raises(ConfigError, match=message):
+        run_recipe(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("tasks.ner.data=txts", ["tasks.ner.data", "'txts'", 'did you mean "texts"']),
+        ("tasks.ner.data=5", ["tasks.ner.data must be a text"]),
+        ("datasets.texts.toi=ner", ["unknown key datasets.texts.toi", 'did you mean "toy"']),
+        ("datasets.texts.kind=ner", ["unknown key datasets.texts.kind"]),
+        ("datasets.texts=5", ["datasets.texts is a section"]),
+        ("datasets.more.limit=5", ["[datasets.more] does not say what to train on"]),
+        ("tasks.ner.limit=5", ["tasks.ner.limit has no effect", "set datasets.texts.limit"]),
+        ("tasks.ner.test=x.jsonl", ["tasks.ner.test has no effect", "set datasets.texts.test"]),
+        ("datasets.texts.test=x.jsonl", ["datasets.texts.test names a file", "never mixed"]),
+        ("datasets.texts.toy=qa", []),
+        ("datasets.texts.limit=-1", ["datasets.texts.limit must be at least 0", "-1"]),
+        ("datasets.texts.augment=-1", ["datasets.texts.augment must be at least 0", "-1"]),
+        ("datasets.texts.toy_train=0", ["datasets.texts.toy_train must be at least 1"]),
+        ("datasets.texts.synonyms={big='large'}", ["synonyms.big must be a list", "'large'"]),
+        ("datasets.texts.synonyms={big=[' ']}", ["synonyms.big must be a list"]),
+        ("datasets.texts.synonyms={big=[]}", ["synonyms.big must be a list"]),
+    ],
+)
+def test_what_cannot_be_said_of_a_dataset(shared, setting, words):
+    with pytest.raises(ConfigError) as caught:
+        build_tasks(load_recipe(shared, [setting]))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_dataset_of_another_kind_than_the_task_names_the_task(shared):
+    with pytest.raises(ConfigError, match=r"data of the task 'topic' is of another kind") as caught:
+        build_tasks(load_recipe(shared, ["datasets.texts.toy=ner"]))
+    assert "NERExample" in str(caught.value)
+
+
+def test_a_recipe_without_datasets_says_how_to_add_one(tiny):
+    message = error_of(tiny, "tasks.extra={kind='ner', data='texts'}")
+    assert "'texts'" in message
+    assert "[datasets.NAME]" in message
+
+
+def test_limit_draws_from_the_training_split_alone(shared):
+    full, few = dataset_of(shared)["ner"], dataset_of(shared, "datasets.texts.limit=5")["ner"]
+    again, other = (
+        dataset_of(shared, "datasets.texts.limit=5", f"seed={seed}")["ner"] for seed in (0, 1)
+    )
+    assert len(few.train) == 5
+    assert all(example in full.train for example in few.train)
+    assert len({id(example) for example in few.train}) == 5
+    assert list(few.train) != list(full.train[:5])
+    assert list(again.train) == list(few.train)
+    assert list(other.train) != list(few.train)
+    for split in ("validation", "test", "test_unseen"):
+        assert list(few.split(split)) == list(full.split(split))
+    everything = dataset_of(shared, "datasets.texts.limit=21")["ner"]
+    assert list(everything.train) == list(full.train)
+
+
+def test_limit_does_not_reach_what_is_held_out_of_a_file(tiny, own_sentences):
+    path, _ = own_sentences
+    settings = [f"tasks.ner.train={path}", "tasks.ner.limit=7"]
+    dataset = ner_dataset(tiny, *settings)
+    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [7, 20, 20]
+
+
+def test_augment_adds_to_the_training_split_alone(shared):
+    settings = ["datasets.texts.augment=2", "datasets.texts.limit=6"]
+    plain, more = (dataset_of(shared, *some)["ner"] for some in (settings[1:], settings))
+    assert list(more.train[:6]) == list(plain.train)
+    assert len(more.train) == 18
+    assert list(more.train[6:12]) != list(plain.train)
+    assert [e.label for e in more.train] == [e.label for e in plain.train] * 3
+    for split in ("validation", "test", "test_unseen"):
+        assert list(more.split(split)) == list(plain.split(split))
+    assert list(dataset_of(shared, *settings)["ner"].train) == list(more.train)
+    assert list(dataset_of(shared, *settings, "seed=1")["ner"].train) != list(more.train)
+
+
+def test_synonyms_reach_augment(shared, tmp_path):
+    texts = [
+        TextExample(f"A big Item{i}", ("A", "big", f"Item{i}"), "ab"[i % 2]) for i in range(40)
+    ]
+    mtl.write_jsonl(texts, tmp_path / "own.jsonl")
+    settings = [f"tasks.topic.train={tmp_path / 'own.jsonl'}", "tasks.topic.augment=1"]
+    settings.append('tasks.topic.synonyms={big=["very large"]}')
+    train = dataset_of(shared, *settings)["topic"].train
+    assert {" ".join(e.tokens[1:-1]) for e in train[:32]} == {"big"}
+    assert {" ".join(e.tokens[1:-1]) for e in train[32:]} == {"big", "very large"}
+
+
+def test_questions_cannot_be_augmented(tiny):
+    with pytest.raises(ConfigError, match=r"can be augmented(.|\n)*QAExample"):
+        build_tasks(load_recipe(tiny, ["tasks.qa.augment=1"]))
+
+
+# --- stages ---------------------------------------------------------------------------------------
+
+STAGES_TOML = """
+[[stages]]
+tasks = ["topic"]
+freeze = ["heads.ner"]
+epochs = 2
+learning_rate = 0.02
+
+[[stages]]
+tasks = ["ner"]
+freeze = ["encoder"]
+batch_size = 5
+"""
+
+
+@pytest.fixture
+def staged(write):
+    """First the encoder with the head of `topic`, then the head of `ner` on it as it is."""
+    return write(SHARED + STAGES_TOML, "staged.toml")
+
+
+def weights_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_in_each_stage_moves_what_should_and_nothing_else(staged, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(model, tasks, config, **rest):
+        before = weights_of(model)
+        history = train(model, tasks, config, **rest)
+        after = model.state_dict()
+        moved = {name for name in before if not before[name].equal(after[name])}
+        seen.append((config, [task.name for task in tasks], moved, weights_of(model)))
+        return history
+
+    monkeypatch.setattr("mtl.recipe.train", watched)
+    recipe = load_recipe(staged)
+    with pytest.warns(TrainingWarning, match="the head of 'ner' is frozen"):
+        metrics = run_recipe(recipe, tmp_path / "run", progress=False)
+    model = mtl.MultiTaskModel.from_pretrained(tmp_path / "run")
+    parts = {
+        part: {name for name in model.state_dict() if name.startswith(f"{part}.")}
+        for part in ("encoder", "heads.topic", "heads.ner")
+    }
+    (one, names, moved, _), (two, other_names, moved_then, last) = seen
+    assert (names, moved) == (["topic"], parts["encoder"] | parts["heads.topic"])
+    assert (other_names, moved_then) == (["ner"], parts["heads.ner"])
+    assert [one.epochs, one.learning_rate, one.batch_size] == [2, 0.02, 10]
+    assert [two.epochs, two.learning_rate, two.batch_size] == [1, 0.01, 5]
+    assert all(tensor.equal(last[name]) for name, tensor in model.state_dict().items())
+    # The metrics are those of the last model, for the task of the first stage too.
+    for split in ("validation", "test"):
+        for task in build_tasks(recipe):
+            expected = mtl.evaluate(model, task.name, task.dataset.split(split))
+            assert metrics[split][task.name] == expected
+
+
+@pytest.mark.filterwarnings("ignore::mtl.errors.TrainingWarning")
+def test_the_history_of_stages_counts_on(staged, tmp_path):
+    run_recipe(load_recipe(staged), tmp_path / "run", progress=False)
+    with open(tmp_path / "run" / "training_metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Twenty examples: two rounds an epoch in batches of ten, then four in batches of five.
+    assert [row["epoch"] for row in rows] == [*"1122", *"3333"]
+    assert [row["step"] for row in rows] == [*"12345678"]
+    assert [row["topic_examples"] for row in rows] == ["10", "20", "30", "40", *["40"] * 4]
+    assert [row["ner_examples"] for row in rows] == [*[""] * 4, "5", "10", "15", "20"]
+    assert [bool(row["topic_loss"]) for row in rows] == [True] * 4 + [False] * 4
+    assert [bool(row["ner_loss"]) for row in rows] == [False] * 4 + [True] * 4
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(
+        [0.02, 0.015, 0.01, 0.005, 0.01, 0.0075, 0.005, 0.0025]
+    )
+    validated = [
+        (bool(row["validation_topic_accuracy"]), bool(row["validation_ner_entity_f1"]))
+        for row in rows
+    ]
+    none, topic, ner = (False, False), (True, False), (False, True)
+    assert validated == [none, topic, none, topic, none, none, none, ner]
+
+
+def test_one_stage_that_changes_nothing_is_no_stage(shared, write, tmp_path):
+    one = write(SHARED + "\n[[stages]]\n", "one.toml")
+    models = []
+    for path in (shared, one):
+        run_recipe(load_recipe(path), tmp_path / path.stem, progress=False)
+        models.append((tmp_path / path.stem / "model.safetensors").read_bytes())
+    assert models[0] == models[1]
+
+
+def test_settings_reach_into_stages(staged, write):
+    recipe = load_recipe(staged, ["stages.0.epochs=7", "stages.1.steps=joint", "train.epochs=3"])
+    assert [config.epochs for config, _ in recipe.train_configs()] == [7, 3]
+    assert [config.steps for config, _ in recipe.train_configs()] == ["alternating", "joint"]
+    assert load_recipe(write(recipe.to_toml(), "again.toml")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("stages.0.epoch=3", ["unknown key stages.0.epoch", 'did you mean "epochs"']),
+        ("stages.1.seed=3", ["unknown key stages.1.seed"]),
+        ("stages.0.epochs=many", ["stages.0.epochs must be a whole number", "'many'"]),
+        ("stages.0.epochs=0", ["epochs must be at least 1"]),
+        ("stages.0.tasks=ner", ["stages.0.tasks must be a list"]),
+        ("stages.0.tasks=['nre']", ["stages.0.tasks", "unknown task", 'did you mean "ner"']),
+        ("stages.0.freeze=encoder", ["stages.0.freeze must be a list"]),
+        ("stages.0.freeze=[3]", ["freeze must be a list of names"]),
+        ("stages.2.epochs=3", ["no entry '2'", "count from 0"]),
+        ("stages.one.epochs=3", ["no entry 'one'", "count from 0"]),
+        ("stages.-1.epochs=3", ["no entry '-1'", "count from 0"]),
+        ("stages.0.epochs.most=3", ["'epochs' is a value, not a section"]),
+        ("stages=3", ["stages must be a list"]),
+        ("stages={epochs=3}", ["stages must be a list"]),
+        ("stages=[3]", ["stages.0 is a section, not a value"]),
+    ],
+)
+def test_what_cannot_be_said_of_a_stage(staged, setting, words):
+    message = error_of(staged, setting)
+    for word in words:
+        assert word in message
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def checkpoints_of(folder):
+    return sorted(path.name for path in folder.glob("checkpoint*"))
+
+
+@pytest.mark.parametrize(("save_every", "numbers"), [(0, []), (1, [1, 2, 3]), (2, [2]), (4, [])])
+def test_every_nth_epoch_is_saved(shared, tmp_path, save_every, numbers):
+    recipe = load_recipe(shared, ["train.epochs=3"])
+    run_recipe(recipe, tmp_path / "run", save_every=save_every, progress=False)
+    assert checkpoints_of(tmp_path / "run") == [f"checkpoint-epoch{n}" for n in numbers]
+
+
+def test_saving_checkpoints_changes_nothing_in_the_training(shared, tmp_path):
+    for name, save_every in (("with", 1), ("without", 0)):
+        run_recipe(load_recipe(shared), tmp_path / name, save_every=save_every, progress=False)
+    with_, without = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("with", "without")
+    )
+    assert with_ == without
+
+
+@pytest.mark.filterwarnings("ignore::mtl.errors.TrainingWarning")
+def test_checkpoints_are_whole_models_numbered_on_across_stages(staged, tmp_path, monkeypatch):
+    after_epoch = []
+    finish = Run.finish_epoch
+
+    def remember(run):
+        scores = finish(run)
+        after_epoch.append((weights_of(run.model), scores))
+        return scores
+
+    monkeypatch.setattr(Run, "finish_epoch", remember)
+    recipe = load_recipe(staged)
+    run_recipe(recipe, tmp_path / "run", save_every=1, progress=False)
+    names = [f"checkpoint-epoch{n}" for n in (1, 2, 3)]
+    assert checkpoints_of(tmp_path / "run") == names
+    tasks = {task.name: task for task in build_tasks(recipe)}
+    for name, (weights, scores) in zip(names, after_epoch, strict=True):
+        folder = tmp_path / "run" / name
+        model = mtl.MultiTaskModel.from_pretrained(folder)
+        assert all(tensor.equal(weights[n]) for n, tensor in model.state_dict().items())
+        for task, values in scores.items():
+            assert mtl.evaluate(model, task, tasks[task].dataset.validation) == values
+        assert load_recipe(folder / "recipe.toml") == recipe
+        assert mtl.predict(model, "Ann ran.").keys() == {"topic", "ner"}
+
+
+def test_a_run_that_is_replaced_leaves_no_checkpoint_behind(shared, tmp_path):
+    recipe = load_recipe(shared, ["train.epochs=3"])
+    run_recipe(recipe, tmp_path / "run", save_every=1, progress=False)
+    again = {"save_every": 2, "overwrite": True, "progress": False}
+    run_recipe(recipe, tmp_path / "run", **again)
+    assert checkpoints_of(tmp_path / "run") == ["checkpoint-epoch2"]
+
+
+def test_what_a_killed_run_left_can_be_used_and_replaced(shared, tmp_path, monkeypatch):
+    def killed(run):
+        raise KeyboardInterrupt
+
+    recipe = load_recipe(shared, ["train.epochs=2"])
+    monkeypatch.setattr(Run, "restore_best", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path / "run", save_every=1, progress=False)
+    monkeypatch.undo()
+    left = checkpoints_of(tmp_path / "run")
+    assert left == [path.name for path in sorted((tmp_path / "run").iterdir())]
+    assert left == ["checkpoint-epoch1", "checkpoint-epoch2"]
+    mtl.MultiTaskModel.from_pretrained(tmp_path / "run" / "checkpoint-epoch2")
+    with pytest.raises(ConfigError, match="--overwrite"):
+        run_recipe(recipe, tmp_path / "run", progress=False)
+    assert checkpoints_of(tmp_path / "run") == left
+    run_recipe(recipe, tmp_path / "run", overwrite=True, progress=False)
+    assert checkpoints_of(tmp_path / "run") == []
+    assert (tmp_path / "run" / "metrics.json").exists()
 
 
 # --- a run ----------------------------------------------------------------------------------------

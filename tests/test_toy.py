@@ -9,19 +9,20 @@ import pytest
 from mtl.data.batching import encode_examples
 from mtl.data.tokenization import split_words
 from mtl.data.toy import (
-    RELATIONS,
-    SEEN,
     SPLITS,
-    UNSEEN,
-    Fact,
-    World,
-    check_one_answer,
     handmade_ner,
     handmade_qa,
     ner_examples,
+    news,
+    paraphrases,
     qa_examples,
+    records,
     toy_dataset,
 )
+from mtl.data.toy.facts import RELATIONS, check_one_answer
+from mtl.data.toy.news import EVENTS
+from mtl.data.toy.paraphrases import ORDERS, PARTS
+from mtl.data.toy.world import DAYS, SEEN, UNSEEN, Fact, World, fill, tag, words
 from mtl.errors import ConfigError
 from mtl.metrics import entity_spans
 from mtl.tasks.qa import QATask
@@ -37,6 +38,18 @@ def qa():
 def ner():
     """500 sentences of each split."""
     return {split: ner_examples(split, 500) for split in SPLITS}
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """400 news and 400 records of each split."""
+    return {kind: {split: kind(split, 400) for split in SPLITS} for kind in (news, records)}
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """400 pairs of sentences of each split."""
+    return {split: paraphrases(split, 400) for split in SPLITS}
 
 
 def words_of(text):
@@ -127,9 +140,17 @@ def _entities_around(example, start, end):
     return before, after
 
 
-def test_unseen_names_share_no_word_with_training_texts():
+def test_unseen_names_share_no_word_with_training_texts(texts):
     training = ner_examples("train", 3000) + qa_examples("train", 2000)
-    seen = {w for e in training for row in e.rows for text in row if text for w in _row_words(text)}
+    others = [e for splits in texts.values() for split in SPLITS[:3] for e in splits[split]]
+    seen = {
+        w
+        for e in training + others
+        for row in e.rows
+        for text in row
+        if text
+        for w in _row_words(text)
+    }
     unseen = NAME_WORDS["unseen"]
     assert len(unseen) > 100
     assert unseen & seen == set()
@@ -237,8 +258,8 @@ def test_tags_agree_with_the_names(ner, split):
 def test_some_words_are_of_more_than_one_type(ner):
     types = {}
     for example in ner["train"]:
-        for token, tag in zip(example.tokens, example.tags, strict=True):
-            types.setdefault(token, set()).add(tag[2:])
+        for token, tag_ in zip(example.tokens, example.tags, strict=True):
+            types.setdefault(token, set()).add(tag_[2:])
     assert types["Jordan"] >= {"PER", "LOC"}
     assert sum(len(kinds - {""}) > 1 for kinds in types.values()) >= 5
 
@@ -249,10 +270,280 @@ def test_sentences_are_split_as_the_tokenizer_splits_them(ner, tokenizer):
         assert item.rows[0].text.word_ids == list(range(len(item.example.tokens)))
 
 
+# --- news and records ---------------------------------------------------------------------------
+
+MONTHS = "January February March April May June July August September October November December"
+DATE = re.compile(rf"{'|'.join(DAYS)}|(\d\d? )?({MONTHS.replace(' ', '|')})( \d{{4}})?|\d{{4}}")
+TOPIC_OF_RELATION = {
+    ("PER", "LOC"): "life",
+    ("PER", "ORG"): "work",
+    ("PER", "MISC"): "events",
+    ("ORG", "LOC"): "business",
+}
+both_texts = pytest.mark.parametrize(
+    ("generate", "kinds"), [(news, EVENTS), (records, RELATIONS)], ids=["news", "records"]
+)
+
+
+def names_in(example):
+    """The entities of a text: their types, and their names."""
+    return [(k, " ".join(example.tokens[a:b])) for k, a, b in entity_spans(example.tags)]
+
+
+def statement_patterns(kinds):
+    """What was stated, and a pattern that finds it in what `with_types` makes of a text."""
+    patterns = []
+    for kind in kinds:
+        of = {"s": kind.subject, "o": kind.object, "loc": "LOC", "people": "MISC"}
+        for statement in kind.statements:
+            spaced = re.sub("([,.:])", r" \1", statement.removesuffix("."))
+            pattern = "".join(
+                (r"\d+" if part == "n" else rf"<{of[part]}:(?P<{part}>[^>]*)>")
+                if i % 2
+                else re.escape(part)
+                for i, part in enumerate(re.split(r"\{(\w+)\}", spaced))
+            )
+            patterns.append((kind, re.compile(rf"(?<!\S){pattern}(?!\S)", re.IGNORECASE)))
+    return patterns
+
+
+def with_types(example):
+    """The tokens between blanks, every entity as <TYPE:name>."""
+    parts, end = [], 0
+    for kind, first, last in entity_spans(example.tags):
+        name = " ".join(example.tokens[first:last])
+        parts += [*example.tokens[end:first], f"<{kind}:{name}>"]
+        end = last
+    return " ".join([*parts, *example.tokens[end:]])
+
+
+def stated_in(example, patterns):
+    """The facts that a tagged text states, read back from its words and tags."""
+    text = with_types(example)
+    found = ((kind, pattern.search(text)) for kind, pattern in patterns)
+    return [(kind, match["s"], match["o"]) for kind, match in found if match]
+
+
+@both_texts
+def test_no_fact_of_a_text_is_stated_in_two_splits(texts, generate, kinds):
+    patterns = statement_patterns(kinds)
+    splits_of = {}
+    for split, examples in texts[generate].items():
+        for example in examples:
+            if example.tags is not None:
+                for kind, *names in stated_in(example, patterns):
+                    splits_of.setdefault((kind.name, *names), set()).add(split)
+    assert len(splits_of) > 1000
+    assert all(len(splits) == 1 for splits in splits_of.values())
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_topic_of_news_is_what_the_one_event_in_it_is_about(texts, split):
+    patterns = statement_patterns(EVENTS)
+    for example in texts[news][split]:
+        ((event, *_),) = stated_in(example, patterns)
+        assert example.label == event.topic
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_label_of_a_record_is_what_its_fact_is_about(texts, split):
+    patterns = statement_patterns(RELATIONS)
+    for example in texts[records][split]:
+        if example.tags is not None and example.label is not None:
+            topics = [
+                TOPIC_OF_RELATION[r.subject, r.object] for r, *_ in stated_in(example, patterns)
+            ]
+            assert topics == ([] if example.label == "other" else [example.label])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_news_have_five_types_and_three_topics_in_fair_balance(texts, split):
+    examples = texts[news][split]
+    assert all(example.label and example.tags for example in examples)
+    kinds = {kind for example in examples for kind, _ in names_in(example)}
+    assert kinds == {"PER", "ORG", "LOC", "MISC", "DATE"}
+    topics = Counter(example.label for example in examples)
+    assert set(topics) == {"sports", "politics", "other"}
+    assert all(abs(n - 400 / 3) < 40 for n in topics.values())
+
+
+def test_names_do_not_give_the_topic_of_news_away():
+    topics_of = {}
+    for example in news("train", 3000):
+        for kind, name in names_in(example):
+            topics_of.setdefault((kind, name), []).append(example.label)
+    frequent = [Counter(topics) for topics in topics_of.values() if len(topics) >= 30]
+    assert len(frequent) > 50
+    assert all(len(topics) == 3 for topics in frequent)
+
+
+@both_texts
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_entities_of_a_text_are_names_of_their_types(texts, generate, kinds, split):
+    names = UNSEEN if split == "test_unseen" else SEEN
+    known = {
+        "PER": {*names.first, *(f"{a} {b}" for a in names.first for b in names.last)},
+        "ORG": set(names.organisations),
+        "LOC": set(names.places),
+        "MISC": {*names.events, *names.peoples},
+    }
+    for example in texts[generate][split]:
+        for kind, name in names_in(example) if example.tags is not None else ():
+            assert DATE.fullmatch(name) if kind == "DATE" else name in known[kind]
+
+
+@pytest.mark.parametrize("generate", [news, records])
+def test_a_word_of_an_unseen_name_is_tagged_wherever_it_stands(texts, generate):
+    """Unseen names share no word with the templates, so the words alone say what to tag."""
+    for example in texts[generate]["test_unseen"]:
+        for token, tag_ in zip(example.tokens, example.tags, strict=True):
+            assert (token in NAME_WORDS["unseen"]) == (tag_ != "O" and not tag_.endswith("-DATE"))
+
+
+def test_a_day_or_month_is_always_part_of_a_date(texts):
+    """Numbers may be years, or count goals and people; the names of days and months may not."""
+    for examples in texts[news].values():
+        for example in examples:
+            for token, tag_ in zip(example.tokens, example.tags, strict=True):
+                assert token not in {*DAYS, *MONTHS.split()} or tag_.endswith("-DATE")
+
+
+def test_a_fifth_of_the_training_records_has_no_label_and_another_fifth_no_tags(texts):
+    train = texts[records]["train"]
+    assert not [e for e in train if e.label is None and e.tags is None]
+    assert 50 < sum(e.label is None for e in train) < 110
+    assert 50 < sum(e.tags is None for e in train) < 110
+    for split in SPLITS[1:]:
+        assert all(e.label and e.tags for e in texts[records][split])
+
+
+def test_a_name_is_tagged_in_each_of_its_slots():
+    names = {"s": "Ann Lee", "o": "Ann", "n": "Ann Lee"}
+    example = tag("{s} {o} saw {s}, not {n}.", names.__getitem__, {"s": "PER", "o": "LOC"})
+    assert example.text == "Ann Lee Ann saw Ann Lee, not Ann Lee."
+    assert " ".join(example.tokens) == "Ann Lee Ann saw Ann Lee , not Ann Lee ."
+    assert " ".join(example.tags) == "B-PER I-PER B-LOC O B-PER I-PER O O O O O"
+
+
+def test_a_template_is_filled_and_says_where_its_names_stand():
+    text, spans = fill("In {b} {a}{b}.", {"a": "x", "b": "New York"}.__getitem__)
+    assert text == "In New York xNew York."
+    assert [(slot, text[start:end]) for slot, start, end in spans] == [
+        ("b", "New York"),
+        ("a", "x"),
+        ("b", "New York"),
+    ]
+    assert [start for _, start, _ in spans] == [3, 12, 13]
+
+
+# --- paraphrases --------------------------------------------------------------------------------
+
+SMALL_WORDS = words(
+    "the a an some in at on by near around along inside beside among amid across through between "
+    "during over under after before past"
+)
+WORDINGS = {
+    wording: (part, number, way)
+    for part, ideas in enumerate(PARTS)
+    for number, idea in enumerate(ideas)
+    for way, wording in enumerate(idea)
+}
+
+
+def order_pattern(order):
+    """One of `ORDERS` as a pattern with a group for each part."""
+    pattern = re.sub(r"([,.])", r"\\\1", order)
+    for part in range(len(PARTS)):
+        those = "|".join(re.escape(w) for w, (p, _, _) in WORDINGS.items() if p == part)
+        pattern = pattern.replace(f"{{{part}}}", f"(?P<part{part}>{those})")
+    return re.compile(pattern)
+
+
+ORDER_PATTERNS = [order_pattern(order) for order in ORDERS]
+
+
+def ideas_of(sentence):
+    """Idea and wording of each of the five parts of a sentence, read back from its words."""
+    text = sentence[0].lower() + sentence[1:]
+    (match,) = filter(None, (pattern.fullmatch(text) for pattern in ORDER_PATTERNS))
+    reading = [WORDINGS[match[f"part{part}"]][1:] for part in range(len(PARTS))]
+    return tuple(number for number, _ in reading), [way for _, way in reading]
+
+
+def test_no_two_facts_make_the_same_sentence():
+    """All wordings differ, and none is the beginning of another of its part."""
+    assert len(WORDINGS) == 3 * sum(map(len, PARTS))
+    for one, (part, *_) in WORDINGS.items():
+        for other, (other_part, *_) in WORDINGS.items():
+            assert one == other or part != other_part or not f"{other} ".startswith(f"{one} ")
+
+
+def test_no_content_word_stands_in_two_wordings():
+    counts = Counter(word for wording in WORDINGS for word in words_of(wording.lower()))
+    assert {word for word, n in counts.items() if n > 1} <= set(SMALL_WORDS)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_pairs_without_a_score_say_the_same_in_other_words(pairs, split):
+    same = [pair for pair in pairs[split] if pair.score is None]
+    assert 190 < len(same) < 290
+    for pair in same:
+        assert ideas_of(pair.first)[0] == ideas_of(pair.second)[0]
+        shared = words_of(pair.first.lower()) & words_of(pair.second.lower())
+        assert shared <= {*SMALL_WORDS, ".", ","}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_score_is_the_share_of_parts_that_are_the_same(pairs, split):
+    scored = [pair for pair in pairs[split] if pair.score is not None]
+    for pair in scored:
+        (first, _), (second, _) = ideas_of(pair.first), ideas_of(pair.second)
+        assert pair.score == sum(a == b for a, b in zip(first, second, strict=True)) / 5
+    assert {pair.score for pair in scored} == {0.0, 0.2, 0.4, 0.6, 0.8}
+
+
+def test_only_test_unseen_pairs_the_first_wording_with_the_third(pairs):
+    for split, those in pairs.items():
+        ways = set()
+        for pair in those:
+            (_, first), (_, second) = ideas_of(pair.first), ideas_of(pair.second)
+            ways |= set(zip(first, second, strict=True))
+        unseen = {(0, 2), (2, 0)}
+        assert ways == (unseen if split == "test_unseen" else {(0, 1), (1, 0), (1, 2), (2, 1)})
+
+
+def test_no_fact_of_a_pair_stands_in_two_splits(pairs):
+    """But for `test_unseen`, which words the facts of `test` in another way."""
+    facts = {
+        split: {ideas_of(text)[0] for pair in those for text in (pair.first, pair.second)}
+        for split, those in pairs.items()
+    }
+    assert all(len(those) > 300 for those in facts.values())
+    assert not facts["train"] & facts["validation"]
+    assert not (facts["train"] | facts["validation"]) & (facts["test"] | facts["test_unseen"])
+
+
+def test_training_pairs_hold_the_words_of_all_splits(pairs):
+    known = {
+        word
+        for pair in paraphrases("train", 1000)
+        for text in (pair.first, pair.second)
+        for word in words_of(text)
+    }
+    for those in pairs.values():
+        for pair in those:
+            assert words_of(pair.first) | words_of(pair.second) <= known
+
+
 # --- seeds and sets -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("generate", [ner_examples, qa_examples])
+every_kind = pytest.mark.parametrize(
+    "generate", [ner_examples, qa_examples, news, records, paraphrases]
+)
+
+
+@every_kind
 def test_the_seed_decides(generate):
     assert generate("train", 50, seed=1) == generate("train", 50, seed=1)
     assert generate("train", 50, seed=1) != generate("train", 50, seed=2)
@@ -263,6 +554,27 @@ def test_toy_dataset_holds_all_splits():
     data = toy_dataset("qa", 20, 5, 6, seed=3)
     assert [len(data.split(split)) for split in SPLITS] == [20, 5, 6, 6]
     assert data.test == qa_examples("test", 6, seed=3)
+
+
+@every_kind
+def test_an_unknown_split_is_told_the_nearest(generate):
+    with pytest.raises(ConfigError, match='did you mean "train"'):
+        generate("training", 1)
+
+
+@every_kind
+def test_as_many_as_asked_for(generate):
+    for n in (0, 1, 7):
+        assert len(generate("validation", n)) == n
+
+
+@pytest.mark.parametrize("kind", ["news", "records", "paraphrases"])
+def test_toy_dataset_knows_every_kind(kind):
+    generate = {"news": news, "records": records, "paraphrases": paraphrases}[kind]
+    data = toy_dataset(kind, 4, 3, 2, seed=5)
+    assert [data.split(split) for split in SPLITS] == [
+        generate(split, n, 5) for split, n in zip(SPLITS, (4, 3, 2, 2), strict=True)
+    ]
 
 
 def test_unknown_names_are_told_the_nearest():

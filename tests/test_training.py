@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mtl.data.examples import Dataset
+from mtl.data.examples import Dataset, TextExample
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError, MTLError
 from mtl.inference import evaluate
+from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training import checkpoint, loop
 from mtl.training.checkpoint import has_state, load_state, save_state
 from mtl.training.history import History, Round
 from mtl.training.loop import Run, TrainConfig, build_optimizer, train, warmup_then_decay
-from mtl.training.sampling import Alternating, Joint
 from mtl.training.weighting import FixedWeighting, Weighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
@@ -111,11 +111,6 @@ def test_the_order_of_the_steps(build_model, tasks, steps, per_round):
     assert [r.epoch for r in history.rounds] == [1, 1, 1, 2, 2, 2]
 
 
-def test_samplers_name_every_dataset_once_a_round():
-    assert Alternating().round(3) == [(0,), (1,), (2,)]
-    assert Joint().round(3) == [(0, 1, 2)]
-
-
 def test_an_epoch_is_one_pass_over_the_longest_and_the_shorter_cycle(build_model, tasks):
     run = Run(build_model(tasks), tasks, FAST, FixedWeighting())
     seen = {"ner": Counter(), "qa": Counter()}
@@ -146,12 +141,13 @@ def _count_examples(stream, counter):
     stream.next = next_batch
 
 
-@pytest.mark.parametrize("steps", ["alternating", "joint"])
+@pytest.mark.parametrize("steps", ["alternating", "joint", "sampled"])
 def test_the_total_is_the_weighted_sum_of_the_rounds_losses(build_model, tasks, steps):
     config = replace(FAST, steps=steps, loss_weights={"qa": 0.25})
     history = train(build_model(tasks), tasks, config, progress=False)
     for r in history.rounds:
-        assert r.total == pytest.approx(r.losses["ner"] + 0.25 * r.losses["qa"], rel=1e-5)
+        weighted = r.losses.get("ner", 0.0) + 0.25 * r.losses.get("qa", 0.0)
+        assert r.total == pytest.approx(weighted, rel=1e-5)
 
 
 def test_the_losses_recorded_are_those_of_the_batches(build_model, tasks):
@@ -226,6 +222,45 @@ def test_one_encoder_pass_serves_all_tasks_of_a_dataset(build_model, sentences):
     assert len(calls) == 2
     assert history.rounds[-1].step == 2
     assert history.rounds[-1].examples == {"ner": 16, "again": 16}
+
+
+def test_records_with_a_label_and_tags_train_both_heads_in_one_pass(
+    build_model, tokenizer, sentences
+):
+    """The losses and their total, computed by hand from hidden states without any padding."""
+    records = [
+        TextExample(example.text, example.tokens, label, example.tags if tagged else None)
+        for example, label, tagged in zip(
+            sentences, ("a", "b", None, "a"), (True, False, True, True), strict=False
+        )
+    ]
+    data = Dataset(train=records)
+    tasks = [ClassificationTask("topic", data), NERTask("ner", data, types=TYPES)]
+    model, calls = build_model(tasks), []
+    topic, ner = (model.heads[name].classifier for name in ("topic", "ner"))
+    losses = {"topic": [], "ner": []}
+    with torch.no_grad():
+        for record in records:
+            (row,) = tokenizer.rows((record.tokens, None), 64)
+            hidden = model.encoder(torch.tensor([row.input_ids]))[0]  # (T, D)
+            if record.label is not None:
+                scores = (topic.weight @ hidden.mean(0) + topic.bias).log_softmax(0)
+                losses["topic"].append(-scores["ab".index(record.label)].item())
+            for i, tag in enumerate(record.tags or ()):
+                scores = (ner.weight @ hidden[1 + i] + ner.bias).log_softmax(0)  # [CLS] is first
+                losses["ner"].append(-scores[tasks[1].tags.index(tag)].item())
+    expected = {name: sum(values) / len(values) for name, values in losses.items()}
+    model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    before = weights_of(model)
+    weights = {"topic": 0.5, "ner": 2.0}
+    config = replace(FAST, epochs=1, hide_words=0.0, steps="joint", loss_weights=weights)
+    (only,) = train(model, tasks, config, progress=False).rounds
+    assert len(calls) == only.step == 1
+    assert only.losses == pytest.approx(expected, rel=1e-4)
+    assert only.total == pytest.approx(0.5 * expected["topic"] + 2.0 * expected["ner"], rel=1e-4)
+    assert only.examples == {"topic": 3, "ner": 3}
+    for name in ("heads.topic.classifier.weight", "heads.ner.classifier.weight"):
+        assert not torch.equal(before[name], model.state_dict()[name])
 
 
 # --- what is kept -------------------------------------------------------------------------------
@@ -309,6 +344,27 @@ def test_validation_reads_the_validation_split_only(build_model, sentences, monk
     history = train(build_model([task]), [task], FAST, progress=False)
     assert read == [sentences[8:12]] * 2
     assert len(history.validation) == 2
+
+
+def test_after_each_epoch_the_model_has_the_weights_of_that_epoch(
+    build_model, sentences, monkeypatch
+):
+    """Called after validation, with the weights as they are, not the best so far."""
+    data = Dataset(train=sentences[:8], validation=sentences[8:12])
+    task = Scripted("ner", data, types=TYPES, script=[0.9, 0.5, 0.1])
+    model, finished, called = build_model([task]), [], []
+    finish = Run.finish_epoch
+    monkeypatch.setattr(
+        Run, "finish_epoch", lambda self: (finished.append(weights_of(model)), finish(self))[1]
+    )
+    train(
+        *(model, [task], replace(FAST, epochs=3)),
+        after_epoch=lambda epoch: called.append((epoch, weights_of(model))),
+        progress=False,
+    )
+    assert [epoch for epoch, _ in called] == [1, 2, 3]
+    assert all(same_weights(a, b) for (_, a), b in zip(called, finished, strict=True))
+    assert same_weights(weights_of(model), finished[0])
 
 
 # --- it learns, and the same way each time ------------------------------------------------------
@@ -398,8 +454,22 @@ def test_a_weighting_that_needs_joint_steps(build_model, tasks):
 
 def test_a_task_without_training_examples(build_model):
     task = NERTask("ner", types=TYPES)
-    with pytest.raises(DataError, match="no training examples"):
+    with pytest.raises(DataError, match="'ner' has no labelled training examples"):
         train(build_model([task]), [task], FAST, progress=False)
+
+
+def test_a_task_whose_training_examples_say_nothing_of_it(build_model):
+    """Examples there are, and labels in the held-out part, but none to learn from."""
+    said = [TextExample("Ann ran.", ("Ann", "ran."), "a", ("B-PER", "O"))]
+    unsaid = [TextExample("Bob sat.", ("Bob", "sat."))] * 3
+    data = Dataset(train=unsaid, validation=said)
+    tasks = [NERTask("ner", data), ClassificationTask("topic", data, labels=["a", "b"])]
+    for task in tasks:
+        model = build_model([task])
+        before = weights_of(model)
+        with pytest.raises(DataError, match=f"'{task.name}' has no labelled training(.|\n)*3 exa"):
+            train(model, [task], FAST, progress=False)
+        assert same_weights(before, weights_of(model))
 
 
 def test_no_task_or_one_that_the_model_does_not_have(build_model, tasks):
@@ -487,6 +557,56 @@ def test_a_history_survives_its_dict(build_model, tasks):
     assert History.from_dict(history.to_dict()) == history
     assert history.tasks == ["ner", "qa"]
     assert history.seconds > 0
+
+
+def test_stages_joined_count_on(tmp_path):
+    first = History(
+        [
+            Round(1, 2, 3.0, {"a": 3.0}, 0.1, 0.5, {"a": 8}),
+            Round(2, 4, 2.0, {"a": 2.0}, 0.1, 0.5, {"a": 16}),
+        ],
+        [{"a": {"accuracy": 0.5}}, {"a": {"accuracy": 0.25}}],
+        best_epoch=1,
+        seconds=2.0,
+    )
+    second = History(
+        [
+            Round(1, 1, 9.0, {"b": 9.0}, 0.2, 0.6, {"b": 4}),
+            Round(1, 2, 8.0, {"b": 7.0, "a": 1.0}, 0.2, 0.6, {"b": 8, "a": 4}),
+        ],
+        [{"b": {"accuracy": 1.0}}],
+        best_epoch=1,
+        seconds=3.0,
+    )
+    joined = History.join([first, second])
+    assert [r.epoch for r in joined.rounds] == [1, 2, 3, 3]
+    assert [r.step for r in joined.rounds] == [2, 4, 5, 6]
+    assert [r.total for r in joined.rounds] == [3.0, 2.0, 9.0, 8.0]
+    counts = [{"a": 8}, {"a": 16}, {"a": 16, "b": 4}, {"a": 20, "b": 8}]
+    assert [r.examples for r in joined.rounds] == counts
+    assert joined.validation == first.validation + second.validation
+    assert (joined.best_epoch, joined.seconds) == (3, 5.0)
+    assert joined.best_validation == {"b": {"accuracy": 1.0}}
+    assert joined.tasks == ["a", "b"]
+    assert [r.epoch for r in second.rounds] == [1, 1]  # the stages themselves are as they were
+    joined.write_csv(tmp_path / "metrics.csv")
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["validation_a_accuracy"] for row in rows] == ["0.5", "0.25", "", ""]
+    assert [row["validation_b_accuracy"] for row in rows] == ["", "", "", "1.0"]
+    assert [row["a_examples"] for row in rows] == ["8", "16", "16", "20"]
+    assert [row["b_loss"] for row in rows] == ["", "", "9.0", "7.0"]
+
+
+def test_one_stage_joined_is_itself(build_model, tasks):
+    history = train(build_model(tasks), tasks, FAST, progress=False)
+    assert History.join([history]) == history
+
+
+def test_joined_with_a_last_stage_that_was_not_validated_no_epoch_is_the_best():
+    validated = History(validation=[{"a": {"accuracy": 0.5}}], best_epoch=1)
+    assert History.join([validated, History(validation=[{}])]).best_epoch == 0
+    assert History.join([History(validation=[{}]), validated]).best_epoch == 2
 
 
 # --- checkpoints --------------------------------------------------------------------------------

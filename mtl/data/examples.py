@@ -143,6 +143,7 @@ class TextExample:
             _check_text("the label", self.label)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
+            check_tokens(self.tokens)
             check_tags(self.tokens, self.tags)
 
     @property

@@ -55,6 +55,10 @@ class Task(ABC):
                 found=repr(name),
                 fix="for example ner or qa",
             )
+        if hasattr(nn.ModuleDict(), name):  # where the heads are kept by name
+            raise ConfigError(
+                "PyTorch needs this name for itself", found=repr(name), fix=f"{name}_1"
+            )
         self.name = name
         self.dataset = dataset or Dataset()
 
@@ -69,6 +73,10 @@ class Task(ABC):
     def vector_width(self, d_model: int) -> int:
         """E, if its head gives each row one vector `(B, E)` of its meaning; else 0."""
         return 0
+
+    def main_score(self, scores: dict[str, float]) -> tuple[str, float]:
+        """The name and the value of the metric that choices are made on."""
+        return self.main_metric, scores[self.main_metric]
 
     def is_labelled(self, example: Any) -> bool:
         """Whether an example says what this task asks; one that does not is not scored."""

@@ -118,13 +118,13 @@ class ClassificationTask(Task):
         return head(hidden, batch.attention_mask)
 
     def is_labelled(self, example: TextExample) -> bool:
-        return example.label is not None
+        return getattr(example, "label", None) is not None
 
     def targets(
         self, example: TextExample, rows: list[Row], notes: Counter[str]
     ) -> list[int | None]:
         """The class of the text, at each of its windows."""
-        if example.label is None:
+        if not self.is_labelled(example):
             return [None] * len(rows)
         self._check_labels([example])
         return [self.label_id[example.label]] * len(rows)

@@ -128,13 +128,13 @@ class NERTask(Task):
         return TokenClassificationHead(d_model, len(self.tags))
 
     def is_labelled(self, example: NERExample | TextExample) -> bool:
-        return example.tags is not None
+        return getattr(example, "tags", None) is not None
 
     def targets(
         self, example: NERExample | TextExample, rows: list[Row], notes: Counter[str]
     ) -> list[list[int] | None]:
         """For each row, the tag at each word's first piece and -100 everywhere else."""
-        if example.tags is None:
+        if not self.is_labelled(example):
             return [None] * len(rows)
         self._check_types([example])
         return [self._row_target(example.tags, row) for row in rows]

@@ -399,8 +399,7 @@ class Run:
 
     def joint_score(self, scores: Metrics) -> float:
         """The mean of the tasks' main metrics: what "best" means."""
-        main = [scores[t.name][t.main_metric] for t in self.tasks if t.name in scores]
-        return mean(main)
+        return mean([t.main_score(scores[t.name])[1] for t in self.tasks if t.name in scores])
 
     def restore_best(self) -> None:
         """Put the best weights back; without validation data the last ones stay."""
@@ -485,9 +484,6 @@ def _show_losses(losses: dict[str, float]) -> str:
 def _show_scores(run: Run, scores: Metrics) -> str:
     if not scores:
         return "no validation data: the last weights will be kept"
-    shown = [
-        f"{t.name} {t.main_metric} {scores[t.name][t.main_metric]:.3f}"
-        for t in run.tasks
-        if t.name in scores
-    ]
+    main = {t.name: t.main_score(scores[t.name]) for t in run.tasks if t.name in scores}
+    shown = [f"{task} {metric} {value:.3f}" for task, (metric, value) in main.items()]
     return "validation: " + "  ".join(shown)
