@@ -43,8 +43,9 @@ from .tasks.classification import ClassificationTask
 from .tasks.embedding import EmbeddingTask
 from .tasks.ner import NERTask
 from .tasks.qa import QATask
+from .training.config import TrainConfig
 from .training.history import History
-from .training.loop import TrainConfig, train
+from .training.loop import train
 from .training.weighting import FixedWeighting, Weighting
 from .version import __version__
 

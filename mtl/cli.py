@@ -160,8 +160,6 @@ def run_train(options: argparse.Namespace) -> None:
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
     recipe = load_recipe(options.recipe, settings)
-    if options.save_every < 0:
-        raise ConfigError("--save-every must be at least 0", found=str(options.save_every))
     output = Path(options.output) if options.output else next_run_folder(recipe.name)
     metrics = run_recipe(recipe, output, overwrite=options.overwrite, save_every=options.save_every)
     if options.json:
@@ -212,7 +210,9 @@ def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
             fix="give --task and --data",
         )
     tests = {task.name: task.dataset.test for task in build_tasks(load_recipe(path))}
-    examples = {task.name: tests[task.name] for task in chosen if tests.get(task.name)}
+    examples = {
+        task.name: tests[task.name] for task in chosen if task.labelled(tests.get(task.name, ()))
+    }
     if not examples:
         raise DataError("the recipe has no test data", path=path, fix="give --task and --data")
     return examples
@@ -231,9 +231,12 @@ def run_predict(options: argparse.Namespace) -> None:
         pairs = (
             [(options.question, options.context)] if asked else _pairs_from_stdin(model, options)
         )
-        name = tasks[0].name
-        answers = answer(model, *map(list, zip(*pairs, strict=True)), task=name)
-        _print_predictions(model, [Predictions({name: a}) for a in answers], pairs, options)
+        results = [Predictions() for _ in pairs]
+        for task in tasks:
+            answers = answer(model, *map(list, zip(*pairs, strict=True)), task=task.name)
+            for result, found in zip(results, answers, strict=True):
+                result[task.name] = found
+        _print_predictions(model, results, pairs, options)
     else:
         if asked:
             raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
@@ -268,6 +271,10 @@ def _tasks_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> l
     if name is not None and name != ALL:
         return [model.task(name)]
     fitting = [task for task in model.tasks.values() if task.reads_pairs == asked]
+    if not fitting and name == ALL:
+        what = "a question" if asked else "a single text"
+        fix = f"give {'--text' if asked else '--question and --context'}"
+        raise ConfigError(f"no task of the model reads {what}", fix=fix)
     if not fitting or (name is None and len(fitting) > 1):
         known = ", ".join([*model.tasks, ALL])
         raise ConfigError("which task?", fix=f"add --task, one of {known}")

@@ -34,8 +34,9 @@ from .inference import evaluate, evaluate_baselines
 from .model import MultiTaskModel
 from .plots import plot_losses
 from .tasks import Task
+from .training.config import TrainConfig, check_training
 from .training.history import History, Metrics
-from .training.loop import TrainConfig, train
+from .training.loop import train
 
 RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE = (
     "recipe.toml",
@@ -152,7 +153,10 @@ class Recipe:
         for stage in self.stages or [{}]:
             settings = {key: value for key, value in stage.items() if key != "tasks"}
             config = TrainConfig(seed=self.seed, **(self.train | settings))
-            configs.append((config, stage.get("tasks", list(self.tasks))))
+            names = stage.get("tasks", list(self.tasks))
+            resting = self.tasks.keys() - set(names)
+            weights = {t: w for t, w in config.loss_weights.items() if t not in resting}
+            configs.append((replace(config, loss_weights=weights), names))
         return configs
 
 
@@ -160,7 +164,8 @@ def _data_section(dataset: DatasetRecipe) -> dict[str, Any]:
     """The keys of a dataset that are set, its paths absolute."""
     values = {f.name: getattr(dataset, f.name) for f in fields(DatasetRecipe)}
     files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
-    return {key: value for key, value in values.items() if value not in ("", 0, {})} | files
+    unset = vars(DatasetRecipe())
+    return {key: value for key, value in values.items() if value or unset[key]} | files
 
 
 def bundled_recipes() -> dict[str, str]:
@@ -235,21 +240,26 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
     section: Any = content
     for part in sections:
         section = _subsection(section, part, setting)
-    section[name] = value
+    section[_entry(section, name, setting) if isinstance(section, list) else name] = value
 
 
-def _subsection(section: dict[str, Any], part: str, setting: str) -> dict[str, Any]:
+def _subsection(section: dict[str, Any] | list[Any], part: str, setting: str) -> Any:
     """The section `part`; of a list such as `stages`, the entry of that number, from 0."""
     if isinstance(section, list):
-        if not part.isdigit() or int(part) >= len(section):
-            raise ConfigError(
-                f"there is no entry {part!r} in the list", found=repr(setting), fix="count from 0"
-            )
-        return section[int(part)]
-    section = section.setdefault(part, {})
+        section = section[_entry(section, part, setting)]
+    else:
+        section = section.setdefault(part, {})
     if not isinstance(section, dict | list):
         raise ConfigError(f"{part!r} is a value, not a section", found=repr(setting))
     return section
+
+
+def _entry(entries: list[Any], part: str, setting: str) -> int:
+    if not part.isdecimal() or int(part) >= len(entries):
+        raise ConfigError(
+            f"there is no entry {part!r} in the list", found=repr(setting), fix="count from 0"
+        )
+    return int(part)
 
 
 def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
@@ -285,8 +295,10 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
 
 def _check_stage(where: str, stage: Any, tasks: Mapping[str, Any], path: str) -> None:
     _check_keys(stage, _types_of_fields(TrainConfig, "seed") | {"tasks": list}, where, path)
+    if not stage.get("tasks", tasks):
+        raise ConfigError(f"{where}tasks is empty", path=path, fix="name a task, or leave it out")
     for name in stage.get("tasks", []):
-        if name not in tasks:
+        if not isinstance(name, str) or name not in tasks:
             raise ConfigError(
                 f"{where}tasks names an unknown task",
                 path=path,
@@ -515,12 +527,16 @@ def run_recipe(
     Raises:
         ConfigError: the folder holds a run, or anything else, already.
     """
+    if save_every < 0:
+        raise ConfigError("save_every (--save-every) must be at least 0", found=str(save_every))
     output = Path(output)
     check_folder(output, overwrite)
     tasks = build_tasks(recipe)
     model = build_model(recipe, tasks)
     if progress:
         tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
+    for config, names in recipe.train_configs():
+        check_training(model, [task for task in tasks if task.name in names], config)
     _make_folder(output)
     try:
         history = _train_stages(recipe, model, tasks, output, save_every, progress)
@@ -541,7 +557,7 @@ def _make_folder(output: Path) -> None:
     """Make the folder; of an older run in it, only files that this run will replace remain."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for old in output.glob(f"{CHECKPOINT}*"):
+        for old in output.glob(f"{CHECKPOINT}[0-9]*"):
             shutil.rmtree(old)
     except OSError as error:
         raise ConfigError(

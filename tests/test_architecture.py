@@ -21,7 +21,7 @@ ORDER = [
     *("tasks.embedding", "tasks"),
     *("model", "inference"),
     *("training", "training.sampling", "training.weighting", "training.history"),
-    *("training.checkpoint", "training.loop"),
+    *("training.config", "training.checkpoint", "training.loop"),
     *("plots", "recipe", "cli", "__main__"),
 ]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}

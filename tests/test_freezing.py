@@ -128,6 +128,17 @@ def test_unknown_names_and_layers_out_of_range(build_model, tasks, name, words):
     assert not frozen_in(model)
 
 
+def test_one_unknown_name_among_known_ones_freezes_nothing(build_model, tasks):
+    model = build_model(tasks)
+    names = ["encoder", "heads.ner", "heads.nre"]
+    with pytest.raises(ConfigError, match=r"did you mean \"heads\.ner\""):
+        model.freeze(*names)
+    assert not frozen_in(model)
+    with pytest.raises(ConfigError):
+        train(model, tasks, replace(FAST, freeze=names), progress=False)
+    assert not frozen_in(model)
+
+
 @pytest.mark.parametrize("freeze", ["encoder", [3], ["encoder", None]])
 def test_freeze_is_a_list_of_names(freeze):
     with pytest.raises(ConfigError, match=r"train\.freeze must be a list of names"):
@@ -317,3 +328,9 @@ def test_a_task_that_cannot_be_added_changes_nothing(build_model, tasks):
     assert weights_of(model).keys() == before.keys()
     assert list(model.tasks) == ["ner"]
     assert not moved(before, model)
+
+
+@pytest.mark.parametrize("name", ["type", "keys", "items", "train", "forward"])
+def test_a_task_named_as_something_that_every_module_has(build_model, name):
+    with pytest.raises(ConfigError, match=f"name(.|\n)*'{name}'"):
+        build_model([NERTask(name, types=["PER"])])

@@ -1173,7 +1173,7 @@ def test_write_under_a_file_as_if_it_were_a_folder(file):
 @pytest.mark.parametrize(
     ("make", "what"),
     [
-        (lambda: TextExample("a b", (), "x", ("O", "O")), "0 tokens but 2 tags"),
+        (lambda: TextExample("a b", (), "x", ("O", "O")), "a sentence needs at least one token"),
         (lambda: TextExample("a b", ("a", "b"), "x", ("O",)), "2 tokens but 1 tags"),
         (lambda: TextExample("a b", ("a", "b"), None, ("O", "I-P")), "tag 2 continues an entity"),
         (lambda: TextExample("a b", ("a", "b"), None, ("S-P", "O")), "tag 1 is not an IOB2 tag"),

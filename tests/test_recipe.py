@@ -817,8 +817,18 @@ def test_augment_adds_to_the_training_split_alone(shared):
     assert [e.label for e in more.train] == [e.label for e in plain.train] * 3
     for split in ("validation", "test", "test_unseen"):
         assert list(more.split(split)) == list(plain.split(split))
-    assert list(dataset_of(shared, *settings)["ner"].train) == list(more.train)
-    assert list(dataset_of(shared, *settings, "seed=1")["ner"].train) != list(more.train)
+
+
+def test_the_seed_draws_what_augment_changes(tiny, own_sentences):
+    """All splits are files here, so the seed draws nothing else."""
+    path, sentences = own_sentences
+    files = [f"tasks.ner.{split}={path}" for split in ("train", "validation", "test")]
+    made = []
+    for seed in (0, 0, 1):
+        train = ner_dataset(tiny, *files, "tasks.ner.augment=1", f"seed={seed}").train
+        assert list(train[: len(sentences)]) == sentences
+        made.append(list(train[len(sentences) :]))
+    assert made[0] == made[1] != made[2]
 
 
 def test_synonyms_reach_augment(shared, tmp_path):
@@ -1009,6 +1019,13 @@ def test_checkpoints_are_whole_models_numbered_on_across_stages(staged, tmp_path
             assert mtl.evaluate(model, task, tasks[task].dataset.validation) == values
         assert load_recipe(folder / "recipe.toml") == recipe
         assert mtl.predict(model, "Ann ran.").keys() == {"topic", "ner"}
+
+
+@pytest.mark.filterwarnings("ignore::mtl.errors.TrainingWarning")
+def test_every_nth_epoch_is_counted_across_stages(staged, tmp_path):
+    recipe = load_recipe(staged, ["stages.0.epochs=1", "stages.1.epochs=3"])
+    run_recipe(recipe, tmp_path / "run", save_every=2, progress=False)
+    assert checkpoints_of(tmp_path / "run") == ["checkpoint-epoch2", "checkpoint-epoch4"]
 
 
 def test_a_run_that_is_replaced_leaves_no_checkpoint_behind(shared, tmp_path):

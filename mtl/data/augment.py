@@ -36,12 +36,20 @@ def augment(
     Raises:
         ConfigError: examples of another kind, such as questions.
     """
-    if not all(isinstance(example, NERExample | TextExample) for example in examples):
-        raise ConfigError(
-            "only tagged sentences and labelled texts can be augmented",
-            found=type(examples[0]).__name__,
-            fix="leave augment out for this dataset",
-        )
+    for example in examples:
+        if not isinstance(example, NERExample | TextExample):
+            raise ConfigError(
+                "only tagged sentences and labelled texts can be augmented",
+                found=type(example).__name__,
+                fix="leave augment out for this dataset",
+            )
+    for word, others in (synonyms or {}).items():
+        if isinstance(others, str) or not others or not all(other.strip() for other in others):
+            raise ConfigError(
+                f"the synonyms of {word!r} are not a list of words",
+                found=repr(others),
+                fix='write at least one, as in ["large", "rather big"]',
+            )
     rng = random.Random(f"augment {seed}")
     mentions = _mentions(examples)
     made = [

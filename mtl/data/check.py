@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import warnings
 from collections import Counter
@@ -60,7 +61,6 @@ def check_file(path: str | Path) -> FileReport:
             examples = read(path, "stop")
         except DataError as error:
             problems = error.faults
-            notes.clear()
             examples = _readable(path, read)
     told = [_without_path(str(note.message), path) for note in notes]
     facts = describe(examples) if examples else []
@@ -100,12 +100,14 @@ def _format_of(path: Path, text: str) -> tuple[str, Callable, Callable]:
 
 
 def _first_keys(text: str) -> set[str] | None:
-    """The keys of the first JSON object in a text; None if there is none."""
+    """The keys of the first JSON object, or what looks like them; None if there is none."""
     start = text.find("{")
-    try:
-        return set(json.JSONDecoder().raw_decode(text, start)[0]) if start >= 0 else None
-    except (ValueError, RecursionError):
+    if start < 0:
         return None
+    try:
+        return set(json.JSONDecoder().raw_decode(text, start)[0])
+    except (ValueError, RecursionError):
+        return set(re.findall(r'"(\w+)"\s*:', text[start : start + 2000]))
 
 
 def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:

@@ -186,7 +186,7 @@ class PairExample:
             raise DataError(
                 "the score of a pair must lie between -1 and 1",
                 found=repr(self.score),
-                fix="divide by the highest score there is, for example 5",
+                fix="divide all scores by the highest there can be, for example 5",
             )
 
     @property

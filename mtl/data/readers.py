@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError, DataError, DataWarning, Fault
 from ..files import write_atomically
-from .examples import Answer, NERExample, PairExample, QAExample, TextExample
+from .examples import Answer, NERExample, PairExample, QAExample, TextExample, check_unicode
 from .tokenization import split_words
 
 FilePath = str | os.PathLike[str]
@@ -394,14 +394,17 @@ def _is_ambiguous(text: str, start: int | None, question: _Question) -> bool:
 
 
 def _from_json(text: str, report: _Report) -> Iterator[_Question]:
+    if text.lstrip().startswith("["):
+        yield from _from_lines(text, report)
+        return
     try:
         squad = json.loads(text)
     except json.JSONDecodeError as error:
         place = {"path": report.path, "line": error.lineno}
         found = f"{error.msg.removesuffix(' at')} at column {error.colno}"
         raise DataError("this is not JSON", found=found, fix=_SQUAD_FORM, **place) from None
-    except RecursionError:
-        found = "lists or objects nested too deeply"
+    except (ValueError, RecursionError) as error:
+        found = _reason(error)
         raise DataError(
             "this is not SQuAD", path=report.path, found=found, fix=_SQUAD_FORM
         ) from None
@@ -425,7 +428,10 @@ def _from_lines(text: str, report: _Report) -> Iterator[_Question]:
         with report.record(line):
             name = str(qa.get("id", number)) if isinstance(qa, dict) else str(number)
             question, context = _field(qa, "question", str), _field(qa, "context", str)
-            yield _Question(name, question, context, _field(qa, "answers", list), line)
+            answers = [] if qa.get("is_impossible") else qa.get("answers")
+            if not isinstance(answers, dict):  # as the `datasets` library writes them
+                answers = _field({"answers": answers}, "answers", list)
+            yield _Question(name, question, context, answers, line)
 
 
 def _paragraphs(squad: Any, report: _Report) -> Iterator[tuple[Any, str]]:
@@ -677,7 +683,7 @@ def _records(text: str, report: _Report) -> Iterator[tuple[int, Any]]:
             if content.strip():
                 try:
                     record = json.loads(content)
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:
                     fix = "write each record on one line, or all records in one list: [..., ...]"
                     found = f"{_reason(error)} in {_short(content, 80)}"
                     raise DataError("the line is not JSON", found=found, fix=fix) from None
@@ -700,7 +706,7 @@ def _array_records(text: str, report: _Report) -> Iterator[tuple[int, Any]]:
         line, counted = line + text.count("\n", counted, position), position
         try:
             record, position = decoder.raw_decode(text, position)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             position = getattr(error, "pos", position)
             return _report_broken(report, text, position, _reason(error))
         yield line, record
@@ -718,7 +724,9 @@ def _next_sign(text: str, position: int) -> int:
 
 
 def _report_broken(report: _Report, text: str, position: int, reason: str) -> None:
-    with report.record(1 + text.count("\n", 0, position)):
+    line = 1 + text.count("\n", 0, position)
+    report.notes.append(f"the JSON is broken in line {line}; what comes after it was not read")
+    with report.record(line):
         found = f"{reason}, at {_short(text[position : position + 40])}"
         fix = "mend the JSON there; what comes after it was not read"
         raise DataError("this is not JSON", found=found, fix=fix)
@@ -727,7 +735,7 @@ def _report_broken(report: _Report, text: str, position: int, reason: str) -> No
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "lists or objects nested too deeply"
-    return error.msg.removesuffix(" at")
+    return getattr(error, "msg", str(error)).removesuffix(" at")
 
 
 def _named(
@@ -736,14 +744,14 @@ def _named(
     """The fields of a record by our names; others are counted in `unused`, null is missing."""
     if not isinstance(record, dict):
         raise DataError("this is not a record", found=_outline(record), fix=form)
-    known = {alias: name for name, aliases in names.items() for alias in reversed(aliases)}
     fields = {}
-    for key, value in record.items():
-        name = known.get(key)
-        if name is None:
-            unused[key] += 1
-        elif value is not None and (name not in fields or key == name):
-            fields[name] = value
+    others = set(record)
+    for name, aliases in names.items():
+        found = [alias for alias in aliases if record.get(alias) is not None]
+        if found:
+            fields[name] = record[found[0]]
+        others -= {*aliases} - {*found[1:]}
+    unused.update(sorted(others))
     return fields
 
 
@@ -776,6 +784,7 @@ def _text_record(line: int, fields: dict[str, Any]) -> _Record:
         ):
             fix = 'write a list of texts, such as ["B-PER", "O"]'
             raise DataError(f"{name} is not a list of texts", found=_short(value), fix=fix)
+    check_unicode(*(tags or ()))
     for tag in tags or ():
         if not re.fullmatch("O|[BIESLU]-.+", tag):
             fix = "use O, B-TYPE and I-TYPE (IOB1, IOB2, BIOES, BILOU are known)"
@@ -791,7 +800,7 @@ def _tokens(
     """The tokens that the tags count, and in words what they are."""
     words = [sentence[start:end] for start, end in split_words(sentence)]
     ways = {"words and punctuation marks": words, "words between blanks": sentence.split()}
-    if given is not None:
+    if given:
         ways = {"tokens": given}
     for counted, tokens in ways.items():
         if tags is None or len(tokens) == len(tags):
@@ -870,8 +879,10 @@ def write_examples(examples: Sequence[Example], path: FilePath) -> None:
     }
     suffix = Path(path).suffix.lower()
     holds, write = writers.get(suffix, ((), None))
-    if not all(isinstance(example, holds) for example in examples):
-        fitting = [s for s, (kinds, _) in writers.items() if isinstance(examples[0], kinds)]
+    if write is None or not all(isinstance(example, holds) for example in examples):
+        fitting = [
+            s for s, (kinds, _) in writers.items() if all(isinstance(e, kinds) for e in examples)
+        ]
         raise ConfigError(
             "these examples cannot be written in the format that the file's ending names",
             path=str(path),

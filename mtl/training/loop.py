@@ -17,7 +17,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,94 +26,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..data.batching import Batch, BatchStream, encode_examples
-from ..errors import ConfigError, DataError, DataWarning, MTLError, TrainingWarning, suggest
+from ..errors import DataWarning, MTLError
 from ..inference import evaluate
 from ..metrics import mean
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .checkpoint import has_state, load_state, save_state
+from .config import TrainConfig, check, warn_of_spoiled_heads
 from .history import History, Metrics, Round
-from .sampling import SAMPLERS, Step, check_exponents
+from .sampling import SAMPLERS, Step
 from .weighting import FixedWeighting, Weighting
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Args:
-        epochs: passes over the largest dataset.
-        batch_size: examples in a batch.
-        learning_rate: at its peak.
-        warmup: share of all steps in which the rate rises from 0; then it falls to 0 (linearly).
-        beta2: decay of AdamW's second moment (the first is 0.9).
-        weight_decay: of weight matrices; biases and norms have none.
-        clip_norm: the gradient is scaled down to this norm if it is longer.
-        hide_words: share of training rows in which words are hidden; see
-            `WhitespaceTokenizer.hide_words`.
-        steps: `alternating` (one dataset a step, in turn), `joint` (all in every step) or `sampled`
-            (one dataset a step, drawn by size; see `Sampled`).
-        alpha, anneal: of `sampled` steps.
-        loss_weights: the lambda of each task, 1.0 if not named.
-        freeze: what is not trained, named as in `MultiTaskModel.freeze`.
-        seed: of everything random in training.
-
-    Raises:
-        ConfigError: a value that cannot be.
-    """
-
-    epochs: int = 8
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    beta2: float = 0.98
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    hide_words: float = 0.5
-    steps: str = "alternating"
-    alpha: float = 1.0
-    anneal: float = 0.0
-    loss_weights: dict[str, float] = field(default_factory=dict)
-    freeze: Sequence[str] = ()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        # A recipe has the seed at its top: it is of everything random, not of training alone.
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError("the seed must be at least 0 and below 2^32", found=str(self.seed))
-        for name, weight in self.loss_weights.items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise ConfigError(
-                    f"the weight of task {name!r} in train.loss_weights must be a number",
-                    found=repr(weight),
-                )
-        for name, least in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
-            if not getattr(self, name) >= least:
-                raise ConfigError(
-                    f"train.{name} must be at least {least}", found=str(getattr(self, name))
-                )
-        for name in ("learning_rate", "clip_norm"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"train.{name} must be a positive number", found=str(value))
-        if not 0 <= self.beta2 < 1:
-            raise ConfigError("train.beta2 must be at least 0 and below 1", found=str(self.beta2))
-        for name in ("warmup", "hide_words"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
-                )
-        if self.steps not in SAMPLERS:
-            raise ConfigError(
-                "train.steps is unknown", found=repr(self.steps), fix=suggest(self.steps, SAMPLERS)
-            )
-        check_exponents(self.alpha, self.anneal)
-        if isinstance(self.freeze, str) or not all(isinstance(name, str) for name in self.freeze):
-            raise ConfigError(
-                "train.freeze must be a list of names",
-                found=repr(self.freeze),
-                fix='for example ["encoder", "heads.ner"]',
-            )
 
 
 def train(
@@ -210,13 +131,15 @@ class Run:
         self.tasks = list(tasks)
         self.config = config
         self.weighting = weighting.to(model.device)
-        self._check()
+        check(model, self.tasks, config, weighting)
+        warn_of_spoiled_heads(model, self.tasks)
         torch.manual_seed(config.seed)  # dropout draws from the global generator
         self.streams = self._build_streams()
         sizes = [len(stream.items) for stream in self.streams]
         self.sampler = SAMPLERS[config.steps](sizes, config.alpha, config.anneal, config.seed)
         self.rounds_per_epoch = max(stream.batches_per_pass for stream in self.streams)
         steps = config.epochs * self.rounds_per_epoch * self.sampler.steps_per_round
+        self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(model, weighting, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, partial(warmup_then_decay, steps=steps, warmup=config.warmup)
@@ -226,64 +149,6 @@ class Run:
         self.examples = Counter({task.name: 0 for task in self.tasks})
         self.best_score = -1.0
         self.best_weights: dict[str, Tensor] = {}
-
-    def _check(self) -> None:
-        if not self.tasks:
-            raise ConfigError("there is no task to train")
-        names = [task.name for task in self.tasks]
-        for task in self.tasks:
-            self._check_known(task)
-        self.weighting.check_tasks(names)
-        if self.weighting.needs_joint_steps and not SAMPLERS[self.config.steps].joint:
-            raise ConfigError(
-                f"{type(self.weighting).__name__} needs every task's loss in the same step",
-                found=f"train.steps = {self.config.steps!r}",
-                fix='set train.steps = "joint"',
-            )
-        for task in self.tasks:
-            if not task.labelled(task.dataset.train):
-                raise DataError(
-                    f"the task {task.name!r} has no labelled training examples",
-                    found=f"{len(task.dataset.train):,} examples",
-                    fix="give it a Dataset with train=[...]",
-                )
-        self._check_frozen()
-
-    def _check_frozen(self) -> None:
-        """What is to be trained must not all be frozen; and a frozen head is soon spoiled."""
-        encoder_moves = _is_trainable(self.model.encoder)
-        for task in self.tasks:
-            if not (encoder_moves or _is_trainable(self.model.heads[task.name])):
-                raise ConfigError(
-                    f"there is nothing to train for the task {task.name!r}: encoder and head are "
-                    "frozen",
-                    fix="unfreeze one, or leave the task out",
-                )
-        if encoder_moves:
-            frozen = [name for name, head in self.model.heads.items() if not _is_trainable(head)]
-            for name in frozen:
-                warnings.warn(
-                    f"the head of {name!r} is frozen while the encoder goes on training: what it "
-                    "learned before will no longer fit",
-                    TrainingWarning,
-                    stacklevel=2,
-                )
-
-    def _check_known(self, task: Task) -> None:
-        """The model must have been built for a task of this name with the same labels."""
-        known = self.model.tasks
-        if task.name not in known:
-            raise ConfigError(
-                "the model has no head for this task",
-                found=repr(task.name),
-                fix=suggest(task.name, known),
-            )
-        if known[task.name].settings() != task.settings():
-            raise ConfigError(
-                f"the model's task {task.name!r} was built with other settings",
-                found=f"the model has {known[task.name].settings()}, the task {task.settings()}",
-                fix="train with the tasks that the model was built with",
-            )
 
     def _build_streams(self) -> list[BatchStream]:
         """One stream for each dataset; tasks that share a dataset share its batches."""
@@ -335,8 +200,9 @@ class Run:
             batches = [self.streams[i].next() for i in step]
             learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
             total, norm, step_losses = self._step(batches)
-            totals.setdefault(step, []).append(total)
-            norms.append(norm)
+            if step_losses:  # a step without any labelled row is no step
+                totals.setdefault(step, []).append(total)
+                norms.append(norm)
             for name, loss in step_losses.items():
                 losses.setdefault(name, []).append(loss)
         means = {name: mean(values) for name, values in losses.items()}
@@ -364,7 +230,7 @@ class Run:
         total = self.weighting(losses)
         self.optimizer.zero_grad()
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
         # All numbers in one transfer: on a GPU this is the step's only synchronisation.
         numbers = torch.stack([total.detach(), norm, *(t.detach() for t in losses.values())])
         total_value, norm_value, *values = numbers.tolist()
@@ -467,10 +333,6 @@ def warmup_then_decay(step: int, steps: int, warmup: float) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return max(0.0, (steps - step) / max(1, steps - rising))
-
-
-def _is_trainable(module: nn.Module) -> bool:
-    return any(p.requires_grad for p in module.parameters())
 
 
 def _hide_words(tokenizer, share: float, input_ids: Tensor, generator: torch.Generator) -> Tensor:

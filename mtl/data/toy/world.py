@@ -166,7 +166,10 @@ class Fact:
     @property
     def split(self) -> str:
         """Which split the fact belongs to."""
-        return split_of(f"{self.relation.name}|{self.subject}|{self.object}")
+        ends = [self.subject, self.object]
+        if self.relation.subject == self.relation.object:
+            ends.sort()  # "A and B form a coalition" is the same fact as "B and A form a coalition"
+        return split_of("|".join([self.relation.name, *ends]))
 
 
 class World:

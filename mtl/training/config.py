@@ -1,0 +1,171 @@
+"""How to train, and whether it can be done."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from ..errors import ConfigError, DataError, TrainingWarning, suggest
+from ..model import MultiTaskModel
+from ..tasks import Task
+from .sampling import SAMPLERS, check_exponents
+from .weighting import FixedWeighting, Weighting
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Args:
+        epochs: passes over the largest dataset.
+        batch_size: examples in a batch.
+        learning_rate: at its peak.
+        warmup: share of all steps in which the rate rises from 0; then it falls to 0 (linearly).
+        beta2: decay of AdamW's second moment (the first is 0.9).
+        weight_decay: of weight matrices; biases and norms have none.
+        clip_norm: the gradient is scaled down to this norm if it is longer.
+        hide_words: share of training rows in which words are hidden; see
+            `WhitespaceTokenizer.hide_words`.
+        steps: `alternating` (one dataset a step, in turn), `joint` (all in every step) or `sampled`
+            (one dataset a step, drawn by size; see `Sampled`).
+        alpha, anneal: of `sampled` steps.
+        loss_weights: the lambda of each task, 1.0 if not named.
+        freeze: what is not trained, named as in `MultiTaskModel.freeze`.
+        seed: of everything random in training.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+
+    epochs: int = 8
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    beta2: float = 0.98
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    hide_words: float = 0.5
+    steps: str = "alternating"
+    alpha: float = 1.0
+    anneal: float = 0.0
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    freeze: Sequence[str] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        # A recipe has the seed at its top: it is of everything random, not of training alone.
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError("the seed must be at least 0 and below 2^32", found=str(self.seed))
+        for name, weight in self.loss_weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float):
+                raise ConfigError(
+                    f"the weight of task {name!r} in train.loss_weights must be a number",
+                    found=repr(weight),
+                )
+        for name, least in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
+            if not getattr(self, name) >= least:
+                raise ConfigError(
+                    f"train.{name} must be at least {least}", found=str(getattr(self, name))
+                )
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ConfigError(f"train.{name} must be a positive number", found=str(value))
+        if not 0 <= self.beta2 < 1:
+            raise ConfigError("train.beta2 must be at least 0 and below 1", found=str(self.beta2))
+        for name in ("warmup", "hide_words"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
+                )
+        if self.steps not in SAMPLERS:
+            raise ConfigError(
+                "train.steps is unknown", found=repr(self.steps), fix=suggest(self.steps, SAMPLERS)
+            )
+        check_exponents(self.alpha, self.anneal)
+        if isinstance(self.freeze, str) or not all(isinstance(name, str) for name in self.freeze):
+            raise ConfigError(
+                "train.freeze must be a list of names",
+                found=repr(self.freeze),
+                fix='for example ["encoder", "heads.ner"]',
+            )
+
+
+def check_training(model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig) -> None:
+    """Raise at once what `train` would raise about its arguments; nothing is changed."""
+    frozen = model.freeze(*config.freeze)
+    try:
+        check(model, tasks, config, FixedWeighting(config.loss_weights))
+    finally:
+        model.unfreeze(*frozen)
+
+
+def check(
+    model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig, weighting: Weighting
+) -> None:
+    """Raise ConfigError or DataError unless the model can be trained on the tasks."""
+    if not tasks:
+        raise ConfigError("there is no task to train")
+    for task in tasks:
+        _check_known(model, task)
+    weighting.check_tasks([task.name for task in tasks])
+    if weighting.needs_joint_steps and not SAMPLERS[config.steps].joint:
+        raise ConfigError(
+            f"{type(weighting).__name__} needs every task's loss in the same step",
+            found=f"train.steps = {config.steps!r}",
+            fix='set train.steps = "joint"',
+        )
+    for task in tasks:
+        if not task.labelled(task.dataset.train):
+            raise DataError(
+                f"the task {task.name!r} has no labelled training examples",
+                found=f"{len(task.dataset.train):,} examples",
+                fix="give it a Dataset with train=[...]",
+            )
+        if not (_is_trainable(model.encoder) or _is_trainable(model.heads[task.name])):
+            raise ConfigError(
+                f"there is nothing to train for the task {task.name!r}: encoder and head are "
+                "frozen",
+                fix="unfreeze one, or leave the task out",
+            )
+
+
+def _check_known(model: MultiTaskModel, task: Task) -> None:
+    """The model must have been built for a task of this name with the same labels."""
+    known = model.tasks
+    if task.name not in known:
+        raise ConfigError(
+            "the model has no head for this task",
+            found=repr(task.name),
+            fix=suggest(task.name, known),
+        )
+    if known[task.name].settings() != task.settings():
+        raise ConfigError(
+            f"the model's task {task.name!r} was built with other settings",
+            found=f"the model has {known[task.name].settings()}, the task {task.settings()}",
+            fix="train with the tasks that the model was built with",
+        )
+
+
+def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
+    """A head that stands still while the encoder moves no longer fits it: TrainingWarning."""
+    if not _is_trainable(model.encoder):
+        return
+    trained = {task.name for task in tasks}
+    for name, head in model.heads.items():
+        is_frozen = not _is_trainable(head)
+        if is_frozen or name not in trained:
+            warnings.warn(
+                f"the head of {name!r} is {'frozen' if is_frozen else 'not trained'} while the "
+                "encoder goes on training: what it learned before will no longer fit",
+                TrainingWarning,
+                stacklevel=4,
+            )
+
+
+def _is_trainable(module: nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters())
