@@ -13,7 +13,9 @@ PACKAGE = Path(mtl.__file__).parent
 # Bottom to top; a module imports only from those before it.
 ORDER = [
     *("version", "errors", "files", "metrics"),
-    *("data", "data.examples", "data.tokenization", "data.readers"),
+    *("data", "data.examples", "data.tokenization"),
+    *("data.readers.source", "data.readers.schemes", "data.readers.conll", "data.readers.squad"),
+    *("data.readers.records", "data.readers"),
     *("data.toy.world", "data.toy.facts", "data.toy.news", "data.toy.paraphrases", "data.toy"),
     *("data.batching", "data.augment", "data.check"),
     *("encoder", "heads", "tables"),

@@ -1,0 +1,162 @@
+"""A file's text or JSON records, and a report of all that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError, DataError, DataWarning, Fault
+
+FilePath = str | os.PathLike[str]
+
+
+class Report:
+    """What is wrong with a file, and what its user should know of it; `finish` says it all."""
+
+    def __init__(self, path: FilePath, on_error: str) -> None:
+        if on_error not in ("stop", "skip"):
+            fix = 'use "stop" to list all bad records, or "skip" to leave them out'
+            raise ConfigError("on_error is unknown", found=repr(on_error), fix=fix)
+        self.path = str(path)
+        self.skip = on_error == "skip"
+        self.faults: list[Fault] = []
+        self.bad_records = 0
+        self.notes: list[str] = []
+
+    @contextmanager
+    def record(self, line: int | None, where: str = "") -> Iterator[None]:
+        """Collect what is raised about one record, and say where in the file the record is."""
+        try:
+            yield
+        except DataError as error:
+            self.bad_records += 1
+            for fault in error.faults:
+                place = {"path": self.path, "line": fault.line or line}
+                self.faults.append(replace(fault, what=fault.what + where, **place))
+
+    def finish(self, examples: list[Any], kind: str) -> list[Any]:
+        """The examples, or one error that holds every fault."""
+        faults = sorted(self.faults, key=lambda fault: fault.line or 0)
+        if faults and not self.skip:
+            raise DataError.collect(faults)
+        if faults:
+            self.notes.append(f"bad records left out: {self.bad_records}. The first: {faults[0]}")
+        if not examples:
+            found = "; ".join(self.notes) or None
+            what, fix = f"the file gives no {kind}", "give it at least one"
+            raise DataError(what, path=self.path, found=found, fix=fix)
+        for note in self.notes:
+            warnings.warn(f"{self.path}: {note}", DataWarning, stacklevel=3)
+        return examples
+
+
+def read_text(path: FilePath) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark."""
+    try:
+        raw = Path(path).read_bytes()
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
+        raise DataError("the file cannot be read", path=path, found=found, fix=fix) from None
+    except UnicodeDecodeError as error:
+        *above, before = lines_of(error.object[: error.start].decode())
+        place = {"path": path, "line": len(above) + 1}
+        found = f"byte 0x{error.object[error.start]:02x} after {before[-30:]!r}"
+        code = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
+        fix = f"save the file as UTF-8, for example: iconv -f {code} -t UTF-8 OLD > NEW"
+        raise DataError("the file is not UTF-8", found=found, fix=fix, **place) from None
+    if not text.strip():
+        fix = "check that it was written to the end"
+        raise DataError("the file is empty", path=path, found=f"{len(raw)} bytes, no text", fix=fix)
+    return text
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text. `str.splitlines` would also cut at characters that tokens may hold."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def short(value: object, limit: int = 300) -> str:
+    """How Python prints a value, cut where it gets long."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def json_records(text: str, report: Report) -> Iterator[tuple[int, Any]]:
+    """Every record of a JSON array, or of a file with one record a line, with its line."""
+    if text.lstrip().startswith("["):
+        yield from _array_records(text, report)
+        return
+    for line, content in enumerate(lines_of(text), start=1):
+        with report.record(line):
+            if content.strip():
+                try:
+                    record = json.loads(content)
+                except (ValueError, RecursionError) as error:
+                    fix = "write each record on one line, or all records in one list: [..., ...]"
+                    found = f"{reason_of(error)} in {short(content, 80)}"
+                    raise DataError("the line is not JSON", found=found, fix=fix) from None
+                yield line, record
+
+
+_BLANKS = re.compile(r"\s*")
+
+
+def _array_records(text: str, report: Report) -> Iterator[tuple[int, Any]]:
+    """The elements of a JSON array one by one, so that each is known by its line."""
+    decoder = json.JSONDecoder()
+    position = text.index("[") + 1
+    is_open = text[_next_sign(text, position) :][:1] != "]"
+    if not is_open:
+        position = _next_sign(text, position) + 1
+    line, counted = 1, 0
+    while is_open:
+        position = _next_sign(text, position)
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            record, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            position = getattr(error, "pos", position)
+            return _report_broken(report, text, position, reason_of(error))
+        yield line, record
+        position = _next_sign(text, position) + 1
+        is_open = text[position - 1 : position] == ","
+        if not is_open and text[position - 1 : position] != "]":
+            return _report_broken(report, text, position - 1, "a comma or ] is missing")
+    if text[position:].strip():
+        _report_broken(report, text, position, "something stands behind the list")
+
+
+def _next_sign(text: str, position: int) -> int:
+    """Where the next character that is no blank stands."""
+    return _BLANKS.match(text, position).end()
+
+
+def _report_broken(report: Report, text: str, position: int, reason: str) -> None:
+    line = 1 + text.count("\n", 0, position)
+    report.notes.append(f"the JSON is broken in line {line}; what comes after it was not read")
+    with report.record(line):
+        found = f"{reason}, at {short(text[position : position + 40])}"
+        fix = "mend the JSON there; what comes after it was not read"
+        raise DataError("this is not JSON", found=found, fix=fix)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a text could not be read as JSON."""
+    if isinstance(error, RecursionError):
+        return "lists or objects nested too deeply"
+    return getattr(error, "msg", str(error)).removesuffix(" at")
+
+
+def outline(value: Any) -> str:
+    """What a JSON value is, in a few words."""
+    if isinstance(value, dict):
+        return f"an object with the keys {', '.join(map(repr, value)) or '(none)'}"
+    return f"a list of {len(value)}" if isinstance(value, list) else short(value, 80)
