@@ -16,6 +16,7 @@ from .data.tokenization import WhitespaceTokenizer
 from .data.toy import handmade_ner, handmade_qa, ner_examples, qa_examples, toy_dataset
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError, TrainingWarning
+from .experiment import build_model, build_tasks, run_recipe
 from .inference import answer, encode, evaluate, evaluate_baselines, nearest, predict
 from .metrics import (
     accuracy,
@@ -36,7 +37,7 @@ from .plots import (
     plot_losses,
     plot_validation,
 )
-from .recipe import build_model, build_tasks, load_recipe, run_recipe
+from .recipe import load_recipe
 from .tables import metrics_table, scores_table
 from .tasks.base import Task
 from .tasks.classification import ClassificationTask

@@ -22,16 +22,10 @@ from .data.check import check_file
 from .data.readers import write_examples
 from .data.toy import GENERATORS, SPLITS
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
+from .experiment import RECIPE_FILE, build_tasks, next_run_folder, run_recipe
 from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
 from .model import MultiTaskModel
-from .recipe import (
-    RECIPE_FILE,
-    build_tasks,
-    bundled_recipes,
-    load_recipe,
-    next_run_folder,
-    run_recipe,
-)
+from .recipe import bundled_recipes, load_recipe
 from .tables import format_table, metrics_table, scores_table
 from .tasks import Task
 from .version import __version__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -34,7 +35,7 @@ def plot_losses(history: History, window: int = 20) -> Figure:
         axis.plot(_epochs(history), running_mean(losses, window), color=colour, linewidth=1.8)
         axis.set(title=f"{name} loss", xlabel="epoch", ylim=(0, None))
         axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("cross-entropy")
+    axes[0][0].set_ylabel("loss")
     return _finished(figure)
 
 
@@ -132,7 +133,8 @@ def plot_architecture(model: MultiTaskModel) -> Figure:
         parameters = sum(p.numel() for p in head.parameters())
         text = f"{name.upper()} head\n{type(head).__name__}\n{parameters:,} parameters"
         x = 1.2 + i * width
-        _box(axis, x + 0.1, 7.7, width - 0.2, 1.5, text, _colour(i), alpha=0.35)
+        size = 10 if len(model.tasks) < 3 else 8
+        _box(axis, x + 0.1, 7.7, width - 0.2, 1.5, text, _colour(i), alpha=0.35, size=size)
         _arrow(axis, 5, 6.9, x + width / 2, 7.7)
         _arrow(axis, x + width / 2, 9.2, x + width / 2, 9.7)
         what = model.tasks[name].answers_with
@@ -154,8 +156,13 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
 
 def _epochs(history: History) -> list[float]:
     """Each round as a point in time, in epochs."""
-    per_epoch = sum(r.epoch == 1 for r in history.rounds)
-    return [(i + 1) / per_epoch for i in range(len(history.rounds))]
+    in_epoch = Counter(r.epoch for r in history.rounds)  # stages may have longer or shorter ones
+    seen: Counter[int] = Counter()
+    points = []
+    for r in history.rounds:
+        seen[r.epoch] += 1
+        points.append(r.epoch - 1 + seen[r.epoch] / in_epoch[r.epoch])
+    return points
 
 
 def _colour(i: int) -> str:
@@ -163,7 +170,15 @@ def _colour(i: int) -> str:
 
 
 def _box(
-    axis: Axes, x: float, y: float, width: float, height: float, text: str, colour: str, alpha=1.0
+    axis: Axes,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    text: str,
+    colour: str,
+    alpha: float = 1.0,
+    size: int = 10,
 ) -> None:
     style = "round,pad=0.02,rounding_size=0.15"
     axis.add_patch(
@@ -171,7 +186,7 @@ def _box(
             (x, y), width, height, style, facecolor=colour, edgecolor=TOTAL_COLOUR, alpha=alpha
         )
     )
-    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=10)
+    axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=size)
 
 
 def _arrow(axis: Axes, x0: float, y0: float, x1: float, y1: float) -> None:

@@ -5,6 +5,7 @@ Each terminal picture shows what the command in its first line really printed.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -22,10 +23,12 @@ COLUMNS = 100
 BACKGROUND, FOREGROUND, PROMPT = "#1e1e2e", "#e6e6e6", "#a6e3a1"
 
 
-def run_mtl(*arguments: str) -> tuple[str, str]:
-    """Stdout and stderr of one `mtl` command."""
+def run_mtl(*arguments: str, status: int = 0) -> tuple[str, str]:
+    """Stdout and stderr of one `mtl` command that ends with `status`."""
     command = [sys.executable, "-m", "mtl", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != status:
+        raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stderr}")
     return done.stdout, done.stderr
 
 
@@ -80,6 +83,28 @@ def first_wrong_answer(model: mtl.MultiTaskModel) -> mtl.QAExample:
     raise SystemExit("the model answers every hand-made question: choose harder ones")
 
 
+def draw_sentence_tasks(folder: str) -> None:
+    """A recipe with a class and tags, all its heads at once, and a file with faults."""
+    run, shown = str(Path(folder) / "news"), "runs/news-ner/1"
+    run_mtl("train", "news-ner", "--output", run)
+    shutil.copy(Path(run) / "loss_curves.png", HERE / "loss_curves_news.png")
+    text = "The minister Zelda Fitzwilliam won a vote in Reykjavik on 12 March."
+    command = ("predict", run, "--task", "all", "--text", text)
+    draw_terminal("all", show_command(*command).replace(run, shown), run_mtl(*command)[0])
+    command = ("evaluate", run)
+    draw_terminal("confusion", show_command(*command).replace(run, shown), run_mtl(*command)[0])
+    path = Path(folder) / "my.jsonl"
+    lines = [
+        {"sentence": "Ann sang in Oslo.", "label": "art", "ner_tags": ["B-PER", "O", "O", "B-LOC"]},
+        {"sentence": "John lives in New York.", "ner_tags": ["B-PER", "O", "O", "B-LOC"]},
+        {"sentence": "A storm moved on.", "label": 3},
+        {"sentence": "Bob paints.", "label": "art"},
+    ]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    output, _ = run_mtl("check", str(path), status=1)
+    draw_terminal("check", "mtl check my.jsonl", output.replace(str(path), "my.jsonl"))
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         train = ("train", "practical7", "--output", "runs/practical7/1")
@@ -116,6 +141,7 @@ def main() -> None:
             if name == "wrong":
                 output += f"\n# the right answer would be: {wrong.answers[0].text}"
             draw_terminal(name, shown, output)
+        draw_sentence_tasks(folder)
 
 
 if __name__ == "__main__":

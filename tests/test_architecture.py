@@ -24,7 +24,7 @@ ORDER = [
     *("model", "inference"),
     *("training", "training.sampling", "training.weighting", "training.history"),
     *("training.config", "training.checkpoint", "training.loop"),
-    *("plots", "recipe", "cli", "__main__"),
+    *("plots", "recipe", "experiment", "cli", "__main__"),
 ]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 

@@ -176,5 +176,12 @@ def test_questions_and_pairs_are_refused(example):
         augment([example], 1, 0)
     assert type(example).__name__ in str(caught.value)
     assert "leave augment out" in caught.value.faults[0].fix
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=type(example).__name__):
         augment([NERExample(("a",), ("O",)), example], 0, 0)
+
+
+@pytest.mark.parametrize("others", [[], "large", [" "], ["large", ""]])
+def test_synonyms_that_are_no_list_of_words(others):
+    with pytest.raises(ConfigError, match="'big'") as caught:
+        augment([TextExample("a day")], 1, 0, {"big": others})
+    assert caught.value.faults[0].found == repr(others)

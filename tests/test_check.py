@@ -117,13 +117,15 @@ def test_a_table_without_offsets_has_a_note_on_what_was_guessed(checked):
     assert "line 2" in note
 
 
-@pytest.mark.parametrize("as_array", [False, True])
-def test_questions_one_a_line(as_array, checked):
+@pytest.mark.parametrize(
+    ("name", "as_array"), [("x.jsonl", False), ("x.jsonl", True), ("x.json", True)]
+)
+def test_questions_one_a_line(name, as_array, checked):
     records = [
         {"context": CONTEXT, "question": q, "answers": [{"text": t, "answer_start": s}], "id": id}
         for id, q, t, s in QUESTIONS
     ]
-    report = checked(json.dumps(records) if as_array else lines(*records), "x.jsonl")
+    report = checked(json.dumps(records) if as_array else lines(*records), name)
     assert report.format == "JSON questions"
     assert (report.facts, report.problems) == (QUESTION_FACTS, [])
 
@@ -321,6 +323,20 @@ def test_squad_json_with_problems_has_facts_of_its_good_questions(checked):
     (problem,) = report.problems
     assert "'q4'" in problem.what
     assert report.path in str(problem)
+
+
+def test_a_broken_first_record_does_not_hide_what_the_file_is(checked):
+    broken = '{"sentence1": "a", "sentence2": \n'
+    report = checked(broken + lines({"sentence1": "a", "sentence2": "b"}), "x.jsonl")
+    assert report.format == "JSON pairs of sentences"
+    assert [fault.line for fault in report.problems] == [1]
+    assert report.facts[0] == ("pairs", "1")
+
+
+def test_squad_json_that_was_cut_off_is_one_problem(checked):
+    report = checked(squad()[:-5], "x.json")
+    assert report.format == "SQuAD JSON"
+    assert [fault.what for fault in report.problems] == ["this is not JSON"]
 
 
 def test_notes_are_not_lost_nor_told_twice_where_there_are_problems(checked):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -825,6 +826,27 @@ def test_evaluate_leaves_out_what_has_no_label(mtl_, staged_run, tmp_path):
     assert f"{tmp_path / 'none.jsonl'}: no example has a label for the task 'topic'" in err
 
 
+def test_evaluate_leaves_out_a_task_whose_test_split_says_nothing_of_it(
+    mtl_, staged_recipe, tmp_path
+):
+    """As metrics.json does."""
+    untagged = [replace(record, tags=None) for record in news("test", 9)]
+    splits = {"train": news("train", 20), "validation": news("validation", 9), "test": untagged}
+    settings = []
+    for split, records in splits.items():
+        mtl.write_jsonl(records, tmp_path / f"{split}.jsonl")
+        settings += ["--set", f"datasets.news.{split}={tmp_path / split}.jsonl"]
+    run = tmp_path / "run"
+    assert mtl_("train", staged_recipe, *settings, "--output", run)[0] == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    status, out, _ = mtl_("evaluate", run, "--json")
+    assert status == 0
+    assert json.loads(out).keys() == metrics["test"].keys() == {"topic", "embedding"}
+    status, _, err = mtl_("evaluate", run, "--task", "tags")
+    assert status == 1
+    assert "the recipe has no test data" in err
+
+
 def test_evaluate_labels_the_model_does_not_know(mtl_, staged_run, tmp_path):
     (tmp_path / "x.jsonl").write_text(
         '{"sentence": "It rains.", "label": "weather"}\n{"sentence": "He won.", "label": "sports"}'
@@ -1160,6 +1182,13 @@ def test_half_a_character_on_stdin_is_a_fault_not_a_traceback(mtl_, run, stdin):
 SENTENCE = "John lives in New York."
 
 
+def save_untrained(folder, tasks):
+    tokenizer = mtl.WhitespaceTokenizer.train([SENTENCE, "Who lives there?"])
+    config = mtl.EncoderConfig(len(tokenizer), d_model=8, n_heads=2, n_layers=1)
+    mtl.MultiTaskModel(mtl.TransformerEncoder(config), tokenizer, tasks).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """The folder of an untrained model with a task of every kind, and two of one kind."""
@@ -1170,11 +1199,7 @@ def many(tmp_path_factory):
         mtl.EmbeddingTask("vectors", width=4),
         mtl.QATask("qa"),
     ]
-    tokenizer = mtl.WhitespaceTokenizer.train([SENTENCE, "Who lives there?"])
-    config = mtl.EncoderConfig(len(tokenizer), d_model=8, n_heads=2, n_layers=1)
-    folder = tmp_path_factory.mktemp("many") / "model"
-    mtl.MultiTaskModel(mtl.TransformerEncoder(config), tokenizer, tasks).save_pretrained(folder)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("many") / "model", tasks)
 
 
 def test_predict_says_task_input_and_prediction(mtl_, staged_run):
@@ -1239,6 +1264,31 @@ def test_predict_all_tasks_that_read_a_question(mtl_, many):
     assert json.loads(out)["qa"]["answer"] in SENTENCE
     out = mtl_("predict", many, *question)[1]
     assert out.startswith("task: qa\ninput: Who lives there?\nprediction: ")
+
+
+@pytest.fixture(scope="module")
+def only_questions(tmp_path_factory):
+    """The folder of an untrained model with two tasks, both of which read questions."""
+    tasks = [mtl.QATask("short", max_answer_tokens=1), mtl.QATask("long")]
+    return save_untrained(tmp_path_factory.mktemp("questions") / "model", tasks)
+
+
+def test_predict_all_of_several_tasks_that_read_a_question(mtl_, only_questions):
+    question = ("--question", "Who lives there?", "--context", SENTENCE, "--json")
+    status, out, _ = mtl_("predict", only_questions, "--task", "all", *question)
+    assert status == 0
+    together = json.loads(out)
+    assert list(together) == ["short", "long"]
+    for name, prediction in together.items():
+        alone = mtl_("predict", only_questions, "--task", name, *question)[1]
+        assert json.loads(alone) == prediction
+
+
+def test_predict_all_where_no_task_reads_single_texts(mtl_, only_questions):
+    status, out, err = mtl_("predict", only_questions, "--task", "all", "--text", SENTENCE)
+    assert (status, out) == (2, "")
+    assert "no task of the model reads a single text" in err
+    assert "--question and --context" in err
 
 
 @pytest.mark.parametrize("json_", [[], ["--json"]])

@@ -279,6 +279,20 @@ def test_a_batch_without_any_label_moves_nothing(build, steps):
     assert run.step == weighting.calls == 3
 
 
+def test_choices_are_made_on_the_main_metric_unless_a_task_says_otherwise(build):
+    class Either(YesOrNoTask):
+        main_metric = "precision"
+
+        def main_score(self, scores):
+            return "accuracy", 2 * scores["accuracy"]
+
+    tasks = [YesOrNoTask("cat", NOTES), Either("long", NOTES)]
+    scores = {"accuracy": 0.25, "precision": 0.75}
+    assert tasks[0].main_score(scores) == ("accuracy", 0.25)
+    run = Run(build(tasks), tasks, CONFIG, FixedWeighting())
+    assert run.joint_score({"cat": scores, "long": scores}) == (0.25 + 2 * 0.25) / 2
+
+
 def test_long_texts_are_read_in_windows(build, tasks):
     model = build(tasks)
     run = Run(model, tasks, CONFIG, FixedWeighting())

@@ -137,7 +137,7 @@ PAIRS = st.lists(
     st.builds(
         PairExample,
         st.sampled_from(WORDS),
-        st.sampled_from([f"{word} ." for word in WORDS]),
+        st.sampled_from(WORDS + [f"{word} ." for word in WORDS]),
         st.sampled_from([None, None, 1.0, 0.25, 0.0, -1.0]),
     ),
     min_size=1,
@@ -151,7 +151,7 @@ def cosine(a, b):
 
 
 def loss_by_hand(pairs, first, second, temperature):
-    """A double loop over pairs; another pair with the same sentence on the same side is left out.
+    """A double loop over pairs; another pair with a sentence of this one is left out.
 
     Args:
         first, second: a vector, of any length, for each pair.
@@ -164,10 +164,9 @@ def loss_by_hand(pairs, first, second, temperature):
             total += (own - pairs[i].score) ** 2
             continue
         for a, b in ((first, second), (second, first)):
+            own_sentences = {pairs[i].first, pairs[i].second}
             wrong = [
-                j
-                for j in range(n)
-                if pairs[j].first != pairs[i].first and pairs[j].second != pairs[i].second
+                j for j in range(n) if own_sentences.isdisjoint({pairs[j].first, pairs[j].second})
             ]
             scores = [math.exp(cosine(a[i], b[j]) / temperature) for j in wrong]
             right = math.exp(own / temperature)
@@ -197,7 +196,12 @@ def test_pairs_without_scores_are_a_classification_in_both_directions(model):
 
 
 @pytest.mark.parametrize(
-    "twin", [PairExample("a", "b"), PairExample("a", "other"), PairExample("other", "b")]
+    "twin",
+    [
+        *(PairExample("a", "b"), PairExample("a", "other"), PairExample("other", "b")),
+        *(PairExample("b", "a"), PairExample("other", "a"), PairExample("b", "other")),
+    ],
+    ids=str,
 )
 def test_the_same_sentence_in_another_pair_is_no_wrong_answer(model, twin):
     """However close the other pair's sentences are, the loss does not push them away."""
@@ -276,8 +280,10 @@ def test_a_long_sentence_is_one_sentence_of_its_pair(model):
     ],
 )
 def test_loss_and_gradients_are_finite(model, pairs):
-    loss = model.losses(batch_of(pairs, model, [model.tasks["vector"]]))["vector"]
-    gradients = torch.autograd.grad(loss, list(model.parameters()))
+    """Nor is there a NaN anywhere on the way back that a mask hides at the end."""
+    with torch.autograd.set_detect_anomaly(True):
+        loss = model.losses(batch_of(pairs, model, [model.tasks["vector"]]))["vector"]
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients)
 
@@ -291,6 +297,50 @@ def test_training_brings_pairs_together(build_model, tokenizer):
     history = train(model, [task], config, progress=False)
     assert evaluate(model, "vector", pairs)["accuracy_at_1"] == 1
     assert history.rounds[-1].losses["vector"] < history.rounds[0].losses["vector"] / 2
+
+
+def test_scored_pairs_alone_are_trained_on_and_judged_by_their_ranks(
+    build_model, tokenizer, capsys
+):
+    """None of them means the same, so there is no nearest sentence to look for."""
+    known = [word for word in tokenizer.counts if word.isalpha()][:12]
+    pairs = [
+        PairExample(f"{a} .", f"{b} met {a}", 0.89 - 0.15 * i)
+        for i, (a, b) in enumerate(pairwise(known))
+    ]
+    task = EmbeddingTask("vector", Dataset(train=pairs, validation=pairs))
+    model = build_model([task])
+    config = TrainConfig(epochs=8, batch_size=4, learning_rate=1e-2, hide_words=0.0)
+    history = train(model, [task], config)
+    assert all(scores["vector"].keys() == {"spearman"} for scores in history.validation)
+    ranks = [scores["vector"]["spearman"] for scores in history.validation]
+    assert history.best_epoch == 1 + ranks.index(max(ranks))
+    assert evaluate(model, "vector", pairs) == {"spearman": max(ranks)}
+    assert max(ranks) > ranks[0] + 0.2
+    assert f"validation: vector spearman {ranks[0]:.3f}" in capsys.readouterr().err
+
+
+class Scripted(EmbeddingTask):
+    """Embedding whose validation scores are given beforehand, epoch by epoch."""
+
+    def __init__(self, *args, script, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.script = iter(script)
+
+    def score(self, examples, predictions):
+        return {"spearman": next(self.script)}
+
+
+@pytest.mark.parametrize(
+    ("script", "best"),
+    [([-0.5, 0.25, -0.25], 2), ([-0.5, -0.75, -0.625], 1), ([0.0, -0.5, 0.5], 3)],
+)
+def test_the_best_epoch_may_have_a_negative_rank_correlation(build_model, script, best):
+    pairs = [PairExample("Ann", "Bob", 0.5), PairExample("Oslo", "Rome", 0.25)]
+    data = Dataset(train=pairs, validation=pairs)
+    task = Scripted("vector", data, script=script)
+    config = TrainConfig(epochs=3, batch_size=2)
+    assert train(build_model([task]), [task], config, progress=False).best_epoch == best
 
 
 # --- scores ---------------------------------------------------------------------------------------
@@ -324,6 +374,15 @@ def test_sentences_that_are_equally_close_share_the_point():
     assert score(*((pair, EAST, EAST) for pair in pairs)) == {"accuracy_at_1": pytest.approx(1 / 3)}
 
 
+@pytest.mark.parametrize(("short_of_1", "accuracy"), [(5e-7, 1 / 2), (1e-4, 1 / 4)])
+def test_a_difference_of_rounding_is_none(short_of_1, accuracy):
+    """The first pair shares its point, or loses it to the second; the second always shares."""
+    scores = score(
+        (PairExample("a", "b"), EAST, (1 - short_of_1, 0.0)), (PairExample("c", "d"), NORTH, EAST)
+    )
+    assert scores == {"accuracy_at_1": pytest.approx(accuracy)}
+
+
 def test_the_right_sentence_is_right_wherever_it_stands():
     scores = score(
         (PairExample("a", "b"), EAST, EAST),
@@ -340,6 +399,13 @@ def test_only_pairs_that_mean_the_same_are_asked_for():
         (PairExample("e", "f", 0.89), WEST, NORTH),  # not asked for, but its f is a candidate
     )
     assert scores["accuracy_at_1"] == pytest.approx(1 / 2)
+
+
+def test_choices_are_made_on_the_nearest_sentences_and_without_them_on_ranks():
+    task = EmbeddingTask("vector")
+    both = {"spearman": 0.75, "accuracy_at_1": 0.25}
+    assert task.main_score(both) == ("accuracy_at_1", 0.25)
+    assert task.main_score({"spearman": -0.5}) == ("spearman", -0.5)
 
 
 def test_spearman_is_that_of_the_cosines_of_scored_pairs():
@@ -397,6 +463,16 @@ def test_the_untrained_baseline_disturbs_nothing_and_is_always_the_same(model, s
     assert baselines.keys() == {"bag_of_words", "untrained"}
     torch.rand(7)
     assert evaluate_baselines(model, "vector", pairs) == baselines
+
+
+def test_the_untrained_baseline_leaves_the_random_state_of_a_gpu_alone(model, monkeypatch):
+    """Where there is a GPU, or is not: nobody asks for its seed."""
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    evaluate_baselines(model, "vector", [PairExample("Ann", "Bob")])
+    assert not seeded
+    torch.manual_seed(5)
+    assert seeded == [5]
 
 
 def test_the_untrained_baseline_knows_nothing_of_the_weights(build_model):

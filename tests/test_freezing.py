@@ -1,6 +1,7 @@
 """Freezing: what a name stands for, what stands still to the last bit, what is free again."""
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,8 @@ from mtl.errors import ConfigError, MTLError, TrainingWarning
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training.loop import Run, TrainConfig, train
+from mtl.training.config import TrainConfig, check_training
+from mtl.training.loop import Run, train
 from mtl.training.weighting import FixedWeighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
@@ -139,6 +141,15 @@ def test_one_unknown_name_among_known_ones_freezes_nothing(build_model, tasks):
     assert not frozen_in(model)
 
 
+def test_one_unknown_name_among_known_ones_unfreezes_nothing(build_model, tasks):
+    model = build_model(tasks)
+    model.freeze("encoder")
+    frozen = frozen_in(model)
+    with pytest.raises(ConfigError, match=r"did you mean \"heads\.ner\""):
+        model.unfreeze("encoder", "heads.nre")
+    assert frozen_in(model) == frozen
+
+
 @pytest.mark.parametrize("freeze", ["encoder", [3], ["encoder", None]])
 def test_freeze_is_a_list_of_names(freeze):
     with pytest.raises(ConfigError, match=r"train\.freeze must be a list of names"):
@@ -182,8 +193,24 @@ def test_a_frozen_head_does_not_change_while_the_encoder_does_and_that_is_warned
     before = weights_of(model)
     with pytest.warns(TrainingWarning, match="head of 'ner' is frozen while the encoder") as caught:
         train(model, tasks, replace(FAST, freeze=["heads.ner"]), progress=False)
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
     assert moved(before, model) == names_in(model, "encoder.", "heads.qa")
+
+
+@pytest.mark.parametrize("freeze", [[], ["encoder.layers"]])
+def test_the_head_of_a_task_that_is_not_trained_is_warned_of_too(build_model, tasks, freeze):
+    model = build_model(tasks)
+    message = "head of 'qa' is not trained while the encoder goes on training"
+    with pytest.warns(TrainingWarning, match=message) as caught:
+        train(model, tasks[:1], replace(FAST, freeze=freeze), progress=False)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_a_head_that_is_frozen_and_not_trained_is_warned_of_once(build_model, tasks):
+    model = build_model(tasks)
+    with pytest.warns(TrainingWarning, match="head of 'qa' is frozen") as caught:
+        train(model, tasks[:1], replace(FAST, freeze=["heads.qa"]), progress=False)
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize("freeze", [[], ["encoder"], ["encoder.layers[:1]"], ["encoder.norm"]])
@@ -191,6 +218,13 @@ def test_without_a_frozen_head_on_a_moving_encoder_nothing_is_warned_of(build_mo
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(build_model(tasks), tasks, replace(FAST, freeze=freeze), progress=False)
+
+
+@pytest.mark.parametrize("freeze", [["encoder"], ["encoder", "heads.qa"]])
+def test_on_an_encoder_that_stands_still_no_head_is_warned_of(build_model, tasks, freeze):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(build_model(tasks), tasks[:1], replace(FAST, freeze=freeze), progress=False)
 
 
 def test_the_frozen_have_no_gradient_and_no_optimiser_state(build_model, tasks):
@@ -220,6 +254,19 @@ def test_nothing_is_kept_for_a_backward_pass_through_a_frozen_encoder(build_mode
     assert not any(outputs)
     train(model, tasks, replace(FAST, freeze=["encoder.layers"]), progress=False)
     assert all(outputs[len(outputs) // 2 :])
+
+
+def test_gradients_that_the_frozen_still_have_do_not_count_when_clipping(build_model, tasks):
+    """Frozen by hand, as users of PyTorch do, after a training that left gradients behind."""
+    norms = []
+    for leftover in (0.0, 1e6):
+        model = build_model(tasks)
+        for parameter in model.encoder.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = torch.full_like(parameter, leftover)
+        history = train(model, tasks, FAST, progress=False)
+        norms.append([r.grad_norm for r in history.rounds])
+    assert norms[0] == norms[1]
 
 
 def test_the_gradients_of_the_rest_are_what_they_were(build_model, tasks):
@@ -283,6 +330,20 @@ def test_two_trainings_one_after_the_other(build_model, tasks):
     assert moved(before, model) == {n for n, _ in model.named_parameters()}
 
 
+@pytest.mark.parametrize(
+    ("freeze", "error"), [([], None), (["heads"], None), (["encoder", "heads.ner"], ConfigError)]
+)
+def test_checking_a_training_leaves_the_model_as_it_was(build_model, tasks, freeze, error):
+    """Nothing of it is trained, warned of, frozen or set free."""
+    model = build_model(tasks)
+    own = set(model.freeze("heads.qa"))
+    before = weights_of(model)
+    with pytest.raises(error, match="'ner'") if error else nullcontext():
+        check_training(model, tasks, replace(FAST, freeze=freeze))
+    assert not moved(before, model)
+    assert frozen_in(model) == own
+
+
 def test_nothing_to_train_for_a_task_is_refused(build_model, tasks):
     model = build_model(tasks)
     before = weights_of(model)
@@ -330,7 +391,15 @@ def test_a_task_that_cannot_be_added_changes_nothing(build_model, tasks):
     assert not moved(before, model)
 
 
-@pytest.mark.parametrize("name", ["type", "keys", "items", "train", "forward"])
-def test_a_task_named_as_something_that_every_module_has(build_model, name):
-    with pytest.raises(ConfigError, match=f"name(.|\n)*'{name}'"):
-        build_model([NERTask(name, types=["PER"])])
+@pytest.mark.parametrize("name", ["type", "keys", "to", "training", "values", "forward"])
+def test_a_task_named_as_something_that_every_module_has(name):
+    """Said when the task is made, not when its head is added to a model."""
+    with pytest.raises(ConfigError, match=f"name(.|\n)*'{name}'(.|\n)*{name}_1"):
+        NERTask(name, types=["PER"])
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "two words", "9lives", "a-b"])
+def test_a_task_whose_name_is_not_a_single_word(name):
+    with pytest.raises(ConfigError, match="letters, digits and underscores") as error:
+        NERTask(name, types=["PER"])
+    assert repr(name) in str(error.value)

@@ -513,6 +513,15 @@ def test_no_more_neighbours_than_texts(many_task_model):
     assert len(nearest(many_task_model, "Ann", ["Bob ."] * 9)) == 5
 
 
+def test_equally_close_neighbours_keep_their_order(many_task_model):
+    found = nearest(many_task_model, "Ann", ["Ann"] * 40, n=40)
+    assert [f.index for f in found] == list(range(40))
+
+
+def test_one_text_to_search_is_one_text_and_not_its_characters(many_task_model):
+    assert [f.text for f in nearest(many_task_model, "Ann", "Bob ran .")] == ["Bob ran ."]
+
+
 def test_neighbours_that_cannot_be(many_task_model):
     with pytest.raises(ConfigError, match="n must be at least 1"):
         nearest(many_task_model, "Ann", ["Bob"], n=0)
@@ -623,8 +632,10 @@ def test_questions_and_contexts_that_do_not_match(model):
 def test_evaluation_without_examples_or_with_unknown_types(two_task_model):
     with pytest.raises(DataError, match="no labelled examples to evaluate 'ner'"):
         evaluate(two_task_model, "ner", [])
-    with pytest.raises(DataError, match="no labelled examples"):
+    with pytest.raises(DataError, match=r"no labelled examples(.|\n)*1 examples"):
         evaluate(two_task_model, "ner", [TextExample("Ann ran", ("Ann", "ran"))])
+    with pytest.raises(DataError, match="no labelled examples to evaluate 'ner'"):
+        evaluate_baselines(two_task_model, "ner", [TextExample("Ann ran", ("Ann", "ran"))])
     strange = NERExample(("Ann", "ran"), ("B-ANIMAL", "O"))
     with pytest.raises(DataError, match="ANIMAL"):
         evaluate(two_task_model, "ner", [strange])

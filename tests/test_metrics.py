@@ -1,5 +1,6 @@
 """Metrics: equal to independent references, and to sums done by hand."""
 
+import math
 import re
 from collections import Counter
 from functools import partial
@@ -16,6 +17,7 @@ from mtl.metrics import (
     entity_scores,
     entity_spans,
     exact_match,
+    interval,
     macro_f1,
     mean,
     normalize_answer,
@@ -219,6 +221,41 @@ def test_spearman_by_hand():
     assert spearman([1, 2, 3], [1, 3, 2]) == pytest.approx(1 - 6 * 2 / (3 * (9 - 1)))
     # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: covariance 4.5, spreads 4.5 and 5.
     assert spearman([0, 7, 7, 9], [1, 2, 3, 4]) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+
+
+# --- intervals ----------------------------------------------------------------------------------
+
+
+@given(values=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=40))
+def test_interval_equals_scipys_students_t(values):
+    """To the three decimals of a printed table; beyond 31 values the half width is that of 31."""
+    stats = pytest.importorskip("scipy.stats")
+    centre, half = interval(values)
+    t = stats.t.ppf(0.975, min(len(values), 31) - 1)
+    assert centre == pytest.approx(sum(values) / len(values))
+    assert half == pytest.approx(t * stats.sem(values), rel=3e-4, abs=1e-9)
+
+
+def test_interval_by_hand():
+    centre, half = interval([0.7, 0.8, 0.9])  # variance 0.01; t is 4.303 for two degrees of freedom
+    assert centre == pytest.approx(0.8)
+    assert half == pytest.approx(4.303 * math.sqrt(0.01 / 3))
+    assert interval([0.5, 0.5]) == (0.5, 0.0)
+
+
+def test_one_value_says_nothing_about_its_spread():
+    assert interval([0.75]) == (0.75, math.inf)
+
+
+def test_more_values_never_make_the_factor_of_the_interval_larger():
+    """It is a little too wide for more than 31 values, never too narrow."""
+    factors = []
+    for n in range(2, 101):
+        values = [0.0, 1.0] * (n // 2) + [0.5] * (n % 2)
+        variance = sum((value - 0.5) ** 2 for value in values) / (n - 1)
+        factors.append(interval(values)[1] / math.sqrt(variance / n))
+    assert factors == sorted(factors, reverse=True)
+    assert factors[-1] == pytest.approx(factors[29]) == pytest.approx(2.042)
 
 
 # --- lengths ------------------------------------------------------------------------------------

@@ -317,6 +317,13 @@ def test_format_table_lines_up():
     assert second == "longer      7  1.000"
 
 
+def test_format_table_leaves_a_cell_empty_and_the_column_to_the_right():
+    _, _, *lines = format_table(["name", "share"], [["a", 0.5], ["b", None], ["c", -0.25]]).split(
+        "\n"
+    )
+    assert lines == ["a      0.500", "b", "c     -0.250"]
+
+
 def test_format_table_without_rows():
     assert format_table(["recipe", "what"], []).splitlines()[0].split() == ["recipe", "what"]
 
@@ -330,6 +337,23 @@ def test_scores_table_leaves_single_types_out():
     assert [cell.strip() for cell in header] == ["entity f1"]
     assert [cell.strip() for cell in model] == ["model", "0.500"]
     assert [cell.strip() for cell in all_o] == ["all o", "0.000"]
+
+
+def test_scores_table_has_every_score_that_any_line_has():
+    """Some splits of pairs are scored, some mean the same; a line without a score stays empty."""
+    scores = {
+        "validation": {"accuracy_at_1": 0.75},
+        "test": {"accuracy_at_1": 0.5, "spearman": 0.25},
+        "test_unseen": {"spearman": -0.125},
+    }
+    header, _, *lines = scores_table(scores).splitlines()
+    assert header.split() == ["accuracy", "at", "1", "spearman"]
+    assert [line.split() for line in lines] == [
+        ["validation", "0.750"],
+        ["test", "0.500", "0.250"],
+        ["test", "unseen", "-0.125"],
+    ]
+    assert lines[2].index("-0.125") > lines[0].index("0.750")
 
 
 def test_types_table():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl.recipe import load_recipe, run_recipe
+from mtl.experiment import run_recipe
+from mtl.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "practical7.ipynb"

@@ -377,7 +377,6 @@ def test_skip_leaves_bad_questions_out_and_says_so(file):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ("[1, 2]", "a list of 2"),
         ('{"sentences": [], "tags": []}', "an object with the keys 'sentences', 'tags'"),
         ("{}", "an object with the keys (none)"),
         ('"text"', "'text'"),
@@ -399,8 +398,9 @@ def test_json_that_is_not_squad(content, found, file):
 
 
 def test_json_that_is_not_squad_cannot_be_skipped(file):
-    fault = only_fault_of(read_squad, file("[1, 2]", "x.json"), on_error="skip")
-    assert "a list of 2" in fault.found
+    fault = only_fault_of(read_squad, file('{"sentences": []}', "x.json"), on_error="skip")
+    assert fault.what == "the file gives no question with an answer"
+    assert "an object with the keys 'sentences'" in fault.found
 
 
 def test_text_that_is_not_json(file):
@@ -648,6 +648,13 @@ def test_tokens_in_the_record_rule_even_where_other_counts_fit(file):
     assert fault.what == "2 tags, but the sentence has 3 tokens"
 
 
+def test_an_empty_list_of_tokens_is_as_good_as_none(file):
+    fault = only_fault_of(read_jsonl, file(lines({"sentence": "a", "tokens": [], "ner_tags": []})))
+    assert fault.what.startswith("0 tags, but the sentence has 1 words")
+    path = file(lines({"sentence": "a b", "tokens": []}))
+    assert read_jsonl(path) == [TextExample("a b", ("a", "b"))]
+
+
 def test_words_between_blanks_count_where_only_that_fits(file):
     path = file(
         lines(
@@ -702,6 +709,14 @@ def test_records_that_break_the_scheme_of_most_are_faults(file):
     assert [fault.line for fault in faults] == [2, 3]
     assert faults[0].what == "I-P after O breaks IOB2, the tag scheme of this file"
     assert faults[1].found == "tokens ['a', 'b'], tags ['B-P', 'I-L']"
+
+
+def test_a_fault_of_a_tag_with_half_a_character_can_be_printed(file):
+    tags = (["B-P", "O"], ["I-\ud800", "O"])
+    path = file(lines(*({"sentence": "a b", "ner_tags": those} for those in tags)))
+    fault = only_fault_of(read_jsonl, path)
+    assert (fault.what, fault.line) == ("the text holds half a character", 2)
+    assert str(fault).encode()
 
 
 @pytest.mark.parametrize(
@@ -825,10 +840,32 @@ def test_fields_under_other_names(record, file):
     assert read_jsonl(file(lines(record))) == [TextExample("a b", ("a", "b"), "x", ("O", "O"))]
 
 
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ({"sentence": "ours"}, {"text": "other"}),
+        ({"tokens": ["a", "b"]}, {"words": ["a b"]}),
+        ({"label": "x"}, {"category": "y"}),
+        ({"class": "x"}, {"category": "y"}),  # neither is ours
+        ({"ner_tags": ["O"]}, {"tags": ["B-P"]}),
+        ({"sentence1": "ours"}, {"anchor": "other"}),
+        ({"sentence2": "ours"}, {"positive": "other"}),
+        ({"score": 0.5}, {"similarity": 1}),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("turn", [list, reversed])
-def test_our_name_of_a_field_wins_over_the_other(turn, file):
-    record = {"text": "other", "sentence": "ours"}
-    assert read_jsonl(file(lines(dict(turn(record.items())))))[0].text == "ours"
+def test_of_two_names_for_one_field_the_first_wins_and_the_other_is_noted(first, other, turn, file):
+    """The first in the list of known names, wherever it stands in the record."""
+    of_pairs = not first.keys().isdisjoint({"sentence1", "sentence2", "score"})
+    read = read_pairs if of_pairs else read_jsonl
+    record = {"sentence1": "a", "sentence2": "b"} if of_pairs else {"sentence": "a"}
+    record |= {} if of_pairs else {"tokens": ["a"]}
+    alone = read(file(lines(record | first)))
+    examples, notes = notes_of(read, file(lines(dict(turn((record | first | other).items())))))
+    assert examples == alone
+    (name,) = other
+    assert notes == [f"fields that are not read, and in how many records: {name!r} (1)"]
 
 
 def test_fields_that_nobody_reads_are_counted(file):
@@ -901,6 +938,24 @@ def test_what_stands_before_the_fault_of_an_array_is_known_by_its_line(file):
     assert "bad records left out: 3" in notes[-1]
 
 
+def test_where_the_reading_of_an_array_ended_is_said_even_if_skipped(file):
+    """The first fault is another one, so that the note on bad records does not show the place."""
+    path = file('[{"sentence": "a"}, {"sentence": ""},\n{"sentence": }, {"sentence": "lost"}]')
+    examples, notes = notes_of(read_jsonl, path, on_error="skip")
+    assert [example.text for example in examples] == ["a"]
+    assert "the JSON is broken in line 2; what comes after it was not read" in notes
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_number_of_more_digits_than_python_reads(as_array, file):
+    text = f'{{"sentence": "a", "n": {"1" * 5000}}}'
+    text = f"[{text}]" if as_array else text
+    for read, name in ((read_jsonl, "x.jsonl"), (read_squad, "x.jsonl"), (read_squad, "x.json")):
+        fault = only_fault_of(read, file(text, name))
+        assert "digits" in fault.found
+        assert len(fault.found) < 300
+
+
 # --- pairs of sentences -------------------------------------------------------------------------
 
 
@@ -968,6 +1023,29 @@ def test_fields_of_pairs_that_nobody_reads_are_counted(file):
 # --- questions one a line -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["x.JSONL", "x.json"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_list_of_questions(name, indent, file):
+    records = [
+        qa() | {"context": CONTEXT},
+        qa(id=5, question="Who?", text="Luis", start=18) | {"context": CONTEXT},
+    ]
+    assert read_squad(file(json.dumps(records, indent=indent), name)) == [
+        QAExample("q1", "Who is late?", CONTEXT, (Answer("Rosa", 37),)),
+        QAExample("5", "Who?", CONTEXT, (Answer("Luis", 18),)),
+    ]
+
+
+def test_a_list_of_something_else_has_one_fault_a_record(file):
+    path = file("[1,\n2]", "x.json")
+    faults = faults_of(read_squad, path)
+    assert [(fault.line, fault.found) for fault in faults] == [(1, "1"), (2, "2")]
+    skipped = only_fault_of(read_squad, path, on_error="skip")
+    assert "bad records left out: 2" in skipped.found
+    empty = only_fault_of(read_squad, file("[]", "y.json"))
+    assert empty.what == "the file gives no question with an answer"
+
+
 def test_questions_one_a_line(file):
     path = file(
         lines(
@@ -980,6 +1058,16 @@ def test_questions_one_a_line(file):
         QAExample("q1", "Who is late?", CONTEXT, (Answer("Rosa", 37),)),
         QAExample("5", "Who?", CONTEXT, (Answer("Luis", 18),)),
     ]
+
+
+def test_questions_one_a_line_as_the_datasets_library_writes_them(file):
+    record = {"id": "1", "title": "Market", "context": CONTEXT, "question": "Who?"}
+    answered = record | {"answers": {"text": ["Luis", "Rosa"], "answer_start": [18, 37]}}
+    examples, notes = notes_of(
+        read_squad, file(lines(answered, record | {"is_impossible": True}), "x.jsonl")
+    )
+    assert examples == [QAExample("1", "Who?", CONTEXT, (Answer("Luis", 18), Answer("Rosa", 37)))]
+    assert notes == ["unanswerable questions left out: 1 (line 2)"]
 
 
 def test_all_faults_of_questions_one_a_line_come_together(file):
@@ -1130,20 +1218,24 @@ def test_the_ending_names_the_format_that_is_written(example, name, read, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("example", "name", "fix"),
+    ("examples", "name", "fix"),
     [
-        (TEXT, "x.conll", "use the ending .jsonl"),
-        (PAIR, "x.json", "use the ending .jsonl"),
-        (QUESTION, "x.conll", "use the ending .json or .jsonl"),
-        (SENTENCE, "x.json", "use the ending .conll or .jsonl"),
-        (SENTENCE, "x", "use the ending .conll or .jsonl"),
-        (SENTENCE, "x.csv", "use the ending .conll or .jsonl"),
+        ([TEXT], "x.conll", "use the ending .jsonl"),
+        ([PAIR], "x.json", "use the ending .jsonl"),
+        ([QUESTION], "x.conll", "use the ending .json or .jsonl"),
+        ([SENTENCE], "x.json", "use the ending .conll or .jsonl"),
+        ([SENTENCE], "x", "use the ending .conll or .jsonl"),
+        ([SENTENCE], "x.csv", "use the ending .conll or .jsonl"),
+        ([SENTENCE, PAIR], "x.conll", "use the ending .jsonl"),
+        ([], "x.txt", "use the ending .conll or .json or .jsonl"),
     ],
 )
-def test_an_ending_that_cannot_hold_the_examples_is_refused(example, name, fix, tmp_path):
+def test_an_ending_that_cannot_hold_the_examples_is_refused(examples, name, fix, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        write_examples([example], tmp_path / name)
-    assert caught.value.faults[0].fix == fix
+        write_examples(examples, tmp_path / name)
+    (fault,) = caught.value.faults
+    assert fault.fix == fix
+    assert fault.found == f"the ending {Path(name).suffix!r}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -1174,6 +1266,7 @@ def test_write_under_a_file_as_if_it_were_a_folder(file):
     ("make", "what"),
     [
         (lambda: TextExample("a b", (), "x", ("O", "O")), "a sentence needs at least one token"),
+        (lambda: TextExample("Ann ran", tags=()), "a sentence needs at least one token"),
         (lambda: TextExample("a b", ("a", "b"), "x", ("O",)), "2 tokens but 1 tags"),
         (lambda: TextExample("a b", ("a", "b"), None, ("O", "I-P")), "tag 2 continues an entity"),
         (lambda: TextExample("a b", ("a", "b"), None, ("S-P", "O")), "tag 1 is not an IOB2 tag"),

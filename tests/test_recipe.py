@@ -19,16 +19,8 @@ from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig
 from mtl.errors import ConfigError, DataError, DataWarning, TrainingWarning
-from mtl.recipe import (
-    DatasetRecipe,
-    Recipe,
-    TaskRecipe,
-    build_model,
-    build_tasks,
-    bundled_recipes,
-    load_recipe,
-    run_recipe,
-)
+from mtl.experiment import build_model, build_tasks, run_recipe
+from mtl.recipe import DatasetRecipe, Recipe, TaskRecipe, bundled_recipes, load_recipe
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.weighting import FixedWeighting
 
@@ -82,7 +74,7 @@ def write(tmp_path):
 @pytest.fixture(autouse=True)
 def _no_curves(monkeypatch):
     """To draw the curves takes longer than to train here; the tests of the command line do it."""
-    monkeypatch.setattr("mtl.recipe.plot_losses", lambda history: plt.Figure())
+    monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
     monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
 
 
@@ -296,7 +288,7 @@ def test_every_key_reaches_training(tiny, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     configs = []
-    monkeypatch.setattr("mtl.recipe.train", stop)
+    monkeypatch.setattr("mtl.experiment.train", stop)
     recipe = load_recipe(tiny, [*as_settings("train", TRAIN), "seed=11"])
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "run", progress=False)
@@ -885,7 +877,7 @@ def test_in_each_stage_moves_what_should_and_nothing_else(staged, tmp_path, monk
         seen.append((config, [task.name for task in tasks], moved, weights_of(model)))
         return history
 
-    monkeypatch.setattr("mtl.recipe.train", watched)
+    monkeypatch.setattr("mtl.experiment.train", watched)
     recipe = load_recipe(staged)
     with pytest.warns(TrainingWarning, match="the head of 'ner' is frozen"):
         metrics = run_recipe(recipe, tmp_path / "run", progress=False)
@@ -955,11 +947,17 @@ def test_settings_reach_into_stages(staged, write):
         ("stages.0.epochs=0", ["epochs must be at least 1"]),
         ("stages.0.tasks=ner", ["stages.0.tasks must be a list"]),
         ("stages.0.tasks=['nre']", ["stages.0.tasks", "unknown task", 'did you mean "ner"']),
+        ("stages.0.tasks.0=nre", ["stages.0.tasks", "unknown task", 'did you mean "ner"']),
+        ("stages.0.tasks=[['ner']]", ["stages.0.tasks", "unknown task", "['ner']"]),
+        ("stages.0.tasks=[]", ["stages.0.tasks is empty"]),
         ("stages.0.freeze=encoder", ["stages.0.freeze must be a list"]),
         ("stages.0.freeze=[3]", ["freeze must be a list of names"]),
         ("stages.2.epochs=3", ["no entry '2'", "count from 0"]),
         ("stages.one.epochs=3", ["no entry 'one'", "count from 0"]),
         ("stages.-1.epochs=3", ["no entry '-1'", "count from 0"]),
+        ("stages.².epochs=3", ["no entry '²'", "count from 0"]),
+        ("stages.9=3", ["no entry '9'", "count from 0"]),
+        ("stages.0=3", ["stages.0 is a section, not a value"]),
         ("stages.0.epochs.most=3", ["'epochs' is a value, not a section"]),
         ("stages=3", ["stages must be a list"]),
         ("stages={epochs=3}", ["stages must be a list"]),
@@ -970,6 +968,47 @@ def test_what_cannot_be_said_of_a_stage(staged, setting, words):
     message = error_of(staged, setting)
     for word in words:
         assert word in message
+
+
+def test_an_entry_of_a_list_may_be_set(staged):
+    recipe = load_recipe(staged, ["stages.0.tasks.0=ner", "stages.1.freeze.0=encoder.norm"])
+    assert recipe.stages[0]["tasks"] == ["ner"]
+    assert recipe.stages[1]["freeze"] == ["encoder.norm"]
+
+
+def test_a_stage_of_some_tasks_ignores_the_weights_of_the_others(staged):
+    recipe = load_recipe(staged, ["train.loss_weights={topic=0.5, ner=2.0}"])
+    weights = [config.loss_weights for config, _ in recipe.train_configs()]
+    assert weights == [{"topic": 0.5}, {"ner": 2.0}]
+
+
+def files_below(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.filterwarnings("ignore::mtl.errors.TrainingWarning")
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("stages.1.freeze=['heads.nre']", 'did you mean "heads.ner"'),
+        ("stages.1.freeze=['encoder', 'heads.ner']", "nothing to train for the task 'ner'"),
+        ("stages.1.loss_weights={nre=2.0}", "a weight is given for an unknown task"),
+    ],
+)
+def test_what_is_wrong_with_the_last_stage_is_said_before_the_first(
+    staged, tmp_path, monkeypatch, setting, words
+):
+    """And before anything of an older run in the folder is touched."""
+    run_recipe(load_recipe(staged), tmp_path / "run", save_every=1, progress=False)
+    before = files_below(tmp_path / "run")
+    assert len(before) > 10
+    monkeypatch.setattr(Run, "round", lambda run: pytest.fail("trained in vain"))
+    for output in ("new", "run"):
+        recipe = load_recipe(staged, [setting])
+        with pytest.raises(ConfigError, match=words):
+            run_recipe(recipe, tmp_path / output, overwrite=True, progress=False)
+    assert not (tmp_path / "new").exists()
+    assert files_below(tmp_path / "run") == before
 
 
 # --- checkpoints ----------------------------------------------------------------------------------
@@ -984,6 +1023,12 @@ def test_every_nth_epoch_is_saved(shared, tmp_path, save_every, numbers):
     recipe = load_recipe(shared, ["train.epochs=3"])
     run_recipe(recipe, tmp_path / "run", save_every=save_every, progress=False)
     assert checkpoints_of(tmp_path / "run") == [f"checkpoint-epoch{n}" for n in numbers]
+
+
+def test_saving_every_fewer_than_no_epochs_is_refused(shared, tmp_path):
+    with pytest.raises(ConfigError, match=r"--save-every.* must be at least 0(.|\n)*-1"):
+        run_recipe(load_recipe(shared), tmp_path / "run", save_every=-1, progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_saving_checkpoints_changes_nothing_in_the_training(shared, tmp_path):
@@ -1034,6 +1079,13 @@ def test_a_run_that_is_replaced_leaves_no_checkpoint_behind(shared, tmp_path):
     again = {"save_every": 2, "overwrite": True, "progress": False}
     run_recipe(recipe, tmp_path / "run", **again)
     assert checkpoints_of(tmp_path / "run") == ["checkpoint-epoch2"]
+
+
+def test_a_folder_named_only_a_little_like_a_checkpoint_is_kept(shared, tmp_path):
+    run_recipe(load_recipe(shared), tmp_path / "run", progress=False)
+    (tmp_path / "run" / "checkpoint-epochs-compared").mkdir()
+    run_recipe(load_recipe(shared), tmp_path / "run", overwrite=True, progress=False)
+    assert checkpoints_of(tmp_path / "run") == ["checkpoint-epochs-compared"]
 
 
 def test_what_a_killed_run_left_can_be_used_and_replaced(shared, tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.examples import Dataset
+from mtl.data.examples import Dataset, TextExample
 from mtl.errors import ConfigError
+from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training.loop import Run, TrainConfig, train
@@ -141,6 +142,23 @@ def test_what_is_drawn_is_what_is_trained_on(build_model, tasks, monkeypatch):
     assert history.rounds[-1].examples == {"ner": 0, "qa": 40}
     for r in history.rounds:
         assert r.total == pytest.approx(r.losses["qa"])
+
+
+def test_a_batch_without_a_label_does_not_halve_the_means_of_its_round(
+    build_model, tasks, monkeypatch
+):
+    said, unsaid = TextExample("Ann ran .", label="a"), TextExample("Bob sat .")
+    topic = ClassificationTask("topic", Dataset(train=[said, unsaid]), labels=["a", "b"])
+    monkeypatch.setattr(Sampled, "round", lambda self, progress: [(0,), (0,)])
+    together = [topic, tasks[0]]
+    config = replace(CONFIG, epochs=1, batch_size=1, clip_norm=1e9)
+    run = Run(build_model(together), together, config, FixedWeighting())
+    run.round()
+    (only,) = run.history.rounds
+    gradients = [p.grad for p in run.trained if p.grad is not None]
+    assert only.step == 1
+    assert only.grad_norm == pytest.approx(torch.nn.utils.get_total_norm(gradients).item())
+    assert only.total == pytest.approx(only.losses["topic"])
 
 
 def test_alpha_falls_over_the_whole_training(build_model, tasks, monkeypatch):
