@@ -95,7 +95,8 @@ def _read_dataset(task_class: type[Task], task: DatasetRecipe, recipe: Recipe) -
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
     """A fresh model for the tasks; its vocabulary is the words of their training texts."""
-    texts = (text for task in tasks for text in task.dataset.training_texts())
+    datasets = {id(task.dataset): task.dataset for task in tasks}  # a shared one counts once
+    texts = (text for dataset in datasets.values() for text in dataset.training_texts())
     tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
     torch.manual_seed(recipe.seed)
     config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder)

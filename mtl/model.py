@@ -121,7 +121,7 @@ class MultiTaskModel(nn.Module):
             layers = f"encoder.layers[:N] (N from 1 to {len(self.encoder.layers)})"
             known = ["encoder", "encoder.embeddings", layers, *(f"heads.{n}" for n in self.heads)]
             raise ConfigError(
-                "there is nothing to freeze of this name",
+                "the model has no parameters of this name",
                 found=repr(name),
                 fix=suggest(name, known),
             )

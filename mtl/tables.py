@@ -45,9 +45,7 @@ def scores_table(scores: dict[str, dict[str, float]]) -> str:
     """One line for each set of metrics; metrics of single types are left out."""
     all_names = dict.fromkeys(name for values in scores.values() for name in values)
     names = [name for name in all_names if not is_of_one_type(name)]
-    rows = [
-        [_words(label), *(values.get(n, "") for n in names)] for label, values in scores.items()
-    ]
+    rows = [[_words(label), *map(values.get, names)] for label, values in scores.items()]
     return format_table(["", *map(_words, names)], rows)
 
 

@@ -107,7 +107,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
-        """Metrics of predictions against labelled examples; the main one is from 0 to 1."""
+        """Metrics of predictions against labelled examples; the main one is 1 at best."""
 
     def report(self, examples: Sequence[Any], predictions: Sequence[Any]) -> str:
         """More about the same predictions than a few numbers can say; a text to print."""

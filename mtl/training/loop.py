@@ -147,7 +147,7 @@ class Run:
         self.history = History()
         self.epoch = self.step = 0
         self.examples = Counter({task.name: 0 for task in self.tasks})
-        self.best_score = -1.0
+        self.best_score = -math.inf
         self.best_weights: dict[str, Tensor] = {}
 
     def _build_streams(self) -> list[BatchStream]:

@@ -24,6 +24,12 @@ _SQUAD_FORM = (
 )
 
 
+_QUESTION_FORM = (
+    'a question looks like {"id": "1", "question": "...", "context": "...", "answers": [{"text": '
+    '"...", "answer_start": 0}]}'
+)
+
+
 class _Question(NamedTuple):
     """A question as the file has it; its answers in any of the forms that `_answers` reads."""
 
@@ -169,10 +175,12 @@ def _from_lines(text: str, report: Report) -> Iterator[_Question]:
     for number, (line, qa) in enumerate(json_records(text, report), start=1):
         with report.record(line):
             name = str(qa.get("id", number)) if isinstance(qa, dict) else str(number)
-            question, context = _field(qa, "question", str), _field(qa, "context", str)
+            question, context = (
+                _field(qa, key, str, _QUESTION_FORM) for key in ("question", "context")
+            )
             answers = [] if qa.get("is_impossible") else qa.get("answers")
             if not isinstance(answers, dict):  # as the `datasets` library writes them
-                answers = _field({"answers": answers}, "answers", list)
+                answers = _field({"answers": answers}, "answers", list, _QUESTION_FORM)
             yield _Question(name, question, context, answers, line)
 
 
@@ -186,14 +194,14 @@ def _paragraphs(squad: Any, report: Report) -> Iterator[tuple[Any, str]]:
                 yield from ((paragraph, where) for paragraph in paragraphs)
 
 
-def _field(record: Any, key: str, kind: type) -> Any:
+def _field(record: Any, key: str, kind: type, form: str = _SQUAD_FORM) -> Any:
     """`record[key]`, if it is there and of the right kind."""
     value = record.get(key) if isinstance(record, dict) else None
     if isinstance(value, kind):
         return value
     found = outline(record) if value is None else f'"{key}" is {outline(value)}'
     what = f'this is not SQuAD: no {"text" if kind is str else "list"} "{key}"'
-    raise DataError(what, found=found, fix=_SQUAD_FORM)
+    raise DataError(what, found=found, fix=form)
 
 
 def _lines_of_ids(text: str) -> dict[str, int]:
