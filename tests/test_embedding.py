@@ -337,7 +337,7 @@ class Scripted(EmbeddingTask):
         ([-0.5, 0.25, -0.25], 2),
         ([-0.5, -0.75, -0.625], 1),
         ([0.0, -0.5, 0.5], 3),
-        ([-1.0, -1.0], 1),
+        ([-1.0, -1.0, -1.0], 1),
     ],
 )
 def test_the_best_epoch_may_have_a_negative_rank_correlation(build_model, script, best):
