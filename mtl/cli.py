@@ -189,7 +189,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         if not options.json:
             report = model.tasks[name].report(labelled, predictions)
             print(f"{name}, {len(labelled):,} examples\n{scores_table(results[name])}\n")
-            print(f"{report}\n" if report else "", end="")
+            print(f"{report}\n\n" if report else "", end="")
     if options.json:
         print(json.dumps(results, indent=2))
 

@@ -38,6 +38,7 @@ RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE = (
     "loss_curves.png",
 )
 CHECKPOINT = "checkpoint-epoch"
+UNFINISHED = "unfinished"  # checkpoints of a run that is to replace an older one, until it is done
 
 
 def build_tasks(recipe: Recipe) -> list[Task]:
@@ -59,7 +60,12 @@ def build_tasks(recipe: Recipe) -> list[Task]:
                 found=f"{type(dataset.train[0]).__name__}, kind = {task.kind!r}",
                 fix="give the task data of its own: toy or train in its section",
             )
-        tasks.append(task_class(name, dataset, **task.options))
+        try:
+            tasks.append(task_class(name, dataset, **task.options))
+        except DataError as error:
+            source = task if task.has_own_data else recipe.datasets[task.data]
+            error.faults = [replace(fault, path=source.train or None) for fault in error.faults]
+            raise
     return tasks
 
 
@@ -136,14 +142,15 @@ def run_recipe(
         tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
     for config, names in recipe.train_configs():
         check_training(model, [task for task in tasks if task.name in names], config)
-    _make_folder(output)
+    place = _make_folder(output)
     try:
-        history = _train_stages(recipe, model, tasks, output, save_every, progress)
+        history = _train_stages(recipe, model, tasks, place, save_every, progress)
         metrics = collect_metrics(recipe, model, tasks, history)
     except BaseException:
         with suppress(OSError):  # an empty folder is of no use; one with files stays
             output.rmdir()
         raise
+    _replace_checkpoints(place, output)
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     plot_losses(history).savefig(output / CURVES_FILE, dpi=120)
@@ -152,11 +159,16 @@ def run_recipe(
     return metrics
 
 
-def _make_folder(output: Path) -> None:
-    """Make the folder; of an older run in it, only files that this run will replace remain."""
+def _make_folder(output: Path) -> Path:
+    """Make the folder; return where checkpoints go until the run is done.
+
+    A finished run that is to be replaced stays whole until then.
+    """
+    place = output / UNFINISHED if (output / METRICS_FILE).exists() else output
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for old in output.glob(f"{CHECKPOINT}[0-9]*"):
+        shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+        for old in place.glob(f"{CHECKPOINT}[0-9]*"):  # of a run that was stopped
             shutil.rmtree(old)
     except OSError as error:
         raise ConfigError(
@@ -165,6 +177,19 @@ def _make_folder(output: Path) -> None:
             found=str(error),
             fix="give another --output",
         ) from None
+    return place
+
+
+def _replace_checkpoints(place: Path, output: Path) -> None:
+    """Put the checkpoints of this run in the place of those of the run before."""
+    if place == output:
+        return
+    for old in output.glob(f"{CHECKPOINT}[0-9]*"):
+        shutil.rmtree(old)
+    if place.exists():
+        for new in place.iterdir():
+            new.rename(output / new.name)
+        place.rmdir()
 
 
 def _train_stages(

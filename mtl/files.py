@@ -32,12 +32,19 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         ) from None
 
 
+MOST_NAMED = 10
+
+
 def missing_file(path: Path) -> ModelError:
     """The error for a model folder that lacks a file; it lists what is there."""
-    there = ", ".join(sorted(p.name for p in path.parent.iterdir())) or "nothing"
+    names = sorted(p.name for p in path.parent.iterdir())
+    there = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+    checkpoints = [name for name in names if name.startswith("checkpoint-")]
     return ModelError(
         f"the model folder has no {path.name}",
         path=path.parent,
-        found=there,
-        fix="copy the whole folder that a training run wrote",
+        found=there or "nothing",
+        fix=f"its training did not end; use {path.parent / checkpoints[-1]}"
+        if checkpoints
+        else "copy the whole folder that a training run wrote",
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .data.batching import Batch, encode_examples, sorted_batches
-from .data.examples import Query
+from .data.examples import Query, check_unicode
 from .encoder import TransformerEncoder
 from .errors import ConfigError, DataError
 from .heads import merge_rows, pool, unit_vectors
@@ -287,6 +287,12 @@ def _untrained(model: MultiTaskModel) -> MultiTaskModel:
 def _check_filled(queries: Sequence[Query]) -> None:
     for i, query in enumerate(queries, 1):
         for text in (query.text, query.second):
+            if text is not None and not isinstance(text, str):
+                raise DataError(
+                    f"text {i} is no text", found=repr(text)[:80], fix="give a string, or a list"
+                )
+            if text is not None:
+                check_unicode(text)
             if text is not None and not text.strip():
                 raise DataError(
                     f"text {i} is empty or only blanks"

@@ -49,6 +49,7 @@ class MultiTaskModel(nn.Module):
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.tasks: dict[str, Task] = {}
+        self.trained: set[str] = set()  # names of the tasks that some training was for
         self.heads = nn.ModuleDict()
         for task in tasks:
             self.add_task(task)
@@ -203,11 +204,16 @@ class MultiTaskModel(nn.Module):
                 fix="copy the whole model folder again",
             ) from None
         model._load_weights(folder / WEIGHTS)
+        model.trained = set(model.tasks)
         return model.eval()
 
     def _load_weights(self, path: Path) -> None:
         try:
-            self.load_state_dict(load_file(path))
+            weights = load_file(path)
+            broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
+            if broken:
+                raise RuntimeError(f"{broken[0]} holds numbers that are not finite")
+            self.load_state_dict(weights)
         except FileNotFoundError:
             raise missing_file(path) from None
         except (OSError, SafetensorError, RuntimeError) as error:

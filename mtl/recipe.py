@@ -112,7 +112,10 @@ class Recipe:
         """A TOML file that `load_recipe` reads back, its paths absolute: it may lie anywhere."""
         lines = _toml_section({"name": self.name, "seed": self.seed, "on_error": self.on_error})
         sections = {name: getattr(self, name) for name in ("tokenizer", "encoder", "train")}
+        shared = {task.data for task in self.tasks.values() if not task.has_own_data}
         for name, dataset in self.datasets.items():
+            if name not in shared:
+                continue
             sections[f"datasets.{_toml_key(name)}"] = _data_section(dataset)
         for name, task in self.tasks.items():
             own = _data_section(task) if task.has_own_data else {"data": task.data}
@@ -261,8 +264,27 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
     tasks = {
         name: _check_task(name, task, datasets, path) for name, task in content["tasks"].items()
     }
+    unused = sorted(datasets.keys() - {task.data for task in tasks.values()})
+    if unused:
+        raise ConfigError(
+            f"no task uses the dataset {unused[0]!r}",
+            path=path,
+            found=f"[datasets.{unused[0]}]",
+            fix=suggest(unused[0], datasets.keys() - set(unused))
+            if len(unused) < len(datasets)
+            else f'add data = "{unused[0]}" to a task, or take the section out',
+        )
     for i, stage in enumerate(content.get("stages", [])):
         _check_stage(f"stages.{i}.", stage, tasks, path)
+    if content.get("stages"):
+        trained = {name for stage in content["stages"] for name in stage.get("tasks", tasks)}
+        resting = sorted(tasks.keys() - trained)
+        if resting:
+            raise ConfigError(
+                f"no stage trains the task {resting[0]!r}",
+                path=path,
+                fix="name it in the tasks of a stage, or take its section out",
+            )
     recipe = Recipe(**{**content, "tasks": tasks, "datasets": datasets})
     EncoderConfig(vocab_size=1, **recipe.encoder)
     recipe.train_configs()

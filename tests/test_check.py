@@ -130,6 +130,12 @@ def test_questions_one_a_line(name, as_array, checked):
     assert (report.facts, report.problems) == (QUESTION_FACTS, [])
 
 
+BLANKS_HINT = (
+    "in plain text, punctuation marks are words of their own: tags that count them too fit what is "
+    "predicted later"
+)
+
+
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
 @pytest.mark.parametrize("as_array", [False, True])
 def test_json_records(name, as_array, checked):
@@ -153,6 +159,7 @@ def test_json_records(name, as_array, checked):
         ("note", "fields that are not read, and in how many records: 'id' (1)"),
         ("note", "ner_tags count words and punctuation marks in 1 records"),
         ("note", "ner_tags count words between blanks in 1 records"),
+        ("note", BLANKS_HINT),
     ]
     assert report.problems == []
 

@@ -286,17 +286,18 @@ def test_labels_the_task_does_not_know(model):
         assert "trained on 'sports', 'city', '9', '10'" in str(error.value)
 
 
-def test_training_on_a_label_that_is_not_among_those_given(build_model):
+def test_labels_that_lack_one_of_the_data():
     examples = [TextExample("Ann", label="a"), TextExample("Bob", label="wine")]
-    task = ClassificationTask("topic", Dataset(train=examples), labels=["a", "b"])
-    with pytest.raises(DataError, match="does not know these labels"):
-        train(build_model([task]), [task], TrainConfig(epochs=1), progress=False)
+    with pytest.raises(ConfigError, match="lacks labels that its data has") as caught:
+        ClassificationTask("topic", Dataset(train=examples), labels=["a", "b"])
+    assert caught.value.faults[0].found == "'wine'"
 
 
 def test_one_class_alone_needs_the_others_named(build_model):
     dataset = Dataset(train=[TextExample("Ann", label="a"), TextExample("Bob", label="a")])
-    with pytest.raises(ConfigError, match="at least two classes"):
+    with pytest.raises(DataError, match="needs at least two") as caught:
         ClassificationTask("topic", dataset)
+    assert caught.value.faults[0].found == "the only label 'a'"
     task = ClassificationTask("topic", dataset, labels=["a", "b"])
     model = build_model([task])
     train(model, [task], TrainConfig(epochs=6, learning_rate=1e-2), progress=False)

@@ -3,6 +3,7 @@
 import json
 import os
 import string
+import warnings
 from importlib import resources
 from pathlib import Path
 
@@ -669,7 +670,38 @@ def test_words_between_blanks_count_where_only_that_fits(file):
         ("Plain", "words"),
         ("Ah,", "me"),
     ]
-    assert notes == [BLANKS_NOTE.format(2), WORDS_NOTE.format(1)]
+    assert notes[:2] == [BLANKS_NOTE.format(2), WORDS_NOTE.format(1)]
+    assert notes[2].startswith("in plain text, punctuation marks are words of their own")
+
+
+def test_tokens_that_do_not_spell_the_sentence_are_noted(file):
+    records = [
+        {"sentence": "John lives here.", "tokens": ["John", "lives", "here", "."]},
+        {"sentence": "John lives here.", "tokens": ["quite", "different"]},
+    ]
+    examples, notes = notes_of(read_jsonl, file(json.dumps(records)))
+    assert examples[1].tokens == ("quite", "different")
+    (note,) = notes
+    assert note.startswith("tokens that do not spell the sentence in 1 records, first in line 1")
+    assert "(record 2)" in note
+
+
+def test_faults_of_a_list_say_which_record(file):
+    path = file(json.dumps([{"sentence": "a"}, {"label": "x"}, {"sentence": "b", "label": []}]))
+    whats = [fault.what for fault in faults_of(read_jsonl, path)]
+    assert [what.rpartition(" (")[2] for what in whats] == ["record 2)", "record 3)"]
+
+
+def test_a_file_of_another_kind_is_one_fault(file):
+    fault = only_fault_of(read_jsonl, file("Ann B-PER\nran O\n"))
+    assert fault.what == "this is not a file of JSON records"
+    fault = only_fault_of(read_jsonl, file(json.dumps({"data": [], "version": "1"}, indent=2)))
+    assert "'data', 'version'" in fault.found or "null, or no such field" in fault.found
+
+
+def test_one_record_over_several_lines(file):
+    path = file(json.dumps({"sentence": "Ann ran", "label": "x"}, indent=2))
+    assert read_jsonl(path) == [TextExample("Ann ran", ("Ann", "ran"), "x")]
 
 
 def test_tags_that_count_nothing_name_line_tokens_and_tags(file):
@@ -861,11 +893,13 @@ def test_of_two_names_for_one_field_the_first_wins_and_the_other_is_noted(first,
     read = read_pairs if of_pairs else read_jsonl
     record = {"sentence1": "a", "sentence2": "b"} if of_pairs else {"sentence": "a"}
     record |= {} if of_pairs else {"tokens": ["a"]}
-    alone = read(file(lines(record | first)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        alone = read(file(lines(record | first)))
     examples, notes = notes_of(read, file(lines(dict(turn((record | first | other).items())))))
     assert examples == alone
     (name,) = other
-    assert notes == [f"fields that are not read, and in how many records: {name!r} (1)"]
+    assert notes[0] == f"fields that are not read, and in how many records: {name!r} (1)"
 
 
 def test_fields_that_nobody_reads_are_counted(file):
@@ -1150,7 +1184,7 @@ def labelled_texts(draw):
     label = draw(st.none() | filled)
     example = draw(sentences())
     tags = draw(st.sampled_from([None, example.tags]))
-    return TextExample(draw(filled), example.tokens, label, tags)
+    return TextExample(example.text, example.tokens, label, tags)
 
 
 @tmp_path_shared

@@ -390,12 +390,13 @@ RECIPES = st.builds(
     Recipe,
     name=TEXTS.filter(lambda name: name.strip() and not set(name) & set("/\\")),
     tasks=st.builds(
-        lambda first, others: {"first": first} | others,
+        lambda first, sharer, others: others | {"first": first, "sharer": sharer},
         TASKS,
+        SHARING,
         st.dictionaries(NAMES, TASKS | SHARING, max_size=2),
     ),
     datasets=st.builds(DatasetRecipe, **SOURCE).map(lambda dataset: {"shared": dataset}),
-    stages=st.lists(STAGES, max_size=2),
+    stages=st.lists(STAGES, max_size=2).map(lambda some: [*some, {"epochs": 1}] if some else []),
     seed=st.integers(0, 2**31),
     on_error=st.sampled_from(["stop", "skip"]),
     tokenizer=st.fixed_dictionaries({}, optional={"lower_case": st.booleans()}),
@@ -419,6 +420,35 @@ def test_to_toml_reads_back(tmp_path_factory, recipe):
     path = tmp_path_factory.getbasetemp() / "round_trip.toml"
     path.write_text(recipe.to_toml(), encoding="utf-8", newline="")
     assert load_recipe(path) == recipe
+
+
+def test_a_dataset_that_no_task_uses_is_a_slip(shared):
+    message = error_of(shared, "datasets.text.train='mine.jsonl'")
+    assert "no task uses the dataset 'text'" in message
+    assert 'did you mean "texts"' in message
+
+
+def test_a_task_that_no_stage_trains_is_a_slip(staged):
+    assert "no stage trains the task" in error_of(staged, "stages=[{tasks=['ner']}]")
+
+
+def test_an_older_run_stays_whole_until_the_new_one_is_done(shared, tmp_path):
+    run = tmp_path / "run"
+    run_recipe(load_recipe(shared), run, save_every=1, progress=False)
+    before = {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    with pytest.raises(mtl.MTLError, match="not finite"):
+        run_recipe(
+            load_recipe(shared, ["train.learning_rate=1e30", "train.epochs=3"]),
+            run,
+            overwrite=True,
+            save_every=1,
+            progress=False,
+        )
+    after = {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    assert {path: after[path] for path in before} == before
+    run_recipe(load_recipe(shared), run, overwrite=True, save_every=1, progress=False)
+    assert not (run / "unfinished").exists()
+    assert (run / "checkpoint-epoch1" / "model.safetensors").exists()
 
 
 def test_to_toml_of_a_task_whose_name_is_not_ascii(write):
@@ -724,15 +754,16 @@ def test_a_partly_labelled_file_trains_each_task_on_what_it_has(shared, tmp_path
 @pytest.mark.parametrize(
     ("label", "tags", "message"),
     [
-        (None, True, "the task 'topic' needs at least two classes"),
-        ("ab", False, "the task 'ner' has no entity types"),
+        (None, True, "the task 'topic' learns from labels"),
+        ("ab", False, "the task 'ner' learns from tagged entities"),
     ],
 )
 def test_a_task_whose_data_has_no_label_at_all_is_refused(shared, tmp_path, label, tags, message):
     mtl.write_jsonl([record(i, label, tags) for i in range(20)], tmp_path / "own.jsonl")
     recipe = load_recipe(shared, [f"datasets.texts.train={tmp_path / 'own.jsonl'}"])
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         run_recipe(recipe, tmp_path / "run", progress=False)
+    assert caught.value.faults[0].path == str(tmp_path / "own.jsonl")
     assert not (tmp_path / "run").exists()
 
 
@@ -971,7 +1002,8 @@ def test_what_cannot_be_said_of_a_stage(staged, setting, words):
 
 
 def test_an_entry_of_a_list_may_be_set(staged):
-    recipe = load_recipe(staged, ["stages.0.tasks.0=ner", "stages.1.freeze.0=encoder.norm"])
+    settings = ["stages.0.tasks.0=ner", "stages.1.tasks.0=topic"]
+    recipe = load_recipe(staged, [*settings, "stages.1.freeze.0=encoder.norm"])
     assert recipe.stages[0]["tasks"] == ["ner"]
     assert recipe.stages[1]["freeze"] == ["encoder.norm"]
 

@@ -55,6 +55,8 @@ class Task(ABC):
                 found=repr(name),
                 fix="for example ner or qa",
             )
+        if name == "all":
+            raise ConfigError('the name "all" stands for every task', found=repr(name), fix="all_1")
         if hasattr(nn.ModuleDict(), name):  # where the heads are kept by name
             raise ConfigError(
                 "PyTorch needs this name for itself", found=repr(name), fix=f"{name}_1"

@@ -80,8 +80,15 @@ class ClassificationTask(Task):
         pooling: str = "mean",
     ) -> None:
         super().__init__(name, dataset)
+        told = sorted({e.label for e in self.dataset.all() if self.is_labelled(e)})
         if labels is None:
-            labels = sorted({e.label for e in self.dataset.all() if e.label is not None})
+            labels = told
+            if len(told) < 2 and any(self.dataset.all()):
+                raise DataError(
+                    f"the task {name!r} learns from labels, and needs at least two",
+                    found=f"the only label {told[0]!r}" if told else "no example has a label",
+                    fix="label the examples, or leave the task out",
+                )
         if not isinstance(labels, list | tuple) or not all(isinstance(x, str) for x in labels):
             raise ConfigError(
                 f"labels of the task {name!r} must be a list of names",
@@ -106,6 +113,13 @@ class ClassificationTask(Task):
                 f"pooling of the task {name!r} is unknown",
                 found=repr(pooling),
                 fix=suggest(str(pooling), POOLINGS),
+            )
+        lacking = [label for label in told if label not in labels]
+        if lacking:
+            raise ConfigError(
+                f"labels of the task {name!r} lacks labels that its data has",
+                found=", ".join(map(repr, lacking)),
+                fix="add them, or leave labels out: then they are those of the data",
             )
         self.labels = list(labels)
         self.label_id = {label: i for i, label in enumerate(self.labels)}

@@ -106,19 +106,34 @@ class NERTask(Task):
                 found=repr(types),
                 fix='for example ["PER", "ORG"]',
             )
+        tags = {tag for e in self.dataset.all() if self.is_labelled(e) for tag in e.tags}
+        told = sorted({tag[2:] for tag in tags if tag != "O"})
         if types is None:
-            types = sorted(
-                {
-                    tag[2:]
-                    for example in self.dataset.all()
-                    for tag in example.tags or ()
-                    if tag != "O"
-                }
-            )
+            types = told
+            if not told and any(self.dataset.all()):
+                raise DataError(
+                    f"the task {name!r} learns from tagged entities, and its data has none",
+                    found="only the tag O" if tags else "no example has tags",
+                    fix="tag some, or leave the task out",
+                )
         if not types:
             raise ConfigError(
                 f"the task {name!r} has no entity types",
                 fix="give types=[...], or a dataset whose examples have entities",
+            )
+        twice = [kind for kind, n in Counter(types).items() if n > 1]
+        if twice:
+            raise ConfigError(
+                f"the task {name!r} has an entity type twice",
+                found=", ".join(map(repr, twice)),
+                fix="name every type once",
+            )
+        lacking = [kind for kind in told if kind not in types]
+        if lacking:
+            raise ConfigError(
+                f"types of the task {name!r} lacks types that its data has",
+                found=", ".join(lacking),
+                fix="add them, or leave types out: then they are those of the data",
             )
         self.types = list(types)
         self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]

@@ -87,7 +87,9 @@ class TrainConfig:
                 "train.steps is unknown", found=repr(self.steps), fix=suggest(self.steps, SAMPLERS)
             )
         check_exponents(self.alpha, self.anneal)
-        if isinstance(self.freeze, str) or not all(isinstance(name, str) for name in self.freeze):
+        if not isinstance(self.freeze, list | tuple) or not all(
+            isinstance(name, str) for name in self.freeze
+        ):
             raise ConfigError(
                 "train.freeze must be a list of names",
                 found=repr(self.freeze),
@@ -158,7 +160,7 @@ def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
     trained = {task.name for task in tasks}
     for name, head in model.heads.items():
         is_frozen = not _is_trainable(head)
-        if is_frozen or name not in trained:
+        if is_frozen or (name not in trained and name in model.trained):
             warnings.warn(
                 f"the head of {name!r} is {'frozen' if is_frozen else 'not trained'} while the "
                 "encoder goes on training: what it learned before will no longer fit",

@@ -183,7 +183,8 @@ class Run:
             passes = rounds * share / stream.batches_per_pass
             parts.append(f"{names} {len(stream.items):,} examples ({passes:.1f} passes)")
         how = SAMPLERS[self.config.steps].describe.format(n=len(self.streams))
-        return f"an epoch is {rounds} rounds, {how}: {', '.join(parts)}"
+        unit = "round" if rounds == 1 else "rounds"
+        return f"an epoch is {rounds} {unit}, {how}: {', '.join(parts)}"
 
     def round(self) -> dict[str, float]:
         """Train on one batch of every dataset.
@@ -271,6 +272,7 @@ class Run:
         """Put the best weights back; without validation data the last ones stay."""
         if self.best_weights:
             self.model.load_state_dict(self.best_weights)
+        self.model.trained |= {task.name for task in self.tasks}
         self.model.eval()
 
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ...errors import DataError
 from ..examples import PairExample, TextExample, check_unicode
 from ..tokenization import split_words
 from .schemes import BREAKS, RULES, scheme_of, tag_pairs, to_iob2
-from .source import FilePath, Report, json_records, outline, read_text, short
+from .source import FilePath, Report, is_list, json_records, outline, read_text, short
 
 _RECORD_FORM = (
     'a record looks like {"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", '
@@ -34,8 +34,12 @@ _PAIR_FIELDS = {
 }
 
 
+BETWEEN_BLANKS = "words between blanks"
+
+
 class _Record(NamedTuple):
     line: int
+    where: str
     sentence: str
     tokens: list[str]
     label: str | int | None
@@ -67,15 +71,17 @@ def read_jsonl(path: FilePath, on_error: str = "stop") -> list[TextExample]:
     report = Report(path, on_error)
     parsed = []
     unused: Counter[str] = Counter()
-    for line, record in json_records(read_text(path), report):
-        with report.record(line):
+    text = read_text(path)
+    for number, (line, record) in enumerate(json_records(text, report), start=1):
+        where = f" (record {number})" if is_list(text) else ""
+        with report.record(line, where):
             fields = _named(record, _RECORD_FIELDS, _RECORD_FORM, unused)
-            parsed.append(_text_record(line, fields))
+            parsed.append(_text_record(line, where, fields))
     scheme = scheme_of(record.tags for record in parsed if record.tags)
     kind = _label_kind(parsed)
     examples = []
     for record in parsed:
-        with report.record(record.line):
+        with report.record(record.line, record.where):
             if record.label is not None and type(record.label) is not kind:
                 raise _mixed_label(record, kind, parsed)
             tags = record.tags
@@ -89,6 +95,17 @@ def read_jsonl(path: FilePath, on_error: str = "stop") -> list[TextExample]:
     _note_unused(unused, report)
     counted = Counter(r.counted for r in parsed if r.tags is not None and r.counted != "tokens")
     report.notes += [f"ner_tags count {what} in {n:,} records" for what, n in counted.items()]
+    if BETWEEN_BLANKS in counted:
+        report.notes.append(
+            "in plain text, punctuation marks are words of their own: tags that count them too fit "
+            "what is predicted later"
+        )
+    odd = [r for r in parsed if "".join(r.sentence.split()) != "".join("".join(r.tokens).split())]
+    if odd:
+        report.notes.append(
+            f"tokens that do not spell the sentence in {len(odd):,} records, first in line "
+            f"{odd[0].line}{odd[0].where}; the tokens are what is read"
+        )
     return report.finish(examples, "record with a sentence")
 
 
@@ -109,8 +126,9 @@ def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
     report = Report(path, on_error)
     examples = []
     unused: Counter[str] = Counter()
-    for line, record in json_records(read_text(path), report):
-        with report.record(line):
+    text = read_text(path)
+    for number, (line, record) in enumerate(json_records(text, report), start=1):
+        with report.record(line, f" (record {number})" if is_list(text) else ""):
             fields = _named(record, _PAIR_FIELDS, _PAIR_FORM, unused)
             first, second = (_text_of(fields, f"sentence{n}", _PAIR_FORM) for n in (1, 2))
             examples.append(PairExample(first, second, fields.get("score")))
@@ -151,7 +169,7 @@ def _text_of(fields: dict[str, Any], name: str, form: str) -> str:
     raise DataError(f'there is no text "{name}"', found=found, fix=form)
 
 
-def _text_record(line: int, fields: dict[str, Any]) -> _Record:
+def _text_record(line: int, where: str, fields: dict[str, Any]) -> _Record:
     """What a record says, its tags brought together with what they count."""
     sentence = _text_of(fields, "sentence", _RECORD_FORM)
     label, tags, given = (fields.get(name) for name in ("label", "ner_tags", "tokens"))
@@ -173,7 +191,7 @@ def _text_record(line: int, fields: dict[str, Any]) -> _Record:
             found = f"{tag!r} in the record with the sentence {short(sentence, 80)}"
             raise DataError("the tag is of no known scheme", found=found, fix=fix)
     tokens, counted = _tokens(sentence, given, tags)
-    return _Record(line, sentence, tokens, label, tags, counted)
+    return _Record(line, where, sentence, tokens, label, tags, counted)
 
 
 def _tokens(
@@ -181,7 +199,7 @@ def _tokens(
 ) -> tuple[list[str], str]:
     """The tokens that the tags count, and in words what they are."""
     words = [sentence[start:end] for start, end in split_words(sentence)]
-    ways = {"words and punctuation marks": words, "words between blanks": sentence.split()}
+    ways = {"words and punctuation marks": words, BETWEEN_BLANKS: sentence.split()}
     if given:
         ways = {"tokens": given}
     for counted, tokens in ways.items():
@@ -205,7 +223,7 @@ def _mixed_label(record: _Record, kind: type, records: list[_Record]) -> DataErr
     other = next(r for r in records if type(r.label) is kind)
     return DataError(
         f"the label is {names[type(record.label)]} here, but {names[kind]} in most records",
-        found=f"{short(record.label)} here, {short(other.label)} in line {other.line}",
+        found=f"{short(record.label)} here, {short(other.label)} in line {other.line}{other.where}",
         fix="write all labels in the same way",
     )
 

@@ -89,10 +89,25 @@ def short(value: object, limit: int = 300) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+def is_list(text: str) -> bool:
+    """Whether a JSON file is one list, rather than a record a line."""
+    return text.lstrip().startswith("[")
+
+
 def json_records(text: str, report: Report) -> Iterator[tuple[int, Any]]:
     """Every record of a JSON array, or of a file with one record a line, with its line."""
-    if text.lstrip().startswith("["):
+    if is_list(text):
         yield from _array_records(text, report)
+        return
+    if not text.lstrip().startswith("{"):
+        found = short(text.lstrip()[:60])
+        fix = "a file of records is a list [{...}, ...], or has one record {...} a line"
+        raise DataError(
+            "this is not a file of JSON records", path=report.path, found=found, fix=fix
+        )
+    whole = _one_object(text)
+    if whole is not None:
+        yield 1, whole
         return
     for line, content in enumerate(lines_of(text), start=1):
         with report.record(line):
@@ -104,6 +119,16 @@ def json_records(text: str, report: Report) -> Iterator[tuple[int, Any]]:
                     found = f"{reason_of(error)} in {short(content, 80)}"
                     raise DataError("the line is not JSON", found=found, fix=fix) from None
                 yield line, record
+
+
+def _one_object(text: str) -> Any:
+    """The object that a text of several lines is as a whole; None if it is not one."""
+    if "\n" not in text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 _BLANKS = re.compile(r"\s*")
