@@ -152,3 +152,28 @@ class Task(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.dataset!r})"
+
+
+def check_names(task: str, what: str, given: Sequence[str], in_data: Sequence[str]) -> None:
+    """Raise ConfigError if a name is given twice, or one that the data has is not given.
+
+    Args:
+        task: its name.
+        what: what the names are for, `label` or `type`.
+        given: the names that the task is to know.
+        in_data: the names that its examples have.
+    """
+    twice = [name for name, n in Counter(given).items() if n > 1]
+    if twice:
+        raise ConfigError(
+            f"the task {task!r} has a {what} twice",
+            found=", ".join(map(repr, twice)),
+            fix=f"name every {what} once",
+        )
+    lacking = [name for name in in_data if name not in given]
+    if lacking:
+        raise ConfigError(
+            f"{what}s of the task {task!r} lacks {what}s that its data has",
+            found=", ".join(map(repr, lacking)),
+            fix=f"add them, or leave {what}s out: then they are those of the data",
+        )

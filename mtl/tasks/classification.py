@@ -21,7 +21,7 @@ from ..errors import ConfigError, DataError, suggest
 from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
 from ..metrics import accuracy, class_scores, confusion, macro_f1
 from ..tables import format_table
-from .base import Task
+from .base import Task, check_names
 
 IGNORED = -100
 
@@ -95,13 +95,7 @@ class ClassificationTask(Task):
                 found=repr(labels),
                 fix='for example ["sports", "politics"]',
             )
-        twice = [label for label, n in Counter(labels).items() if n > 1]
-        if twice:
-            raise ConfigError(
-                f"the task {name!r} has a label twice",
-                found=", ".join(map(repr, twice)),
-                fix="name every class once",
-            )
+        check_names(name, "label", labels, told)
         if len(labels) < 2:
             raise ConfigError(
                 f"the task {name!r} needs at least two classes",
@@ -113,13 +107,6 @@ class ClassificationTask(Task):
                 f"pooling of the task {name!r} is unknown",
                 found=repr(pooling),
                 fix=suggest(str(pooling), POOLINGS),
-            )
-        lacking = [label for label in told if label not in labels]
-        if lacking:
-            raise ConfigError(
-                f"labels of the task {name!r} lacks labels that its data has",
-                found=", ".join(map(repr, lacking)),
-                fix="add them, or leave labels out: then they are those of the data",
             )
         self.labels = list(labels)
         self.label_id = {label: i for i, label in enumerate(self.labels)}

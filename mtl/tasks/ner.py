@@ -20,7 +20,7 @@ from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
 from ..metrics import entity_scores, entity_spans, token_accuracy
 from ..tables import types_table
-from .base import Task
+from .base import Task, check_names
 from .spans import highlight_html, highlight_text
 
 IGNORED = -100
@@ -121,20 +121,7 @@ class NERTask(Task):
                 f"the task {name!r} has no entity types",
                 fix="give types=[...], or a dataset whose examples have entities",
             )
-        twice = [kind for kind, n in Counter(types).items() if n > 1]
-        if twice:
-            raise ConfigError(
-                f"the task {name!r} has an entity type twice",
-                found=", ".join(map(repr, twice)),
-                fix="name every type once",
-            )
-        lacking = [kind for kind in told if kind not in types]
-        if lacking:
-            raise ConfigError(
-                f"types of the task {name!r} lacks types that its data has",
-                found=", ".join(lacking),
-                fix="add them, or leave types out: then they are those of the data",
-            )
+        check_names(name, "type", types, told)
         self.types = list(types)
         self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]
         self.tag_id = {tag: i for i, tag in enumerate(self.tags)}

@@ -1,6 +1,6 @@
 """Seconds to read, check and encode records of real size: python tests/benchmarks/reading.py
 
-8,000 records of about 40 words with a label and tags, as JSON lines in a temporary file.
+8,000 records of about 50 words with a label and tags, as JSON lines in a temporary file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEXTS_A_RECORD = 3
 
 
 def records(n: int) -> list[mtl.TextExample]:
-    """News in threes: about 40 words each."""
+    """News in threes: about 50 words each, 57 with punctuation marks."""
     texts = news("train", n * TEXTS_A_RECORD)
     groups = [texts[i : i + TEXTS_A_RECORD] for i in range(0, len(texts), TEXTS_A_RECORD)]
     return [
