@@ -286,14 +286,13 @@ def _untrained(model: MultiTaskModel) -> MultiTaskModel:
 
 def _check_filled(queries: Sequence[Query]) -> None:
     for i, query in enumerate(queries, 1):
-        for text in (query.text, query.second):
-            if text is not None and not isinstance(text, str):
+        for text in [query.text] if query.second is None else [query.text, query.second]:
+            if not isinstance(text, str):
                 raise DataError(
                     f"text {i} is no text", found=repr(text)[:80], fix="give a string, or a list"
                 )
-            if text is not None:
-                check_unicode(text)
-            if text is not None and not text.strip():
+            check_unicode(text)
+            if not text.strip():
                 raise DataError(
                     f"text {i} is empty or only blanks"
                     if len(queries) > 1

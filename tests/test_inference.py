@@ -766,3 +766,40 @@ def test_weights_of_another_shape(two_task_model, build_model, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(save(other.state_dict()))
     with pytest.raises(ModelError, match="cannot be loaded into this model"):
         MultiTaskModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("types", "message"),
+    [(["LOC", "PER", "LOC"], "a type twice"), (["LOC"], "lacks types that its data has")],
+)
+def test_types_that_cannot_be(types, message):
+    data = Dataset(train=[NERExample(("Ann", "Oslo"), ("B-PER", "B-LOC"))])
+    with pytest.raises(ConfigError, match=message):
+        NERTask("ner", data, types=types)
+
+
+def test_data_without_any_entity_is_the_fault_of_the_data():
+    with pytest.raises(DataError, match="its data has none") as caught:
+        NERTask("ner", Dataset(train=[NERExample(("Ann", "ran"), ("O", "O"))]))
+    assert caught.value.faults[0].found == "only the tag O"
+
+
+def test_a_task_cannot_be_called_all():
+    with pytest.raises(ConfigError, match='"all" stands for every task'):
+        NERTask("all", types=["PER"])
+
+
+def test_weights_that_are_not_numbers_are_refused(build_model, tmp_path):
+    model = build_model([NERTask("ner", types=["PER"])])
+    with torch.no_grad():
+        model.heads["ner"].classifier.bias[0] = float("nan")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        MultiTaskModel.from_pretrained(tmp_path)
+    assert "heads.ner.classifier.bias holds numbers that are not finite" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [3, None, "a\ud800b"])
+def test_what_is_no_text_is_not_predicted(build_model, text):
+    with pytest.raises(DataError):
+        predict(build_model([NERTask("ner", types=["PER"])]), ["fine", text])
