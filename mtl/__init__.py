@@ -1,5 +1,6 @@
 """mtl: one Transformer encoder, written from scratch, shared by several language tasks."""
 
+from .cases import cases_table, check_cases
 from .data.augment import augment
 from .data.check import check_file
 from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample
@@ -12,6 +13,7 @@ from .data.readers import (
     write_jsonl,
     write_squad,
 )
+from .data.subwords import SubwordTokenizer
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import handmade_ner, handmade_qa, ner_examples, qa_examples, toy_dataset
 from .encoder import EncoderConfig, TransformerEncoder
@@ -37,7 +39,9 @@ from .plots import (
     plot_losses,
     plot_validation,
 )
+from .pretrained import load_pretrained, save_for_transformers
 from .recipe import load_recipe
+from .reports import write_reports
 from .tables import metrics_table, scores_table
 from .tasks.base import Task
 from .tasks.classification import ClassificationTask
@@ -69,6 +73,7 @@ __all__ = [
     "PairExample",
     "QAExample",
     "QATask",
+    "SubwordTokenizer",
     "Task",
     "TextExample",
     "TrainConfig",
@@ -82,6 +87,8 @@ __all__ = [
     "augment",
     "build_model",
     "build_tasks",
+    "cases_table",
+    "check_cases",
     "check_file",
     "confusion",
     "encode",
@@ -92,6 +99,7 @@ __all__ = [
     "exact_match",
     "handmade_ner",
     "handmade_qa",
+    "load_pretrained",
     "load_recipe",
     "macro_f1",
     "metrics_table",
@@ -109,6 +117,7 @@ __all__ = [
     "read_pairs",
     "read_squad",
     "run_recipe",
+    "save_for_transformers",
     "scores_table",
     "spearman",
     "token_accuracy",
@@ -117,5 +126,6 @@ __all__ = [
     "train",
     "write_conll",
     "write_jsonl",
+    "write_reports",
     "write_squad",
 ]

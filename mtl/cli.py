@@ -1,4 +1,5 @@
-"""The command line: mtl train | evaluate | predict | check | toy | recipes.
+"""The command line: mtl train | evaluate | predict | validate | interactive | check | toy |
+recipes.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.
@@ -18,14 +19,17 @@ from typing import Any
 
 import torch
 
+from .cases import CaseResult, cases_summary, cases_table, check_cases
 from .data.check import check_file
 from .data.readers import write_examples
 from .data.toy import GENERATORS, SPLITS
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
-from .experiment import RECIPE_FILE, build_tasks, next_run_folder, run_recipe
+from .experiment import build_tasks, run_recipe
 from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
+from .interactive import interact
 from .model import MultiTaskModel
 from .recipe import bundled_recipes, load_recipe
+from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .tables import format_table, metrics_table, scores_table
 from .tasks import Task
 from .version import __version__
@@ -73,8 +77,20 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",
     )
+    train.add_argument("--preset", metavar="NAME", help="a table [presets.NAME] of the recipe")
+    train.add_argument("--hardware", metavar="NAME", help="a table [hardware.NAME] of the recipe")
     train.add_argument("--output", metavar="DIR", help="run folder; default runs/RECIPE/N")
     train.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+    train.add_argument(
+        "--resume", action="store_true", help="go on with the run that was stopped in DIR, if any"
+    )
+    train.add_argument(
+        "--save-every-steps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="save what --resume goes on from after every N steps, not only after each epoch",
+    )
     train.add_argument(
         "--save-every",
         type=int,
@@ -110,8 +126,30 @@ def build_parser() -> argparse.ArgumentParser:
     predict_.add_argument("--text")
     predict_.add_argument("--question")
     predict_.add_argument("--context")
+    predict_.add_argument(
+        "--top",
+        type=int,
+        default=1,
+        metavar="N",
+        help="the N best answers to a question (at most 20)",
+    )
     predict_.add_argument("--json", action="store_true", help="one JSON object a line")
     predict_.set_defaults(command=run_predict)
+
+    validate = commands.add_parser(
+        "validate",
+        help="try a trained model on ten cases about well-known facts",
+        description="Five sentences for entities, five questions. Verdicts: exact, partial, wrong.",
+    )
+    validate.add_argument("folder", metavar="DIR", help="a run folder")
+    validate.add_argument("--json", action="store_true")
+    validate.set_defaults(command=run_validate)
+
+    interactive = commands.add_parser(
+        "interactive", help="a menu to try a trained model on your own sentences and questions"
+    )
+    interactive.add_argument("folder", metavar="DIR", help="a run folder")
+    interactive.set_defaults(command=run_interactive)
 
     check = commands.add_parser(
         "check",
@@ -153,13 +191,27 @@ def run_train(options: argparse.Namespace) -> None:
     settings = list(options.set)
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
-    recipe = load_recipe(options.recipe, settings)
+    recipe = load_recipe(options.recipe, settings, preset=options.preset, hardware=options.hardware)
+    if options.resume and not options.output:
+        raise ConfigError("--resume needs to know which run", fix="add --output DIR")
     output = Path(options.output) if options.output else next_run_folder(recipe.name)
-    metrics = run_recipe(recipe, output, overwrite=options.overwrite, save_every=options.save_every)
+    metrics = run_recipe(
+        recipe,
+        output,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        save_every=options.save_every,
+        save_every_steps=options.save_every_steps,
+    )
     if options.json:
         print(json.dumps(metrics, indent=2))
         return
     print(metrics_table(metrics))
+    cases_file = output / CASES_FILE
+    if cases_file.exists():
+        content = json.loads(cases_file.read_text(encoding="utf-8"))
+        cases = [CaseResult(**case) for case in content]
+        print(f"\nwell-known facts (mtl validate {output}): {cases_summary(cases)}")
     print(
         f"\ntrained {metrics['parameters']:,} parameters in {metrics['train_seconds']:.1f} s; "
         f"model, metrics and curves are in {output}"
@@ -227,13 +279,17 @@ def run_predict(options: argparse.Namespace) -> None:
         )
         results = [Predictions() for _ in pairs]
         for task in tasks:
-            answers = answer(model, *map(list, zip(*pairs, strict=True)), task=task.name)
+            answers = answer(
+                model, *map(list, zip(*pairs, strict=True)), task=task.name, n=options.top
+            )
             for result, found in zip(results, answers, strict=True):
                 result[task.name] = found
         _print_predictions(model, results, pairs, options)
     else:
         if asked:
             raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
+        if options.top != 1:
+            raise ConfigError("--top goes with a question", found=f"--top {options.top}")
         texts = [options.text] if options.text is not None else _texts_from_stdin()
         results = predict(model, texts, [task.name for task in tasks])
         _print_predictions(model, results, texts, options)
@@ -337,6 +393,32 @@ def _raise_faults(faults: Iterable[Fault]) -> None:
     faults = list(faults)
     if faults:
         raise DataError.collect(faults)
+
+
+def run_validate(options: argparse.Namespace) -> None:
+    """`mtl validate`."""
+    results = check_cases(MultiTaskModel.from_pretrained(options.folder))
+    if not results:
+        raise ConfigError(
+            "the cases are for tasks that find entities or answer questions",
+            path=options.folder,
+            found="a model with neither",
+            fix="use mtl predict, or mtl evaluate",
+        )
+    if options.json:
+        print(json.dumps([result.to_dict() for result in results], ensure_ascii=False, indent=2))
+        return
+    print(f"{cases_table(results)}\n\n{cases_summary(results)}")
+
+
+def run_interactive(options: argparse.Namespace) -> None:
+    """`mtl interactive`."""
+    model = MultiTaskModel.from_pretrained(options.folder)
+    try:
+        interact(model)
+    except UnicodeDecodeError:
+        fix = "convert it to UTF-8 first"
+        raise DataError("the input is not UTF-8", path="stdin", fix=fix) from None
 
 
 def run_check(options: argparse.Namespace) -> int:

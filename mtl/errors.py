@@ -83,6 +83,14 @@ class TrainingWarning(UserWarning):
     """Something about a training run that is allowed and seldom meant."""
 
 
+def missing_extra(library: str, extra: str, what: str = "this") -> ConfigError:
+    """The error for a library that is not installed because its extra was not asked for."""
+    return ConfigError(
+        f"{what} needs the library {library}, which is not installed",
+        fix=f'pip install "mtl[{extra}]"',
+    )
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """What to do about an unknown name: the nearest known one, then all of them."""
     known = sorted(known)

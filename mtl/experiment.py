@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from .cases import check_cases
 from .data.augment import augment
 from .data.examples import Dataset, hold_out
 from .data.tokenization import WhitespaceTokenizer
@@ -22,23 +24,39 @@ from .data.toy import toy_dataset
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError
 from .files import write_atomically
-from .inference import evaluate, evaluate_baselines
+from .inference import evaluate, evaluate_baselines, predict_examples
 from .model import MultiTaskModel
 from .plots import plot_losses
+from .pretrained import load_pretrained
 from .recipe import FILE_KEYS, DatasetRecipe, Recipe
+from .reports import write_report
+from .run_folder import (
+    BEST,
+    CASES_FILE,
+    CHECKPOINT,
+    CURVES_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    RECIPE_FILE,
+    STATE,
+    check_folder,
+    check_same_recipe,
+    clear,
+    make_folder,
+    put_in_place,
+)
 from .tasks import Task
+from .training.checkpoint import has_state
 from .training.config import check_training
 from .training.history import History, Metrics
 from .training.loop import train
 
-RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE = (
-    "recipe.toml",
-    "metrics.json",
-    "training_metrics.csv",
-    "loss_curves.png",
-)
-CHECKPOINT = "checkpoint-epoch"
-UNFINISHED = "unfinished"  # checkpoints of a run that is to replace an older one, until it is done
+FROM_RECIPE = (
+    "max_length",
+    "overlap",
+    "dropout",
+    "attention_dropout",
+)  # what a recipe says of a pretrained encoder
 
 
 def build_tasks(recipe: Recipe) -> list[Task]:
@@ -100,13 +118,22 @@ def _read_dataset(task_class: type[Task], task: DatasetRecipe, recipe: Recipe) -
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
-    """A fresh model for the tasks; its vocabulary is the words of their training texts."""
-    datasets = {id(task.dataset): task.dataset for task in tasks}  # a shared one counts once
-    texts = (text for dataset in datasets.values() for text in dataset.training_texts())
-    tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
+    """A model with fresh heads for the tasks; its encoder is fresh too, or pretrained.
+
+    The vocabulary of a fresh encoder is the words of the tasks' training texts. A pretrained one
+    comes with its own vocabulary and shape; of the recipe it takes `FROM_RECIPE`.
+    """
     torch.manual_seed(recipe.seed)
-    config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder)
-    return MultiTaskModel(TransformerEncoder(config), tokenizer, tasks)
+    if recipe.encoder.get("pretrained"):
+        options = {key: recipe.encoder[key] for key in FROM_RECIPE if key in recipe.encoder}
+        encoder, tokenizer = load_pretrained(recipe.encoder["pretrained"], **options)
+    else:
+        datasets = {id(task.dataset): task.dataset for task in tasks}  # a shared one counts once
+        texts = (text for dataset in datasets.values() for text in dataset.training_texts())
+        tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
+        config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder)
+        encoder = TransformerEncoder(config)
+    return MultiTaskModel(encoder, tokenizer, tasks)
 
 
 def run_recipe(
@@ -114,122 +141,177 @@ def run_recipe(
     output: str | Path,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     save_every: int = 0,
+    save_every_steps: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train, test once, and write the run folder.
+    """Train, test once, and write the run folder; what stands in it says `mtl.run_folder`.
 
     Args:
-        output: the folder for model, metrics, history and loss curves; made if missing.
+        output: the folder; made if missing.
         overwrite: replace the results of a run that is already there.
+        resume: go on with a run that was stopped there; if there is none, start afresh.
         save_every: after so many epochs the model is saved in a folder `checkpoint-epochN`; 0 for
             never.
+        save_every_steps: the training state is saved after so many steps, and after each epoch.
         progress: show how it goes, on stderr.
 
     Returns:
         what stands in `metrics.json`.
 
     Raises:
-        ConfigError: the folder holds a run, or anything else, already.
+        ConfigError: the folder holds a run, or anything else, already; or the run that was stopped
+            had another recipe.
     """
-    if save_every < 0:
-        raise ConfigError("save_every (--save-every) must be at least 0", found=str(save_every))
+    for name, value in (("save_every", save_every), ("save_every_steps", save_every_steps)):
+        if value < 0:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{name} ({option}) must be at least 0", found=str(value))
+    if overwrite and resume:
+        raise ConfigError("a run is overwritten or resumed, not both", fix="leave one out")
     output = Path(output)
-    check_folder(output, overwrite)
+    check_folder(output, overwrite, resume)
+    if resume and (output / METRICS_FILE).exists():
+        return _finished_metrics(recipe, output, progress)
     tasks = build_tasks(recipe)
     model = build_model(recipe, tasks)
     if progress:
         tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
+        tqdm.write(_what_the_checkpoint_says(recipe), file=sys.stderr, end="")
     for config, names in recipe.train_configs():
         check_training(model, [task for task in tasks if task.name in names], config)
-    place = _make_folder(output)
+    place = make_folder(output, resume)
+    check_same_recipe(place, recipe.to_toml())
     try:
-        history = _train_stages(recipe, model, tasks, place, save_every, progress)
-        metrics = collect_metrics(recipe, model, tasks, history)
+        write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
+        history = _train_stages(recipe, model, tasks, place, save_every, save_every_steps, progress)
+        tested = predict_test(model, tasks)
+        metrics = collect_metrics(recipe, model, tasks, history, tested)
     except BaseException:
-        with suppress(OSError):  # an empty folder is of no use; one with files stays
-            output.rmdir()
+        if not any(
+            map(has_state, (place / STATE).glob("stage*"))
+        ):  # a folder without anything to go on from is of no use
+            clear(place)
+            with suppress(OSError):
+                output.rmdir()
+        elif progress:
+            tqdm.write(f"{place} holds what --resume goes on from", file=sys.stderr)
         raise
-    _replace_checkpoints(place, output)
+    put_in_place(place, output)
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     plot_losses(history).savefig(output / CURVES_FILE, dpi=120)
+    for task in tasks:
+        if task.name in tested:
+            write_report(task, *tested[task.name], output)
+    cases = check_cases(model)
+    if cases:
+        content = json.dumps([case.to_dict() for case in cases], indent=2, ensure_ascii=False)
+        write_atomically(output / CASES_FILE, content + "\n")
     write_atomically(output / RECIPE_FILE, recipe.to_toml())
     write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(output / STATE, ignore_errors=True)
     return metrics
 
 
-def _make_folder(output: Path) -> Path:
-    """Make the folder; return where checkpoints go until the run is done.
-
-    A finished run that is to be replaced stays whole until then.
-    """
-    place = output / UNFINISHED if (output / METRICS_FILE).exists() else output
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(output / UNFINISHED, ignore_errors=True)
-        for old in place.glob(f"{CHECKPOINT}[0-9]*"):  # of a run that was stopped
-            shutil.rmtree(old)
-    except OSError as error:
-        raise ConfigError(
-            "the output folder cannot be made",
-            path=output,
-            found=str(error),
-            fix="give another --output",
-        ) from None
-    return place
+def _finished_metrics(recipe: Recipe, output: Path, progress: bool) -> dict[str, Any]:
+    """The metrics of a run that is done already."""
+    check_same_recipe(output / RECIPE_FILE, recipe.to_toml())
+    if progress:
+        tqdm.write(f"the run in {output} is finished: there is nothing to resume", file=sys.stderr)
+    return json.loads((output / METRICS_FILE).read_text(encoding="utf-8"))
 
 
-def _replace_checkpoints(place: Path, output: Path) -> None:
-    """Put the checkpoints of this run in the place of those of the run before."""
-    if place == output:
-        return
-    for old in output.glob(f"{CHECKPOINT}[0-9]*"):
-        shutil.rmtree(old)
-    if place.exists():
-        for new in place.iterdir():
-            new.rename(output / new.name)
-        place.rmdir()
+def _what_the_checkpoint_says(recipe: Recipe) -> str:
+    """A line about the settings of a recipe that a pretrained encoder leaves without effect."""
+    if not recipe.encoder.get("pretrained"):
+        return ""
+    unused = [f"encoder.{key}" for key in recipe.encoder if key not in (*FROM_RECIPE, "pretrained")]
+    unused += [f"tokenizer.{key}" for key in recipe.tokenizer]
+    names = ", ".join(unused)
+    return f"the pretrained encoder has its own shape and vocabulary, not: {names}\n" * bool(unused)
 
 
 def _train_stages(
     recipe: Recipe,
     model: MultiTaskModel,
     tasks: list[Task],
-    output: Path,
+    place: Path,
     save_every: int,
+    save_every_steps: int,
     progress: bool,
 ) -> History:
+    """Every stage goes on from its own state; one that is done is only read."""
     histories: list[History] = []
     for number, (config, names) in enumerate(recipe.train_configs(), start=1):
-        before = sum(len(history.validation) for history in histories)
+        chosen = [task for task in tasks if task.name in names]
+        before = list(histories)
 
-        def save(epoch: int, before: int = before) -> None:
-            if save_every and (before + epoch) % save_every == 0:
-                folder = output / f"{CHECKPOINT}{before + epoch}"
-                model.save_pretrained(folder)
-                write_atomically(folder / RECIPE_FILE, recipe.to_toml())
+        def after_epoch(
+            history: History, chosen: list[Task] = chosen, before: list[History] = before
+        ) -> None:
+            epoch = len(History.join([*before, history]).validation)
+            folders = [f"{BEST}{name}" for name in best_now(chosen, history)]
+            if save_every and epoch % save_every == 0:
+                folders.append(f"{CHECKPOINT}{epoch}")
+            for folder in folders:
+                model.save_pretrained(place / folder)
+                write_atomically(place / folder / RECIPE_FILE, recipe.to_toml())
 
         if progress and recipe.stages:
             what = ", ".join(config.freeze) or "nothing"
             line = f"stage {number}: trains {', '.join(names)}; frozen: {what}"
             tqdm.write(line, file=sys.stderr)
-        chosen = [task for task in tasks if task.name in names]
-        histories.append(train(model, chosen, config, after_epoch=save, progress=progress))
+        history = train(
+            *(model, chosen, config),
+            checkpoint=place / STATE / f"stage{number}",
+            save_every=save_every_steps,
+            resume=True,
+            cache=cache_folder(),
+            after_epoch=after_epoch,
+            progress=progress,
+        )
+        histories.append(history)
     return History.join(histories)
 
 
+def best_now(tasks: Sequence[Task], history: History) -> list[str]:
+    """The tasks that the last epoch is the best for so far; of a single task it is the model."""
+    if len(tasks) == 1:
+        return []
+    names = []
+    for task in tasks:
+        scores = [
+            task.main_score(epoch[task.name])[1]
+            for epoch in history.validation
+            if task.name in epoch
+        ]
+        if scores and all(scores[-1] > earlier for earlier in scores[:-1]):
+            names.append(task.name)
+    return names
+
+
+def cache_folder() -> Path:
+    """Where encoded datasets are kept: `MTL_CACHE`, or `~/.cache/mtl`."""
+    return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")
+
+
 def collect_metrics(
-    recipe: Recipe, model: MultiTaskModel, tasks: list[Task], history: History
+    recipe: Recipe,
+    model: MultiTaskModel,
+    tasks: list[Task],
+    history: History,
+    tested: dict[str, tuple[list[Any], list[Any]]],
 ) -> dict[str, Any]:
-    """What `metrics.json` holds; the test splits are read here, once."""
+    """What `metrics.json` holds; `tested` is what `predict_test` gave."""
     return {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "train_seconds": round(history.seconds, 2),
         "parameters": sum(p.numel() for p in model.parameters()),
         "validation": score_split(model, tasks, "validation"),
-        "test": score_split(model, tasks, "test"),
+        "test": {t.name: t.score(*tested[t.name]) for t in tasks if t.name in tested},
         "test_unseen": score_split(model, tasks, "test_unseen"),
         "baselines": {
             task.name: evaluate_baselines(model, task.name, task.dataset.test)
@@ -239,6 +321,19 @@ def collect_metrics(
     }
 
 
+def predict_test(
+    model: MultiTaskModel, tasks: list[Task]
+) -> dict[str, tuple[list[Any], list[Any]]]:
+    """The labelled test examples of every task that has some, with the model's predictions."""
+    tested = {}
+    for task in tasks:
+        examples = task.labelled(task.dataset.test)
+        if examples:
+            results = predict_examples(model, examples, [task.name])
+            tested[task.name] = (examples, [result[task.name] for result in results])
+    return tested
+
+
 def score_split(model: MultiTaskModel, tasks: list[Task], split: str) -> Metrics:
     """Metrics of every task that has this split."""
     return {
@@ -246,40 +341,3 @@ def score_split(model: MultiTaskModel, tasks: list[Task], split: str) -> Metrics
         for task in tasks
         if task.labelled(task.dataset.split(split))
     }
-
-
-def check_folder(output: Path, overwrite: bool) -> None:
-    """Raise ConfigError if the folder holds something that would be lost."""
-    if output.exists() and not output.is_dir():
-        raise ConfigError(
-            "the output is a file, not a folder", path=output, fix="give another --output"
-        )
-    there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(
-            "the output folder cannot be made",
-            path=output,
-            found=f"{there} is {'not writable' if there.is_dir() else 'a file'}",
-            fix="give another --output",
-        )
-    if output.is_dir() and any(output.iterdir()):
-        is_run = (output / METRICS_FILE).exists()
-        is_unfinished = all(path.name.startswith(CHECKPOINT) for path in output.iterdir())
-        if not (is_run or is_unfinished):
-            raise ConfigError(
-                "the output folder holds other files", path=output, fix="give an empty folder"
-            )
-        if not overwrite:
-            raise ConfigError(
-                "the output folder already holds a run",
-                path=output,
-                fix="give another --output, or --overwrite to replace it",
-            )
-
-
-def next_run_folder(name: str) -> Path:
-    """`runs/NAME/1`, or the first number that is free."""
-    number = 1
-    while (folder := Path("runs") / name / str(number)).exists():
-        number += 1
-    return folder

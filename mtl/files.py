@@ -1,10 +1,16 @@
-"""Files: written so that a kill leaves the old one or the new one whole; and what is missing."""
+"""Files: read with clear errors, written so that a kill leaves the old one or the new one whole."""
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from .errors import DataError, ModelError
 
@@ -46,5 +52,55 @@ def missing_file(path: Path) -> ModelError:
         found=there or "nothing",
         fix=f"its training did not end; use {path.parent / checkpoints[-1]}"
         if checkpoints
-        else "copy the whole folder that a training run wrote",
+        else "copy the whole folder that a training run wrote, or that the checkpoint came in",
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model folder.
+
+    Raises:
+        ModelError: the file is missing, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__}, not an object in braces")
+        return content
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path.name} cannot be read as JSON",
+            path=path,
+            found=str(error),
+            fix="copy the whole model folder again",
+        ) from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, which holds no code.
+
+    Raises:
+        ModelError: the file is missing or broken, or holds numbers that are not finite.
+    """
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except (OSError, SafetensorError) as error:
+        raise broken_weights(path, str(error)) from None
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise broken_weights(path, f"{name} holds numbers that are not finite")
+    return tensors
+
+
+def broken_weights(path: Path, found: str) -> ModelError:
+    """The error for weights that cannot be used."""
+    return ModelError(
+        "the weights cannot be loaded into this model",
+        path=path,
+        found=found.strip().splitlines()[-1].strip(),
+        fix="copy the whole model folder again",
     )

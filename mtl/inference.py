@@ -17,6 +17,7 @@ from .errors import ConfigError, DataError
 from .heads import merge_rows, pool, unit_vectors
 from .model import MultiTaskModel
 from .tasks import Task
+from .tasks.qa import MOST_SPANS, Answers
 
 BATCH_SIZE = 64
 
@@ -62,7 +63,8 @@ def _batches(model: MultiTaskModel, examples: Sequence[Any]) -> Iterator[tuple[l
 
     Gradients and dropout are as they were when the caller has seen the last batch.
     """
-    encoded, _ = encode_examples(examples, model.tokenizer, [], model.encoder.config.max_length)
+    config = model.encoder.config
+    encoded, _ = encode_examples(examples, model.tokenizer, [], config.max_length, config.overlap)
     was_training = model.training
     model.eval()
     try:
@@ -110,6 +112,7 @@ def answer(
     question: str | Sequence[str],
     context: str | Sequence[str],
     task: str = "qa",
+    n: int = 1,
 ) -> Any:
     """Answer a question from a context, or each question of a list from its context.
 
@@ -117,14 +120,19 @@ def answer(
         question: one question, or several.
         context: one context (used for every question), or one a question.
         task: name of the question-answering task.
+        n: how many different answers to each question, the best first. There are fewer where fewer
+            of the best `MOST_SPANS` spans of the context differ.
 
     Returns:
-        a `QAPrediction`, or a list of them where lists were given.
+        a `QAPrediction`, or for n above 1 a list of them (which prints and draws itself); a list of
+        either where lists were given.
 
     Raises:
-        ConfigError: lists of different length, or no such task.
+        ConfigError: lists of different length, no such task, or `n` not from 1 to `MOST_SPANS`.
         DataError: an empty question or context.
     """
+    if not 1 <= n <= MOST_SPANS:
+        raise ConfigError(f"n, of answers, must be from 1 to {MOST_SPANS}", found=str(n))
     chosen = model.task(task)
     if not chosen.reads_pairs:
         raise ConfigError(
@@ -147,6 +155,8 @@ def answer(
     queries = [Query(q, c) for q, c in zip(questions, contexts, strict=True)]
     _check_filled(queries)
     answers = [result[name] for result in predict_examples(model, queries, [name])]
+    if n > 1:
+        answers = [Answers([best, *best.alternatives[: n - 1]]) for best in answers]
     return answers[0] if single else answers
 
 

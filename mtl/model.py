@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from .data.batching import Batch
+from .data.subwords import SubwordTokenizer
 from .data.tokenization import Tokenizer, WhitespaceTokenizer
+from .devices import full_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, ModelError, suggest
-from .files import missing_file, write_atomically
+from .files import broken_weights, read_json, read_tensors, write_atomically
 from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-TOKENIZERS: dict[str, type[Tokenizer]] = {"WhitespaceTokenizer": WhitespaceTokenizer}
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    cls.__name__: cls for cls in (WhitespaceTokenizer, SubwordTokenizer)
+}
 
 
 class MultiTaskModel(nn.Module):
@@ -152,16 +155,20 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
         """What the heads of `tasks` say about a batch, from one pass of the encoder."""
-        hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
-        return {name: self.tasks[name].run_head(self.heads[name], hidden, batch) for name in tasks}
+        hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.type_ids).float()
+        with full_precision(hidden.device):  # the heads are small, and scores want all digits
+            return {
+                name: self.tasks[name].run_head(self.heads[name], hidden, batch) for name in tasks
+            }
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of every task that has a labelled row in the batch."""
         outputs = self(batch, batch.targets)
-        return {
-            name: self.tasks[name].loss(outputs[name], target, batch)
-            for name, target in batch.targets.items()
-        }
+        with full_precision(self.device):
+            return {
+                name: self.tasks[name].loss(outputs[name], target, batch)
+                for name, target in batch.targets.items()
+            }
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the whole model: weights, `config.json` with tasks and labels, tokenizer."""
@@ -189,13 +196,12 @@ class MultiTaskModel(nn.Module):
         folder = Path(folder)
         config = _read_config(folder)
         try:
-            tokenizer = TOKENIZERS[config["tokenizer"]].load(folder)
-            encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
+            tokenizer_class = TOKENIZERS[config["tokenizer"]]
+            shape = EncoderConfig(**config["encoder"])
             tasks = [
                 Task.of_kind(settings.pop("kind")).from_settings(name, settings)
                 for name, settings in config["tasks"].items()
             ]
-            model = cls(encoder, tokenizer, tasks)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise ModelError(
                 "config.json is not one that save_pretrained wrote",
@@ -203,26 +209,17 @@ class MultiTaskModel(nn.Module):
                 found=f"{type(error).__name__}: {error.args[0] if error.args else error}",
                 fix="copy the whole model folder again",
             ) from None
+        model = cls(TransformerEncoder(shape), tokenizer_class.load(folder), tasks)
         model._load_weights(folder / WEIGHTS)
         model.trained = set(model.tasks)
         return model.eval()
 
     def _load_weights(self, path: Path) -> None:
+        weights = read_tensors(path)
         try:
-            weights = load_file(path)
-            broken = [name for name, weight in weights.items() if not weight.isfinite().all()]
-            if broken:
-                raise RuntimeError(f"{broken[0]} holds numbers that are not finite")
             self.load_state_dict(weights)
-        except FileNotFoundError:
-            raise missing_file(path) from None
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise ModelError(
-                "the weights cannot be loaded into this model",
-                path=path,
-                found=str(error).splitlines()[-1].strip(),
-                fix="copy the whole model folder again",
-            ) from None
+        except RuntimeError as error:
+            raise broken_weights(path, str(error)) from None
 
     def __repr__(self) -> str:
         heads = ", ".join(f"{name} ({task.kind})" for name, task in self.tasks.items())
@@ -237,14 +234,4 @@ def _read_config(folder: Path) -> dict[str, Any]:
             path=folder,
             fix="give the folder that a training run wrote",
         )
-    try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise missing_file(folder / CONFIG) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            "config.json cannot be read as JSON",
-            path=folder / CONFIG,
-            found=str(error),
-            fix="copy the whole model folder again",
-        ) from None
+    return read_json(folder / CONFIG)

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
@@ -63,17 +65,20 @@ def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
 def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
     """How often each label (row) was predicted as each label (column).
 
+    The colour grows with the logarithm of the count, or a frequent label would be all one sees.
+
     Args:
         counts: from `mtl.confusion`.
         labels: in the order of rows and columns.
     """
-    size = 0.7 * len(labels) + 1.6
-    figure, axis = plt.subplots(figsize=(size + 0.6, size))
     most = max((n for row in counts for n in row), default=0)
-    axis.imshow(counts, cmap="Blues", vmin=0)
+    size = max(0.7, 0.11 * len(f"{most:,}")) * len(labels) + 1.6
+    figure, axis = plt.subplots(figsize=(size + 0.6, size))
+    colours = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(most, 1))
+    axis.imshow(counts, cmap="Blues", norm=colours)
     for i, row in enumerate(counts):
         for j, n in enumerate(row):
-            colour = "white" if n > most / 2 else "black"
+            colour = "white" if colours(n) > 0.6 else "black"
             axis.text(j, i, f"{n:,}", ha="center", va="center", color=colour)
     axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
     axis.set_yticks(range(len(labels)), labels)

@@ -94,7 +94,8 @@ class Recipe:
         stages: trainings one after the other, each a dict of `TrainConfig` fields that differ from
             `train`, and `tasks`, the names of those that take part (by default all).
         tokenizer: options of `WhitespaceTokenizer.train`.
-        encoder: fields of `EncoderConfig`, but `vocab_size`.
+        encoder: fields of `EncoderConfig`, but `vocab_size`; with `pretrained`, the folder or name
+            of a checkpoint, which then decides the shape and the tokenizer.
         train: fields of `TrainConfig`, but `seed`.
     """
 
@@ -112,6 +113,9 @@ class Recipe:
         """A TOML file that `load_recipe` reads back, its paths absolute: it may lie anywhere."""
         lines = _toml_section({"name": self.name, "seed": self.seed, "on_error": self.on_error})
         sections = {name: getattr(self, name) for name in ("tokenizer", "encoder", "train")}
+        checkpoint = Path(self.encoder.get("pretrained", ""))
+        if self.encoder.get("pretrained") and checkpoint.is_dir():
+            sections["encoder"] = self.encoder | {"pretrained": str(checkpoint.resolve())}
         shared = {task.data for task in self.tasks.values() if not task.has_own_data}
         for name, dataset in self.datasets.items():
             if name not in shared:
@@ -154,22 +158,61 @@ def bundled_recipes() -> dict[str, str]:
     return {name: texts[name].splitlines()[0].lstrip("# ") for name in sorted(texts)}
 
 
-def load_recipe(name_or_path: str | Path, settings: Iterable[str] = ()) -> Recipe:
-    """Read a recipe and change some of its values.
+def load_recipe(
+    name_or_path: str | Path,
+    settings: Iterable[str] = (),
+    *,
+    preset: str | None = None,
+    hardware: str | None = None,
+) -> Recipe:
+    """Read a recipe and change some of its values: by its preset, then hardware, then settings.
+
+    A setting of a `train` file also takes away the validation and test files that the recipe names
+    for the same data, unless they are set too.
 
     Args:
         name_or_path: a bundled name such as `practical7`, or a TOML file.
+        preset, hardware: a table `[presets.NAME]`, `[hardware.NAME]` of the recipe.
         settings: `KEY=VALUE` strings, the key with dots as in `train.epochs=4`; the value as TOML,
             or a plain string.
 
     Raises:
-        ConfigError: an unknown recipe or key (the nearest known one is named), a value of the wrong
-            type, a file that is not TOML.
+        ConfigError: an unknown recipe, preset or key (the nearest known one is named), a value of
+            the wrong type, a file that is not TOML.
     """
     content, path = _read_recipe(name_or_path)
-    for setting in settings:
+    for kind, chosen in (("presets", preset), ("hardware", hardware)):
+        tables = content.pop(kind, {})
+        if chosen is not None:
+            content = _overlay(content, _choose_table(kind, tables, chosen, path))
+    # A file to train on first: it takes others away, which may be set again.
+    for setting in sorted(settings, key=lambda setting: not _sets_train_file(setting)):
         _apply_setting(content, setting)
     return _check_recipe(content, path)
+
+
+def _choose_table(kind: str, tables: Any, name: str, path: str) -> dict[str, Any]:
+    if not isinstance(tables, dict) or not isinstance(tables.get(name), dict):
+        known = [key for key in tables if isinstance(tables[key], dict)]
+        raise ConfigError(
+            f"the recipe has no table [{kind}.{name}]",
+            path=path,
+            fix=suggest(name, known) if known else f"this recipe has no {kind}: leave it out",
+        )
+    return tables[name]
+
+
+def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`content` with the values of `changes` in the place of its own, section by section."""
+    merged = dict(content)
+    for key, value in changes.items():
+        is_section = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if is_section else value
+    return merged
+
+
+def _sets_train_file(setting: str) -> bool:
+    return re.match(r"\s*(tasks|datasets)\.[^.=]+\.train\s*=", setting) is not None
 
 
 def _is_toml(name: str) -> bool:
@@ -219,6 +262,9 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
     section: Any = content
     for part in sections:
         section = _subsection(section, part, setting)
+    if _sets_train_file(setting):
+        for split in HELD_OUT:
+            section.pop(split, None)
     section[_entry(section, name, setting) if isinstance(section, list) else name] = value
 
 

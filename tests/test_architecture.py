@@ -12,19 +12,25 @@ PACKAGE = Path(mtl.__file__).parent
 
 # Bottom to top; a module imports only from those before it.
 ORDER = [
-    *("version", "errors", "files", "metrics"),
-    *("data", "data.examples", "data.tokenization"),
+    *("version", "errors", "files", "devices", "metrics"),
+    *("data", "data.examples", "data.tokenization", "data.subwords"),
     *("data.readers.source", "data.readers.schemes", "data.readers.conll", "data.readers.squad"),
     *("data.readers.records", "data.readers"),
     *("data.toy.world", "data.toy.facts", "data.toy.news", "data.toy.paraphrases", "data.toy"),
-    *("data.batching", "data.augment", "data.check"),
-    *("encoder", "heads", "tables"),
+    *("data.batching", "data.cache", "data.augment", "data.check"),
+    *("encoder", "heads", "pretrained", "tables"),
     *("tasks.base", "tasks.spans", "tasks.ner", "tasks.qa", "tasks.classification"),
     *("tasks.embedding", "tasks"),
-    *("model", "inference"),
+    *("model", "inference", "cases", "interactive"),
     *("training", "training.sampling", "training.weighting", "training.history"),
-    *("training.config", "training.checkpoint", "training.loop"),
-    *("plots", "recipe", "experiment", "cli", "__main__"),
+    *(
+        "training.config",
+        "training.checkpoint",
+        "training.optimizer",
+        "training.run",
+        "training.loop",
+    ),
+    *("plots", "reports", "recipe", "run_folder", "experiment", "cli", "__main__"),
 ]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 

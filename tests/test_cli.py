@@ -1322,6 +1322,88 @@ def test_predict_without_a_task_where_several_would_do(mtl_, many):
     assert "topic, mood, ner, vectors, qa, all" in err
 
 
+QUESTION = ("--task", "qa", "--question", "Who lives there?", "--context", SENTENCE)
+
+
+def test_predict_the_best_answers(mtl_, many):
+    model = mtl.MultiTaskModel.from_pretrained(many)
+    best = mtl.answer(model, "Who lives there?", SENTENCE, n=3)
+    status, out, err = mtl_("predict", many, *QUESTION, "--top", 3)
+    assert (status, err) == (0, "")
+    assert out.startswith(mtl_("predict", many, *QUESTION)[1].rstrip())
+    ranks = [line for line in out.splitlines() if line.split(".")[0] in ("1", "2", "3")]
+    for line, prediction in zip(ranks, best, strict=True):
+        assert prediction.answer in line
+        assert f"{prediction.score:.2f}" in line
+    found = json.loads(mtl_("predict", many, *QUESTION, "--top", 3, "--json")[1])
+    assert found.pop("alternatives") == [p.to_dict() for p in best[1:]]
+    assert found == best[0].to_dict()
+    assert found == json.loads(mtl_("predict", many, *QUESTION, "--json")[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*QUESTION, "--top", 0], "must be from 1"),
+        ([*QUESTION, "--top", -3], "must be from 1"),
+        (["--task", "ner", "--text", SENTENCE, "--top", 2], "--top goes with a question"),
+    ],
+)
+def test_predict_a_top_that_cannot_be(mtl_, many, arguments, words):
+    status, out, err = mtl_("predict", many, *arguments)
+    assert (status, out) == (2, "")
+    assert words in err
+
+
+# --- mtl validate and mtl interactive -------------------------------------------------------------
+
+
+def test_validate_prints_ten_cases_and_their_sum(mtl_, run):
+    before = contents(run)
+    status, out, err = mtl_("validate", run)
+    assert (status, err) == (0, "")
+    assert "Who founded Google?" in out
+    summary = out.splitlines()[-1]
+    assert summary.startswith("NER ")
+    assert "; QA " in summary
+    status, out, _ = mtl_("validate", run, "--json")
+    cases = json.loads(out)
+    assert (status, len(cases)) == (0, 10)
+    assert {case["verdict"] for case in cases} <= {"exact", "partial", "wrong"}
+    assert contents(run) == before
+
+
+def test_validate_a_model_that_no_case_is_for(mtl_, tmp_path):
+    tasks = [mtl.ClassificationTask("topic", labels=["a", "b"])]
+    status, out, err = mtl_("validate", save_untrained(tmp_path / "model", tasks))
+    assert (status, out) == (2, "")
+    assert "find entities or answer questions" in err
+
+
+def test_interactive_reads_a_pipe_to_its_end(many):
+    """In a process of its own, as only there `input` reads what is piped."""
+    typed = f"9\n3\n{SENTENCE}\n5\nWho lives there?\n{SENTENCE}\n3\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl", "interactive", many],
+        input=typed,
+        capture_output=True,
+        text=True,
+        cwd=Path(mtl.__file__).parents[1],
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    model = mtl.MultiTaskModel.from_pretrained(many)
+    assert "there is no such choice" in done.stdout
+    assert str(mtl.predict(model, SENTENCE, ["ner"])) in done.stdout
+    assert str(mtl.answer(model, "Who lives there?", SENTENCE)) in done.stdout
+
+
+def test_interactive_input_that_is_not_utf_8(mtl_, many, stdin):
+    stdin(b"3\n\xff\n")
+    status, _, err = mtl_("interactive", many)
+    assert status == 1
+    assert "the input is not UTF-8" in err
+
+
 # --- mtl check -----------------------------------------------------------------------------------
 
 BAD_RECORDS = """\

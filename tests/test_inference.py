@@ -30,7 +30,7 @@ from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERPrediction, NERTask
 from mtl.tasks.qa import QAPrediction, QATask
-from mtl.tasks.spans import best_spans
+from mtl.tasks.spans import best_spans, span_scores
 from mtl.training.loop import TrainConfig, train
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
@@ -68,30 +68,34 @@ def batch_of(queries, max_length=64):
 
 
 @given(
-    data=st.data(), n_rows=st.integers(1, 3), length=st.integers(1, 9), longest=st.integers(1, 9)
+    data=st.data(),
+    n_rows=st.integers(1, 3),
+    length=st.integers(1, 9),
+    longest=st.integers(1, 12),
+    n=st.integers(1, 60),
 )
-def test_best_spans_equal_a_search_of_all_pairs(data, n_rows, length, longest):
+def test_best_spans_equal_a_search_of_all_pairs(data, n_rows, length, longest, n):
     logit = st.floats(-50, 50, width=32)
     logits = st.lists(logit, min_size=length, max_size=length)
     row_of_masks = st.lists(st.booleans(), min_size=length, max_size=length).filter(any)
     starts, ends = (data.draw(st.lists(logits, min_size=n_rows, max_size=n_rows)) for _ in range(2))
     allowed = data.draw(st.lists(row_of_masks, min_size=n_rows, max_size=n_rows))
-    first, last, best = best_spans(
-        torch.tensor(starts), torch.tensor(ends), torch.tensor(allowed), longest
-    )
+    scores = span_scores(torch.tensor(starts), torch.tensor(ends), torch.tensor(allowed), longest)
+    found = [t.tolist() for t in best_spans(scores, n)]
     for row in range(n_rows):
-        s, e = first[row].item(), last[row].item()
-        assert allowed[row][s]
-        assert allowed[row][e]
-        assert s <= e < s + longest
-        pairs = [
-            starts[row][i] + ends[row][j]
+        pairs = {
+            (i, j): starts[row][i] + ends[row][j]
             for i in range(length)
             for j in range(i, min(length, i + longest))
             if allowed[row][i] and allowed[row][j]
-        ]
-        assert best[row].item() == pytest.approx(max(pairs), abs=1e-4)
-        assert starts[row][s] + ends[row][e] == pytest.approx(max(pairs), abs=1e-4)
+        }
+        rows = zip(*(t[row] for t in found), strict=True)
+        spans = {(s, e): score for s, e, score in rows if score > -1e9}
+        assert len(spans) == min(n, len(pairs))
+        best = sorted(pairs.values(), reverse=True)[:n]
+        assert list(spans.values()) == pytest.approx(best, abs=1e-4)
+        for span, score in spans.items():  # a pair that is not valid is no key of `pairs`
+            assert pairs[span] == pytest.approx(score, abs=1e-4)
 
 
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([0.1, 5.0, 1000.0]))
@@ -117,13 +121,13 @@ def test_an_answer_is_always_words_of_the_context(seed, scale):
         assert (prediction.question, prediction.context) == (query.text, query.second)
 
 
-def test_the_score_of_an_answer_is_start_times_end_probability():
+def test_the_score_of_an_answer_is_its_share_of_all_valid_spans_and_not_here():
     batch = batch_of([Query("who ?", "Ann met Bob")])
     start, end = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
     start[0, 5], end[0, 6] = 9.0, 9.0
     (prediction,) = QATask("qa").decode((start, end), batch)
-    allowed = [0, 4, 5, 6]
-    by_hand = start[0, allowed].softmax(0)[2] * end[0, allowed].softmax(0)[3]
+    spans = [(0, 0), (4, 4), (4, 5), (4, 6), (5, 5), (5, 6), (6, 6)]  # (0, 0): not here
+    by_hand = torch.stack([start[0, s] + end[0, e] for s, e in spans]).softmax(0)[5]
     assert prediction.answer == "met Bob"
     assert prediction.score == pytest.approx(by_hand.item(), rel=1e-4)
 

@@ -210,8 +210,8 @@ def test_a_loaded_sampler_goes_on_where_the_saved_one_stood(kind, before, seed):
 def test_resumed_it_ends_bit_for_bit_as_if_never_stopped(
     build_model, tasks, tmp_path, stopped_after
 ):
-    def stop(epoch):
-        if epoch == stopped_after:
+    def stop(history):  # in the epoch after the last that was saved
+        if len(history.validation) == stopped_after + 1:
             raise KeyboardInterrupt
 
     def trained(**options):

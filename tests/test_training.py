@@ -23,7 +23,8 @@ from mtl.tasks.qa import QATask
 from mtl.training import checkpoint, loop
 from mtl.training.checkpoint import has_state, load_state, save_state
 from mtl.training.history import History, Round
-from mtl.training.loop import Run, TrainConfig, build_optimizer, train, warmup_then_decay
+from mtl.training.loop import Run, TrainConfig, train
+from mtl.training.optimizer import build_optimizer, warmup_then_decay
 from mtl.training.weighting import FixedWeighting, Weighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
@@ -359,7 +360,7 @@ def test_after_each_epoch_the_model_has_the_weights_of_that_epoch(
     )
     train(
         *(model, [task], replace(FAST, epochs=3)),
-        after_epoch=lambda epoch: called.append((epoch, weights_of(model))),
+        after_epoch=lambda history: called.append((len(history.validation), weights_of(model))),
         progress=False,
     )
     assert [epoch for epoch, _ in called] == [1, 2, 3]

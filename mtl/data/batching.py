@@ -30,11 +30,15 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """An example with its rows and, for each task, one target a row (None: not labelled)."""
+    """An example with its rows and, for each task, one target a row (None: not labelled).
+
+    `name` tells people which example it is: its id, or its number among the examples.
+    """
 
     example: Any
     rows: list[Row]
     targets: dict[str, list[Any]]
+    name: str = ""
 
     def __len__(self) -> int:
         return max(len(row) for row in self.rows)
@@ -88,6 +92,7 @@ def encode_examples(
     tokenizer: Tokenizer,
     tasks: Sequence[Target],
     max_length: int,
+    overlap: int = 32,
 ) -> tuple[list[EncodedExample], Counter[str]]:
     """Rows and targets of every example.
 
@@ -95,6 +100,7 @@ def encode_examples(
         examples: what has `rows`, the texts of its encoder rows.
         tasks: who makes targets; none are needed to predict.
         max_length: most tokens in a row.
+        overlap: pieces that neighbouring windows of a long text share.
 
     Returns:
         the encoded examples, and notes: what had to be bent or left out, with how often.
@@ -102,14 +108,16 @@ def encode_examples(
     notes: Counter[str] = Counter()
     encoded = []
     for number, example in enumerate(examples, 1):
+        name = repr(example.id) if hasattr(example, "id") else str(number)
         try:
-            rows = [row for texts in example.rows for row in tokenizer.rows(texts, max_length)]
+            rows = [
+                row for texts in example.rows for row in tokenizer.rows(texts, max_length, overlap)
+            ]
         except DataError as error:
-            name = repr(example.id) if hasattr(example, "id") else number
             error.faults = [replace(f, what=f"example {name}: {f.what}") for f in error.faults]
             raise
         targets = {task.name: task.targets(example, rows, notes) for task in tasks}
-        encoded.append(EncodedExample(example, rows, targets))
+        encoded.append(EncodedExample(example, rows, targets, name))
     return encoded, notes
 
 
@@ -197,10 +205,31 @@ class BatchStream:
 
     def next(self) -> Batch:
         """The next batch; after the last of a pass, the first of a new one."""
+        return self._collate(self._next_items())
+
+    def next_parts(self, max_tokens: int) -> list[Batch]:
+        """The next batch in parts of at most so many tokens, padding included; 0 for no limit.
+
+        A part has at least one example, however long.
+        """
+        if not max_tokens:
+            return [self.next()]
+        items = self._next_items()
+        parts: list[list[EncodedExample]] = [[]]
+        for item in sorted(items, key=len):
+            rows = sum(len(other.rows) for other in [*parts[-1], item])
+            if parts[-1] and rows * len(item) > max_tokens:
+                parts.append([])
+            parts[-1].append(item)
+        return [self._collate(part) for part in parts]
+
+    def _next_items(self) -> list[EncodedExample]:
         if self.position == len(self.order):
             self._start_pass()
-        items = [self.items[i] for i in self.order[self.position]]
         self.position += 1
+        return [self.items[i] for i in self.order[self.position - 1]]
+
+    def _collate(self, items: list[EncodedExample]) -> Batch:
         batch = collate(items, self.tokenizer, self.tasks)
         return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 

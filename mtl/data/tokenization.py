@@ -116,6 +116,7 @@ class Tokenizer(ABC):
     pad_id: int
     cls_id: int
     sep_id: int
+    pair_separator: list[int]
     file_name: ClassVar[str]
 
     @abstractmethod
@@ -127,8 +128,12 @@ class Tokenizer(ABC):
         """Pieces of a string, or of a list of words that rules what the words are."""
 
     @abstractmethod
+    def to_json(self) -> str:
+        """All that decides what `encode` gives."""
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer's file into `folder`."""
+        write_atomically(Path(folder) / self.file_name, self.to_json())
 
     @classmethod
     @abstractmethod
@@ -155,14 +160,15 @@ class Tokenizer(ABC):
         text, text_type = self._encode_filled(first), 0
         unknowns = [""]
         if second is not None:
-            prefix = [self.cls_id, *text.ids, self.sep_id]
+            prefix = [self.cls_id, *text.ids, *self.pair_separator]
             prefix_types = [0] * len(prefix)
-            unknowns = ["", *text.tokens, ""]
+            unknowns = ["", *text.tokens, *[""] * len(self.pair_separator)]
             text, text_type = self._encode_filled(second), 1
         size = max_length - len(prefix) - 1
         if size < min(len(text), max_length // 4):
+            n_question = len(prefix) - 1 - len(self.pair_separator)
             raise DataError(
-                f"the question has {len(prefix) - 2} tokens, which leaves too little room for its "
+                f"the question has {n_question} tokens, which leaves too little room for its "
                 f"context: the model reads {max_length} tokens at once",
                 found=f"{str(first)[:80]!r} ...",
                 fix="shorten the question, or train a model with a larger encoder.max_length",
@@ -214,6 +220,7 @@ class WhitespaceTokenizer(Tokenizer):
     file_name = "whitespace_tokenizer.json"
     SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
     pad_id, unk_id, cls_id, sep_id = range(4)
+    pair_separator = [sep_id]  # noqa: RUF012
 
     def __init__(
         self, counts: dict[str, int], *, lower_case: bool = False, numbered_unknowns: int = 16
@@ -363,14 +370,13 @@ class WhitespaceTokenizer(Tokenizer):
             weights.append(1.0 if name_like else 0.25 / (0.25 + count))
         return torch.tensor(shapes), torch.tensor(weights)
 
-    def save(self, folder: Path) -> None:
+    def to_json(self) -> str:
         content = {
             "lower_case": self.lower_case,
             "numbered_unknowns": self.numbered_unknowns,
             "counts": self.counts,
         }
-        path = Path(folder) / self.file_name
-        write_atomically(path, json.dumps(content, ensure_ascii=False, indent=0))
+        return json.dumps(content, ensure_ascii=False, indent=0)
 
     @classmethod
     def load(cls, folder: Path) -> WhitespaceTokenizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,20 @@ from ..data.batching import Batch
 from ..data.examples import Dataset
 from ..data.tokenization import Row
 from ..errors import ConfigError, suggest
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong prediction: in what way, where (an id or a number), in which text, and what both say.
+
+    `expected` is empty where there was nothing to find, `predicted` where nothing was found.
+    """
+
+    kind: str
+    where: str
+    text: str
+    expected: str
+    predicted: str
 
 
 class Task(ABC):
@@ -114,6 +129,22 @@ class Task(ABC):
     def report(self, examples: Sequence[Any], predictions: Sequence[Any]) -> str:
         """More about the same predictions than a few numbers can say; a text to print."""
         return ""
+
+    def prediction_file(
+        self, examples: Sequence[Any], predictions: Sequence[Any]
+    ) -> tuple[str, str] | None:
+        """Predictions beside what is right, for other programs: the file's ending and content."""
+        return None
+
+    def mistakes(self, examples: Sequence[Any], predictions: Sequence[Any]) -> list[Mistake] | None:
+        """Every wrong prediction; None if the task cannot say which are wrong."""
+        return None
+
+    def confusion(
+        self, examples: Sequence[Any], predictions: Sequence[Any]
+    ) -> tuple[list[str], list[list[int]]] | None:
+        """The labels, and how often each (row) was predicted as each (column)."""
+        return None
 
     def baselines(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
         """Predictions of trivial methods, by name, for `score`."""

@@ -21,7 +21,8 @@ from ..errors import ConfigError, DataError, suggest
 from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
 from ..metrics import accuracy, class_scores, confusion, macro_f1
 from ..tables import format_table
-from .base import Task, check_names
+from .base import Mistake, Task, check_names
+from .spans import excerpt
 
 IGNORED = -100
 
@@ -163,17 +164,43 @@ class ClassificationTask(Task):
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
     ) -> str:
         """The confusion matrix, with precision, recall and F1 of each class."""
-        references, predicted = self._labels_of(examples, predictions)
-        scores = class_scores(references, predicted)
+        scores = class_scores(*self._labels_of(examples, predictions))
         none = dict.fromkeys(("precision", "recall", "f1"), 0.0)
+        labels, counts = self.confusion(examples, predictions)
         rows = [
-            [label, *counts, *scores.get(label, none).values()]
-            for label, counts in zip(
-                self.labels, confusion(references, predicted, self.labels), strict=True
-            )
+            [label, *row, *scores.get(label, none).values()]
+            for label, row in zip(labels, counts, strict=True)
         ]
-        header = ["right \\ predicted", *self.labels, "precision", "recall", "F1"]
-        return format_table(header, rows)
+        return format_table(["right \\ predicted", *labels, "precision", "recall", "F1"], rows)
+
+    def confusion(
+        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
+    ) -> tuple[list[str], list[list[int]]]:
+        """Texts by class."""
+        return self.labels, confusion(*self._labels_of(examples, predictions), self.labels)
+
+    def prediction_file(
+        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
+    ) -> tuple[str, str]:
+        """One line a text: right class, predicted class, its probability, text; between tabs."""
+        pairs = zip(*self._labels_of(examples, predictions), strict=True)
+        rows = [
+            (right, said, f"{prediction.score:.4f}", prediction.text)
+            for (right, said), prediction in zip(pairs, predictions, strict=True)
+        ]
+        lines = ["\t".join(" ".join(part.split()) for part in row) for row in rows]
+        return "txt", "".join(f"{line}\n" for line in lines)
+
+    def mistakes(
+        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
+    ) -> list[Mistake]:
+        """Texts of another class than predicted (`wrong class`)."""
+        pairs = zip(*self._labels_of(examples, predictions), strict=True)
+        return [
+            Mistake("wrong class", f"text {n}", excerpt(example.text, 0, 160), right, said)
+            for n, (example, (right, said)) in enumerate(zip(examples, pairs, strict=True), 1)
+            if right != said
+        ]
 
     def _labels_of(
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]

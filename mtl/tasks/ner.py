@@ -18,10 +18,10 @@ from ..data.readers import read_conll, read_jsonl
 from ..data.tokenization import Encoding, Row
 from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
-from ..metrics import entity_scores, entity_spans, token_accuracy
-from ..tables import types_table
-from .base import Task, check_names
-from .spans import highlight_html, highlight_text
+from ..metrics import Span, confusion, entity_scores, entity_spans, token_accuracy
+from ..tables import format_table, types_table
+from .base import Mistake, Task, check_names
+from .spans import excerpt, highlight_html, highlight_text
 
 IGNORED = -100
 
@@ -189,8 +189,52 @@ class NERTask(Task):
         }
 
     def report(self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]) -> str:
-        """Precision, recall and F1 of each entity type."""
-        return types_table(self.score(examples, predictions))
+        """Precision, recall and F1 of each entity type, and the confusion matrix of the words."""
+        labels, counts = self.confusion(examples, predictions)
+        rows = [[label, *row] for label, row in zip(labels, counts, strict=True)]
+        matrix = format_table(["right \\ predicted", *labels], rows)
+        return f"{types_table(self.score(examples, predictions))}\n\nwords by type\n{matrix}"
+
+    def confusion(
+        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
+    ) -> tuple[list[str], list[list[int]]]:
+        """Words by entity type, whatever the borders; O is none."""
+        references, predicted = (
+            [tag[2:] or "O" for tagged in both for tag in tagged.tags]
+            for both in (examples, predictions)
+        )
+        labels = ["O", *self.types]
+        return labels, confusion(references, predicted, labels)
+
+    def prediction_file(
+        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
+    ) -> tuple[str, str]:
+        """What the conlleval script reads: `token right predicted` between single blanks, one token
+        a line, an empty line between sentences. Blanks inside a token become underscores."""
+        sentences = [
+            "".join(
+                " ".join("_".join(part.split()) for part in line) + "\n"
+                for line in zip(example.tokens, example.tags, prediction.tags, strict=True)
+            )
+            for example, prediction in zip(examples, predictions, strict=True)
+        ]
+        return "txt", "\n".join(sentences)
+
+    def mistakes(
+        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
+    ) -> list[Mistake]:
+        """Entities that are not exactly right; for the kinds see `compare_entities`."""
+        found = []
+        for n, (example, prediction) in enumerate(zip(examples, predictions, strict=True), 1):
+            for kind, gold, guess in compare_entities(example.tags, prediction.tags):
+                first = min(span[1] for span in gold + guess)
+                last = max(span[2] for span in gold + guess)
+                before = " ".join([*example.tokens[:first], ""])
+                place = (len(before), len(before + " ".join(example.tokens[first:last])))
+                text = excerpt(" ".join(example.tokens), *place)
+                expected, predicted = (_in_words(example.tokens, spans) for spans in (gold, guess))
+                found.append(Mistake(kind, f"sentence {n}", text, expected, predicted))
+        return found
 
     def _check_types(self, examples: Sequence[NERExample]) -> None:
         unknown = {tag for example in examples for tag in example.tags} - self.tag_id.keys()
@@ -224,6 +268,40 @@ class NERTask(Task):
         """JSON records where the file's name ends in .json or .jsonl, else CoNLL columns."""
         is_json = path.suffix.lower() in (".json", ".jsonl")
         return (read_jsonl if is_json else read_conll)(path, on_error)
+
+
+def compare_entities(
+    right: Sequence[str], predicted: Sequence[str]
+) -> list[tuple[str, list[Span], list[Span]]]:
+    """What is wrong with the tags of a sentence: the kind, right entities, predicted entities.
+
+    Entities that overlap, and those that overlap these, are one mistake, so that each entity that
+    is not exactly right is in exactly one. `missed`: no predicted entity overlaps. `invented`: no
+    right one does. `wrong type`: the same borders. `wrong boundary`: any other overlap, whatever
+    the types.
+    """
+    gold, guess = set(entity_spans(right)), set(entity_spans(predicted))
+    groups: list[tuple[list[Span], list[Span]]] = []
+    end = 0
+    for span in sorted(gold ^ guess, key=lambda span: span[1:]):
+        if not groups or span[1] >= end:
+            groups.append(([], []))
+        groups[-1][span in guess].append(span)
+        end = max(end, span[2])
+    return [(_kind_of_mistake(*group), *group) for group in groups]
+
+
+def _kind_of_mistake(gold: list[Span], guess: list[Span]) -> str:
+    if not guess:
+        return "missed"
+    if not gold:
+        return "invented"
+    same_borders = [span[1:] for span in gold] == [span[1:] for span in guess]
+    return "wrong type" if same_borders else "wrong boundary"
+
+
+def _in_words(tokens: Sequence[str], spans: list[Span]) -> str:
+    return ", ".join(f"{' '.join(tokens[first:last])} ({kind})" for kind, first, last in spans)
 
 
 def first_pieces(encoding: Encoding) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,31 @@ from ..data.readers import read_squad
 from ..data.tokenization import Row, split_words
 from ..errors import ConfigError
 from ..heads import SpanHead
-from ..metrics import exact_match, mean, token_f1
-from .base import Task
-from .spans import best_spans, highlight_html, highlight_text, pieces_of_span
+from ..metrics import exact_match, mean, normalize_answer, token_f1
+from ..tables import format_table
+from .base import Mistake, Task
+from .spans import (
+    best_spans,
+    excerpt,
+    highlight_html,
+    highlight_text,
+    pieces_of_span,
+    span_scores,
+)
 
 IGNORED = -100
 NOT_HERE = (0, 0)  # [CLS], the first token of every row: "the answer is not in this window"
+MOST_SPANS = 20  # best spans of a question that are looked at, as `n_best_size` of BERT's scripts
 
 
 @dataclass(frozen=True)
 class QAPrediction:
-    """An answer: its probability (start times end) and where it stands in the context."""
+    """An answer: its probability, where it stands in the context, and the next best answers.
+
+    The probability is a softmax over every valid span of every window, and "not here" once: each by
+    how far its score is above that of [CLS] in its window (`exp` of that; "not here" is `exp(0)`).
+    So scores compare over windows, and those of different answers sum to at most 1.
+    """
 
     question: str
     context: str
@@ -38,6 +54,7 @@ class QAPrediction:
     score: float
     start: int
     end: int
+    alternatives: tuple[QAPrediction, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in ("answer", "score", "start", "end")}
@@ -55,6 +72,26 @@ class QAPrediction:
     def _repr_html_(self) -> str:
         question = highlight_html(self.question, [])
         return f"<p><b>{question}</b><br>{highlight_html(self.context, self._spans())}</p>"
+
+
+class Answers(list[QAPrediction]):
+    """The best answers to one question, the best first; prints and draws itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The best answer, with the others as `alternatives`."""
+        best, *others = self
+        return best.to_dict() | {"alternatives": [other.to_dict() for other in others]}
+
+    def __str__(self) -> str:
+        header = ["", "answer", "score", "start", "end"]
+        rows = [
+            [f"{rank}.", p.answer, f"{p.score:.2f}", p.start, p.end]
+            for rank, p in enumerate(self, 1)
+        ]
+        return f"{self[0]}\n\n{format_table(header, rows)}"
+
+    def _repr_html_(self) -> str:
+        return "".join(prediction._repr_html_() for prediction in self)
 
 
 class QATask(Task):
@@ -120,19 +157,12 @@ class QATask(Task):
 
     def decode(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> list[QAPrediction]:
         start_logits, end_logits = (logits.float() for logits in outputs)
-        start, end, span_score = best_spans(
-            start_logits, end_logits, batch.text_mask, self.max_answer_tokens
-        )
-        allowed = _context_and_cls(batch)
-        normaliser = sum(
-            logits.masked_fill(~allowed, float("-inf")).logsumexp(-1)
-            for logits in (start_logits, end_logits)
-        )
-        probability = (span_score - normaliser).exp()
-        # Logits of different windows have no common zero; how far a span beats [CLS] does.
-        margin = span_score - start_logits[:, 0] - end_logits[:, 0]
-        rows = zip(*(t.tolist() for t in (start, end, probability, margin)), strict=True)
-        return [_best_window(item, [next(rows) for _ in item.rows]) for item in batch.items]
+        scores = span_scores(start_logits, end_logits, batch.text_mask, self.max_answer_tokens)
+        # Logits of different windows have no common zero; how far a span is above [CLS] does.
+        margins = scores - (start_logits[:, 0] + end_logits[:, 0])[:, None, None]  # (B, T, W)
+        found = (*best_spans(margins, MOST_SPANS), margins.flatten(1).logsumexp(1))
+        rows = zip(*(t.tolist() for t in found), strict=True)
+        return [_best_answer(item, [next(rows) for _ in item.rows]) for item in batch.items]
 
     def score(
         self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
@@ -148,6 +178,35 @@ class QATask(Task):
                 [float((p.start, p.end) in {(a.start, a.end) for a in e.answers}) for e, p in pairs]
             ),
         }
+
+    def prediction_file(
+        self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
+    ) -> tuple[str, str]:
+        """What SQuAD's official evaluation script reads: the answer's text by question id."""
+        pairs = zip(examples, predictions, strict=True)
+        answers = {example.id: prediction.answer for example, prediction in pairs}
+        return "json", json.dumps(answers, ensure_ascii=False, indent=0) + "\n"
+
+    def mistakes(
+        self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
+    ) -> list[Mistake]:
+        """Answers whose `exact_match` is 0, by how far they are from the nearest reference.
+
+        `wrong boundary`: it shares characters with a reference. `no overlap`: it is in a sentence
+        of a reference, or touches it. `wrong sentence`: neither. Sentences end at `.`, `!` and `?`.
+        """
+        return [
+            Mistake(
+                _kind_of_mistake(example, prediction),
+                example.id,
+                f"{example.question}  |  "
+                + excerpt(example.context, example.answers[0].start, example.answers[0].end),
+                " / ".join(dict.fromkeys(answer.text for answer in example.answers)),
+                prediction.answer,
+            )
+            for example, prediction in zip(examples, predictions, strict=True)
+            if not exact_match(prediction.answer, [answer.text for answer in example.answers])
+        ]
 
     def baselines(self, examples: Sequence[QAExample]) -> dict[str, list[QAPrediction]]:
         """What one gets without understanding.
@@ -197,17 +256,60 @@ def _span_in_row(row: Row, first: int, last: int) -> tuple[int, int]:
     return first + shift, last + shift
 
 
-def _best_window(
-    item: EncodedExample, windows: list[tuple[int, int, float, float]]
-) -> QAPrediction:
-    """The span of the window whose span beats [CLS] by most, back in characters."""
-    best = max(range(len(windows)), key=lambda i: windows[i][3])
-    first, last, probability, _ = windows[best]
-    row = item.rows[best]
-    shift = row.first_piece - row.text_start
-    start, end = row.text.offsets[first + shift][0], row.text.offsets[last + shift][1]
+# Of one window: first and last positions and margins of its best spans, and the log of the summed
+# exponentials of all its margins.
+Window = tuple[list[int], list[int], list[float], float]
+
+
+def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
+    """The span that is most above [CLS], back in characters; with it the next best answers.
+
+    Looked at are the `MOST_SPANS` best spans of the context; one that two windows see counts once,
+    where it is best. Of spans with the same text (normalised as SQuAD does) the best one stays.
+    """
+    encoding = item.rows[0].text
+    margins: dict[tuple[int, int], float] = {}  # by characters
+    for row, (firsts, lasts, window_margins, _) in zip(item.rows, windows, strict=True):
+        shift = row.first_piece - row.text_start
+        for first, last, margin in zip(firsts, lasts, window_margins, strict=True):
+            if margin > float("-inf"):
+                span = encoding.offsets[first + shift][0], encoding.offsets[last + shift][1]
+                margins[span] = max(margin, margins.get(span, margin))
+    best = sorted(margins, key=margins.__getitem__, reverse=True)[:MOST_SPANS]
+    spans: dict[str, tuple[int, int]] = {}  # by what the answer says
+    for start, end in best:
+        spans.setdefault(normalize_answer(encoding.text[start:end]), (start, end))
+    # "Not here" has margin 0, and counts once however many windows there are.
+    total = torch.tensor([0.0, *(window[-1] for window in windows)]).logsumexp(0).item()
     question = item.example.rows[0][0]
-    return QAPrediction(question, row.text.text, row.text.text[start:end], probability, start, end)
+    answers = [
+        QAPrediction(
+            question,
+            encoding.text,
+            encoding.text[start:end],
+            math.exp(margins[start, end] - total),
+            start,
+            end,
+        )
+        for start, end in spans.values()
+    ]
+    return replace(answers[0], alternatives=tuple(answers[1:]))
+
+
+def _kind_of_mistake(example: QAExample, prediction: QAPrediction) -> str:
+    sentences = [match.span() for match in SENTENCE.finditer(example.context)]
+    here = (prediction.start, prediction.end)
+    gold = [(answer.start, answer.end) for answer in example.answers]
+    if any(_overlap(here, span) for span in gold):
+        return "wrong boundary"
+    for sentence in sentences:
+        if _overlap(here, sentence) and any(_overlap(span, sentence) for span in gold):
+            return "no overlap"
+    return "wrong sentence"
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def _as_prediction(example: QAExample, answer: Answer) -> QAPrediction:

@@ -1,4 +1,4 @@
-"""Spans of a text: from characters to pieces, the best valid pair, and how to show them."""
+"""Spans of a text: from characters to pieces, the best valid ones, and how to show them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.tokenization import Encoding
@@ -23,28 +24,49 @@ def pieces_of_span(encoding: Encoding, start: int, end: int) -> tuple[int, int] 
     return (touched[0], touched[-1]) if touched else None
 
 
-def best_spans(
+def span_scores(
     start_logits: Tensor, end_logits: Tensor, allowed: Tensor, max_tokens: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The best-scoring valid span of each row: start <= end, not too long, allowed positions only.
+) -> Tensor:
+    """The score of every span: the logit of its start plus that of its end.
 
     Args:
         start_logits, end_logits: `(B, T)`.
-        allowed: `(B, T)`, True where a span may begin and end; at least one in each row.
+        allowed: `(B, T)`, True where a span may begin and end.
         max_tokens: most tokens in a span.
 
     Returns:
-        start, end (inclusive) and score (sum of both logits), each `(B,)`.
+        `(B, T, W)` with `W = min(max_tokens, T)`: at `[b, t, w]` the span from `t` to `t + w`
+        (inclusive), -inf where it is not valid. A span that ends before it starts has no place.
     """
-    length = start_logits.shape[1]
     blocked = torch.full_like(start_logits, float("-inf"))
     starts = torch.where(allowed, start_logits, blocked)
     ends = torch.where(allowed, end_logits, blocked)
-    valid = torch.ones(length, length, dtype=torch.bool, device=allowed.device)
-    valid = valid.triu().tril(max_tokens - 1)  # start <= end < start + max_tokens
-    scores = (starts[:, :, None] + ends[:, None, :]).masked_fill(~valid, float("-inf"))  # (B, T, T)
-    best, index = scores.flatten(1).max(dim=1)
-    return index // length, index % length, best
+    longest = min(max_tokens, starts.shape[1])
+    ends = F.pad(ends, (0, longest - 1), value=float("-inf"))  # (B, T + W - 1)
+    return starts[:, :, None] + ends.unfold(1, longest, 1)  # (B, T, W)
+
+
+def best_spans(scores: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `n` best-scoring spans of each row, the best first.
+
+    Args:
+        scores: `(B, T, W)`, from `span_scores`.
+
+    Returns:
+        start, end (inclusive) and score, each `(B, N)` with `N = min(n, T * W)`; the score is -inf
+        where a row has no further valid span.
+    """
+    longest = scores.shape[2]
+    best, index = scores.flatten(1).topk(min(n, scores[0].numel()))
+    start = index // longest
+    return start, start + index % longest, best
+
+
+def excerpt(text: str, start: int, end: int, room: int = 80) -> str:
+    """The characters from `start` to `end` with up to `room` on either side, on one line."""
+    before, after = max(0, start - room), end + room
+    shown = " ".join(text[before:after].split())
+    return "... " * (before > 0) + shown + " ..." * (after < len(text))
 
 
 def highlight_html(text: str, spans: Sequence[tuple[int, int, str]]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from ..devices import choose_device, choose_precision
 from ..errors import ConfigError, DataError, TrainingWarning, suggest
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -23,7 +24,10 @@ class TrainConfig:
     Args:
         epochs: passes over the largest dataset.
         batch_size: examples in a batch.
-        learning_rate: at its peak.
+        max_tokens: a batch of more tokens, padding included, goes through the model in parts, whose
+            gradients add up (gradient accumulation): the same update, less memory. 0 for never.
+        learning_rate: of fresh weights, at its peak.
+        pretrained_learning_rate: of an encoder that was loaded with `load_pretrained`, at its peak.
         warmup: share of all steps in which the rate rises from 0; then it falls to 0 (linearly).
         beta2: decay of AdamW's second moment (the first is 0.9).
         weight_decay: of weight matrices; biases and norms have none.
@@ -35,6 +39,10 @@ class TrainConfig:
         alpha, anneal: of `sampled` steps.
         loss_weights: the lambda of each task, 1.0 if not named.
         freeze: what is not trained, named as in `MultiTaskModel.freeze`.
+        patience: stop when so many epochs in a row have not been better on validation; 0 for never.
+        device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there.
+        precision: of matrix products: `float32`, `bfloat16`, `float16` (CUDA only), or `auto`, what
+            is fastest on the device (Micikevicius et al. 2018, "Mixed Precision Training").
         seed: of everything random in training.
 
     Raises:
@@ -43,7 +51,9 @@ class TrainConfig:
 
     epochs: int = 8
     batch_size: int = 32
+    max_tokens: int = 0
     learning_rate: float = 1e-3
+    pretrained_learning_rate: float = 1e-4
     warmup: float = 0.1
     beta2: float = 0.98
     weight_decay: float = 0.01
@@ -54,6 +64,9 @@ class TrainConfig:
     anneal: float = 0.0
     loss_weights: dict[str, float] = field(default_factory=dict)
     freeze: Sequence[str] = ()
+    patience: int = 0
+    device: str = "auto"
+    precision: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,12 +79,13 @@ class TrainConfig:
                     f"the weight of task {name!r} in train.loss_weights must be a number",
                     found=repr(weight),
                 )
-        for name, least in (("epochs", 1), ("batch_size", 1), ("weight_decay", 0)):
+        least_of = {"epochs": 1, "batch_size": 1, "max_tokens": 0, "weight_decay": 0, "patience": 0}
+        for name, least in least_of.items():
             if not getattr(self, name) >= least:
                 raise ConfigError(
                     f"train.{name} must be at least {least}", found=str(getattr(self, name))
                 )
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "pretrained_learning_rate", "clip_norm"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
                 raise ConfigError(f"train.{name} must be a positive number", found=str(value))
@@ -87,6 +101,7 @@ class TrainConfig:
                 "train.steps is unknown", found=repr(self.steps), fix=suggest(self.steps, SAMPLERS)
             )
         check_exponents(self.alpha, self.anneal)
+        choose_precision(self.precision, choose_device(self.device))
         if not isinstance(self.freeze, list | tuple) or not all(
             isinstance(name, str) for name in self.freeze
         ):
@@ -120,6 +135,12 @@ def check(
             f"{type(weighting).__name__} needs every task's loss in the same step",
             found=f"train.steps = {config.steps!r}",
             fix='set train.steps = "joint"',
+        )
+    if config.patience and not any(task.labelled(task.dataset.validation) for task in tasks):
+        raise ConfigError(
+            "train.patience waits for better scores on validation, and there is no validation data",
+            found=f"train.patience = {config.patience}",
+            fix="give the tasks validation examples, or set train.patience to 0",
         )
     for task in tasks:
         if not task.labelled(task.dataset.train):

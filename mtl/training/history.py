@@ -10,8 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_atomically
+from ..metrics import mean
 
 Metrics = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One update: which datasets it was on, its total loss, gradient norm, rate and task losses."""
+
+    step: tuple[int, ...]
+    total: float
+    grad_norm: float
+    learning_rate: float
+    losses: dict[str, float]
 
 
 @dataclass
@@ -112,6 +124,15 @@ class History:
             f"History({len(self.rounds)} rounds, {len(self.validation)} epochs, "
             f"best epoch {self.best_epoch}, {self.seconds:.1f} s)"
         )
+
+
+def mean_losses(records: Sequence[StepRecord]) -> dict[str, float]:
+    """The mean loss of each task over some steps."""
+    losses: dict[str, list[float]] = {}
+    for record in records:
+        for name, loss in record.losses.items():
+            losses.setdefault(name, []).append(loss)
+    return {name: mean(values) for name, values in losses.items()}
 
 
 def _flat(scores: Metrics) -> dict[str, float]:

@@ -1,0 +1,203 @@
+"""Ten fixed cases about well-known facts: a quick look at what a trained model can do.
+
+They are no test set. Ten are too few to compare models by, and a fact may stand in training data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import DataError
+from .inference import answer, predict
+from .metrics import exact_match, token_f1
+from .model import MultiTaskModel
+from .tables import format_table
+from .tasks.ner import Entity, NERTask
+from .tasks.qa import QATask
+
+EXACT, PARTIAL, WRONG = "exact", "partial", "wrong"
+
+# What data sets call the four types of CoNLL-2003.
+TYPES = {
+    **dict.fromkeys(("per", "person", "people"), "PER"),
+    **dict.fromkeys(("org", "organization", "organisation"), "ORG"),
+    **dict.fromkeys(("corporation", "company", "group"), "ORG"),
+    **dict.fromkeys(("loc", "location", "gpe", "geo-loc", "fac", "facility"), "LOC"),
+    **dict.fromkeys(("misc", "miscellaneous"), "MISC"),
+}
+
+
+@dataclass(frozen=True)
+class NERCase:
+    """A sentence, and its entities as `(type, text)`; each text stands in it once."""
+
+    text: str
+    entities: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class QACase:
+    """A question, a context, and the wordings of the answer that are accepted."""
+
+    question: str
+    context: str
+    answers: tuple[str, ...]
+
+
+NER_CASES = (
+    NERCase(
+        "Microsoft was founded by Bill Gates and Paul Allen.",
+        (("ORG", "Microsoft"), ("PER", "Bill Gates"), ("PER", "Paul Allen")),
+    ),
+    NERCase(
+        "In 1994 Nelson Mandela became president of South Africa.",
+        (("PER", "Nelson Mandela"), ("LOC", "South Africa")),
+    ),
+    NERCase(
+        "Facebook bought Instagram, a small company from San Francisco, in 2012.",
+        (("ORG", "Facebook"), ("ORG", "Instagram"), ("LOC", "San Francisco")),
+    ),
+    NERCase(
+        "Every year millions of people visit the Eiffel Tower in Paris.",
+        (("LOC", "Eiffel Tower"), ("LOC", "Paris")),
+    ),
+    NERCase(
+        "Tim Cook became chief executive of Apple in August 2011.",
+        (("PER", "Tim Cook"), ("ORG", "Apple")),
+    ),
+)
+QA_CASES = (
+    QACase(
+        "Who founded Google?",
+        "Google was founded by Larry Page and Sergey Brin in 1998. They met as students at "
+        "Stanford University.",
+        ("Larry Page and Sergey Brin",),
+    ),
+    QACase(
+        "Where is the Colosseum?",
+        "The Colosseum is an amphitheatre in the centre of Rome. It was finished in the year 80.",
+        ("Rome", "the centre of Rome", "in the centre of Rome"),
+    ),
+    QACase(
+        "When was the Second World War fought?",
+        "The Second World War was fought from 1939 to 1945. More than thirty countries took part.",
+        ("1939 to 1945", "from 1939 to 1945"),
+    ),
+    QACase(
+        "In which year was NASA founded?",
+        "NASA was founded in 1958. Eleven years later it brought two people to the Moon.",
+        ("1958", "in 1958"),
+    ),
+    QACase(
+        "Which region is Florence the capital of?",
+        "Florence is the capital of Tuscany, a region of Italy. The river Arno runs through it.",
+        ("Tuscany", "Tuscany, a region of Italy"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What was asked, expected and predicted, by which task, and the verdict.
+
+    The verdict is `exact`, `partial` or `wrong`; see `check_cases`.
+    """
+
+    task: str
+    kind: str
+    given: str
+    expected: str
+    predicted: str
+    verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def check_cases(model: MultiTaskModel) -> list[CaseResult]:
+    """Five sentences for the model's first NER task, five questions for its first QA task.
+
+    NER is `exact` if just the expected entities are predicted (type and text), `partial` if one of
+    them is right, or overlapped by an entity of its type. Types are compared by `TYPES`; entities
+    of types that are not in it, such as dates, are left out. QA is `exact` if `exact_match` with
+    one of the accepted answers is 1, `partial` if `token_f1` is above 0.
+
+    Returns:
+        one result a case; none for a kind of task that the model has not.
+    """
+    results = []
+    for task_class, check, cases in (
+        (NERTask, _check_entities, NER_CASES),
+        (QATask, _check_answer, QA_CASES),
+    ):
+        for task in [t for t in model.tasks.values() if isinstance(t, task_class)][:1]:
+            results += [check(model, task, case) for case in cases]
+    return results
+
+
+def cases_table(results: Sequence[CaseResult]) -> str:
+    """Three lines a case: what was given, expected and predicted."""
+    rows = []
+    for result in results:
+        rows += [
+            [result.task, result.verdict, result.given],
+            ["", "", f"  expected:  {result.expected}"],
+            ["", "", f"  predicted: {result.predicted or '-'}"],
+        ]
+    return format_table(["task", "verdict", "case"], rows)
+
+
+def cases_summary(results: Sequence[CaseResult]) -> str:
+    """How many cases of each kind have which verdict: `NER 3 exact, 1 partial, 1 wrong; QA ...`."""
+    counts: dict[str, Counter[str]] = {}
+    for result in results:
+        counts.setdefault(result.kind.upper(), Counter())[result.verdict] += 1
+    return "; ".join(
+        f"{kind} " + ", ".join(f"{n[verdict]} {verdict}" for verdict in (EXACT, PARTIAL, WRONG))
+        for kind, n in counts.items()
+    )
+
+
+def _check_entities(model: MultiTaskModel, task: NERTask, case: NERCase) -> CaseResult:
+    predicted = [
+        (TYPES[entity.entity_group.lower()], entity)
+        for entity in predict(model, case.text, [task.name])[task.name].entities
+        if entity.entity_group.lower() in TYPES
+    ]
+    if {(kind, entity.word) for kind, entity in predicted} == set(case.entities):
+        verdict = EXACT
+    elif any(
+        kind == expected and _overlaps(entity, case.text, text)
+        for expected, text in case.entities
+        for kind, entity in predicted
+    ):
+        verdict = PARTIAL
+    else:
+        verdict = WRONG
+    found = _listed([(kind, entity.word) for kind, entity in predicted])
+    return CaseResult(task.name, task.kind, case.text, _listed(case.entities), found, verdict)
+
+
+def _overlaps(entity: Entity, text: str, part: str) -> bool:
+    start = text.index(part)
+    return entity.start < start + len(part) and start < entity.end
+
+
+def _listed(entities: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{text} ({kind})" for kind, text in entities)
+
+
+def _check_answer(model: MultiTaskModel, task: QATask, case: QACase) -> CaseResult:
+    try:
+        predicted = answer(model, case.question, case.context, task.name).answer
+    except DataError:  # the question is too long for a model that reads very few tokens
+        predicted = ""
+    if exact_match(predicted, case.answers):
+        verdict = EXACT
+    else:
+        verdict = PARTIAL if token_f1(predicted, case.answers) > 0 else WRONG
+    expected = case.answers[0]
+    return CaseResult(task.name, task.kind, case.question, expected, predicted, verdict)

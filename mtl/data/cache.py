@@ -1,0 +1,141 @@
+"""Encoded datasets on disk, so that the next run need not encode them again.
+
+A file is named by a hash of everything that shaped its content: the examples, the tokenizer, the
+tasks with their labels, the length and overlap of the rows, and the version of this package. So it
+is never stale, and never has to be looked at: the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import DataError, ModelError
+from ..files import read_tensors, write_atomically
+from ..version import __version__
+from .batching import EncodedExample, Target, encode_examples
+from .tokenization import Encoding, Row, Tokenizer
+
+ROW_NUMBERS = ("text_start", "first_piece", "n_pieces")
+
+
+def encode_cached(
+    folder: str | Path,
+    examples: Sequence[Any],
+    tokenizer: Tokenizer,
+    tasks: Sequence[Target],
+    max_length: int,
+    overlap: int,
+) -> tuple[list[EncodedExample], Counter[str]]:
+    """As `encode_examples`; read from `folder` if the same was encoded before, else written there.
+
+    A cache that cannot be read or written costs time and nothing else.
+    """
+    path = Path(folder) / f"{cache_key(examples, tokenizer, tasks, max_length, overlap)}.encoded"
+    try:
+        return _unpack(read_tensors(path), examples)
+    except (OSError, ModelError, ValueError, KeyError):
+        pass
+    encoded, notes = encode_examples(examples, tokenizer, tasks, max_length, overlap)
+    with suppress(DataError):
+        write_atomically(path, save(_pack(encoded, notes)))
+    return encoded, notes
+
+
+def cache_key(
+    examples: Iterable[Any],
+    tokenizer: Tokenizer,
+    tasks: Sequence[Target],
+    max_length: int,
+    overlap: int,
+) -> str:
+    """A hash of all that decides what the encoded examples are."""
+    digest = sha256(f"mtl {__version__}, {type(tokenizer).__qualname__}".encode())
+    digest.update(tokenizer.to_json().encode())
+    for task in tasks:
+        settings = json.dumps(task.settings(), sort_keys=True)
+        digest.update(f"\n{type(task).__qualname__} {task.name} {settings}".encode())
+    digest.update(f"\n{max_length} {overlap}".encode())
+    for example in examples:
+        digest.update(f"\n{example!r}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _pack(encoded: Sequence[EncodedExample], notes: Counter[str]) -> dict[str, Tensor]:
+    """Every list of numbers one after the other in one tensor, with its length in another."""
+    rows = [row for item in encoded for row in item.rows]
+    texts = list({id(row.text): row.text for row in rows}.values())
+    index = {id(text): i for i, text in enumerate(texts)}
+    lists = {
+        "ids": [text.ids for text in texts],
+        "word_ids": [text.word_ids for text in texts],
+        "offsets": [[x for span in text.offsets for x in span] for text in texts],
+        "words": [[x for span in text.words for x in span] for text in texts],
+        "input_ids": [row.input_ids for row in rows],
+        "type_ids": [row.type_ids for row in rows],
+        "numbers": [[index[id(row.text)], *(getattr(row, n) for n in ROW_NUMBERS)] for row in rows],
+        "n_rows": [[len(item.rows) for item in encoded]],
+    }
+    plain = {
+        "texts": [text.text for text in texts],
+        "tokens": [" ".join(text.tokens) for text in texts],  # no piece holds a blank
+        "targets": [item.targets for item in encoded],
+        "names": [item.name for item in encoded],
+        "notes": notes,
+    }
+    content = json.dumps(plain, ensure_ascii=False).encode()
+    packed = {"json": torch.frombuffer(bytearray(content), dtype=torch.uint8)}
+    for name, many in lists.items():
+        packed[name] = torch.tensor([x for one in many for x in one], dtype=torch.int32)
+        packed[f"{name}.lengths"] = torch.tensor([len(one) for one in many], dtype=torch.int32)
+    return packed
+
+
+def _unpack(
+    packed: dict[str, Tensor], examples: Sequence[Any]
+) -> tuple[list[EncodedExample], Counter[str]]:
+    plain = json.loads(packed["json"].numpy().tobytes())
+    texts = [
+        Encoding(text, tokens.split(" "), ids, _pairs(offsets), word_ids, _pairs(words))
+        for text, tokens, ids, offsets, word_ids, words in zip(
+            plain["texts"],
+            plain["tokens"],
+            *(_lists(packed, name) for name in ("ids", "offsets", "word_ids", "words")),
+            strict=True,
+        )
+    ]
+    rows = iter(
+        [
+            Row(input_ids, type_ids, texts[text], *numbers)
+            for input_ids, type_ids, (text, *numbers) in zip(
+                *(_lists(packed, name) for name in ("input_ids", "type_ids", "numbers")),
+                strict=True,
+            )
+        ]
+    )
+    parts = zip(examples, packed["n_rows"].tolist(), plain["targets"], plain["names"], strict=True)
+    encoded = [
+        EncodedExample(example, [next(rows) for _ in range(n)], targets, name)
+        for example, n, targets, name in parts
+    ]
+    return encoded, Counter(plain["notes"])
+
+
+def _lists(packed: dict[str, Tensor], name: str) -> list[list[int]]:
+    values = packed[name].tolist()
+    borders = accumulate(packed[f"{name}.lengths"].tolist(), initial=0)
+    return [values[start:end] for start, end in pairwise(borders)]
+
+
+def _pairs(numbers: list[int]) -> list[tuple[int, int]]:
+    return list(zip(numbers[::2], numbers[1::2], strict=True))

@@ -1,0 +1,209 @@
+"""Sub-words: rare words in pieces, so that a vocabulary of fixed size reads every text.
+
+    embeddings -> em ##bed ##ding ##s           WordPiece (BERT, DistilBERT, MiniLM)
+    He sleeps. -> He Ġsleeps .                  byte-level BPE (RoBERTa); Ġ: after a blank
+
+Cutting is left to the `tokenizers` library, with the vocabulary that came with the pretrained
+weights; here its pieces are led back to characters and words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError, missing_extra
+from ..files import missing_file, read_json
+from .examples import Text
+from .tokenization import Encoding, Tokenizer
+
+if TYPE_CHECKING:
+    import tokenizers
+
+# Special tokens by what they are for.
+BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
+ROBERTA_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>"}
+VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
+
+# What a tag is for, where nobody said what the words are: nearly the tokens of CoNLL's files. Marks
+# inside a word stay ("U.S", "first-half", "1,000"), but for an English 's; ideographs stand alone.
+ACCENT = "\u0300-\u036f\u200c\u200d"  # combining accents (as macOS writes them) and joiners
+IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+WORD = re.compile(
+    rf"[{IDEOGRAPH}]"
+    r"|['’]s\b"
+    rf"|(?:(?![{IDEOGRAPH}])[\w{ACCENT}]|(?<=\w)(?!['’]s\b)[-.,&/'’](?=\w))+"
+    r"|\S"
+)
+
+
+class SubwordTokenizer(Tokenizer):
+    """Words in pieces, by a vocabulary that somebody trained (WordPiece or byte-level BPE).
+
+    Args:
+        backend: a `tokenizers.Tokenizer`; what it says about padding, truncation and special tokens
+            around a text is not used.
+
+    Raises:
+        ModelError: the vocabulary lacks special tokens that BERT or RoBERTa have.
+    """
+
+    file_name = "tokenizer.json"
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        backend.no_truncation()  # or the end of a long text is lost without a word
+        backend.no_padding()
+        self.backend = backend
+        self.special_tokens = _special_tokens(backend)
+        ids = {use: backend.token_to_id(token) for use, token in self.special_tokens.items()}
+        self.pad_id, self.unk_id = ids["pad"], ids["unk"]
+        self.cls_id, self.sep_id = ids["cls"], ids["sep"]
+        # RoBERTa was trained with </s></s> between the two texts of a pair.
+        self.pair_separator = [self.sep_id] * (1 if self.special_tokens == BERT_TOKENS else 2)
+
+    def __len__(self) -> int:
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def __repr__(self) -> str:
+        return f"SubwordTokenizer({len(self):,} pieces, {type(self.backend.model).__name__})"
+
+    def encode(self, text: Text) -> Encoding:
+        """Pieces of `text` with their offsets; every word has at least one piece.
+
+        Of a string, words are what blanks and marks around them set apart; those that share a piece
+        are one, and those that leave no piece, such as a lone control character, are none. Of given
+        words, one that leaves no piece gets the unknown one.
+        """
+        return self._encode_string(text) if isinstance(text, str) else self._encode_words(text)
+
+    def _encode_string(self, text: str) -> Encoding:
+        found = self.backend.encode(text, add_special_tokens=False)
+        words = _join_words([match.span() for match in WORD.finditer(text)], found.offsets)
+        if not words:  # RoBERTa has pieces for blanks too
+            return Encoding(text, [], [], [], [], [])
+        word_ids = _words_of_pieces(found.offsets, words)
+        kept = sorted(set(word_ids))
+        number = {word: i for i, word in enumerate(kept)}
+        word_ids = [number[word] for word in word_ids]
+        words = [words[word] for word in kept]
+        return Encoding(text, found.tokens, found.ids, found.offsets, word_ids, words)
+
+    def _encode_words(self, given: Sequence[str]) -> Encoding:
+        words, position = [], 0
+        for word in given:
+            words.append((position, position + len(word)))
+            position += len(word) + 1
+        text = " ".join(given)
+        found = self.backend.encode(text, add_special_tokens=False)
+        word_ids = _words_of_pieces(found.offsets, words)
+        pieces = list(zip(found.tokens, found.ids, found.offsets, word_ids, strict=True))
+        unk = self.backend.id_to_token(self.unk_id)
+        without = set(range(len(words))) - set(word_ids)
+        pieces += [(unk, self.unk_id, words[i], i) for i in without]
+        pieces.sort(key=lambda piece: piece[3])  # stable: pieces of a word stay in order
+        columns = zip(*pieces, strict=True) if pieces else [()] * 4
+        tokens, ids, offsets, word_ids = map(list, columns)
+        return Encoding(text, tokens, ids, offsets, word_ids, words)
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """The pieces of `ids`."""
+        return [self.backend.id_to_token(i) for i in ids]
+
+    def to_json(self) -> str:
+        return self.backend.to_str()
+
+    @classmethod
+    def load(cls, folder: Path) -> SubwordTokenizer:
+        """Read `tokenizer.json`, or else a WordPiece `vocab.txt`.
+
+        Raises:
+            ModelError: neither is there, or it cannot be read.
+            ConfigError: the `tokenizers` library is not installed.
+        """
+        folder = Path(folder)
+        try:
+            import tokenizers
+        except ImportError:
+            raise missing_extra("tokenizers", "pretrained") from None
+        path = folder / cls.file_name
+        if not path.exists():
+            path = folder / VOCABULARY
+        if not path.exists():
+            raise missing_file(folder / cls.file_name)
+        settings = read_json(folder / SETTINGS) if (folder / SETTINGS).exists() else {}
+        try:
+            if path.name == VOCABULARY:
+                return cls(_word_piece(path, settings))
+            return cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        except ModelError as error:
+            error.faults = [replace(fault, path=str(path)) for fault in error.faults]
+            raise
+        except Exception as error:  # the library raises bare ones
+            raise ModelError(
+                "the tokenizer file cannot be read",
+                path=path,
+                found=str(error),
+                fix="copy or download it again",
+            ) from None
+
+
+def _special_tokens(backend: tokenizers.Tokenizer) -> dict[str, str]:
+    """The family of special tokens that the vocabulary has whole."""
+    for tokens in (BERT_TOKENS, ROBERTA_TOKENS):
+        if all(backend.token_to_id(token) is not None for token in tokens.values()):
+            return tokens
+    raise ModelError(
+        "the vocabulary lacks special tokens",
+        found=f"neither {', '.join(BERT_TOKENS.values())} nor {', '.join(ROBERTA_TOKENS.values())}",
+        fix="use the tokenizer files that came with the weights",
+    )
+
+
+def _join_words(
+    words: list[tuple[int, int]], offsets: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The same words, but neighbours are one if a piece holds characters of both."""
+    inner = {position for start, end in offsets for position in range(start + 1, end)}
+    joined: list[tuple[int, int]] = []
+    for start, end in words:
+        if joined and joined[-1][1] in inner and start in inner:
+            start = joined.pop()[0]
+        joined.append((start, end))
+    return joined
+
+
+def _words_of_pieces(offsets: list[tuple[int, int]], words: list[tuple[int, int]]) -> list[int]:
+    """The word that each piece is of; both are in the order of the text.
+
+    A piece that holds only blanks is of the word before.
+    """
+    word_ids, word = [], 0
+    for start, end in offsets:
+        while word + 1 < len(words) and words[word][1] <= start and words[word + 1][0] < end:
+            word += 1
+        word_ids.append(word)
+    return word_ids
+
+
+def _word_piece(path: Path, settings: dict[str, Any]) -> tokenizers.Tokenizer:
+    """BERT's tokenizer from its list of pieces, one a line (Devlin et al. 2019, section 4.1)."""
+    import tokenizers
+
+    pieces = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = tokenizers.normalizers.BertNormalizer(
+        lowercase=settings.get("do_lower_case", True),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        strip_accents=settings.get("strip_accents"),
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    special = [*BERT_TOKENS.values(), "[MASK]"]
+    backend.add_special_tokens([token for token in special if token in vocabulary])
+    if "[CLS]" in vocabulary and "[SEP]" in vocabulary:  # for others who read our tokenizer.json
+        ends = [(token, vocabulary[token]) for token in ("[SEP]", "[CLS]")]
+        backend.post_processor = tokenizers.processors.BertProcessing(*ends)
+    return backend

@@ -1,0 +1,75 @@
+"""A small menu for one's own sentences and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .errors import MTLError
+from .inference import answer, predict
+from .model import MultiTaskModel
+
+QUIT = "q"
+
+
+def interact(
+    model: MultiTaskModel,
+    read: Callable[[str], str] = input,
+    write: Callable[[str], object] = print,
+) -> None:
+    """Ask for a task and a text (or a question and a context), print the prediction, and again.
+
+    `q`, Ctrl-D (or the end of a pipe) and Ctrl-C end it. What cannot be used is said, and asked
+    for again.
+
+    Args:
+        read: what shows a prompt and returns a line; raises `EOFError` where there is none.
+        write: what prints.
+    """
+    choices = _choices(model)
+    context = ""
+    write(_menu(model, choices))
+    try:
+        while True:
+            chosen = choices.get(_ask(read, "task: "))
+            if chosen is None:
+                write(f"there is no such choice\n{_menu(model, choices)}")
+                continue
+            try:
+                if model.tasks[chosen[0]].reads_pairs:
+                    question = _ask(read, "question: ")
+                    again = " (Enter: the same again)" if context else ""
+                    context = _ask(read, f"context{again}: ") or context
+                    result = answer(model, question, context, chosen[0])
+                else:
+                    result = predict(model, _ask(read, "text: "), chosen)
+                write(f"\n{result}\n")
+            except MTLError as error:
+                write(f"error: {error}")
+    except (EOFError, KeyboardInterrupt):
+        write("")
+
+
+def _choices(model: MultiTaskModel) -> dict[str, list[str]]:
+    """Which tasks each input chooses."""
+    choices = {str(number): [name] for number, name in enumerate(model.tasks, 1)}
+    texts = [name for name, task in model.tasks.items() if not task.reads_pairs]
+    if len(texts) > 1:
+        choices["all"] = texts
+    return choices
+
+
+def _menu(model: MultiTaskModel, choices: dict[str, list[str]]) -> str:
+    lines = []
+    for choice, names in choices.items():
+        tasks = [model.tasks[name] for name in names]
+        what = tasks[0].answers_with if len(tasks) == 1 else "every task that reads a text"
+        lines.append(f"  {choice:>3}  {', '.join(names)}: {what}")
+    return "\n".join(["choose a task:", *lines, f"  {QUIT:>3}  quit"])
+
+
+def _ask(read: Callable[[str], str], prompt: str) -> str:
+    """The line that is given; EOFError for `q`, as where the input ends."""
+    line = read(prompt).strip()
+    if line == QUIT:
+        raise EOFError
+    return line

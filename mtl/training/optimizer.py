@@ -1,0 +1,47 @@
+"""AdamW, and how the learning rate rises and falls."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..model import MultiTaskModel
+from .config import TrainConfig
+
+
+def build_optimizer(
+    model: MultiTaskModel, weighting: nn.Module, config: TrainConfig
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019); only weight matrices and embeddings decay.
+
+    A pretrained encoder has a learning rate of its own: what it knows is lost at the rate that
+    fresh weights need.
+    """
+    pretrained = set(model.encoder.parameters()) if model.encoder.config.pretrained else set()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    fresh = [p for p in parameters if p not in pretrained]
+    kept = [p for p in parameters if p in pretrained]
+    groups = [
+        {"params": [p for p in of_a_kind if (p.dim() > 1) is decays], "lr": rate}
+        | {"weight_decay": config.weight_decay if decays else 0.0}
+        for of_a_kind, rate in (
+            (fresh, config.learning_rate),
+            (kept, config.pretrained_learning_rate),
+        )
+        for decays in (True, False)
+    ]
+    groups.append({"params": list(weighting.parameters()), "weight_decay": 0.0})
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(0.9, config.beta2),
+        fused=True,
+    )
+
+
+def warmup_then_decay(step: int, steps: int, warmup: float) -> float:
+    """The factor of the learning rate: linear from 0 to 1, then linear back to 0."""
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return max(0.0, (steps - step) / max(1, steps - rising))

@@ -1,0 +1,377 @@
+"""The state of one training: what an update does, and all that is needed to go on from any step."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batching import Batch, BatchStream, encode_examples
+from ..data.cache import cache_key, encode_cached
+from ..devices import (
+    autocast,
+    choose_precision,
+    describe_device,
+    is_out_of_memory,
+)
+from ..errors import ConfigError, DataWarning, MTLError
+from ..inference import evaluate
+from ..metrics import mean
+from ..model import MultiTaskModel
+from ..tasks import Task
+from .config import TrainConfig, check, warn_of_spoiled_heads
+from .history import History, Metrics, Round, StepRecord, mean_losses
+from .optimizer import build_optimizer, warmup_then_decay
+from .sampling import SAMPLERS, Step
+from .weighting import Weighting
+
+IGNORED = -100  # where a task asks nothing; see Task.collate
+
+
+class Run:
+    """The state of one training: streams, optimiser, schedule, history, best weights so far."""
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        tasks: Sequence[Task],
+        config: TrainConfig,
+        weighting: Weighting,
+        cache: str | Path | None = None,
+    ) -> None:
+        self.model = model
+        self.tasks = list(tasks)
+        self.config = config
+        self.weighting = weighting.to(model.device)
+        check(model, self.tasks, config, weighting)
+        warn_of_spoiled_heads(model, self.tasks)
+        torch.manual_seed(config.seed)  # dropout draws from the global generator
+        self.dtype = choose_precision(config.precision, model.device)
+        # float16 has few small numbers: without scaling, gradients would become 0.
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype == torch.float16)
+        self.streams = self._build_streams(cache)
+        sizes = [len(stream.items) for stream in self.streams]
+        self.sampler = SAMPLERS[config.steps](sizes, config.alpha, config.anneal, config.seed)
+        self.rounds_per_epoch = max(stream.batches_per_pass for stream in self.streams)
+        steps = config.epochs * self.rounds_per_epoch * self.sampler.steps_per_round
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(model, weighting, config)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, partial(warmup_then_decay, steps=steps, warmup=config.warmup)
+        )
+        self.history = History()
+        self.epoch = self.step = 0
+        self.pending: list[Step] = []  # the steps that are left of the current round
+        self.records: list[StepRecord] = []  # those of it that are done
+        self.examples = Counter({task.name: 0 for task in self.tasks})
+        self.best_score = -math.inf
+        self.best_weights: dict[str, Tensor] = {}
+
+    def _build_streams(self, cache: str | Path | None) -> list[BatchStream]:
+        """One stream for each dataset; tasks that share a dataset share its batches."""
+        tasks_of: dict[int, list[Task]] = {}
+        for task in self.tasks:
+            tasks_of.setdefault(id(task.dataset), []).append(task)
+        return [self._build_stream(i, tasks, cache) for i, tasks in enumerate(tasks_of.values())]
+
+    def _build_stream(self, index: int, tasks: list[Task], cache: str | Path | None) -> BatchStream:
+        tokenizer, shape = self.model.tokenizer, self.model.encoder.config
+        what = (tasks[0].dataset.train, tokenizer, tasks, shape.max_length, shape.overlap)
+        encoded, notes = encode_cached(cache, *what) if cache else encode_examples(*what)
+        names = " and ".join(task.name for task in tasks)
+        for note, count in notes.items():
+            warnings.warn(f"{names}: {count:,} {note}", DataWarning, stacklevel=2)
+        return BatchStream(
+            encoded,
+            tokenizer,
+            tasks,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed * 1000 + 2 * index,
+            hide=partial(_hide_words, tokenizer, self.config.hide_words),
+        )
+
+    def describe(self) -> str:
+        """Where the run computes, and what an epoch is in it."""
+        return f"{describe_device(self.model.device, self.dtype)}; {self.describe_epoch()}"
+
+    def describe_epoch(self) -> str:
+        """What an epoch is in this run, in words."""
+        rounds = self.rounds_per_epoch
+        parts = []
+        for stream, share in zip(self.streams, self.sampler.batches_per_round(), strict=True):
+            names = " + ".join(task.name for task in stream.tasks)
+            passes = rounds * share / stream.batches_per_pass
+            parts.append(f"{names} {len(stream.items):,} examples ({passes:.1f} passes)")
+        how = SAMPLERS[self.config.steps].describe.format(n=len(self.streams))
+        unit = "round" if rounds == 1 else "rounds"
+        return f"an epoch is {rounds} {unit}, {how}: {', '.join(parts)}"
+
+    @property
+    def epoch_ended(self) -> bool:
+        """Whether the last step was the last of an epoch that is still to be validated."""
+        rounds = (self.epoch + 1) * self.rounds_per_epoch
+        return not self.pending and len(self.history.rounds) == rounds
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done, or the last ones were of no use (early stopping)."""
+        waited = self.epoch - self.history.best_epoch
+        gives_up = 0 < self.config.patience <= waited
+        return self.epoch == self.config.epochs or gives_up
+
+    def round(self) -> dict[str, float]:
+        """Train on one batch of every dataset.
+
+        Returns:
+            the loss of each task.
+        """
+        losses = self.next_step()
+        while self.pending:
+            losses = self.next_step()
+        return losses
+
+    def next_step(self) -> dict[str, float]:
+        """One update, from the losses of one or more batches.
+
+        Returns:
+            the mean loss of each task so far in the round.
+        """
+        self.model.train()
+        if not self.pending:
+            progress = len(self.history.rounds) / (self.config.epochs * self.rounds_per_epoch)
+            self.pending, self.records = self.sampler.round(progress), []
+        step = self.pending.pop(0)
+        try:
+            self.records.append(self._train_on(step))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise self._out_of_memory(step) from error
+            raise
+        if not self.pending:
+            self.history.rounds.append(self._close_round())
+        return mean_losses(self.records)
+
+    def _train_on(self, step: Step) -> StepRecord:
+        learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
+        parts = [self.streams[i].next_parts(self.config.max_tokens) for i in step]
+        for batch in (batch for batches in parts for batch in batches):
+            self.examples.update({name: batch.n_labelled(name) for name in batch.targets})
+        self.optimizer.zero_grad()
+        sums: dict[str, Tensor] = {}
+        total = torch.zeros((), device=self.model.device)
+        for losses in self._losses(parts):
+            part = self.weighting(losses)
+            self.scaler.scale(part).backward()
+            total = total + part.detach()
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + loss.detach()
+        if not sums:  # no row of the batches is labelled: nothing to learn from
+            return StepRecord(step, 0.0, 0.0, learning_rate, {})
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
+        # All numbers in one transfer: on a GPU this is the step's only synchronisation.
+        total_value, norm_value, *values = torch.stack([total, norm, *sums.values()]).tolist()
+        record = StepRecord(
+            step, total_value, norm_value, learning_rate, dict(zip(sums, values, strict=True))
+        )
+        if not math.isfinite(total_value) or not (
+            math.isfinite(norm_value) or self.scaler.is_enabled()
+        ):
+            raise self._not_finite(record, [batch for batches in parts for batch in batches])
+        self.scaler.step(self.optimizer)  # with float16, an update that overflowed is left out
+        self.scaler.update()
+        self.schedule.step()
+        self.step += 1
+        return record
+
+    def _losses(self, parts: list[list[Batch]]) -> Iterator[dict[str, Tensor]]:
+        """The losses of a step, ready for backward: of all its batches at once, or of each part.
+
+        A part's loss counts by the share of its labels, so that the parts add up to the whole.
+        """
+        batches = [batch for parts_of_one in parts for batch in parts_of_one]
+        is_whole = len(batches) == len(parts)
+        n_labels = Counter()
+        for batch in batches:
+            n_labels.update(count_labels(batch))
+        for together in [batches] if is_whole else [[batch] for batch in batches]:
+            losses: dict[str, Tensor] = {}
+            with autocast(self.model.device, self.dtype):
+                for batch in together:
+                    losses |= self.model.losses(batch.to(self.model.device))
+            if losses and is_whole:
+                yield losses
+            elif losses:
+                share = {name: n / n_labels[name] for name, n in count_labels(together[0]).items()}
+                yield {name: share[name] * loss for name, loss in losses.items()}
+
+    def _close_round(self) -> Round:
+        by_step: dict[Step, list[float]] = {}
+        for record in self.records:
+            if record.losses:  # a step without any labelled row is no step
+                by_step.setdefault(record.step, []).append(record.total)
+        norms = [record.grad_norm for record in self.records if record.losses]
+        return Round(
+            epoch=self.epoch + 1,
+            step=self.step,
+            total=sum(mean(totals) for totals in by_step.values()),
+            losses=mean_losses(self.records),
+            learning_rate=self.records[-1].learning_rate,
+            grad_norm=mean(norms),
+            examples=dict(self.examples),
+        )
+
+    def _not_finite(self, record: StepRecord, batches: list[Batch]) -> MTLError:
+        """The error for a loss or gradient that is no number; it names the examples."""
+        spoiled = [name for name, loss in record.losses.items() if not math.isfinite(loss)]
+        names = [
+            f"{task}: {', '.join(item.name for item in batch.items if task in item.targets)}"
+            for batch in batches
+            for task in spoiled or batch.targets
+            if task in batch.targets
+        ]
+        return MTLError(
+            f"the loss or its gradient is not finite at step {self.step + 1}",
+            found=f"{show_losses(record.losses)}  gradient norm {record.grad_norm}; examples of "
+            f"the step: {'; '.join(names)}",
+            fix="look at these examples, or lower the learning rate (train.learning_rate, "
+            "train.pretrained_learning_rate); the weights are those before this step",
+        )
+
+    def _out_of_memory(self, step: Step) -> MTLError:
+        config, shape = self.config, self.model.encoder.config
+        names = [task.name for i in step for task in self.streams[i].tasks]
+        return MTLError(
+            f"there is not enough memory for a step of {' and '.join(names)}",
+            found=f"train.batch_size {config.batch_size}, train.max_tokens {config.max_tokens}, "
+            f"encoder.max_length {shape.max_length}, train.precision {config.precision!r} on "
+            f"{describe_device(self.model.device, self.dtype)}",
+            fix="set train.max_tokens, say to 2048 (the same update, in parts); then lower "
+            'encoder.max_length or train.batch_size; train.precision = "auto" may halve it too',
+        )
+
+    def finish_epoch(self) -> Metrics:
+        """Validate, and keep the weights if they are the best so far."""
+        self.epoch += 1
+        with autocast(self.model.device, self.dtype):
+            scores = {
+                task.name: evaluate(self.model, task.name, task.dataset.validation)
+                for task in self.tasks
+                if task.labelled(task.dataset.validation)
+            }
+        self.history.validation.append(scores)
+        if scores and self.joint_score(scores) > self.best_score:
+            self.best_score = self.joint_score(scores)
+            self.history.best_epoch = self.epoch
+            self.best_weights = {
+                name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
+            }
+        return scores
+
+    def joint_score(self, scores: Metrics) -> float:
+        """The mean of the tasks' main metrics: what "best" means."""
+        return mean([t.main_score(scores[t.name])[1] for t in self.tasks if t.name in scores])
+
+    def restore_best(self) -> None:
+        """Put the best weights back; without validation data the last ones stay."""
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+        self.model.trained |= {task.name for task in self.tasks}
+        self.model.eval()
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What has to be the same for a run to go on from the state of another."""
+        shape, tokenizer = self.model.encoder.config, self.model.tokenizer
+        return {
+            "settings": json.loads(json.dumps(asdict(self.config))),
+            "data": [
+                cache_key(
+                    (item.example for item in stream.items),
+                    *(tokenizer, stream.tasks, shape.max_length, shape.overlap),
+                )
+                for stream in self.streams
+            ],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides how the run goes on."""
+        return {
+            "identity": self.identity,
+            "model": self.model.state_dict(),
+            "weighting": self.weighting.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "streams": [stream.state_dict() for stream in self.streams],
+            "history": self.history.to_dict(),
+            "pending": self.pending,
+            "records": [asdict(record) for record in self.records],
+            "epoch": self.epoch,
+            "step": self.step,
+            "examples": dict(self.examples),
+            "best_score": self.best_score,
+            "best_weights": self.best_weights,
+            "torch_random_state": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the run that gave `state` stood.
+
+        Raises:
+            ConfigError: that run had other settings or other data.
+        """
+        self._check_identity(state["identity"])
+        self.model.load_state_dict(state["model"])
+        self.weighting.load_state_dict(state["weighting"])
+        optimizer = state["optimizer"]
+        optimizer["state"] = {int(i): values for i, values in optimizer["state"].items()}
+        self.optimizer.load_state_dict(optimizer)
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.sampler.load_state_dict(state["sampler"])
+        for stream, stream_state in zip(self.streams, state["streams"], strict=True):
+            stream.load_state_dict(stream_state)
+        self.history = History.from_dict(state["history"])
+        self.pending = [tuple(step) for step in state["pending"]]
+        self.records = [StepRecord(**r | {"step": tuple(r["step"])}) for r in state["records"]]
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.examples = Counter(state["examples"])
+        self.best_score, self.best_weights = state["best_score"], state["best_weights"]
+        torch.set_rng_state(state["torch_random_state"])
+
+    def _check_identity(self, other: dict[str, Any]) -> None:
+        then, now = other["settings"], self.identity["settings"]
+        changed = [f"train.{key}" for key in now if then.get(key) != now[key]]
+        if other["data"] != self.identity["data"]:
+            changed.append("the training data, the tokenizer or the tasks")
+        if changed:
+            raise ConfigError(
+                "the checkpoint is of another training",
+                found=f"changed since: {', '.join(changed)}",
+                fix="resume with what it was started with, or start afresh",
+            )
+
+
+def count_labels(batch: Batch) -> dict[str, int]:
+    """How many numbers each task's loss is a mean over."""
+    return {name: int((target != IGNORED).sum()) for name, target in batch.targets.items()}
+
+
+def _hide_words(tokenizer, share: float, input_ids: Tensor, generator: torch.Generator) -> Tensor:
+    return tokenizer.hide_words(input_ids, share, generator)
+
+
+def show_losses(losses: dict[str, float]) -> str:
+    """For people: `ner loss 0.123  qa loss 2.345`."""
+    return "  ".join(f"{name} loss {loss:.3f}" for name, loss in losses.items())

@@ -1,0 +1,432 @@
+"""Sub-words: the pieces of `transformers`, led back to characters and words."""
+
+import json
+import sys
+from collections import Counter
+
+import pytest
+import torch
+from checkpoints import (
+    SAMPLES,
+    SPECIAL,
+    WORD_PIECES,
+    minilm_folder,
+    varied_texts,
+    write_byte_pairs,
+    write_word_pieces,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl.data.batching import collate, encode_examples
+from mtl.data.examples import NERExample, Query
+from mtl.data.subwords import SubwordTokenizer
+from mtl.data.tokenization import Tokenizer
+from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.errors import ConfigError, DataError, ModelError
+from mtl.inference import predict
+from mtl.model import MultiTaskModel
+from mtl.tasks.ner import NERTask
+
+pytest.importorskip("tokenizers")
+
+KINDS = ["uncased", "cased", "byte-level"]
+TEXTS = varied_texts(1200)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder of tokenizer files of each kind."""
+    new = tmp_path_factory.mktemp("tokenizers")
+    return {
+        "uncased": write_word_pieces(new / "uncased", do_lower_case=True),
+        "cased": write_word_pieces(new / "cased", do_lower_case=False),
+        "byte-level": write_byte_pairs(new / "byte-level"),
+    }
+
+
+@pytest.fixture(scope="module")
+def subwords(folders):
+    """A tokenizer of each kind."""
+    return {kind: SubwordTokenizer.load(folder) for kind, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def references(folders):
+    """Each kind as `transformers` reads it."""
+    transformers = pytest.importorskip("transformers")
+    load = transformers.AutoTokenizer.from_pretrained
+    return {kind: load(folder, local_files_only=True) for kind, folder in folders.items()}
+
+
+def assert_same_pieces(tokenizer, reference, texts):
+    for text in texts:
+        theirs = reference(text, add_special_tokens=False, return_offsets_mapping=True)
+        ours = tokenizer.encode(text)
+        if ours.words:
+            assert ours.ids == theirs["input_ids"], text
+            assert ours.offsets == theirs["offset_mapping"], text
+        else:
+            assert not text.strip() or not theirs["input_ids"], text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_and_offsets_are_those_of_transformers(subwords, references, kind):
+    assert len(TEXTS) >= 1000
+    assert_same_pieces(subwords[kind], references[kind], TEXTS)
+    assert len(subwords[kind]) == len(references[kind])
+
+
+def test_pieces_of_minilm_are_those_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    folder = minilm_folder()
+    reference = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    reference.backend_tokenizer.no_truncation()
+    tokenizer = SubwordTokenizer.load(folder)
+    assert_same_pieces(tokenizer, reference, TEXTS)
+    assert len(tokenizer) == len(reference) == 30522
+
+
+def test_the_cased_vocabulary_sees_capitals_and_the_uncased_does_not(subwords):
+    assert subwords["cased"].encode("Paris").tokens == ["Paris"]
+    assert subwords["uncased"].encode("Paris").tokens == ["paris"]
+    assert subwords["uncased"].encode("Workable").tokens == ["work", "##able"]
+
+
+def test_without_settings_a_vocabulary_is_uncased(tmp_path):
+    folder = write_word_pieces(tmp_path)
+    (folder / "tokenizer_config.json").unlink()
+    assert SubwordTokenizer.load(folder).encode("Paris").tokens == ["paris"]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\x1d", "\u3000"])
+def test_a_piece_that_looks_like_a_line_end_is_a_piece(tmp_path, line_end, odd):
+    pieces = [*SPECIAL, odd, "the", "work"]
+    tokenizer = SubwordTokenizer.load(write_word_pieces(tmp_path, pieces, line_end))
+    assert len(tokenizer) == len(pieces)
+    assert tokenizer.encode("the work").ids == [6, 7]
+
+
+def test_a_last_line_without_its_end_counts(tmp_path):
+    folder = write_word_pieces(tmp_path)
+    path = folder / "vocab.txt"
+    path.write_bytes(path.read_bytes()[:-1])
+    tokenizer = SubwordTokenizer.load(folder)
+    assert len(tokenizer) == len(WORD_PIECES)
+    assert tokenizer.encode(WORD_PIECES[-1]).ids == [len(WORD_PIECES) - 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truncation_and_padding_in_the_file_neither_cut_nor_fill(subwords, tmp_path, kind):
+    subwords[kind].save(tmp_path)
+    import tokenizers
+
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    backend.enable_truncation(8)
+    backend.enable_padding(length=16)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = SubwordTokenizer.load(tmp_path)
+    for text in ("the work " * 50, "work"):
+        assert tokenizer.encode(text) == subwords[kind].encode(text)
+
+
+def test_minilm_reads_long_texts_whole():
+    folder = minilm_folder()
+    stored = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    assert stored["truncation"]["max_length"] == 128
+    assert SubwordTokenizer.load(folder).encode("word " * 300).tokens == ["word"] * 300
+
+
+# Words
+
+LETTERS = st.sampled_from("abcDEñe\u0301ı\u200b\u200d中국é.,-'’\"#$ß👩\x07")
+WORD_LISTS = st.lists(
+    st.one_of(
+        st.text(LETTERS, min_size=1, max_size=8),
+        st.sampled_from(["the", "working", "[SEP]", "<mask>", "</s>", "x" * 150, "U.S.", "\u200b"]),
+        st.text(st.characters(codec="utf-8", exclude_categories=["Zs", "Zl", "Zp"]), min_size=1),
+    ).filter(lambda word: word.split() == [word]),
+    min_size=1,
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(words=WORD_LISTS)
+def test_every_given_word_has_pieces_inside_it(subwords, kind, words):
+    tokenizer = subwords[kind]
+    encoding = tokenizer.encode(words)
+    assert [encoding.text[start:end] for start, end in encoding.words] == words
+    assert encoding.text == " ".join(words)
+    assert encoding.word_ids == sorted(encoding.word_ids)
+    assert set(encoding.word_ids) == set(range(len(words)))
+    columns = [encoding.tokens, encoding.ids, encoding.offsets, encoding.word_ids]
+    assert {len(column) for column in columns} == {len(encoding)}
+    for (start, end), word in zip(encoding.offsets, encoding.word_ids, strict=True):
+        first, last = encoding.words[word]
+        filled = [i for i in range(start, end) if not encoding.text[i].isspace()]
+        assert all(first <= i < last for i in filled)
+    assert tokenizer.decode(encoding.ids) == [token.strip() for token in encoding.tokens]
+
+
+@pytest.mark.parametrize("kind", ["uncased", "cased"])
+@given(words=WORD_LISTS)
+def test_given_words_are_cut_as_transformers_cuts_them(subwords, references, kind, words):
+    theirs = references[kind](words, is_split_into_words=True, add_special_tokens=False)
+    ours = subwords[kind].encode(words)
+    without = set(range(len(words))) - set(theirs.word_ids())
+    pairs = list(zip(ours.ids, ours.word_ids, strict=True))
+    assert [(subwords[kind].unk_id, word) for word in sorted(without)] == [
+        pair for pair in pairs if pair[1] in without
+    ]
+    kept = [pair for pair in pairs if pair[1] not in without]
+    assert kept == list(zip(theirs["input_ids"], theirs.word_ids(), strict=True))
+
+
+STRINGS = st.one_of(
+    st.sampled_from(TEXTS),
+    st.text(st.one_of(LETTERS, st.sampled_from(" \t\u00a0"))),
+    st.text(st.characters(codec="utf-8")),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=STRINGS)
+def test_the_words_of_a_string_hold_all_that_has_pieces(subwords, kind, text):
+    encoding = subwords[kind].encode(text)
+    assert encoding.text == text
+    assert set(encoding.word_ids) == set(range(len(encoding.words)))
+    assert encoding.word_ids == sorted(encoding.word_ids)
+    end_before = 0
+    for start, end in encoding.words:
+        assert end_before <= start < end
+        assert text[start] == text[start:end].lstrip()[0]
+        end_before = end
+    inside = {i for start, end in encoding.words for i in range(start, end)}
+    for (start, end), word in zip(encoding.offsets, encoding.word_ids, strict=True):
+        filled = {i for i in range(start, end) if not text[i].isspace()}
+        assert filled <= inside
+        first, last = encoding.words[word]
+        assert all(first <= i < last for i in filled)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_of_a_string_are_nearly_those_of_conll(subwords, kind):
+    text = "The U.S. team's first-half (1,000 points) wasn't O'Neill's, e.g."
+    encoding = subwords[kind].encode(text)
+    expected = "The U.S . team 's first-half ( 1,000 points ) wasn't O'Neill 's , e.g ."
+    words = [text[start:end] for start, end in encoding.words]
+    if kind != "byte-level":  # whose pieces may hold several marks
+        assert words == expected.split()
+    assert "U.S" in " ".join(words)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_decomposed_accent_belongs_to_its_letter(subwords, kind):
+    text = "Re\u0301sume\u0301s work"
+    encoding = subwords[kind].encode(text)
+    assert [text[start:end] for start, end in encoding.words] == text.split()
+
+
+def test_a_mark_within_a_piece_is_part_of_its_word(subwords):
+    """BERT cuts at punctuation but not at emoji, so that the whole is one unknown piece."""
+    encoding = subwords["cased"].encode("hi👋there 👩\u200d👩\u200d👧!")
+    assert encoding.tokens == ["[UNK]", "[UNK]", "!"]
+    assert encoding.words == [(0, 8), (9, 14), (14, 15)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", []])
+def test_blanks_alone_are_no_words(subwords, kind, text):
+    assert len(subwords[kind].encode(text)) == 0
+    with pytest.raises(DataError, match="the text is empty"):
+        subwords[kind].rows((text, None), 32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_after_several_blanks_begins_with_a_piece_of_its_own(subwords, kind):
+    text = "the   work\n\n\nParis  "
+    encoding = subwords[kind].encode(text)
+    firsts = [encoding.word_ids.index(word) for word in range(3)]
+    for word, first in enumerate(firsts):
+        assert encoding.offsets[first][0] == encoding.words[word][0]
+
+
+def test_a_given_word_without_pieces_is_unknown(subwords):
+    encoding = subwords["cased"].encode(["the", "\u200b", "work"])
+    assert encoding.tokens == ["the", "[UNK]", "work"]
+    assert encoding.offsets == [(0, 3), (4, 5), (6, 10)]
+
+
+# Rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("texts", [("the work", None), ("Who works?", "Paris plays. " * 3)])
+def test_rows_are_those_of_transformers(subwords, references, kind, texts):
+    row = subwords[kind].rows(texts, 512)[0]
+    theirs = references[kind](*(text for text in texts if text))
+    assert row.input_ids == theirs["input_ids"]
+    if kind != "byte-level":
+        assert row.type_ids == theirs["token_type_ids"]
+    assert row.input_ids[row.text_start :][: row.n_pieces] == row.text.ids
+
+
+def test_pairs_of_roberta_are_set_apart_by_two_marks(subwords):
+    row = subwords["byte-level"].rows(("Who?", "Paris"), 64)[0]
+    tokens = subwords["byte-level"].decode(row.input_ids)
+    assert tokens[0] == "<s>"
+    assert tokens[row.text_start - 2 : row.text_start] == ["</s>", "</s>"]
+    assert tokens[-1] == "</s>"
+    assert tokens.count("</s>") == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=st.sampled_from(TEXTS), max_length=st.integers(8, 40), overlap=st.integers(0, 40))
+def test_windows_cover_every_piece(subwords, kind, text, max_length, overlap):
+    tokenizer = subwords[kind]
+    encoding = tokenizer.encode(text)
+    if not len(encoding):
+        return
+    seen = set()
+    for row in tokenizer.rows((text, None), max_length, overlap):
+        assert len(row) <= max_length
+        pieces = range(row.first_piece, row.first_piece + row.n_pieces)
+        assert row.input_ids[row.text_start : -1] == [encoding.ids[i] for i in pieces]
+        seen.update(pieces)
+    assert seen == set(range(len(encoding)))
+
+
+def test_padding_is_that_of_the_vocabulary(subwords):
+    assert subwords["byte-level"].pad([[0, 2], [0]]).tolist() == [[0, 2], [0, 1]]
+    assert subwords["cased"].pad([[2, 3], [2]]).tolist() == [[2, 3], [2, 0]]
+
+
+# Tags
+
+TOKENS = ["The", "workable", "x" * 40, "\u200b", "Paris", "[SEP]", "play", "é" * 30, "end"]
+TAGS = ["O", "B-PER", "I-PER", "O", "B-LOC", "O", "B-PER", "B-PER", "O"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("max_length", [16, 200])
+def test_each_tag_is_asked_at_the_first_piece_of_its_word_alone(subwords, kind, max_length):
+    task = NERTask("ner", types=["PER", "LOC"])
+    example = NERExample(TOKENS, TAGS)
+    rows = subwords[kind].rows((example.tokens, None), max_length, overlap=4)
+    assert (len(rows) > 1) == (max_length == 16)
+    asked = {}
+    for row, target in zip(rows, task.targets(example, rows, Counter()), strict=True):
+        for position, tag in enumerate(target or []):
+            piece = row.first_piece + position - row.text_start
+            if tag != -100:
+                assert 0 <= piece - row.first_piece < row.n_pieces
+                assert asked.setdefault(piece, task.tags[tag]) == task.tags[tag]
+    ids = rows[0].text.word_ids
+    assert asked == {ids.index(word): tag for word, tag in enumerate(TAGS)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("max_length", [8, 16, 200])
+def test_each_word_gets_the_tag_of_its_first_piece(subwords, kind, max_length):
+    """Scores that name the piece they stand at: no word may lose its own, in any window."""
+    task = NERTask("ner", types=["PER", "LOC"])
+    example = NERExample(TOKENS, TAGS)
+    items, _ = encode_examples([example], subwords[kind], [task], max_length, overlap=4)
+    batch = collate(items, subwords[kind], [task])
+    target = batch.targets["ner"]
+    logits = torch.nn.functional.one_hot(target.clamp(min=0), len(task.tags)).float()
+    logits[target == -100] = torch.eye(len(task.tags))[task.tag_id["I-LOC"]]  # seen nowhere else
+    (prediction,) = task.decode(10 * logits, batch)
+    assert prediction.tags == TAGS
+    assert [prediction.text[start:end] for start, end in prediction.words] == TOKENS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_of_strings_are_tagged_each(subwords, kind):
+    task = NERTask("ner", types=["PER"])
+    torch.manual_seed(0)
+    config = EncoderConfig(len(subwords[kind]), d_model=16, n_heads=2, n_layers=1, max_length=16)
+    model = MultiTaskModel(TransformerEncoder(config), subwords[kind], [task])
+    texts = [text for text in SAMPLES if text.strip()]
+    for text, prediction in zip(texts, predict(model, texts, "ner"), strict=True):
+        words = subwords[kind].encode(text).words
+        assert prediction["ner"].words == words
+        assert len(prediction["ner"].tags) == len(prediction["ner"].scores) == len(words)
+
+
+# Files
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_saved_cuts_the_same(subwords, tmp_path, kind):
+    subwords[kind].save(tmp_path)
+    again = SubwordTokenizer.load(tmp_path)
+    assert repr(again) == repr(subwords[kind])
+    for text in TEXTS[:100]:
+        assert again.encode(text) == subwords[kind].encode(text)
+
+
+def message_of(folder, kind=ModelError):
+    with pytest.raises(kind) as caught:
+        SubwordTokenizer.load(folder)
+    return str(caught.value)
+
+
+def test_a_folder_without_tokenizer_files_is_an_error(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    message = message_of(tmp_path)
+    assert f"{tmp_path}: the model folder has no tokenizer.json" in message
+    assert "found: config.json" in message
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": {"type": "Magic"}}'])
+def test_a_broken_tokenizer_file_is_an_error(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    message = message_of(tmp_path)
+    assert message.startswith(f"{path}: the tokenizer file cannot be read\n  found: ")
+    assert "to do: copy or download it again" in message
+
+
+def test_a_vocabulary_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "vocab.txt").write_bytes(b"[PAD]\n\xff\xfe\n")
+    assert message_of(tmp_path).startswith(f"{tmp_path / 'vocab.txt'}: the tokenizer file cannot")
+
+
+@pytest.mark.parametrize("lost", ["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+def test_a_vocabulary_without_special_tokens_is_an_error(tmp_path, lost):
+    folder = write_word_pieces(tmp_path, [piece for piece in WORD_PIECES if piece != lost])
+    message = message_of(folder)
+    assert message.startswith(f"{folder / 'vocab.txt'}: the vocabulary lacks special tokens")
+    assert "neither [PAD], [UNK], [CLS], [SEP] nor <pad>, <unk>, <s>, </s>" in message
+
+
+def test_special_tokens_are_looked_for_in_a_tokenizer_file_too(tmp_path):
+    write_byte_pairs(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("<pad>", "<gap>"), encoding="utf-8")
+    assert message_of(tmp_path).startswith(f"{path}: the vocabulary lacks special tokens")
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_broken_settings_are_named(tmp_path, content):
+    path = write_word_pieces(tmp_path) / "tokenizer_config.json"
+    path.write_text(content)
+    assert message_of(tmp_path).startswith(f"{path}: tokenizer_config.json cannot be read as JSON")
+
+
+def test_without_the_library_the_error_names_the_extra(folders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    message = message_of(folders["cased"], ConfigError)
+    assert message == (
+        "this needs the library tokenizers, which is not installed\n"
+        '  to do: pip install "mtl[pretrained]"'
+    )
+
+
+def test_it_is_a_tokenizer_like_the_other(subwords):
+    assert isinstance(subwords["cased"], Tokenizer)
+    assert Query("the work").rows == [("the work", None)]
+    assert repr(subwords["cased"]) == f"SubwordTokenizer({len(WORD_PIECES)} pieces, WordPiece)"
