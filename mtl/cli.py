@@ -23,6 +23,7 @@ from .cases import CaseResult, cases_summary, cases_table, check_cases
 from .data.check import check_file
 from .data.readers import write_examples
 from .data.toy import GENERATORS, SPLITS
+from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
 from .experiment import build_tasks, run_recipe
 from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
@@ -218,9 +219,14 @@ def run_train(options: argparse.Namespace) -> None:
     )
 
 
+def load_model(folder: str) -> MultiTaskModel:
+    """The model of a run folder, on the best device there is."""
+    return MultiTaskModel.from_pretrained(folder).to(choose_device())
+
+
 def run_evaluate(options: argparse.Namespace) -> None:
     """`mtl evaluate`."""
-    model = MultiTaskModel.from_pretrained(options.folder)
+    model = load_model(options.folder)
     chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
     if options.data and len(chosen) > 1:
         raise ConfigError(
@@ -266,7 +272,7 @@ def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
 
 def run_predict(options: argparse.Namespace) -> None:
     """`mtl predict`."""
-    model = MultiTaskModel.from_pretrained(options.folder)
+    model = load_model(options.folder)
     asked = options.question is not None or options.context is not None
     if asked and (options.question is None or options.context is None):
         raise ConfigError("--question and --context go together", fix="give both")
@@ -397,7 +403,7 @@ def _raise_faults(faults: Iterable[Fault]) -> None:
 
 def run_validate(options: argparse.Namespace) -> None:
     """`mtl validate`."""
-    results = check_cases(MultiTaskModel.from_pretrained(options.folder))
+    results = check_cases(load_model(options.folder))
     if not results:
         raise ConfigError(
             "the cases are for tasks that find entities or answer questions",
@@ -413,7 +419,7 @@ def run_validate(options: argparse.Namespace) -> None:
 
 def run_interactive(options: argparse.Namespace) -> None:
     """`mtl interactive`."""
-    model = MultiTaskModel.from_pretrained(options.folder)
+    model = load_model(options.folder)
     try:
         interact(model)
     except UnicodeDecodeError:

@@ -8,6 +8,8 @@ from .errors import ConfigError, suggest
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
+# What CUDA, and the CPU of Linux and of Windows, say.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -87,6 +89,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
     told = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(words in told for words in ("out of memory", "can't allocate memory"))
+        isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)
     )

@@ -85,10 +85,7 @@ class TrainingWarning(UserWarning):
 
 def missing_extra(library: str, extra: str, what: str = "this") -> ConfigError:
     """The error for a library that is not installed because its extra was not asked for."""
-    return ConfigError(
-        f"{what} needs the library {library}, which is not installed",
-        fix=f'pip install "mtl[{extra}]"',
-    )
+    return ConfigError(f"{what} needs the extra {extra!r} of mtl: pip install {library}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

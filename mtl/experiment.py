@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -39,6 +40,7 @@ from .run_folder import (
     METRICS_FILE,
     RECIPE_FILE,
     STATE,
+    UNFINISHED,
     check_folder,
     check_same_recipe,
     clear,
@@ -172,7 +174,7 @@ def run_recipe(
         raise ConfigError("a run is overwritten or resumed, not both", fix="leave one out")
     output = Path(output)
     check_folder(output, overwrite, resume)
-    if resume and (output / METRICS_FILE).exists():
+    if resume and (output / METRICS_FILE).exists() and not (output / UNFINISHED).exists():
         return _finished_metrics(recipe, output, progress)
     tasks = build_tasks(recipe)
     model = build_model(recipe, tasks)
@@ -182,19 +184,19 @@ def run_recipe(
     for config, names in recipe.train_configs():
         check_training(model, [task for task in tasks if task.name in names], config)
     place = make_folder(output, resume)
-    check_same_recipe(place, recipe.to_toml())
+    check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
         history = _train_stages(recipe, model, tasks, place, save_every, save_every_steps, progress)
         tested = predict_test(model, tasks)
         metrics = collect_metrics(recipe, model, tasks, history, tested)
     except BaseException:
-        if not any(
-            map(has_state, (place / STATE).glob("stage*"))
-        ):  # a folder without anything to go on from is of no use
+        can_go_on = any(map(has_state, (place / STATE).glob("stage*")))
+        if not can_go_on:  # then what was written is of no use
             clear(place)
-            with suppress(OSError):
-                output.rmdir()
+            for empty in (place, output):
+                with suppress(OSError):
+                    empty.rmdir()
         elif progress:
             tqdm.write(f"{place} holds what --resume goes on from", file=sys.stderr)
         raise
@@ -248,11 +250,10 @@ def _train_stages(
         chosen = [task for task in tasks if task.name in names]
         before = list(histories)
 
-        def after_epoch(
-            history: History, chosen: list[Task] = chosen, before: list[History] = before
-        ) -> None:
-            epoch = len(History.join([*before, history]).validation)
-            folders = [f"{BEST}{name}" for name in best_now(chosen, history)]
+        def after_epoch(history: History, before: list[History] = before) -> None:
+            so_far = History.join([*before, history])
+            epoch = len(so_far.validation)
+            folders = [f"{BEST}{name}" for name in best_now(tasks, so_far)]
             if save_every and epoch % save_every == 0:
                 folders.append(f"{CHECKPOINT}{epoch}")
             for folder in folders:
@@ -280,14 +281,12 @@ def best_now(tasks: Sequence[Task], history: History) -> list[str]:
     """The tasks that the last epoch is the best for so far; of a single task it is the model."""
     if len(tasks) == 1:
         return []
+    *earlier, last = history.validation
     names = []
     for task in tasks:
-        scores = [
-            task.main_score(epoch[task.name])[1]
-            for epoch in history.validation
-            if task.name in epoch
-        ]
-        if scores and all(scores[-1] > earlier for earlier in scores[:-1]):
+        before = [task.main_score(e[task.name])[1] for e in earlier if task.name in e]
+        now = task.main_score(last[task.name])[1] if task.name in last else -math.inf
+        if now > max(before, default=-math.inf):
             names.append(task.name)
     return names
 

@@ -197,19 +197,18 @@ class MultiTaskModel(nn.Module):
         config = _read_config(folder)
         try:
             tokenizer_class = TOKENIZERS[config["tokenizer"]]
-            shape = EncoderConfig(**config["encoder"])
+            encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
             tasks = [
                 Task.of_kind(settings.pop("kind")).from_settings(name, settings)
                 for name, settings in config["tasks"].items()
             ]
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-            raise ModelError(
-                "config.json is not one that save_pretrained wrote",
-                path=folder / CONFIG,
-                found=f"{type(error).__name__}: {error.args[0] if error.args else error}",
-                fix="copy the whole model folder again",
-            ) from None
-        model = cls(TransformerEncoder(shape), tokenizer_class.load(folder), tasks)
+            raise _bad_config(folder, error) from None
+        tokenizer = tokenizer_class.load(folder)
+        try:
+            model = cls(encoder, tokenizer, tasks)
+        except ConfigError as error:
+            raise _bad_config(folder, error) from None
         model._load_weights(folder / WEIGHTS)
         model.trained = set(model.tasks)
         return model.eval()
@@ -225,6 +224,15 @@ class MultiTaskModel(nn.Module):
         heads = ", ".join(f"{name} ({task.kind})" for name, task in self.tasks.items())
         parameters = sum(p.numel() for p in self.parameters())
         return f"MultiTaskModel({self.encoder!r}, heads: {heads}, {parameters:,} parameters)"
+
+
+def _bad_config(folder: Path, error: Exception) -> ModelError:
+    return ModelError(
+        "config.json is not one that save_pretrained wrote",
+        path=folder / CONFIG,
+        found=f"{type(error).__name__}: {error.args[0] if error.args else error}",
+        fix="copy the whole model folder again",
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -192,14 +192,15 @@ def load_recipe(
 
 
 def _choose_table(kind: str, tables: Any, name: str, path: str) -> dict[str, Any]:
-    if not isinstance(tables, dict) or not isinstance(tables.get(name), dict):
-        known = [key for key in tables if isinstance(tables[key], dict)]
+    tables = tables if isinstance(tables, dict) else {}
+    known = {key: table for key, table in tables.items() if isinstance(table, dict)}
+    if name not in known:
         raise ConfigError(
             f"the recipe has no table [{kind}.{name}]",
             path=path,
             fix=suggest(name, known) if known else f"this recipe has no {kind}: leave it out",
         )
-    return tables[name]
+    return known[name]
 
 
 def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

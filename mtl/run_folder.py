@@ -9,6 +9,7 @@ DIR/unfinished/             all this of a run that is to replace a finished one,
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 from pathlib import Path
@@ -44,8 +45,9 @@ def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
     if not output.is_dir() or not any(output.iterdir()):
         return
     is_run = (output / METRICS_FILE).exists()
+    was_stopped = (output / STATE).exists()  # maybe among its last files
     known = {path for pattern in BEFORE_THE_END for path in output.glob(pattern)}
-    if not is_run and not known.issuperset(output.iterdir()):
+    if not (is_run or was_stopped) and not known.issuperset(output.iterdir()):
         raise ConfigError(
             "the output folder holds other files", path=output, fix="give an empty folder"
         )
@@ -82,18 +84,19 @@ def make_folder(output: Path, resume: bool) -> Path:
     return place
 
 
-def check_same_recipe(place: Path, recipe: str) -> None:
-    """Raise ConfigError if the run that was stopped in `place` had another recipe."""
-    path = place / STATE / RECIPE_FILE
+def check_same_recipe(path: Path, recipe: str) -> None:
+    """Raise ConfigError if the run that is to go on had another recipe, which stands in `path`."""
     if not path.exists():
         return
-    lines = [set(text.splitlines()) for text in (path.read_text(encoding="utf-8"), recipe)]
-    if lines[0] != lines[1]:
+    before = path.read_text(encoding="utf-8")
+    lines = list(difflib.ndiff(before.splitlines(), recipe.splitlines()))
+    then, now = ([line[2:] for line in lines if line.startswith(sign)] for sign in "-+")
+    if then or now:
         raise ConfigError(
-            "the run that was stopped had another recipe",
+            "the run that is to go on had another recipe",
             path=path,
-            found=f"then: {'; '.join(sorted(lines[0] - lines[1])) or 'nothing more'}; now: "
-            f"{'; '.join(sorted(lines[1] - lines[0])) or 'nothing more'}",
+            found=f"then: {'; '.join(then) or 'nothing more'}; now: "
+            f"{'; '.join(now) or 'nothing more'}",
             fix="resume with the settings it was started with, or --overwrite it",
         )
 
@@ -114,6 +117,7 @@ def put_in_place(place: Path, output: Path) -> None:
         for new in place.iterdir():
             new.rename(output / new.name)
         place.rmdir()
+    (output / METRICS_FILE).unlink()  # now it is a stopped run, until its last files are written
 
 
 def next_run_folder(name: str) -> Path:

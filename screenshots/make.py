@@ -1,6 +1,8 @@
-"""Make the pictures of this folder from one real run: python screenshots/make.py
+"""Make the pictures of this folder from one real run: python screenshots/make.py [RUN]
 
-Each terminal picture shows what the command in its first line really printed.
+Each terminal picture shows what the command in its first line really printed. RUN is the folder of
+a run with pretrained weights, for the pictures of `validate` and `interactive`; without it these
+stay as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import mtl
+from mtl.interactive import interact
 
 HERE = Path(__file__).parent
 COLUMNS = 100
@@ -105,7 +108,28 @@ def draw_sentence_tasks(folder: str) -> None:
     draw_terminal("check", "mtl check my.jsonl", output.replace(str(path), "my.jsonl"))
 
 
+def draw_pretrained(run: str) -> None:
+    """The well-known facts, and the menu with what somebody typed."""
+    shown = "runs/conll-squad/1"
+    draw_terminal("validation", f"mtl validate {shown}", run_mtl("validate", run)[0])
+    context = "The bridge was built by John Roebling between 1869 and 1883 in New York."
+    sentence = "Angela Merkel met Barack Obama in Berlin."
+    questions = ["2", "Who built the bridge?", context, "2", "When was the bridge built?", ""]
+    typed = iter(["1", sentence, *questions, "q"])
+    printed: list[str] = []
+
+    def read(prompt: str) -> str:
+        line = next(typed)
+        printed.append(f"{prompt}{line}")
+        return line
+
+    interact(mtl.MultiTaskModel.from_pretrained(run), read, printed.append)
+    draw_terminal("interactive", f"mtl interactive {shown}", "\n".join(printed))
+
+
 def main() -> None:
+    if len(sys.argv) > 1:
+        draw_pretrained(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         train = ("train", "practical7", "--output", "runs/practical7/1")
         run = str(Path(folder) / "1")

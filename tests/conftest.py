@@ -14,6 +14,14 @@ settings.load_profile("mtl")
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """No test writes into the home folder, or reads what another run of the tests left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """The tensors here are so small that more threads only wait for each other."""
     torch.set_num_threads(1)

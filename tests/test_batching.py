@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -120,6 +121,54 @@ def test_the_seed_decides_the_order_and_the_hidden_words(stream):
 
     assert all(map(same_batch, first_batches(1), first_batches(1)))
     assert not all(map(same_batch, first_batches(1), first_batches(2)))
+
+
+@pytest.mark.parametrize("max_tokens", [1, 30, 60, 100, 10**6])
+def test_parts_are_the_batch_and_each_is_small_enough(stream, max_tokens):
+    whole, parted = stream(seed=0), stream(seed=0)
+    n_parts = 0
+    for _ in range(12):
+        batch, parts = whole.next(), parted.next_parts(max_tokens)
+        together = [item.example for part in parts for item in part.items]
+        assert together == [item.example for item in batch.items]
+        for part in parts:
+            assert part.input_ids.numel() <= max_tokens or len(part.items) == 1
+        for one, other in pairwise(parts):  # nothing is cut off that would have had room
+            rows = len(one.input_ids) + len(other.items[0].rows)
+            assert rows * len(other.items[0]) > max_tokens
+        n_parts += len(parts)
+    assert (n_parts > 12) == (max_tokens < 10**6)
+
+
+def test_a_batch_of_one_part_is_the_whole_with_the_same_words_hidden(stream):
+    one, other = stream(seed=0), stream(seed=0)
+    for _ in range(12):
+        (part,) = one.next_parts(10**6)
+        assert same_batch(part, other.next())
+    (part,) = one.next_parts(0)
+    assert same_batch(part, other.next())
+
+
+def test_words_are_hidden_in_every_part(stream, tokenizer):
+    batches = stream(seed=0)
+    parts = [part for _ in range(8) for part in batches.next_parts(30)]
+    hidden = 0
+    for part in parts:
+        plain = collate(part.items, tokenizer, [])
+        assert part.input_ids.shape == plain.input_ids.shape
+        hidden += not torch.equal(part.input_ids, plain.input_ids)
+    assert hidden > len(parts) / 2
+
+
+@pytest.mark.parametrize("n_before", [0, 3, 8])
+def test_a_loaded_stream_goes_on_with_the_same_parts(stream, n_before):
+    saved, loaded = stream(seed=3), stream(seed=99)
+    for _ in range(n_before):
+        saved.next_parts(30)
+    loaded.load_state_dict(saved.state_dict())
+    for _ in range(9):
+        pairs = zip(saved.next_parts(30), loaded.next_parts(30), strict=True)
+        assert all(same_batch(*pair) for pair in pairs)
 
 
 def test_streams_leave_the_global_random_state_alone(stream):
@@ -344,6 +393,20 @@ def test_the_qa_loss_is_the_mean_of_start_and_end():
     by_hand = -(start[0, allowed].log_softmax(0)[2] + end[0, allowed].log_softmax(0)[3]) / 2
     loss = QA.loss((start, end), batch.targets["qa"], batch)
     assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_an_example_is_named_by_its_id_or_its_number(sentences, questions, tokenizer):
+    for examples in (questions[:3], sentences[:3]):
+        items, _ = encode(examples, tokenizer)
+        ids = [repr(e.id) if hasattr(e, "id") else str(n) for n, e in enumerate(examples, 1)]
+        assert [item.name for item in items] == ids
+
+
+def test_windows_share_what_they_are_told_to(tokenizer):
+    example = Query(" ".join(["word"] * 40))
+    for overlap, starts in ((0, [0, 14, 26]), (4, [0, 10, 20, 26]), (99, [0, 7, 14, 21, 26])):
+        (item,), _ = encode_examples([example], tokenizer, [], 16, overlap)
+        assert [row.first_piece for row in item.rows] == starts
 
 
 def test_a_question_that_is_too_long_is_named():

@@ -49,14 +49,20 @@ batch_size = 20
 """
 NER_METRICS = {"token_accuracy", "entity_precision", "entity_recall", "entity_f1"}
 QA_METRICS = {"exact_match", "token_f1", "span_accuracy"}
+MODEL_FILES = {"config.json", "model.safetensors", "whitespace_tokenizer.json"}
+RESULT_FILES = {"metrics.json", "training_metrics.csv", "loss_curves.png", "recipe.toml"}
+CHECKPOINT_FILES = MODEL_FILES | {"recipe.toml"}
+
+
+def reports_of(task, *more):
+    return {f"{task}_{name}" for name in ("report.txt", "mistakes.txt", *more)}
+
+
 RUN_FILES = {
-    "config.json",
-    "model.safetensors",
-    "whitespace_tokenizer.json",
-    "metrics.json",
-    "training_metrics.csv",
-    "loss_curves.png",
-    "recipe.toml",
+    *(MODEL_FILES | RESULT_FILES | {"validation_cases.json"}),
+    *reports_of("ner", "predictions.txt", "confusion.png"),
+    *reports_of("qa", "predictions.json"),
+    *(f"best-{task}/{name}" for task in ("ner", "qa") for name in CHECKPOINT_FILES),
 }
 
 
@@ -172,7 +178,7 @@ def stdin(monkeypatch):
 @pytest.fixture
 def no_training(monkeypatch):
     """What is wrong has to be said before time is spent on training."""
-    monkeypatch.setattr(Run, "round", lambda run: pytest.fail("trained in vain"))
+    monkeypatch.setattr(Run, "next_step", lambda run: pytest.fail("trained in vain"))
 
 
 def contents(folder):
@@ -392,15 +398,15 @@ def test_own_file_replaces_the_toy_data_and_a_tenth_is_held_out(mtl_, recipe, tm
 
 
 def test_stopping_at_the_keyboard_writes_nothing(mtl_, recipe, copied_run, tmp_path, monkeypatch):
-    real_round, rounds = Run.round, []
+    real_step, steps = Run.next_step, []
 
-    def stop_in_the_second(run):
-        rounds.append(run)
-        if len(rounds) % 2 == 0:
+    def stop_in_the_third(run):
+        steps.append(run)
+        if len(steps) % 3 == 0:
             raise KeyboardInterrupt
-        return real_round(run)
+        return real_step(run)
 
-    monkeypatch.setattr(Run, "round", stop_in_the_second)
+    monkeypatch.setattr(Run, "next_step", stop_in_the_third)
     status, out, err = mtl_("train", recipe, "--output", tmp_path / "new")
     assert (status, out) == (130, "")
     assert "stopped" in err
@@ -420,12 +426,15 @@ def test_stages_are_announced_and_what_is_seldom_meant_is_noted(staged_run):
 
 
 def test_save_every_epoch_across_stages(mtl_, staged_run):
-    names = [f"checkpoint-epoch{n}" for n in (1, 2, 3)]
+    names = [f"best-{task}" for task in ("embedding", "tags", "topic")]
+    names += [f"checkpoint-epoch{n}" for n in (1, 2, 3)]
     assert sorted(path.name for path in staged_run.iterdir() if path.is_dir()) == names
-    assert {path.name for path in staged_run.iterdir() if path.is_file()} == RUN_FILES
+    reports = reports_of("tags", "predictions.txt", "confusion.png")
+    reports |= reports_of("topic", "predictions.txt", "confusion.png") | {"embedding_report.txt"}
+    files = MODEL_FILES | RESULT_FILES | {"validation_cases.json"} | reports
+    assert {path.name for path in staged_run.iterdir() if path.is_file()} == files
     for name in names:
-        files = {"config.json", "model.safetensors", "whitespace_tokenizer.json", "recipe.toml"}
-        assert contents(staged_run / name).keys() == files
+        assert contents(staged_run / name).keys() == CHECKPOINT_FILES
         text = ("--task", "all", "--text", "Bob ran.", "--json")
         status, out, _ = mtl_("predict", staged_run / name, *text)
         assert (status, json.loads(out).keys()) == (0, {"topic", "tags", "embedding"})
@@ -649,7 +658,7 @@ def test_an_output_that_cannot_be_a_folder_is_said_before_training(
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(mtl_, recipe, copied_run):
-    words = ["is not finite at step", "lower train.learning_rate"]
+    words = ["is not finite at step", "lower the learning rate (train.learning_rate"]
     assert_refused(mtl_, recipe, ["train.learning_rate=1e30"], copied_run, 1, words)
 
 
@@ -913,7 +922,6 @@ def test_evaluate_without_a_recipe_asks_for_data(mtl_, copied_run):
 
 # --- a model folder that cannot be used ----------------------------------------------------------
 
-MODEL_FILES = ["config.json", "model.safetensors", "whitespace_tokenizer.json"]
 PREDICT = ["predict", "--task", "ner", "--text", "Bob ran."]
 
 
@@ -928,7 +936,7 @@ def use(mtl_, folder):
     return err
 
 
-@pytest.mark.parametrize("name", MODEL_FILES)
+@pytest.mark.parametrize("name", sorted(MODEL_FILES))
 def test_a_model_folder_that_is_missing_a_file(mtl_, copied_run, name):
     (copied_run / name).unlink()
     err = use(mtl_, copied_run)
@@ -938,7 +946,7 @@ def test_a_model_folder_that_is_missing_a_file(mtl_, copied_run, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xff", None], ids=repr)
-@pytest.mark.parametrize("name", MODEL_FILES)
+@pytest.mark.parametrize("name", sorted(MODEL_FILES))
 def test_a_model_folder_with_a_broken_file(mtl_, copied_run, name, content):
     path = copied_run / name
     path.unlink()

@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl
-from mtl import inference
+from mtl import experiment, inference
+from mtl.cli import build_parser
 from mtl.data.examples import Answer, NERExample, QAExample, TextExample, hold_out
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig
 from mtl.errors import ConfigError, DataError, DataWarning, TrainingWarning
 from mtl.experiment import build_model, build_tasks, run_recipe
+from mtl.model import MultiTaskModel
 from mtl.recipe import DatasetRecipe, Recipe, TaskRecipe, bundled_recipes, load_recipe
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.weighting import FixedWeighting
@@ -239,13 +241,14 @@ ENCODER = {
     **{"d_model": 24, "n_heads": 3, "n_layers": 3, "d_ff": 20, "max_length": 70},
     **{"positions": "rotary", "rotary_heads": 1, "norm": "post", "activation": "relu"},
     **{"dropout": 0.2, "n_types": 3, "match_heads": True, "embedding_std": 0.3},
-    **{"type_std": 0.1, "layer_norm_eps": 1e-6},
+    **{"type_std": 0.1, "layer_norm_eps": 1e-6, "attention_dropout": 0.3, "overlap": 16},
 }
 TRAIN = {
     **{"epochs": 2, "batch_size": 7, "learning_rate": 0.02, "warmup": 0.3, "beta2": 0.9},
     **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "sampled"},
     **{"alpha": 0.7, "anneal": 0.2, "freeze": ["encoder.embeddings"]},
-    **{"loss_weights": {"ner": 0.25, "qa": 4.0}},
+    **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3},
+    **{"pretrained_learning_rate": 2e-5, "device": "cpu", "precision": "bfloat16"},
 }
 TOKENIZER = {"lower_case": True, "min_count": 2, "numbered_unknowns": 5}
 
@@ -260,7 +263,7 @@ def as_settings(section, values):
 
 def test_the_tables_above_name_every_key():
     for cls, values, left_out in (
-        (EncoderConfig, ENCODER, {"vocab_size"}),
+        (EncoderConfig, ENCODER, {"vocab_size", "pretrained"}),  # the latter: test_presets.py
         (TrainConfig, TRAIN, {"seed"}),
     ):
         assert values.keys() == {field.name for field in fields(cls)} - left_out
@@ -274,6 +277,7 @@ def test_every_key_reaches_the_encoder_and_the_tokenizer(tiny):
     model = build_model(recipe, build_tasks(recipe))
     config = model.encoder.config.to_dict()
     assert config.pop("vocab_size") == len(model.tokenizer)
+    assert config.pop("pretrained") == ""
     assert config == ENCODER
     texts = (text for task in model.tasks.values() for text in task.dataset.training_texts())
     tokenizer = WhitespaceTokenizer.train(texts, **TOKENIZER)
@@ -307,6 +311,7 @@ def test_options_reach_their_task(tiny):
 
 KINDS = {
     "practical7": ["ner", "qa"],
+    "conll-squad": ["ner", "qa"],
     "jsonl": ["classification", "ner"],
     "news-ner": ["classification", "ner"],
     "sentence-embeddings": ["embedding", "classification", "ner"],
@@ -320,6 +325,8 @@ def test_every_key_of_a_bundled_recipe_is_understood():
         file = resources.files("mtl") / "recipes" / f"{name}.toml"
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         tasks, datasets = content.pop("tasks"), content.pop("datasets", {})
+        for overlays in ("presets", "hardware"):  # see test_presets.py
+            content.pop(overlays, None)
         for key, value in content.items():
             assert getattr(recipe, key) == value
         assert recipe.datasets.keys() == datasets.keys()
@@ -341,10 +348,10 @@ def test_what_a_bundled_recipe_says_to_type_can_be_typed(tmp_path, monkeypatch):
             if line.startswith("#   mtl train"):
                 words = line.split("  ")[1].split()  # the comment stands after two blanks
                 assert words[2] == name
-                commands.append((name, words[4:] if words[3:4] == ["--set"] else words[3:]))
-    assert len(commands) >= 8
-    for name, changes in commands:
-        load_recipe(name, changes)
+                commands.append(build_parser().parse_args(words[1:]))
+    assert len(commands) >= 11
+    for options in commands:
+        load_recipe(options.recipe, options.set, preset=options.preset, hardware=options.hardware)
 
 
 def test_bundled_recipes_load_under_their_own_name_and_say_what_they_do():
@@ -1034,7 +1041,7 @@ def test_what_is_wrong_with_the_last_stage_is_said_before_the_first(
     run_recipe(load_recipe(staged), tmp_path / "run", save_every=1, progress=False)
     before = files_below(tmp_path / "run")
     assert len(before) > 10
-    monkeypatch.setattr(Run, "round", lambda run: pytest.fail("trained in vain"))
+    monkeypatch.setattr(Run, "next_step", lambda run: pytest.fail("trained in vain"))
     for output in ("new", "run"):
         recipe = load_recipe(staged, [setting])
         with pytest.raises(ConfigError, match=words):
@@ -1129,16 +1136,104 @@ def test_what_a_killed_run_left_can_be_used_and_replaced(shared, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "run", save_every=1, progress=False)
     monkeypatch.undo()
-    left = checkpoints_of(tmp_path / "run")
-    assert left == [path.name for path in sorted((tmp_path / "run").iterdir())]
-    assert left == ["checkpoint-epoch1", "checkpoint-epoch2"]
-    mtl.MultiTaskModel.from_pretrained(tmp_path / "run" / "checkpoint-epoch2")
+    left = [path.name for path in sorted((tmp_path / "run").iterdir())]
+    saved = ["best-ner", "best-topic", "checkpoint-epoch1", "checkpoint-epoch2"]
+    assert left == [*saved, "training_state"]
+    for name in saved:
+        mtl.MultiTaskModel.from_pretrained(tmp_path / "run" / name)
     with pytest.raises(ConfigError, match="--overwrite"):
         run_recipe(recipe, tmp_path / "run", progress=False)
-    assert checkpoints_of(tmp_path / "run") == left
+    assert [path.name for path in sorted((tmp_path / "run").iterdir())] == left
     run_recipe(recipe, tmp_path / "run", overwrite=True, progress=False)
     assert checkpoints_of(tmp_path / "run") == []
+    assert not (tmp_path / "run" / "training_state").exists()
     assert (tmp_path / "run" / "metrics.json").exists()
+
+
+# --- the best of each task ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Validation scores given beforehand, by task; gives the weights after each epoch."""
+
+    def script(**scores):
+        left = {name: iter(values) for name, values in scores.items()}
+        main = {"topic": "accuracy", "ner": "entity_f1"}
+
+        def score(model, name, examples):
+            return {main[name]: next(left[name])}
+
+        monkeypatch.setattr("mtl.training.run.evaluate", score)
+        return after_epoch
+
+    after_epoch = []
+    finish = Run.finish_epoch
+    monkeypatch.setattr(
+        Run, "finish_epoch", lambda run: (after_epoch.append(weights_of(run.model)), finish(run))[1]
+    )
+    return script
+
+
+def assert_weights(folder, expected):
+    model = mtl.MultiTaskModel.from_pretrained(folder)
+    assert all(tensor.equal(expected[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_best_epoch_of_each_task_is_kept(shared, tmp_path, scripted):
+    """Also where it is not the best of the run; the first of those that are as good."""
+    epochs = scripted(topic=[0.3, 0.9, 0.9, 0.1], ner=[0.8, 0.1, 0.5, 0.8])
+    recipe = load_recipe(shared, ["train.epochs=4"])
+    run_recipe(recipe, tmp_path / "run", progress=False)
+    assert_weights(tmp_path / "run" / "best-topic", epochs[1])
+    assert_weights(tmp_path / "run" / "best-ner", epochs[0])
+    assert_weights(tmp_path / "run", epochs[2])
+    assert load_recipe(tmp_path / "run" / "best-ner" / "recipe.toml") == recipe
+
+
+def test_the_best_of_each_task_is_kept_over_a_stop(shared, tmp_path, scripted, monkeypatch):
+    topic, ner = [0.3, 0.9, 0.1, 0.8], [0.1, 0.2, 0.4, 0.3]
+    epochs = scripted(topic=topic, ner=ner)
+    recipe = load_recipe(shared, ["train.epochs=4"])
+    write = MultiTaskModel.save_pretrained
+
+    def stop(model, folder):
+        write(model, folder)
+        if len(epochs) == 3:  # its folders are written, its state is not
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MultiTaskModel, "save_pretrained", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(recipe, tmp_path / "run", progress=False)
+    again = scripted(topic=topic[2:], ner=ner[2:])
+    run_recipe(recipe, tmp_path / "run", resume=True, progress=False)
+    assert len(again) == 5  # the third was trained twice
+    assert_weights(tmp_path / "run" / "best-topic", epochs[1])
+    assert_weights(tmp_path / "run" / "best-ner", again[3])
+
+
+@pytest.mark.filterwarnings("ignore::mtl.errors.TrainingWarning")
+def test_the_best_of_each_task_is_of_all_stages(staged, tmp_path, scripted):
+    """A later stage that is worse does not replace it; one that is better does."""
+    settings = ["stages.0.tasks=['topic', 'ner']", "stages.0.epochs=2", "stages.1.epochs=2"]
+    recipe = load_recipe(staged, settings)
+    epochs = scripted(topic=[0.3, 0.9], ner=[0.5, 0.4, 0.2, 0.6])
+    run_recipe(recipe, tmp_path / "better", progress=False)
+    assert_weights(tmp_path / "better" / "best-topic", epochs[1])
+    assert_weights(tmp_path / "better" / "best-ner", epochs[3])
+    epochs.clear()
+    scripted(topic=[0.3, 0.9], ner=[0.5, 0.4, 0.2, 0.3])
+    run_recipe(recipe, tmp_path / "worse", progress=False)
+    assert_weights(tmp_path / "worse" / "best-ner", epochs[0])
+
+
+def test_of_a_single_task_the_model_itself_is_the_best(tiny, tmp_path):
+    text = Path(tiny).read_text().split("[tasks.qa]")
+    path = tmp_path / "single.toml"
+    path.write_text(text[0] + text[1][text[1].index("[encoder]") :])
+    run_recipe(load_recipe(path), tmp_path / "run", progress=False)
+    assert list((tmp_path / "run").glob("best-*")) == []
 
 
 # --- a run ----------------------------------------------------------------------------------------
@@ -1189,7 +1284,8 @@ def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
         read_in_training.extend(read)
         real_restore(run)
 
-    monkeypatch.setattr(inference, "predict_examples", predict)
+    for module in (inference, experiment):
+        monkeypatch.setattr(module, "predict_examples", predict)
     monkeypatch.setattr(Run, "restore_best", restore)
     run_recipe(recipe, tmp_path / "run", progress=False)
     datasets = [task.dataset for task in build_tasks(recipe)]

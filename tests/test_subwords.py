@@ -420,10 +420,7 @@ def test_broken_settings_are_named(tmp_path, content):
 def test_without_the_library_the_error_names_the_extra(folders, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     message = message_of(folders["cased"], ConfigError)
-    assert message == (
-        "this needs the library tokenizers, which is not installed\n"
-        '  to do: pip install "mtl[pretrained]"'
-    )
+    assert message == ("this needs the extra 'pretrained' of mtl: pip install tokenizers")
 
 
 def test_it_is_a_tokenizer_like_the_other(subwords):

@@ -13,14 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.examples import Dataset, PairExample, TextExample
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError, MTLError
 from mtl.inference import evaluate
 from mtl.tasks.classification import ClassificationTask
+from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training import checkpoint, loop
+from mtl.training import checkpoint, run
 from mtl.training.checkpoint import has_state, load_state, save_state
 from mtl.training.history import History, Round
 from mtl.training.loop import Run, TrainConfig, train
@@ -83,8 +84,9 @@ def test_warmup_by_hand():
     assert factors == pytest.approx([1 / 3, 2 / 3, *falling])
 
 
-def test_exactly_the_matrices_decay(build_model, tasks):
-    model = build_model(tasks, positions="learned")
+@pytest.mark.parametrize("pretrained", ["", "tiny-bert"])
+def test_exactly_the_matrices_decay(build_model, tasks, pretrained):
+    model = build_model(tasks, positions="learned", pretrained=pretrained)
     weighting = Weighting()
     weighting.log_variance = nn.Parameter(torch.zeros(2, 2))
     optimizer = build_optimizer(model, weighting, replace(FAST, weight_decay=0.3))
@@ -95,6 +97,32 @@ def test_exactly_the_matrices_decay(build_model, tasks):
         assert decay.pop(id(parameter)) == (0.3 if is_matrix else 0.0), name
     assert decay == {id(weighting.log_variance): 0.0}
     assert {g["betas"] for g in optimizer.param_groups} == {(0.9, 0.98)}
+
+
+@pytest.mark.parametrize("pretrained", ["", "tiny-bert"])
+def test_pretrained_weights_have_a_learning_rate_of_their_own(build_model, tasks, pretrained):
+    model = build_model(tasks, pretrained=pretrained)
+    config = replace(FAST, pretrained_learning_rate=3e-5)
+    weighting = FixedWeighting()
+    weighting.scale = nn.Parameter(torch.ones(1))
+    run = Run(model, tasks, config, weighting)
+    used = {}
+
+    def remember(optimizer, *_):
+        for group in optimizer.param_groups:
+            used.update(dict.fromkeys(group["params"], group["lr"]))
+
+    run.optimizer.register_step_pre_hook(remember)
+    for n in range(2):
+        run.round()
+        factor = warmup_then_decay(2 * n + 1, 12, config.warmup)
+        for parameter in model.encoder.parameters():
+            rate = 3e-5 if pretrained else 1e-2
+            assert used[parameter] == pytest.approx(rate * factor)
+        for parameter in [*model.heads.parameters(), weighting.scale]:
+            assert used[parameter] == pytest.approx(1e-2 * factor)
+        assert run.history.rounds[n].learning_rate == pytest.approx(1e-2 * factor)
+    assert len(used) == len(list(model.parameters())) + 1
 
 
 # --- steps, rounds and epochs -------------------------------------------------------------------
@@ -264,6 +292,94 @@ def test_records_with_a_label_and_tags_train_both_heads_in_one_pass(
         assert not torch.equal(before[name], model.state_dict()[name])
 
 
+# --- batches in parts ---------------------------------------------------------------------------
+
+
+def partly_labelled(sentences, questions):
+    """Words, spans in windows, and classes and tags of which some are missing."""
+    records = [
+        TextExample(e.text, e.tokens, "ab"[i % 2] if i % 3 else None, e.tags if i % 4 else None)
+        for i, e in enumerate(sentences[:16])
+    ]
+    shared = Dataset(train=records)
+    return [
+        NERTask("names", Dataset(train=sentences[:16]), types=TYPES),
+        QATask("qa", Dataset(train=questions[:16])),
+        ClassificationTask("topic", shared, labels=["a", "b"]),
+        NERTask("ner", shared, types=TYPES),
+    ]
+
+
+@pytest.mark.parametrize("steps", ["alternating", "joint"])
+@pytest.mark.parametrize("max_tokens", [30, 100, 250])
+def test_the_gradient_of_the_parts_is_that_of_the_whole(
+    build_model, sentences, questions, steps, max_tokens
+):
+    tasks = partly_labelled(sentences, questions)
+    config = replace(FAST, steps=steps, clip_norm=1e9, hide_words=0.0, loss_weights={"qa": 3.0})
+    gradients, rounds, passes = [], [], []
+    for limit in (0, max_tokens):
+        model = build_model(tasks, max_length=24)
+        weighting = FixedWeighting(config.loss_weights)
+        run = Run(model, tasks, replace(config, max_tokens=limit), weighting)
+        calls = []
+        model.encoder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        gradients.append([])
+        for _ in range(3 if steps == "alternating" else 1):
+            run.next_step()
+            gradients[-1].append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+            model.load_state_dict(build_model(tasks, max_length=24).state_dict())
+        rounds.append(run.history.rounds[0])
+        passes.append(len(calls))
+    assert passes[1] > passes[0] == 3
+    for whole, parts in zip(*gradients, strict=True):
+        for one, other in zip(whole, parts, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    whole, parts = rounds
+    assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
+    assert parts.total == pytest.approx(whole.total, rel=1e-5)
+    assert parts.grad_norm == pytest.approx(whole.grad_norm, rel=1e-4)
+    assert (parts.examples, parts.step) == (whole.examples, whole.step)
+
+
+def test_a_loss_that_compares_its_rows_is_never_in_parts(build_model, sentences):
+    """Each second sentence of a batch is a wrong answer for the other first ones."""
+    pairs = [PairExample(e.text, f"{e.text} again") for e in sentences[:16]]
+    tasks = [
+        EmbeddingTask("vector", Dataset(train=pairs)),
+        NERTask("ner", Dataset(train=sentences[:16]), types=TYPES),
+    ]
+    assert [task.rows_alone for task in tasks] == [False, True]
+    config = replace(FAST, epochs=1, clip_norm=1e9, hide_words=0.0)
+    losses, sizes = [], []
+    for limit in (0, 60):
+        model = build_model(tasks)
+        run = Run(model, tasks, replace(config, max_tokens=limit), FixedWeighting())
+        seen = []
+        model.encoder.register_forward_pre_hook(
+            lambda _, given, seen=seen: seen.append(len(given[0]))
+        )
+        run.round()
+        losses.append(run.history.rounds[0].losses)
+        sizes.append(seen)
+    assert sizes[0] == [16, 8]
+    assert sizes[1][0] == 16
+    assert len(sizes[1]) > 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_only_fixed_weights_go_with_parts(build_model, tasks):
+    """A weighting may add what is not in proportion to the losses; so many parts, so often."""
+
+    class Adds(Weighting):
+        def forward(self, losses):
+            return sum(losses.values()) + 1.0
+
+    config = replace(FAST, max_tokens=100)
+    with pytest.raises(ConfigError, match=r"only fixed weights add up(.|\n)*100, Adds"):
+        train(build_model(tasks), tasks, config, weighting=Adds(), progress=False)
+
+
 # --- what is kept -------------------------------------------------------------------------------
 
 
@@ -332,6 +448,42 @@ def test_without_validation_the_last_weights_stay(build_model, tasks, monkeypatc
     assert same_weights(weights_of(model), last[-1])
 
 
+@pytest.mark.parametrize(
+    ("patience", "script", "epochs", "best"),
+    [
+        (1, [0.5, 0.4, 0.9, 0.9], 2, 1),
+        (1, [0.5, 0.5, 0.9, 0.9], 2, 1),  # as good is not better
+        (1, [0.1, 0.2, 0.3, 0.2], 4, 3),
+        (2, [0.5, 0.4, 0.6, 0.1, 0.2, 0.9], 5, 3),
+        (2, [0.5, 0.4, 0.3, 0.9], 3, 1),
+        (9, [0.5, 0.4, 0.3, 0.2], 4, 1),
+        (0, [0.5, 0.4, 0.3, 0.2], 4, 1),
+    ],
+)
+def test_training_stops_when_it_no_longer_gets_better(
+    build_model, sentences, patience, script, epochs, best
+):
+    data = Dataset(train=sentences[:8], validation=sentences[8:12])
+    task = Scripted("ner", data, types=TYPES, script=script)
+    config = replace(FAST, epochs=len(script), patience=patience)
+    history = train(build_model([task]), [task], config, progress=False)
+    assert (len(history.validation), history.best_epoch) == (epochs, best)
+    assert len(history.rounds) == epochs
+
+
+def test_patience_needs_something_to_wait_for(build_model, tasks):
+    config = replace(FAST, patience=1)
+    with pytest.raises(ConfigError, match=r"train\.patience waits(.|\n)*no validation data"):
+        train(build_model(tasks), tasks, config, progress=False)
+    unlabelled = Dataset(
+        train=[TextExample("Ann ran .", label="a"), TextExample("Bob sat .", label="b")],
+        validation=[TextExample("Eve ran .")],
+    )
+    task = ClassificationTask("topic", unlabelled)
+    with pytest.raises(ConfigError, match="no validation data"):
+        train(build_model([task]), [task], config, progress=False)
+
+
 def test_validation_reads_the_validation_split_only(build_model, sentences, monkeypatch):
     data = Dataset(train=sentences[:8], validation=sentences[8:12], test=sentences[12:20])
     task = NERTask("ner", data, types=TYPES)
@@ -341,7 +493,7 @@ def test_validation_reads_the_validation_split_only(build_model, sentences, monk
         read.append(examples)
         return evaluate(model, name, examples)
 
-    monkeypatch.setattr(loop, "evaluate", watched)
+    monkeypatch.setattr(run, "evaluate", watched)
     history = train(build_model([task]), [task], FAST, progress=False)
     assert read == [sentences[8:12]] * 2
     assert len(history.validation) == 2
@@ -428,6 +580,75 @@ def test_a_loss_that_is_not_finite_stops_training_and_names_the_step(build_model
     assert "ner loss" in str(error.value)
 
 
+class Poisoned(QATask):
+    """Its loss is spoiled by one example."""
+
+    poison = None
+
+    def loss(self, outputs, targets, batch):
+        poisoned = any(item.example is self.poison for item in batch.items)
+        return super().loss(outputs, targets, batch) * (math.nan if poisoned else 1.0)
+
+
+@pytest.mark.parametrize("max_tokens", [0, 150])
+@pytest.mark.parametrize("steps", ["alternating", "joint"])
+def test_an_example_that_spoils_a_loss_is_named_and_the_state_before_is_kept(
+    build_model, tasks, tmp_path, steps, max_tokens
+):
+    config = replace(FAST, epochs=4, steps=steps, max_tokens=max_tokens)
+    items = _items_of_the_last_qa_batch(build_model(tasks), tasks, config)
+    qa = Poisoned("qa", tasks[1].dataset)
+    qa.poison = items[0].example
+    tasks = [tasks[0], qa]
+    model = build_model(tasks)
+    step = 3 if steps == "joint" else 6  # the third batch of questions, the last of the first pass
+    with pytest.raises(MTLError, match=f"not finite at step {step}\\b") as error:
+        train(model, tasks, config, checkpoint=tmp_path, save_every=1, progress=False)
+    message = str(error.value)
+    assert "qa loss nan" in message
+    named = message.split("examples of the step: ")[1].split("\n")[0]
+    assert named == f"qa: {', '.join(item.name for item in items)}"
+    assert repr(qa.poison.id) in named
+    state = load_state(tmp_path)
+    assert state["step"] == step - 1
+    assert same_weights(weights_of(model), state["model"])
+    assert not same_weights(weights_of(model), weights_of(build_model(tasks)))
+
+
+def _items_of_the_last_qa_batch(model, tasks, config):
+    run = Run(model, tasks, config, FixedWeighting())
+    parts = [run.streams[1].next_parts(config.max_tokens) for _ in range(3)]
+    return [item for part in parts[-1] for item in part.items]
+
+
+def test_examples_without_a_label_are_not_named(build_model):
+    said = [TextExample("Ann ran .", label="a"), TextExample("Eve ran .", label="b")]
+    data = Dataset(train=[TextExample("Bob sat ."), *said])
+    tasks = [ClassificationTask("topic", data), ClassificationTask("again", data)]
+    config = replace(FAST, loss_weights={"topic": 1e38, "again": 1e38})
+    with pytest.raises(MTLError, match="gradient is not finite at step 1") as error:
+        train(build_model(tasks), tasks, config, progress=False)
+    named = str(error.value).split("examples of the step: ")[1].split("\n")[0]
+    examples = dict(part.split(": ") for part in named.split("; "))
+    assert list(examples) == ["topic", "again"]
+    assert [sorted(numbers.split(", ")) for numbers in examples.values()] == [["2", "3"]] * 2
+
+
+def test_a_gradient_that_is_not_finite_stops_training_too(build_model, tasks):
+    """The loss may be a fine number, where its slope is none."""
+
+    class Steep(FixedWeighting):
+        def forward(self, losses):
+            total = super().forward(losses)
+            return total + (total - total.detach()).abs().sqrt()
+
+    model = build_model(tasks)
+    before = weights_of(model)
+    with pytest.raises(MTLError, match=r"step 1\n(.|\n)*ner loss \d(.|\n)*norm (nan|inf)"):
+        train(model, tasks, FAST, weighting=Steep(), progress=False)
+    assert same_weights(before, weights_of(model))
+
+
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
 def test_weights_that_cannot_be(weight):
     with pytest.raises(ConfigError, match="weight of task 'ner'"):
@@ -509,6 +730,9 @@ def test_a_task_named_as_the_kind_of_another(build_model, sentences):
         ({"warmup": 1.1}, "warmup must lie between 0 and 1"),
         ({"hide_words": -0.1}, "hide_words must lie between 0 and 1"),
         ({"beta2": 1.0}, "beta2"),
+        ({"max_tokens": -1}, "max_tokens must be at least 0"),
+        ({"patience": -1}, "patience must be at least 0"),
+        ({"pretrained_learning_rate": 0.0}, "pretrained_learning_rate must be a positive number"),
         ({"steps": "alternate"}, 'did you mean "alternating"'),
     ],
 )

@@ -70,9 +70,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.items)
 
+    def labelled(self, task: str) -> list[EncodedExample]:
+        """The examples that have a label for a task."""
+        return [item for item in self.items if any(t is not None for t in item.targets[task])]
+
     def n_labelled(self, task: str) -> int:
         """How many of the batch's examples have a label for a task."""
-        return sum(any(t is not None for t in item.targets[task]) for item in self.items)
+        return len(self.labelled(task))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""

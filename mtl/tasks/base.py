@@ -48,6 +48,7 @@ class Task(ABC):
         answers_with: what it predicts, in words.
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
+        rows_alone: whether its loss is a mean over rows that do not see each other.
     """
 
     kind: ClassVar[str]
@@ -56,6 +57,7 @@ class Task(ABC):
     answers_with: ClassVar[str] = "a prediction"
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False
+    rows_alone: ClassVar[bool] = True
     kinds: ClassVar[dict[str, type[Task]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -84,6 +84,7 @@ class EmbeddingTask(Task):
     answers_with = "one unit vector a text"
     example = PairExample
     beats_untrained = True
+    rows_alone = False  # the other pairs of a batch are its wrong answers
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from ..devices import choose_device, choose_precision
+from ..devices import DEVICES, PRECISIONS, choose_device, choose_precision
 from ..errors import ConfigError, DataError, TrainingWarning, suggest
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -96,12 +96,14 @@ class TrainConfig:
                 raise ConfigError(
                     f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
                 )
-        if self.steps not in SAMPLERS:
-            raise ConfigError(
-                "train.steps is unknown", found=repr(self.steps), fix=suggest(self.steps, SAMPLERS)
-            )
+        names_of = {"steps": SAMPLERS, "device": DEVICES, "precision": PRECISIONS}
+        for name, known in names_of.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(
+                    f"train.{name} is unknown", found=repr(value), fix=suggest(str(value), known)
+                )
         check_exponents(self.alpha, self.anneal)
-        choose_precision(self.precision, choose_device(self.device))
         if not isinstance(self.freeze, list | tuple) or not all(
             isinstance(name, str) for name in self.freeze
         ):
@@ -124,7 +126,8 @@ def check_training(model: MultiTaskModel, tasks: Sequence[Task], config: TrainCo
 def check(
     model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig, weighting: Weighting
 ) -> None:
-    """Raise ConfigError or DataError unless the model can be trained on the tasks."""
+    """Raise ConfigError or DataError unless the model can be trained on the tasks, here."""
+    choose_precision(config.precision, choose_device(config.device))
     if not tasks:
         raise ConfigError("there is no task to train")
     for task in tasks:
@@ -135,6 +138,12 @@ def check(
             f"{type(weighting).__name__} needs every task's loss in the same step",
             found=f"train.steps = {config.steps!r}",
             fix='set train.steps = "joint"',
+        )
+    if config.max_tokens and not isinstance(weighting, FixedWeighting):
+        raise ConfigError(
+            "only fixed weights add up over the parts of a batch",
+            found=f"train.max_tokens = {config.max_tokens}, {type(weighting).__name__}",
+            fix="set train.max_tokens to 0",
         )
     if config.patience and not any(task.labelled(task.dataset.validation) for task in tasks):
         raise ConfigError(

@@ -71,6 +71,9 @@ def train(
     """
     config = config or TrainConfig()
     model.to(choose_device(config.device))
+    if progress:
+        n = sum(len(dataset.train) for dataset in {task.dataset for task in tasks})
+        tqdm.write(f"encoding {n:,} examples", file=sys.stderr)
     frozen = model.freeze(*config.freeze)
     try:
         run = Run(model, tasks, config, weighting or FixedWeighting(config.loss_weights), cache)

@@ -162,7 +162,7 @@ class Run:
 
     def _train_on(self, step: Step) -> StepRecord:
         learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
-        parts = [self.streams[i].next_parts(self.config.max_tokens) for i in step]
+        parts = [self._next_parts(self.streams[i]) for i in step]
         for batch in (batch for batches in parts for batch in batches):
             self.examples.update({name: batch.n_labelled(name) for name in batch.targets})
         self.optimizer.zero_grad()
@@ -192,6 +192,11 @@ class Run:
         self.schedule.step()
         self.step += 1
         return record
+
+    def _next_parts(self, stream: BatchStream) -> list[Batch]:
+        """The next batch of a stream, in parts; whole where a loss compares its rows."""
+        can_split = all(task.rows_alone for task in stream.tasks)
+        return stream.next_parts(self.config.max_tokens if can_split else 0)
 
     def _losses(self, parts: list[list[Batch]]) -> Iterator[dict[str, Tensor]]:
         """The losses of a step, ready for backward: of all its batches at once, or of each part.
@@ -233,12 +238,11 @@ class Run:
     def _not_finite(self, record: StepRecord, batches: list[Batch]) -> MTLError:
         """The error for a loss or gradient that is no number; it names the examples."""
         spoiled = [name for name, loss in record.losses.items() if not math.isfinite(loss)]
-        names = [
-            f"{task}: {', '.join(item.name for item in batch.items if task in item.targets)}"
-            for batch in batches
-            for task in spoiled or batch.targets
-            if task in batch.targets
-        ]
+        examples = {
+            task: [item.name for b in batches if task in b.targets for item in b.labelled(task)]
+            for task in spoiled or record.losses
+        }
+        names = [f"{task}: {', '.join(of_task)}" for task, of_task in examples.items()]
         return MTLError(
             f"the loss or its gradient is not finite at step {self.step + 1}",
             found=f"{show_losses(record.losses)}  gradient norm {record.grad_norm}; examples of "
@@ -292,14 +296,17 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What has to be the same for a run to go on from the state of another."""
         shape, tokenizer = self.model.encoder.config, self.model.tokenizer
+        settings = {f"train.{key}": value for key, value in asdict(self.config).items()}
+        settings |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
         return {
-            "settings": json.loads(json.dumps(asdict(self.config))),
+            "settings": json.loads(json.dumps(settings)),
             "data": [
                 cache_key(
-                    (item.example for item in stream.items),
+                    stream.tasks[0].dataset.split(split),
                     *(tokenizer, stream.tasks, shape.max_length, shape.overlap),
                 )
                 for stream in self.streams
+                for split in ("train", "validation")
             ],
         }
 
@@ -352,9 +359,9 @@ class Run:
 
     def _check_identity(self, other: dict[str, Any]) -> None:
         then, now = other["settings"], self.identity["settings"]
-        changed = [f"train.{key}" for key in now if then.get(key) != now[key]]
+        changed = [key for key in now if then.get(key) != now[key]]
         if other["data"] != self.identity["data"]:
-            changed.append("the training data, the tokenizer or the tasks")
+            changed.append("the data, the tokenizer or the tasks")
         if changed:
             raise ConfigError(
                 "the checkpoint is of another training",

@@ -1,0 +1,242 @@
+"""Encoded data on disk: the same as if it were encoded now, and never in the way."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import mtl
+from mtl.data import cache
+from mtl.data.batching import collate, encode_examples
+from mtl.data.cache import cache_key, encode_cached
+from mtl.data.examples import Dataset, PairExample, TextExample
+from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.toy import ner_examples, qa_examples
+from mtl.errors import DataWarning
+from mtl.tasks.classification import ClassificationTask
+from mtl.tasks.embedding import EmbeddingTask
+from mtl.tasks.ner import NERTask
+from mtl.tasks.qa import QATask
+from mtl.training.loop import TrainConfig, train
+
+TYPES = ["LOC", "MISC", "ORG", "PER"]
+SENTENCES, QUESTIONS = ner_examples("train", 12), qa_examples("train", 8)
+RECORDS = [
+    TextExample(e.text, e.tokens, "ab"[i % 2] if i % 3 else None, e.tags if i % 2 else None)
+    for i, e in enumerate(SENTENCES)
+]
+PAIRS = [PairExample("Ann ran home .", "Ann went home .", score) for score in (None, 0.5, 1, None)]
+NER, QA = NERTask("ner", types=TYPES), QATask("qa")
+TOPIC = ClassificationTask("topic", labels=["a", "b"])
+DATA = {
+    "sentences": (SENTENCES, [NER], 64),
+    "sentences in windows": (SENTENCES, [NER], 12),
+    "questions": (QUESTIONS, [QA], 64),
+    "questions in windows": (QUESTIONS, [QA], 24),
+    "records for two tasks": (RECORDS, [TOPIC, NER], 16),
+    "pairs of sentences": (PAIRS, [EmbeddingTask("vector")], 64),
+    "to predict": (SENTENCES, [], 64),
+}
+
+
+def bent_question():
+    """A question whose answer begins inside a word, so that there is a note about it."""
+    question = QUESTIONS[0]
+    first, *_ = question.answers
+    inside = replace(first, text=first.text[1:], start=first.start + 1)
+    return replace(question, answers=(inside,))
+
+
+def refuse(*args, **options):
+    pytest.fail("encoded again")
+
+
+@pytest.mark.parametrize(("examples", "tasks", "max_length"), DATA.values(), ids=DATA)
+def test_what_is_read_is_what_would_be_encoded(
+    tmp_path, tokenizer, monkeypatch, examples, tasks, max_length
+):
+    what = (examples, tokenizer, tasks, max_length, 6)
+    expected, notes = encode_examples(*what)
+    written = encode_cached(tmp_path, *what)
+    monkeypatch.setattr(cache, "encode_examples", refuse)
+    for encoded, noted in (written, encode_cached(tmp_path, *what)):
+        assert (max_length < 64) == any(len(item.rows) > len(item.example.rows) for item in encoded)
+        assert noted == notes
+        for item, other in zip(encoded, expected, strict=True):
+            assert (item.example, item.name, item.rows) == (other.example, other.name, other.rows)
+            assert json.dumps(item.targets) == json.dumps(other.targets)  # a tuple is a list there
+        one, other = (collate(items, tokenizer, tasks) for items in (encoded, expected))
+        for name in ("rows", "input_ids", "attention_mask", "type_ids", "text_mask"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        assert one.targets.keys() == other.targets.keys()
+        for name, target in one.targets.items():
+            torch.testing.assert_close(target, other.targets[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_rows_of_one_text_share_it(tmp_path, tokenizer):
+    """Windows are told apart by their text, and thousands of them must not copy it."""
+    what = (QUESTIONS, tokenizer, [QA], 24, 6)
+    encode_cached(tmp_path, *what)
+    encoded, _ = encode_cached(tmp_path, *what)
+    for item in encoded:
+        assert len({id(row.text) for row in item.rows}) == 1 < len(item.rows)
+
+
+def test_the_sides_of_a_pair_stay_apart_though_their_texts_are_equal(tmp_path, tokenizer):
+    task = EmbeddingTask("vector")
+    what = ([PairExample("Ann ran .", "Ann ran .")], tokenizer, [task], 64, 6)
+    encode_cached(tmp_path, *what)
+    ((item,), _) = encode_cached(tmp_path, *what)
+    assert item.rows[0].text is not item.rows[1].text
+    assert collate([item], tokenizer, [task]).targets["vector"][:, 0].tolist() == [0, 1]
+
+
+def test_what_was_bent_is_said_each_time(tmp_path, build_model):
+    task = QATask("qa", Dataset(train=[bent_question()]))
+    for _ in range(2):
+        with pytest.warns(DataWarning, match="qa: 1 answers do not fall on token borders"):
+            train(
+                *(build_model([task]), [task], TrainConfig(epochs=1)),
+                cache=tmp_path,
+                progress=False,
+            )
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+# --- the key --------------------------------------------------------------------------------------
+
+TOKENIZER = WhitespaceTokenizer.train([e.tokens for e in SENTENCES])
+FIRST = SENTENCES[0]
+WHAT = {
+    "examples": SENTENCES,
+    "tokenizer": TOKENIZER,
+    "tasks": [NER],
+    "max_length": 64,
+    "overlap": 6,
+}
+CHANGES = {
+    "text": {"examples": [replace(FIRST, tokens=("Bob", *FIRST.tokens[1:])), *SENTENCES[1:]]},
+    "tag": {"examples": [replace(FIRST, tags=("B-MISC", *FIRST.tags[1:])), *SENTENCES[1:]]},
+    "order": {"examples": SENTENCES[::-1]},
+    "one less": {"examples": SENTENCES[:-1]},
+    "vocabulary": {"tokenizer": WhitespaceTokenizer(TOKENIZER.counts | {"zebra": 1})},
+    "order of the vocabulary": {
+        "tokenizer": WhitespaceTokenizer(dict(reversed(TOKENIZER.counts.items())))
+    },
+    "lower case": {"tokenizer": WhitespaceTokenizer(TOKENIZER.counts, lower_case=True)},
+    "unknowns": {"tokenizer": WhitespaceTokenizer(TOKENIZER.counts, numbered_unknowns=3)},
+    "labels": {"tasks": [NERTask("ner", types=[*TYPES, "DATE"])]},
+    "order of labels": {"tasks": [NERTask("ner", types=TYPES[::-1])]},
+    "name": {"tasks": [NERTask("names", types=TYPES)]},
+    "class": {"tasks": [type("OtherTask", (NERTask,), {})("ner", types=TYPES)]},
+    "another task": {"tasks": [NER, TOPIC]},
+    "no task": {"tasks": []},
+    "length": {"max_length": 63},
+    "overlap": {"overlap": 7},
+}
+
+
+def test_everything_that_shapes_the_rows_is_in_the_key():
+    keys = {what: cache_key(**(WHAT | change)) for what, change in CHANGES.items()}
+    keys["nothing"] = cache_key(**WHAT)
+    assert len(set(keys.values())) == len(CHANGES) + 1, keys
+    assert cache_key(**WHAT) == keys["nothing"]
+
+
+def test_the_version_is_in_the_key(monkeypatch):
+    key = cache_key(**WHAT)
+    monkeypatch.setattr(cache, "__version__", "0.0.0")
+    assert cache_key(**WHAT) != key
+
+
+def test_examples_that_only_look_alike_have_other_keys():
+    """One text that spells two examples is not those two."""
+    one = [TextExample("a\nb")]
+    assert cache_key(**WHAT | {"examples": one}) != cache_key(
+        **WHAT | {"examples": [TextExample("a"), TextExample("b")]}
+    )
+
+
+PRINT_KEY = """\
+from mtl import NERTask, QATask, WhitespaceTokenizer
+from mtl.data.cache import cache_key
+from mtl.data.toy import ner_examples, qa_examples
+
+examples = [*ner_examples("train", 5), *qa_examples("train", 5)]
+tokenizer = WhitespaceTokenizer.train([e.text for e in examples[:5]])
+print(cache_key(examples, tokenizer, [NERTask("ner", types=["PER", "LOC"]), QATask("qa")], 64, 6))
+"""
+
+
+def test_the_key_is_the_same_in_another_process():
+    """Whatever order that process has its sets in."""
+    path = str(Path(mtl.__file__).parents[1])
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", PRINT_KEY],
+            env=os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(keys) == 1
+
+
+# --- never in the way -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: b"not a tensor file",
+        lambda content: torch.zeros(3).numpy().tobytes(),
+    ],
+)
+def test_a_broken_file_is_written_anew(tmp_path, spoil):
+    encode_cached(tmp_path, **WHAT)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(spoil(whole))
+    encoded, _ = encode_cached(tmp_path, **WHAT)
+    assert encoded == encode_examples(**WHAT)[0]
+    assert path.read_bytes() == whole
+
+
+def test_a_folder_that_cannot_be_costs_nothing(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    encoded, _ = encode_cached(tmp_path / "file" / "cache", **WHAT)
+    assert encoded == encode_examples(**WHAT)[0]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_costs_nothing(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    encoded, _ = encode_cached(tmp_path, **WHAT)
+    assert encoded == encode_examples(**WHAT)[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_and_without_a_cache_a_run_is_the_same(tmp_path, build_model, sentences):
+    task = NERTask("ner", Dataset(train=sentences[:12]), types=TYPES)
+    weights = []
+    for folder in (None, tmp_path, tmp_path):
+        model = build_model([task], dropout=0.2)
+        config = TrainConfig(epochs=2, batch_size=4, device="cpu")
+        train(model, [task], config, cache=folder, progress=False)
+        weights.append(model.state_dict())
+    assert len(list(tmp_path.iterdir())) == 1
+    for other in weights[1:]:
+        assert all(torch.equal(weights[0][name], other[name]) for name in other)

@@ -1,0 +1,535 @@
+"""A run that was stopped goes on, and ends bit for bit like one that was not."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+import mtl
+from mtl import experiment
+from mtl.cli import main
+from mtl.data.examples import Dataset, TextExample
+from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.toy import ner_examples, qa_examples
+from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.errors import ConfigError, ModelError
+from mtl.experiment import run_recipe
+from mtl.inference import evaluate
+from mtl.model import MultiTaskModel
+from mtl.recipe import load_recipe
+from mtl.tasks.classification import ClassificationTask
+from mtl.tasks.ner import NERTask
+from mtl.tasks.qa import QATask
+from mtl.training import loop
+from mtl.training.loop import TrainConfig, train
+from mtl.training.run import Run
+
+# --- between any two steps ------------------------------------------------------------------------
+
+TYPES = ["LOC", "MISC", "ORG", "PER"]
+
+
+def record(i, example):
+    """A sentence that may have a class, tags, both, or neither."""
+    label = ("long" if len(example.tokens) > 12 else "short") if i % 3 else None
+    return TextExample(example.text, example.tokens, label, example.tags if i % 4 else None)
+
+
+RECORDS = [record(i, example) for i, example in enumerate(ner_examples("train", 26))]
+QUESTIONS = qa_examples("train", 16)
+
+
+def build_tasks():
+    """A class and tags for the same texts, partly labelled; and questions."""
+    texts = Dataset(train=RECORDS[:18], validation=RECORDS[18:])
+    return [
+        ClassificationTask("topic", texts, labels=["long", "short"]),
+        NERTask("ner", texts, types=TYPES),
+        QATask("qa", Dataset(train=QUESTIONS[:12], validation=QUESTIONS[12:])),
+    ]
+
+
+@cache
+def tokenizer():
+    texts = [example.text for example in RECORDS]
+    return WhitespaceTokenizer.train(texts + [q.context for q in QUESTIONS])
+
+
+def build_model(tasks, torch_seed):
+    torch.manual_seed(torch_seed)
+    shape = {"d_model": 16, "n_heads": 2, "n_layers": 1, "max_length": 48, "dropout": 0.2}
+    config = EncoderConfig(len(tokenizer()), **shape)
+    return MultiTaskModel(TransformerEncoder(config), tokenizer(), tasks)
+
+
+BASE = TrainConfig(
+    **{"epochs": 5, "batch_size": 5, "learning_rate": 1e-2, "max_tokens": 70, "patience": 2},
+    device="cpu",
+)
+CONFIGS = {
+    "alternating": BASE,
+    "joint": replace(BASE, steps="joint", precision="bfloat16"),
+    "sampled": replace(BASE, steps="sampled", alpha=0.7, anneal=0.5, max_tokens=0),
+}
+
+
+def result_of(config, torch_seed, **options):
+    """Weights, history and scores of a run with a fresh model; its torch seed must not matter."""
+    tasks = build_tasks()
+    model = build_model(tasks, 0)
+    torch.manual_seed(torch_seed)
+    history = train(model, tasks, config, progress=False, **options)
+    scores = {task.name: evaluate(model, task.name, task.dataset.validation) for task in tasks}
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    return weights, {**history.to_dict(), "seconds": None}, scores
+
+
+@cache
+def uninterrupted(name):
+    return result_of(CONFIGS[name], 0)
+
+
+def assert_same(one, other):
+    (weights, *told), (weights_too, *told_too) = one, other
+    assert weights.keys() == weights_too.keys()
+    for key in weights:
+        assert torch.equal(weights[key], weights_too[key]), key
+    assert told == told_too
+
+
+def stop_after(patch, n_saves):
+    """The process ends right after it has written the state for the nth time."""
+    save, saved = loop.save_state, []
+
+    def save_and_stop(folder, state):
+        save(folder, state)
+        saved.append(state)
+        if len(saved) == n_saves:
+            raise KeyboardInterrupt
+
+    patch.setattr(loop, "save_state", save_and_stop)
+    return saved
+
+
+def stop_in_second_validation(patch):
+    finish = Run.finish_epoch
+
+    def stop(run):
+        if run.epoch == 1:
+            raise KeyboardInterrupt
+        return finish(run)
+
+    patch.setattr(Run, "finish_epoch", stop)
+
+
+@pytest.mark.parametrize("draw", range(10))
+def test_stopped_after_any_step_it_ends_as_if_it_never_was(tmp_path, monkeypatch, draw):
+    name = list(CONFIGS)[draw % 3]
+    expected = uninterrupted(name)
+    n_steps = expected[1]["rounds"][-1]["step"]
+    stop_at = random.Random(f"stop {draw}").randint(1, n_steps)
+    with monkeypatch.context() as patch:
+        saved = stop_after(patch, stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            result_of(CONFIGS[name], 1, checkpoint=tmp_path, save_every=1)
+    assert saved[-1]["step"] == stop_at
+    again = result_of(CONFIGS[name], 2, checkpoint=tmp_path, save_every=1, resume=True)
+    assert_same(again, expected)
+
+
+def test_stopped_after_every_step_it_ends_as_if_it_never_was(tmp_path, monkeypatch):
+    """Again and again, a step at a time; so the middle of rounds and the end of epochs are met."""
+    expected = uninterrupted("sampled")
+    with monkeypatch.context() as patch:
+        for stops in range(1, 200):
+            saved = stop_after(patch, 1)
+            try:
+                result = result_of(
+                    CONFIGS["sampled"], stops, checkpoint=tmp_path, save_every=1, resume=True
+                )
+                break
+            except KeyboardInterrupt:
+                assert saved[-1]["step"] == stops
+            patch.undo()
+    assert_same(result, expected)
+    assert stops == expected[1]["rounds"][-1]["step"] + 1
+
+
+def test_the_runs_above_meet_what_is_hard():
+    """Early stopping, parts, batches in which a task has no label, best weights of the middle."""
+    histories = {name: uninterrupted(name)[1] for name in CONFIGS}
+    assert any(len(h["validation"]) < BASE.epochs for h in histories.values())
+    assert any(h["best_epoch"] > 1 for h in histories.values())
+    assert any(len(r["losses"]) < 3 for r in histories["sampled"]["rounds"])
+    run = Run(build_model(build_tasks(), 0), build_tasks(), BASE, mtl.FixedWeighting())
+    assert max(len(run.streams[0].next_parts(BASE.max_tokens)) for _ in range(4)) > 1
+
+
+def test_stopped_while_an_epoch_is_validated(tmp_path, monkeypatch):
+    expected = uninterrupted("alternating")
+    with monkeypatch.context() as patch:
+        stop_in_second_validation(patch)
+        with pytest.raises(KeyboardInterrupt):
+            result_of(BASE, 1, checkpoint=tmp_path, save_every=3)
+    assert_same(result_of(BASE, 2, checkpoint=tmp_path, resume=True), expected)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
+    first = result_of(BASE, 0, checkpoint=tmp_path)
+    monkeypatch.setattr(Run, "next_step", lambda run: pytest.fail("trained again"))
+    assert_same(result_of(BASE, 1, checkpoint=tmp_path, resume=True), first)
+
+
+# --- only the same training -----------------------------------------------------------------------
+
+
+def resumed_with(folder, change, config=BASE):
+    tasks = build_tasks()
+    model = build_model(tasks, 0)
+    model, tasks = change(model, tasks)
+    train(model, tasks, config, checkpoint=folder, resume=True, progress=False)
+
+
+def swap_split(split):
+    def change(model, tasks):
+        data = replace(tasks[2].dataset, **{split: tasks[2].dataset.split(split)[::-1]})
+        tasks[2] = QATask("qa", data)
+        return model, tasks
+
+    return change
+
+
+def another_dropout(model, tasks):
+    config = replace(model.encoder.config, dropout=0.4)
+    return MultiTaskModel(TransformerEncoder(config), model.tokenizer, tasks), tasks
+
+
+def another_width(model, tasks):
+    config = replace(model.encoder.config, d_model=8)
+    return MultiTaskModel(TransformerEncoder(config), model.tokenizer, tasks), tasks
+
+
+def another_tokenizer(model, tasks):
+    counts = dict(reversed(model.tokenizer.counts.items()))
+    return MultiTaskModel(model.encoder, WhitespaceTokenizer(counts), tasks), tasks
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    """The folder of a run of one epoch; nobody changes it."""
+    folder = tmp_path_factory.mktemp("state")
+    result_of(replace(BASE, epochs=1), 0, checkpoint=folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (swap_split("train"), "the data, the tokenizer or the tasks"),
+        (swap_split("validation"), "the data, the tokenizer or the tasks"),
+        (another_tokenizer, "the data, the tokenizer or the tasks"),
+        (another_dropout, r"changed since: encoder\.dropout\n"),
+        (another_width, r"changed since: encoder\.d_model\n"),
+    ],
+)
+def test_another_model_or_other_data_do_not_go_on(state, change, words):
+    with pytest.raises(ConfigError, match=f"the checkpoint is of another training(.|\n)*{words}"):
+        resumed_with(state, change, replace(BASE, epochs=1))
+
+
+def test_other_settings_do_not_go_on(state):
+    config = replace(BASE, epochs=2, clip_norm=0.5)
+    with pytest.raises(ConfigError, match=r"changed since: train\.epochs, train\.clip_norm\n"):
+        resumed_with(state, lambda *same: same, config)
+
+
+# --- a run folder, and a real kill ----------------------------------------------------------------
+
+RECIPE = """\
+name = "small"
+
+[tasks.ner]
+kind = "ner"
+toy = "ner"
+toy_train = 40
+toy_held_out = 8
+
+[tasks.qa]
+kind = "qa"
+toy = "qa"
+toy_train = 40
+toy_held_out = 8
+
+[encoder]
+d_model = 16
+n_heads = 2
+n_layers = 1
+d_ff = 16
+max_length = 64
+dropout = 0.1
+
+[train]
+epochs = 3
+batch_size = 8
+learning_rate = 0.01
+max_tokens = 300
+device = "cpu"
+"""
+STAGES = """
+[[stages]]
+epochs = 2
+
+[[stages]]
+tasks = ["qa"]
+freeze = ["encoder"]
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "small.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """To draw takes longer than to train here."""
+    monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
+    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
+
+
+def results(folder):
+    """Every file of a run that does not tell the time, or is a picture, byte for byte."""
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".png"
+    }
+    metrics = json.loads(files.pop("metrics.json"))
+    metrics.pop("train_seconds")
+    return files | {"metrics.json": metrics}
+
+
+@pytest.fixture(scope="module")
+def whole(recipe, tmp_path_factory):
+    """The results of a run that was never stopped."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run_recipe(load_recipe(recipe), folder, progress=False)
+    return results(folder)
+
+
+SLOW = """\
+import sys, time
+from mtl.cli import main
+from mtl.training.run import Run
+
+step = Run.next_step
+Run.next_step = lambda run: (time.sleep(0.05), step(run))[1]
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_killed_twice_it_ends_as_if_it_never_was(recipe, whole, tmp_path):
+    """SIGKILL, in a process of its own; the second time while it goes on from the first."""
+    (tmp_path / "slow.py").write_text(SLOW)
+    output = tmp_path / "run"
+    command = ["train", str(recipe), "--output", str(output), "--save-every-steps", "3"]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(mtl.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
+    for step, resume in ((3, []), (12, ["--resume"])):
+        process = subprocess.Popen(
+            [sys.executable, str(tmp_path / "slow.py"), *command, *resume],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+        while step_saved(output) < step and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert step <= step_saved(output) < 30
+    assert {path.name for path in output.iterdir()} == {"training_state", "best-ner", "best-qa"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl", *command, "--resume"], env=environment, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert whole.keys() >= {"best-ner/model.safetensors", "training_metrics.csv"}
+    assert results(output) == whole
+
+
+def step_saved(output):
+    """The step of the last state that was written; it can be read at any moment."""
+    path = output / "training_state" / "stage1" / "training_state.json"
+    return json.loads(path.read_text())["state"]["step"] if path.exists() else 0
+
+
+def stopped_run(recipe, output, patch, at, **options):
+    """A run folder in which the training was stopped after so many states were written."""
+    with patch.context() as inner:
+        stop_after(inner, at)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(load_recipe(recipe), output, save_every_steps=1, progress=False, **options)
+
+
+def test_nothing_to_resume_starts_afresh(recipe, whole, tmp_path):
+    run_recipe(load_recipe(recipe), tmp_path / "run", resume=True, progress=False)
+    assert results(tmp_path / "run") == whole
+
+
+def test_a_stopped_run_says_what_to_do(recipe, tmp_path, monkeypatch, capsys):
+    output = str(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        stop_in_second_validation(patch)
+        assert main(["train", str(recipe), "--output", output]) == 130
+    assert f"{output} holds what --resume goes on from" in capsys.readouterr().err
+    assert main(["train", str(recipe), "--output", output]) == 2
+    assert "--overwrite to replace it, or --resume to go on" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_said_to_be_and_its_metrics_are_printed(recipe, tmp_path, capsys):
+    command = ["train", str(recipe), "--json", "--output", str(tmp_path / "run"), "--resume"]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert told.out == first
+    assert "is finished: there is nothing to resume" in told.err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert main([*command, "--set", "train.epochs=4"]) == 2
+    assert "then: epochs = 3; now: epochs = 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "then", "now"),
+    [
+        ("train.epochs=5", "epochs = 3", "epochs = 5"),
+        ("tasks.ner.limit=9", "nothing more", "limit = 9"),
+        ("seed=7", "seed = 0", "seed = 7"),
+    ],
+)
+def test_with_another_recipe_it_does_not_go_on(recipe, tmp_path, monkeypatch, setting, then, now):
+    stopped_run(recipe, tmp_path / "run", monkeypatch, 2)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError, match=f"had another recipe(.|\n)*then: {then}; now: {now}"):
+        run_recipe(load_recipe(recipe, [setting]), tmp_path / "run", resume=True, progress=False)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_line_that_moved_to_another_section_is_another_recipe(recipe, tmp_path, monkeypatch):
+    lines = load_recipe(recipe, ["tasks.ner.limit=9"]).to_toml()
+    moved = load_recipe(recipe, ["tasks.qa.limit=9"]).to_toml()
+    (tmp_path / "recipe.toml").write_text(lines)
+    experiment.check_same_recipe(tmp_path / "recipe.toml", lines)
+    with pytest.raises(ConfigError, match="then: limit = 9; now: limit = 9"):
+        experiment.check_same_recipe(tmp_path / "recipe.toml", moved)
+
+
+def test_resume_needs_to_know_which_run_and_excludes_overwrite(recipe, tmp_path, capsys):
+    assert main(["train", str(recipe), "--resume"]) == 2
+    assert "add --output DIR" in capsys.readouterr().err
+    output = ["--output", str(tmp_path / "run")]
+    assert main(["train", str(recipe), "--resume", "--overwrite", *output]) == 2
+    assert "overwritten or resumed, not both" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_changed_since_is_noticed(tmp_path, monkeypatch):
+    """The recipe is the same, but a file that it names is not."""
+    sentences = ner_examples("train", 40)
+    mtl.write_conll(sentences, tmp_path / "own.conll")
+    path = tmp_path / "own.toml"
+    path.write_text(RECIPE.replace('toy = "ner"', f'train = "{tmp_path / "own.conll"}"'))
+    stopped_run(path, tmp_path / "run", monkeypatch, 4)
+    mtl.write_conll([*sentences[1:], sentences[0]], tmp_path / "own.conll")
+    with pytest.raises(ConfigError, match="the checkpoint is of another training"):
+        run_recipe(load_recipe(path), tmp_path / "run", resume=True, progress=False)
+
+
+@pytest.mark.parametrize("file", ["training_state.json", "training_state-*.safetensors"])
+def test_a_state_that_was_cut_off_is_refused_and_stays(recipe, tmp_path, monkeypatch, file):
+    stopped_run(recipe, tmp_path / "run", monkeypatch, 2)
+    (path,) = (tmp_path / "run" / "training_state" / "stage1").glob(file)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="the training state cannot be read"):
+        run_recipe(load_recipe(recipe), tmp_path / "run", resume=True, progress=False)
+    assert path.exists()
+
+
+def test_stopped_in_the_second_stage_it_goes_on_there(recipe, tmp_path, monkeypatch):
+    path = tmp_path / "staged.toml"
+    path.write_text(RECIPE + STAGES)
+    run_recipe(load_recipe(path), tmp_path / "whole", progress=False)
+    stopped_run(path, tmp_path / "run", monkeypatch, 20 + 5)  # two epochs of ten steps, then five
+    states = tmp_path / "run" / "training_state"
+    assert sorted(folder.name for folder in states.glob("stage*")) == ["stage1", "stage2"]
+    trained = []
+    step = Run.next_step
+    monkeypatch.setattr(
+        Run, "next_step", lambda run: (trained.append([t.name for t in run.tasks]), step(run))[1]
+    )
+    run_recipe(load_recipe(path), tmp_path / "run", resume=True, progress=False)
+    assert trained == [["qa"]] * 10  # of three epochs of five steps
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
+
+
+def test_a_run_that_replaces_another_can_be_resumed(recipe, whole, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    run_recipe(load_recipe(recipe, ["seed=1"]), output, progress=False)
+    before = results(output)
+    stopped_run(recipe, output, monkeypatch, 12, overwrite=True)
+    shutil.copytree(output, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "unfinished")
+    assert results(tmp_path / "copy") == before  # the finished one is whole
+    run_recipe(load_recipe(recipe), output, resume=True, progress=False)
+    assert results(output) == whole
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_stopped_before_the_first_state_nothing_is_left(recipe, tmp_path, monkeypatch, overwrite):
+    output = tmp_path / "run"
+    if overwrite:
+        run_recipe(load_recipe(recipe), output, progress=False)
+    before = sorted(tmp_path.rglob("*"))
+
+    def stop(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "next_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(load_recipe(recipe), output, overwrite=overwrite, progress=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_stopped_among_the_last_files_nothing_is_trained_again(
+    recipe, whole, tmp_path, monkeypatch, overwrite
+):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    output = tmp_path / "run"
+    if overwrite:
+        run_recipe(load_recipe(recipe, ["seed=1"]), output, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "check_cases", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(load_recipe(recipe), output, overwrite=overwrite, progress=False)
+    assert (output / "model.safetensors").exists()
+    assert not (output / "metrics.json").exists()  # so nobody takes it for finished
+    monkeypatch.setattr(Run, "next_step", lambda run: pytest.fail("trained again"))
+    run_recipe(load_recipe(recipe), output, resume=True, progress=False)
+    assert results(output) == whole
