@@ -53,6 +53,8 @@ from .training.config import check_training
 from .training.history import History, Metrics
 from .training.loop import train
 
+# By task: labelled test examples, and what the model says about each.
+Tested = dict[str, tuple[list[Any], list[Any]]]
 FROM_RECIPE = (
     "max_length",
     "overlap",
@@ -204,6 +206,17 @@ def run_recipe(
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     plot_losses(history).savefig(output / CURVES_FILE, dpi=120)
+    _write_what_it_said(model, tasks, tested, output)
+    write_atomically(output / RECIPE_FILE, recipe.to_toml())
+    write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    shutil.rmtree(output / STATE, ignore_errors=True)
+    return metrics
+
+
+def _write_what_it_said(
+    model: MultiTaskModel, tasks: list[Task], tested: Tested, output: Path
+) -> None:
+    """A report of each task on its test data, and the well-known facts."""
     for task in tasks:
         if task.name in tested:
             write_report(task, *tested[task.name], output)
@@ -211,10 +224,6 @@ def run_recipe(
     if cases:
         content = json.dumps([case.to_dict() for case in cases], indent=2, ensure_ascii=False)
         write_atomically(output / CASES_FILE, content + "\n")
-    write_atomically(output / RECIPE_FILE, recipe.to_toml())
-    write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
-    shutil.rmtree(output / STATE, ignore_errors=True)
-    return metrics
 
 
 def _finished_metrics(recipe: Recipe, output: Path, progress: bool) -> dict[str, Any]:
@@ -301,7 +310,7 @@ def collect_metrics(
     model: MultiTaskModel,
     tasks: list[Task],
     history: History,
-    tested: dict[str, tuple[list[Any], list[Any]]],
+    tested: Tested,
 ) -> dict[str, Any]:
     """What `metrics.json` holds; `tested` is what `predict_test` gave."""
     return {
@@ -320,9 +329,7 @@ def collect_metrics(
     }
 
 
-def predict_test(
-    model: MultiTaskModel, tasks: list[Task]
-) -> dict[str, tuple[list[Any], list[Any]]]:
+def predict_test(model: MultiTaskModel, tasks: list[Task]) -> Tested:
     """The labelled test examples of every task that has some, with the model's predictions."""
     tested = {}
     for task in tasks:

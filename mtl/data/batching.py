@@ -126,12 +126,19 @@ def encode_examples(
 
 
 def collate(
-    items: Sequence[EncodedExample], tokenizer: Tokenizer, tasks: Sequence[Target]
+    items: Sequence[EncodedExample],
+    tokenizer: Tokenizer,
+    tasks: Sequence[Target],
+    sizes: Sequence[int] = (),
 ) -> Batch:
-    """Pad the rows of some examples to the longest and stack them."""
+    """Pad the rows of some examples to the longest and stack them.
+
+    Where `sizes` are given, rising, rows are padded to the first that holds the longest.
+    """
     rows = [row for item in items for row in item.rows]
-    input_ids = tokenizer.pad([row.input_ids for row in rows])
-    length = input_ids.shape[1]
+    longest = max(len(row) for row in rows)
+    length = next((size for size in sizes if size >= longest), longest)
+    input_ids = tokenizer.pad([row.input_ids for row in rows], length)
     positions = torch.arange(length)
     lengths = torch.tensor([len(row) for row in rows])
     text_start = torch.tensor([row.text_start for row in rows])
@@ -146,7 +153,7 @@ def collate(
         rows=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),
         input_ids=input_ids,
         attention_mask=positions < lengths[:, None],
-        type_ids=pad_lists([row.type_ids for row in rows], 0),
+        type_ids=pad_lists([row.type_ids for row in rows], 0, length),
         text_mask=(positions >= text_start[:, None]) & (positions < text_end[:, None]),
         targets=targets,
     )
@@ -176,6 +183,7 @@ class BatchStream:
         batch_size: examples in a batch; the last of a pass may have fewer.
         seed: of the stream's own generator.
         hide: what hides words in `(B, T)` ids with a generator; see `Tokenizer.hide_words`.
+        sizes: lengths that batches may have; see `collate`.
     """
 
     def __init__(
@@ -187,12 +195,14 @@ class BatchStream:
         batch_size: int,
         seed: int,
         hide: Callable[[Tensor, torch.Generator], Tensor],
+        sizes: Sequence[int] = (),
     ) -> None:
         self.items = items
         self.tokenizer = tokenizer
         self.tasks = tasks
         self.batch_size = batch_size
         self.hide = hide
+        self.sizes = sizes
         self.lengths = [len(item) for item in items]
         self.order_generator = torch.Generator().manual_seed(seed)
         self.hide_generator = torch.Generator().manual_seed(seed + 1)
@@ -234,7 +244,7 @@ class BatchStream:
         return [self.items[i] for i in self.order[self.position - 1]]
 
     def _collate(self, items: list[EncodedExample]) -> Batch:
-        batch = collate(items, self.tokenizer, self.tasks)
+        batch = collate(items, self.tokenizer, self.tasks, self.sizes)
         return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 
     def state_dict(self) -> dict[str, Any]:

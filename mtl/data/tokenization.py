@@ -104,9 +104,12 @@ def window_starts(n: int, size: int, overlap: int) -> list[int]:
     return [*range(0, n - size, step), n - size]
 
 
-def pad_lists(lists: Sequence[Sequence[int]], fill: int) -> Tensor:
-    """Lists of different lengths as one tensor `(B, T)`, filled up on the right."""
-    longest = max(len(numbers) for numbers in lists)
+def pad_lists(lists: Sequence[Sequence[int]], fill: int, length: int = 0) -> Tensor:
+    """Lists of different lengths as one tensor `(B, T)`, filled up on the right.
+
+    `T` is the length of the longest list, or `length` if that is more.
+    """
+    longest = max(length, *(len(numbers) for numbers in lists))
     return torch.tensor([[*numbers, *[fill] * (longest - len(numbers))] for numbers in lists])
 
 
@@ -140,9 +143,9 @@ class Tokenizer(ABC):
     def load(cls, folder: Path) -> Tokenizer:
         """Read what `save` wrote."""
 
-    def pad(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+    def pad(self, sequences: Sequence[Sequence[int]], length: int = 0) -> Tensor:
         """Id lists of different lengths as one tensor `(B, T)`, filled up with `pad_id`."""
-        return pad_lists(sequences, self.pad_id)
+        return pad_lists(sequences, self.pad_id, length)
 
     def rows(self, texts: TextRow, max_length: int, overlap: int = 32) -> list[Row]:
         """The rows of one text or of a pair, each at most `max_length` long.

@@ -97,6 +97,8 @@ class Run:
             batch_size=self.config.batch_size,
             seed=self.config.seed * 1000 + 2 * index,
             hide=partial(_hide_words, tokenizer, self.config.hide_words),
+            # Kernels for half precision are built for a shape: few shapes save time and memory.
+            sizes=() if self.dtype == torch.float32 else range(32, shape.max_length + 1, 32),
         )
 
     def describe(self) -> str:
