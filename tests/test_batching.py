@@ -203,6 +203,36 @@ def test_masks_and_segments_exactly(tokenizer):
     assert batch.attention_mask.dtype == batch.text_mask.dtype == torch.bool
 
 
+@pytest.mark.parametrize(
+    ("sizes", "length"), [((), 7), ((7,), 7), ((4, 8, 12), 8), ((4,), 7), (range(32, 33), 32)]
+)
+def test_rows_are_padded_to_the_first_size_that_holds_the_longest(tokenizer, sizes, length):
+    task = NERTask("ner", types=["PER"])
+    examples = [NERExample(("Ann",), ("B-PER",)), NERExample(("a", "b", "c", "d", "e"), ("O",) * 5)]
+    items, _ = encode_examples(examples, tokenizer, [task], 64)
+    batch = collate(items, tokenizer, [task], sizes)
+    tensors = (batch.input_ids, batch.type_ids, batch.text_mask, batch.targets["ner"])
+    assert {tensor.shape for tensor in (*tensors, batch.attention_mask)} == {(2, length)}
+    assert batch.attention_mask.sum(1).tolist() == [3, 7]
+    assert batch.text_mask.sum(1).tolist() == [1, 5]
+    assert (batch.targets["ner"] != -100).sum(1).tolist() == [1, 5]
+
+
+def test_parts_are_small_enough_with_their_padding(sentences, tokenizer):
+    task = NERTask("ner", types=["PER", "ORG", "LOC", "MISC"])
+    items, _ = encode_examples(sentences, tokenizer, [task], 64)
+    stream = BatchStream(
+        *(items, tokenizer, [task]),
+        batch_size=30,
+        seed=0,
+        hide=lambda ids, _: ids,
+        sizes=range(32, 65, 32),
+    )
+    parts = stream.next_parts(100)
+    assert len(parts) >= 10
+    assert all(part.input_ids.numel() <= 100 for part in parts)
+
+
 def test_a_task_without_a_label_in_the_batch_is_absent(tokenizer):
     task = EveryOther()
     items, _ = encode([Query("even"), Query("odd"), Query("odd too")], tokenizer, task)

@@ -282,3 +282,12 @@ def test_other_errors_pass_through(build_model, tasks, monkeypatch):
     monkeypatch.setattr(model, "losses", broken)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         train(model, tasks, FAST, progress=False)
+
+
+@pytest.mark.parametrize(("precision", "sizes"), [("float32", []), ("bfloat16", [32, 64])])
+def test_half_precision_has_few_shapes(build_model, sentences, precision, sizes):
+    """Kernels are built for a shape; in float32 nothing is padded more than it has to be."""
+    task = NERTask("ner", Dataset(train=sentences))
+    config = TrainConfig(precision=precision, device="cpu")
+    run = Run(build_model([task]), [task], config, FixedWeighting())
+    assert list(run.streams[0].sizes) == sizes

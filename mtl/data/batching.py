@@ -136,8 +136,7 @@ def collate(
     Where `sizes` are given, rising, rows are padded to the first that holds the longest.
     """
     rows = [row for item in items for row in item.rows]
-    longest = max(len(row) for row in rows)
-    length = next((size for size in sizes if size >= longest), longest)
+    length = padded_length(max(len(row) for row in rows), sizes)
     input_ids = tokenizer.pad([row.input_ids for row in rows], length)
     positions = torch.arange(length)
     lengths = torch.tensor([len(row) for row in rows])
@@ -157,6 +156,11 @@ def collate(
         text_mask=(positions >= text_start[:, None]) & (positions < text_end[:, None]),
         targets=targets,
     )
+
+
+def padded_length(longest: int, sizes: Sequence[int]) -> int:
+    """The first of `sizes` that is enough for the longest row; its own length if none is."""
+    return next((size for size in sizes if size >= longest), longest)
 
 
 def length_buckets(
@@ -232,7 +236,7 @@ class BatchStream:
         parts: list[list[EncodedExample]] = [[]]
         for item in sorted(items, key=len):
             rows = sum(len(other.rows) for other in [*parts[-1], item])
-            if parts[-1] and rows * len(item) > max_tokens:
+            if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
                 parts.append([])
             parts[-1].append(item)
         return [self._collate(part) for part in parts]
