@@ -22,6 +22,7 @@ from .data.augment import augment
 from .data.examples import Dataset, hold_out
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
+from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError
 from .files import write_atomically
@@ -174,6 +175,8 @@ def run_recipe(
             raise ConfigError(f"{name} ({option}) must be at least 0", found=str(value))
     if overwrite and resume:
         raise ConfigError("a run is overwritten or resumed, not both", fix="leave one out")
+    for config, _ in recipe.train_configs():  # before data are read and weights downloaded
+        choose_precision(config.precision, choose_device(config.device))
     output = Path(output)
     check_folder(output, overwrite, resume)
     if resume and (output / METRICS_FILE).exists() and not (output / UNFINISHED).exists():
@@ -186,6 +189,8 @@ def run_recipe(
     for config, names in recipe.train_configs():
         check_training(model, [task for task in tasks if task.name in names], config)
     place = make_folder(output, resume)
+    if resume and progress and not (place / STATE).exists():
+        tqdm.write(f"{output} has nothing to go on from: starting afresh", file=sys.stderr)
     check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
@@ -241,7 +246,7 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
     unused = [f"encoder.{key}" for key in recipe.encoder if key not in (*FROM_RECIPE, "pretrained")]
     unused += [f"tokenizer.{key}" for key in recipe.tokenizer]
     names = ", ".join(unused)
-    return f"the pretrained encoder has its own shape and vocabulary, not: {names}\n" * bool(unused)
+    return f"without effect on the pretrained encoder: {names}\n" * bool(unused)
 
 
 def _train_stages(

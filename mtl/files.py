@@ -43,16 +43,21 @@ MOST_NAMED = 10
 
 def missing_file(path: Path) -> ModelError:
     """The error for a model folder that lacks a file; it lists what is there."""
+    if not path.parent.is_dir():
+        return ModelError("there is no such model folder", path=path.parent, fix="check the path")
     names = sorted(p.name for p in path.parent.iterdir())
     there = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
-    checkpoints = [name for name in names if name.startswith("checkpoint-")]
+    saved = [p for p in path.parent.iterdir() if p.name.startswith(("checkpoint-", "best-"))]
+    fix = "copy the whole folder that a training run wrote, or that the checkpoint came in"
+    if saved or "training_state" in names:
+        fix = "its training did not end: give the same mtl train command with --resume"
+    if saved:
+        fix += f", or use {max(saved, key=lambda p: p.stat().st_mtime)}"
     return ModelError(
         f"the model folder has no {path.name}",
         path=path.parent,
         found=there or "nothing",
-        fix=f"its training did not end; use {path.parent / checkpoints[-1]}"
-        if checkpoints
-        else "copy the whole folder that a training run wrote, or that the checkpoint came in",
+        fix=fix,
     )
 
 

@@ -210,7 +210,7 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
 
 def _family(theirs: dict[str, Any], folder: Path) -> Family:
     model_type = theirs.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(
             "the checkpoint is of a model type that is not supported",
             path=folder / CONFIG,

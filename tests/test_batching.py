@@ -445,3 +445,14 @@ def test_a_question_that_is_too_long_is_named():
     tokenizer = WhitespaceTokenizer.train([example.context])
     with pytest.raises(DataError, match="example 'q-17': the question has 90 tokens"):
         encode_examples([example], tokenizer, [], 64)
+
+
+def test_every_question_that_is_too_long_is_named(tokenizer):
+    long = " ".join(["where"] * 60)
+    examples = [
+        QAExample(name, question, "Ann lives in Rome.", (Answer("Rome", 13),))
+        for name, question in (("q1", long), ("q2", "Where?"), ("q3", long))
+    ]
+    with pytest.raises(DataError) as caught:
+        encode_examples(examples, tokenizer, [], 64)
+    assert [fault.what[:12] for fault in caught.value.faults] == ["example 'q1'", "example 'q3'"]

@@ -533,3 +533,9 @@ def test_stopped_among_the_last_files_nothing_is_trained_again(
     monkeypatch.setattr(Run, "next_step", lambda run: pytest.fail("trained again"))
     run_recipe(load_recipe(recipe), output, resume=True, progress=False)
     assert results(output) == whole
+
+
+def test_resume_needs_to_know_from_where(build_model, sentences):
+    task = NERTask("ner", Dataset(train=sentences))
+    with pytest.raises(ConfigError, match="from where"):
+        train(build_model([task]), [task], resume=True)

@@ -400,7 +400,7 @@ class Scripted(NERTask):
         ([0.1, 0.7, 0.3, 0.2], 2),
         ([0.5, 0.5, 0.4, 0.5], 1),
         ([0.0, 0.0, 0.0, 0.1], 4),
-        ([0.0] * 4, 1),
+        ([0.0] * 4, 4),  # while nothing scores, the weights that learned longest are kept
     ],
 )
 def test_the_best_weights_on_validation_are_restored(
@@ -457,6 +457,7 @@ def test_without_validation_the_last_weights_stay(build_model, tasks, monkeypatc
         (2, [0.5, 0.4, 0.6, 0.1, 0.2, 0.9], 5, 3),
         (2, [0.5, 0.4, 0.3, 0.9], 3, 1),
         (9, [0.5, 0.4, 0.3, 0.2], 4, 1),
+        (1, [0.0, 0.0, 0.0, 0.2, 0.1, 0.9], 5, 4),  # nothing to lose before the first score
         (0, [0.5, 0.4, 0.3, 0.2], 4, 1),
     ],
 )
@@ -931,3 +932,19 @@ def test_a_kill_while_saving_leaves_the_state_before_whole(tmp_path, monkeypatch
             finished = False
         monkeypatch.setattr(checkpoint, "write_atomically", write)
         assert same_state(new if finished else old, load_state(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("epochs", "3", "a whole number"),
+        ("batch_size", 2.5, "a whole number"),
+        ("patience", True, "a whole number"),
+        ("seed", "a", "a whole number"),
+        ("learning_rate", "x", "a number"),
+        ("warmup", None, "a number"),
+    ],
+)
+def test_settings_of_another_type_are_refused(name, value, what):
+    with pytest.raises(ConfigError, match=f"train.{name} must be {what}"):
+        TrainConfig(**{name: value})

@@ -110,7 +110,7 @@ def encode_examples(
         the encoded examples, and notes: what had to be bent or left out, with how often.
     """
     notes: Counter[str] = Counter()
-    encoded = []
+    encoded, faults = [], []
     for number, example in enumerate(examples, 1):
         name = repr(example.id) if hasattr(example, "id") else str(number)
         try:
@@ -118,10 +118,12 @@ def encode_examples(
                 row for texts in example.rows for row in tokenizer.rows(texts, max_length, overlap)
             ]
         except DataError as error:
-            error.faults = [replace(f, what=f"example {name}: {f.what}") for f in error.faults]
-            raise
+            faults += [replace(f, what=f"example {name}: {f.what}") for f in error.faults]
+            continue
         targets = {task.name: task.targets(example, rows, notes) for task in tasks}
         encoded.append(EncodedExample(example, rows, targets, name))
+    if faults:
+        raise DataError.collect(faults)
     return encoded, notes
 
 

@@ -51,7 +51,7 @@ def load_state(folder: str | Path) -> dict[str, Any]:
             "the training state cannot be read",
             path=folder,
             found=str(error),
-            fix="resume from another checkpoint folder, or start afresh",
+            fix="start afresh: --overwrite, or without resume",
         ) from None
 
 

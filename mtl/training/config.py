@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 
 from torch import nn
 
@@ -70,6 +71,13 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            wanted = Integral if type(f.default) is int else Real
+            value = getattr(self, f.name)
+            is_right = isinstance(value, wanted) and not isinstance(value, bool)
+            if isinstance(f.default, int | float) and not is_right:
+                what = "a whole number" if wanted is Integral else "a number"
+                raise ConfigError(f"train.{f.name} must be {what}", found=repr(value))
         # A recipe has the seed at its top: it is of everything random, not of training alone.
         if not 0 <= self.seed < 2**32:
             raise ConfigError("the seed must be at least 0 and below 2^32", found=str(self.seed))

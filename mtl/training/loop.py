@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..devices import choose_device
+from ..errors import ConfigError
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .checkpoint import has_state, load_state, save_state
@@ -69,6 +70,8 @@ def train(
         DataError: a task without training examples.
         MTLError: a loss that is not finite, or no memory left; the checkpoint stays as it was.
     """
+    if resume and not checkpoint:
+        raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
     config = config or TrainConfig()
     model.to(choose_device(config.device))
     if progress:
@@ -77,8 +80,11 @@ def train(
     frozen = model.freeze(*config.freeze)
     try:
         run = Run(model, tasks, config, weighting or FixedWeighting(config.loss_weights), cache)
-        if resume and checkpoint and has_state(checkpoint):
+        if resume and has_state(checkpoint):
             run.load_state_dict(load_state(checkpoint))
+            if progress:
+                at = f"going on after epoch {run.epoch}, step {run.step}"
+                tqdm.write(at, file=sys.stderr)
         _run_epochs(run, checkpoint, save_every, after_epoch, progress)
     finally:
         model.unfreeze(*frozen)

@@ -275,13 +275,17 @@ class Run:
                 if task.labelled(task.dataset.validation)
             }
         self.history.validation.append(scores)
-        if scores and self.joint_score(scores) > self.best_score:
+        if scores and self._is_best(self.joint_score(scores)):
             self.best_score = self.joint_score(scores)
             self.history.best_epoch = self.epoch
             self.best_weights = {
                 name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
             }
         return scores
+
+    def _is_best(self, score: float) -> bool:
+        """Whether an epoch is better than all before; while none scores at all, the latest is."""
+        return score > self.best_score or score == self.best_score == 0
 
     def joint_score(self, scores: Metrics) -> float:
         """The mean of the tasks' main metrics: what "best" means."""
