@@ -47,12 +47,12 @@ def missing_file(path: Path) -> ModelError:
         return ModelError("there is no such model folder", path=path.parent, fix="check the path")
     names = sorted(p.name for p in path.parent.iterdir())
     there = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
-    saved = [p for p in path.parent.iterdir() if p.name.startswith(("checkpoint-", "best-"))]
     fix = "copy the whole folder that a training run wrote, or that the checkpoint came in"
-    if saved or "training_state" in names:
+    if "training_state" in names:
         fix = "its training did not end: give the same mtl train command with --resume"
-    if saved:
-        fix += f", or use {max(saved, key=lambda p: p.stat().st_mtime)}"
+        saved = [*path.parent.glob("checkpoint-*"), *path.parent.glob("best-*")]
+        if saved:
+            fix += f", or use {max(saved, key=lambda p: p.stat().st_mtime)}"
     return ModelError(
         f"the model folder has no {path.name}",
         path=path.parent,
