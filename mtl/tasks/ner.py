@@ -67,9 +67,9 @@ class NERPrediction:
 
     def __str__(self) -> str:
         words = [self.text[start:end] for start, end in self.words]
-        width = max(map(len, words), default=0)
+        width, tag_width = (max(map(len, column), default=0) for column in (words, self.tags))
         rows = zip(words, self.tags, self.scores, strict=True)
-        lines = [f"  {word:{width}}  {tag:6}  {score:.2f}" for word, tag, score in rows]
+        lines = [f"  {word:{width}}  {tag:{tag_width}}  {score:.2f}" for word, tag, score in rows]
         return "\n".join([highlight_text(self.text, self._spans()), *lines])
 
     def _repr_html_(self) -> str:
