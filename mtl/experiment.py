@@ -26,12 +26,12 @@ from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError
 from .files import write_atomically
-from .inference import evaluate, evaluate_baselines, predict_examples
+from .inference import evaluate, evaluate_baselines
 from .model import MultiTaskModel
 from .plots import plot_losses
 from .pretrained import load_pretrained
 from .recipe import FILE_KEYS, DatasetRecipe, Recipe
-from .reports import write_report
+from .reports import predict_split, write_report
 from .run_folder import (
     BEST,
     CASES_FILE,
@@ -195,7 +195,7 @@ def run_recipe(
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
         history = _train_stages(recipe, model, tasks, place, save_every, save_every_steps, progress)
-        tested = predict_test(model, tasks)
+        tested = predict_split(model, tasks)
         metrics = collect_metrics(recipe, model, tasks, history, tested)
     except BaseException:
         can_go_on = any(map(has_state, (place / STATE).glob("stage*")))
@@ -317,7 +317,7 @@ def collect_metrics(
     history: History,
     tested: Tested,
 ) -> dict[str, Any]:
-    """What `metrics.json` holds; `tested` is what `predict_test` gave."""
+    """What `metrics.json` holds; `tested` is what `predict_split` gave for the test split."""
     return {
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -332,17 +332,6 @@ def collect_metrics(
             if task.labelled(task.dataset.test)
         },
     }
-
-
-def predict_test(model: MultiTaskModel, tasks: list[Task]) -> Tested:
-    """The labelled test examples of every task that has some, with the model's predictions."""
-    tested = {}
-    for task in tasks:
-        examples = task.labelled(task.dataset.test)
-        if examples:
-            results = predict_examples(model, examples, [task.name])
-            tested[task.name] = (examples, [result[task.name] for result in results])
-    return tested
 
 
 def score_split(model: MultiTaskModel, tasks: list[Task], split: str) -> Metrics:

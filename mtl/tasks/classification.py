@@ -21,10 +21,8 @@ from ..errors import ConfigError, DataError, suggest
 from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
 from ..metrics import accuracy, class_scores, confusion, macro_f1
 from ..tables import format_table
-from .base import Mistake, Task, check_names
+from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)

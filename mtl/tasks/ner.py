@@ -20,10 +20,8 @@ from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
 from ..metrics import Span, confusion, entity_scores, entity_spans, token_accuracy
 from ..tables import format_table, types_table
-from .base import Mistake, Task, check_names
+from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt, highlight_html, highlight_text
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ..errors import ConfigError
 from ..heads import SpanHead
 from ..metrics import exact_match, mean, normalize_answer, token_f1
 from ..tables import format_table
-from .base import Mistake, Task
+from .base import IGNORED, Mistake, Task
 from .spans import (
     best_spans,
     excerpt,
@@ -34,7 +34,6 @@ from .spans import (
     span_scores,
 )
 
-IGNORED = -100
 NOT_HERE = (0, 0)  # [CLS], the first token of every row: "the answer is not in this window"
 MOST_SPANS = 20  # best spans of a question that are looked at, as `n_best_size` of BERT's scripts
 

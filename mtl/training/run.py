@@ -28,13 +28,12 @@ from ..inference import evaluate
 from ..metrics import mean
 from ..model import MultiTaskModel
 from ..tasks import Task
+from ..tasks.base import IGNORED
 from .config import TrainConfig, check, warn_of_spoiled_heads
 from .history import History, Metrics, Round, StepRecord, mean_losses
 from .optimizer import build_optimizer, warmup_then_decay
 from .sampling import SAMPLERS, Step
 from .weighting import Weighting
-
-IGNORED = -100  # where a task asks nothing; see Task.collate
 
 
 class Run:
@@ -207,8 +206,8 @@ class Run:
         """
         batches = [batch for parts_of_one in parts for batch in parts_of_one]
         is_whole = len(batches) == len(parts)
-        n_labels = Counter()
-        for batch in batches:
+        n_labels: Counter[str] = Counter()
+        for batch in [] if is_whole else batches:
             n_labels.update(count_labels(batch))
         for together in [batches] if is_whole else [[batch] for batch in batches]:
             losses: dict[str, Tensor] = {}
