@@ -48,12 +48,14 @@ def main() -> None:
         print(json.dumps(run(options)))
         return
     rows = []
-    for loop in options.loops:
-        command = [sys.executable, __file__, *sys.argv[1:], "--loop", loop]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        rows.append([loop, *json.loads(done.stdout.splitlines()[-1]).values()])
-        print(rows[-1], file=sys.stderr)
-    header = ["loop", "NER F1", "token accuracy", "all-O", "QA EM", "QA F1", "seconds"]
+    for seed in options.seeds:
+        for loop in options.loops:
+            own = ["--loop", loop, "--seed", str(seed)]
+            command = [sys.executable, __file__, *sys.argv[1:], *own]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            rows.append([loop, seed, *json.loads(done.stdout.splitlines()[-1]).values()])
+            print(rows[-1], file=sys.stderr)
+    header = ["loop", "seed", "NER F1", "token accuracy", "all-O", "QA EM", "QA F1", "seconds"]
     print(format_table([*header, "tokens/s", "peak MB"], rows))
 
 
@@ -70,7 +72,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--attention", default="sdpa", help="of transformers: sdpa or eager")
     parser.add_argument("--loops", nargs="+", default=LOOPS, choices=LOOPS)
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0], help="of heads, order, dropout"
+    )
     parser.add_argument("--loop", choices=LOOPS, help="run this one, in this process")
+    parser.add_argument("--seed", type=int, default=0, help="of this one")
     return parser.parse_args()
 
 
@@ -123,7 +129,7 @@ def run(options: argparse.Namespace) -> dict[str, float]:
 
 
 def config(options: argparse.Namespace) -> mtl.TrainConfig:
-    settings = {"epochs": options.epochs, "precision": options.precision}
+    settings = {"epochs": options.epochs, "precision": options.precision, "seed": options.seed}
     return mtl.TrainConfig(**mtl.load_recipe("conll-squad", options.set).train | settings)
 
 
@@ -137,7 +143,7 @@ def train_ours(
         overlap=recipe["overlap"],
         attention_dropout=recipe["attention_dropout"],
     )
-    torch.manual_seed(0)
+    torch.manual_seed(options.seed)
     model = mtl.MultiTaskModel(encoder, tokenizer, tasks)
     tokens = [0]
     model.encoder.register_forward_pre_hook(
@@ -172,7 +178,7 @@ def train_plain(
     encoder, tokenizer = mtl.load_pretrained(
         options.folder, max_length=options.max_length, overlap=overlap
     )
-    torch.manual_seed(0)
+    torch.manual_seed(options.seed)
     model = mtl.MultiTaskModel(encoder, tokenizer, tasks)  # for its data, heads and decoding
     dtype = choose_precision(options.precision, device)
     batches = batches_of(options, model, tasks)
