@@ -1,6 +1,7 @@
 """mtl: one Transformer encoder, written from scratch, shared by several language tasks."""
 
 from .cases import cases_table, check_cases
+from .compare import compare, comparison_tables
 from .data.augment import augment
 from .data.check import check_file
 from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample
@@ -35,9 +36,12 @@ from .model import MultiTaskModel
 from .plots import (
     plot_architecture,
     plot_attention,
+    plot_comparison,
+    plot_conflict,
     plot_confusion,
     plot_losses,
     plot_validation,
+    plot_weights,
 )
 from .pretrained import load_pretrained, save_for_transformers
 from .recipe import load_recipe
@@ -48,37 +52,55 @@ from .tasks.classification import ClassificationTask
 from .tasks.embedding import EmbeddingTask
 from .tasks.ner import NERTask
 from .tasks.qa import QATask
+from .training.aggregation import Aggregation, PCGrad, Sum, TorchJD
 from .training.config import TrainConfig
-from .training.history import History
+from .training.conflict import gradient_conflict
+from .training.history import Conflict, History
 from .training.loop import train
-from .training.weighting import FixedWeighting, Weighting
+from .training.weighting import (
+    DynamicWeightAverage,
+    FixedWeighting,
+    GradNorm,
+    RandomWeighting,
+    UncertaintyWeighting,
+    Weighting,
+)
 from .version import __version__
 
 __all__ = [
+    "Aggregation",
     "Answer",
     "ClassificationTask",
     "ConfigError",
+    "Conflict",
     "DataError",
     "DataWarning",
     "Dataset",
+    "DynamicWeightAverage",
     "EmbeddingTask",
     "EncoderConfig",
     "FixedWeighting",
+    "GradNorm",
     "History",
     "MTLError",
     "ModelError",
     "MultiTaskModel",
     "NERExample",
     "NERTask",
+    "PCGrad",
     "PairExample",
     "QAExample",
     "QATask",
+    "RandomWeighting",
     "SubwordTokenizer",
+    "Sum",
     "Task",
     "TextExample",
+    "TorchJD",
     "TrainConfig",
     "TrainingWarning",
     "TransformerEncoder",
+    "UncertaintyWeighting",
     "Weighting",
     "WhitespaceTokenizer",
     "__version__",
@@ -90,6 +112,8 @@ __all__ = [
     "cases_table",
     "check_cases",
     "check_file",
+    "compare",
+    "comparison_tables",
     "confusion",
     "encode",
     "entity_f1",
@@ -97,6 +121,7 @@ __all__ = [
     "evaluate",
     "evaluate_baselines",
     "exact_match",
+    "gradient_conflict",
     "handmade_ner",
     "handmade_qa",
     "load_pretrained",
@@ -107,9 +132,12 @@ __all__ = [
     "ner_examples",
     "plot_architecture",
     "plot_attention",
+    "plot_comparison",
+    "plot_conflict",
     "plot_confusion",
     "plot_losses",
     "plot_validation",
+    "plot_weights",
     "predict",
     "qa_examples",
     "read_conll",

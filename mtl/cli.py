@@ -1,5 +1,5 @@
-"""The command line: mtl train | evaluate | predict | validate | interactive | check | toy |
-recipes.
+"""The command line: mtl train | compare | evaluate | predict | validate | interactive | check |
+toy | recipes.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from .cases import CaseResult, cases_summary, cases_table, check_cases
+from .compare import compare, comparison_tables
 from .data.check import check_file
 from .data.readers import write_examples
 from .data.toy import GENERATORS, SPLITS
@@ -29,7 +30,7 @@ from .experiment import build_tasks, run_recipe
 from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
 from .interactive import interact
 from .model import MultiTaskModel
-from .recipe import bundled_recipes, load_recipe
+from .recipe import Recipe, bundled_recipes, load_recipe
 from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .tables import format_table, metrics_table, scores_table
 from .tasks import Task
@@ -69,17 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a recipe and test it once")
-    train.add_argument("recipe", metavar="RECIPE", help="a bundled name, or a .toml file")
-    train.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",
-    )
-    train.add_argument("--preset", metavar="NAME", help="a table [presets.NAME] of the recipe")
-    train.add_argument("--hardware", metavar="NAME", help="a table [hardware.NAME] of the recipe")
+    _add_recipe_options(train)
     train.add_argument("--output", metavar="DIR", help="run folder; default runs/RECIPE/N")
     train.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     train.add_argument(
@@ -99,12 +90,35 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="save the model after every N epochs, in DIR/checkpoint-epochN",
     )
-    train.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
-    train.add_argument(
-        "--on-error", choices=("stop", "skip"), help="stop at bad records, or leave them out"
-    )
     train.add_argument("--json", action="store_true", help="print metrics.json")
     train.set_defaults(command=run_train)
+
+    compare_ = commands.add_parser(
+        "compare",
+        help="does sharing help? each task alone and all together, over seeds",
+        description="Writes compare.json, compare.md and compare.png. A comparison that was "
+        "stopped goes on with the same command; more seeds, methods and sizes may be added.",
+    )
+    _add_recipe_options(compare_)
+    compare_.add_argument("--seeds", type=int, default=5, metavar="N", help="how many; default 5")
+    compare_.add_argument(
+        "--methods",
+        nargs="+",
+        default=["fixed"],
+        metavar="M",
+        help="alternating, joint, sampled; fixed, uncertainty, dwa, gradnorm, random; pcgrad, "
+        "UPGrad and others of TorchJD, with options in brackets: 'CAGrad(c=0.4)'",
+    )
+    compare_.add_argument(
+        "--sizes",
+        nargs="+",
+        default=[],
+        metavar="TASK=SHARE",
+        help="the share of a task's data to train on, such as qa=0.1",
+    )
+    compare_.add_argument("--output", metavar="DIR", help="default runs/compare-RECIPE/N")
+    compare_.add_argument("--json", action="store_true", help="print compare.json")
+    compare_.set_defaults(command=run_compare)
 
     evaluate_ = commands.add_parser("evaluate", help="score a trained model")
     evaluate_.add_argument("folder", metavar="DIR", help="a run folder")
@@ -179,6 +193,25 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_recipe_options(command: argparse.ArgumentParser) -> None:
+    """Which recipe, and what is changed in it."""
+    command.add_argument("recipe", metavar="RECIPE", help="a bundled name, or a .toml file")
+    command.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",
+    )
+    command.add_argument("--preset", metavar="NAME", help="a table [presets.NAME] of the recipe")
+    command.add_argument("--hardware", metavar="NAME", help="a table [hardware.NAME] of the recipe")
+    command.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
+    command.add_argument(
+        "--on-error", choices=("stop", "skip"), help="stop at bad records, or leave them out"
+    )
+
+
 def describe_version() -> str:
     """Versions of mtl and torch, and the devices torch finds."""
     devices = [f"cuda ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -189,10 +222,7 @@ def describe_version() -> str:
 
 def run_train(options: argparse.Namespace) -> None:
     """`mtl train`."""
-    settings = list(options.set)
-    settings += [f"seed={options.seed}"] if options.seed is not None else []
-    settings += [f'on_error="{options.on_error}"'] if options.on_error else []
-    recipe = load_recipe(options.recipe, settings, preset=options.preset, hardware=options.hardware)
+    recipe = _chosen_recipe(options)
     if options.resume and not options.output:
         raise ConfigError("--resume needs to know which run", fix="add --output DIR")
     output = Path(options.output) if options.output else next_run_folder(recipe.name)
@@ -217,6 +247,26 @@ def run_train(options: argparse.Namespace) -> None:
         f"\ntrained {metrics['parameters']:,} parameters in {metrics['train_seconds']:.1f} s; "
         f"model, metrics and curves are in {output}"
     )
+
+
+def _chosen_recipe(options: argparse.Namespace) -> Recipe:
+    settings = list(options.set)
+    settings += [f"seed={options.seed}"] if options.seed is not None else []
+    settings += [f'on_error="{options.on_error}"'] if options.on_error else []
+    return load_recipe(options.recipe, settings, preset=options.preset, hardware=options.hardware)
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    """`mtl compare`."""
+    recipe = _chosen_recipe(options)
+    output = options.output or next_run_folder(f"compare-{recipe.name}")
+    content = compare(
+        recipe, output, seeds=options.seeds, methods=options.methods, sizes=options.sizes
+    )
+    if options.json:
+        print(json.dumps(content, indent=2))
+        return
+    print(f"{comparison_tables(content)}\n\nevery run, tables and picture are in {output}")
 
 
 def load_model(folder: str) -> MultiTaskModel:

@@ -7,6 +7,7 @@ V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -395,11 +396,35 @@ class TransformerEncoder(nn.Module):
         Raises:
             ValueError: more tokens than the encoder has positions.
         """
-        x = self.embed(input_ids, type_ids)
-        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
+        return self.branch(input_ids, attention_mask, type_ids, {"": ()})[""]
+
+    def branch(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        type_ids: Tensor | None,
+        tops: Mapping[str, Iterable[EncoderLayer]],
+    ) -> dict[str, Tensor]:
+        """Encode once, and go on from the last layer along several branches.
+
+        Args:
+            input_ids, attention_mask, type_ids: as in `forward`.
+            tops: by name, the further layers of each branch; none is a branch too.
+
+        Returns:
+            `(B, T, D)` for each branch.
+        """
+        shared = self.embed(input_ids, type_ids)
+        mask, rotation = self._mask_and_rotation(shared.shape[1], attention_mask)
         for layer in self.layers:
-            x = layer(x, mask, rotation)
-        return self.norm(x) if self.config.norm == "pre" else x
+            shared = layer(shared, mask, rotation)
+        hidden = {}
+        for name, layers in tops.items():
+            x = shared
+            for layer in layers:
+                x = layer(x, mask, rotation)
+            hidden[name] = self.norm(x) if self.config.norm == "pre" else x
+        return hidden
 
     def attention_maps(
         self,
@@ -419,7 +444,7 @@ class TransformerEncoder(nn.Module):
     def __repr__(self) -> str:
         c = self.config
         return (
-            f"TransformerEncoder({c.n_layers} layers, width {c.d_model}, {c.n_heads} heads, "
+            f"TransformerEncoder({len(self.layers)} layers, width {c.d_model}, {c.n_heads} heads, "
             f"{c.positions} positions, {sum(p.numel() for p in self.parameters()):,} parameters)"
         )
 

@@ -28,7 +28,7 @@ from .errors import ConfigError, DataError
 from .files import write_atomically
 from .inference import evaluate, evaluate_baselines
 from .model import MultiTaskModel
-from .plots import plot_losses
+from .plots import plot_conflict, plot_losses, plot_weights
 from .pretrained import load_pretrained
 from .recipe import FILE_KEYS, DatasetRecipe, Recipe
 from .reports import predict_split, write_report
@@ -36,12 +36,14 @@ from .run_folder import (
     BEST,
     CASES_FILE,
     CHECKPOINT,
+    CONFLICT_FILE,
     CURVES_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     RECIPE_FILE,
     STATE,
     UNFINISHED,
+    WEIGHTS_FILE,
     check_folder,
     check_same_recipe,
     clear,
@@ -99,8 +101,9 @@ def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) 
         sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
         dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
     train = list(dataset.train)
-    if 0 < data.limit < len(train):
-        train = random.Random(f"limit {recipe.seed}").sample(train, data.limit)
+    n = min(data.limit or len(train), max(1, round(data.share * len(train))))
+    if n < len(train):
+        train = random.Random(f"limit {recipe.seed}").sample(train, n)
     if data.augment:
         train = augment(train, data.augment, recipe.seed, data.synonyms)
     return replace(dataset, train=train)
@@ -138,7 +141,7 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
         tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
         config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder)
         encoder = TransformerEncoder(config)
-    return MultiTaskModel(encoder, tokenizer, tasks)
+    return MultiTaskModel(encoder, tokenizer, tasks, **recipe.model)
 
 
 def run_recipe(
@@ -211,11 +214,22 @@ def run_recipe(
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     plot_losses(history).savefig(output / CURVES_FILE, dpi=120)
+    _draw_balance(history, output)
     _write_what_it_said(model, tasks, tested, output)
     write_atomically(output / RECIPE_FILE, recipe.to_toml())
     write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     shutil.rmtree(output / STATE, ignore_errors=True)
     return metrics
+
+
+def _draw_balance(history: History, output: Path) -> None:
+    """Pictures of what the tasks' weights and gradients did, if there is anything to see."""
+    for name in (WEIGHTS_FILE, CONFLICT_FILE):
+        (output / name).unlink(missing_ok=True)
+    if len({tuple(sorted(r.weights.items())) for r in history.rounds}) > 1:
+        plot_weights(history).savefig(output / WEIGHTS_FILE, dpi=120)
+    if history.conflicts:
+        plot_conflict(history).savefig(output / CONFLICT_FILE, dpi=120)
 
 
 def _write_what_it_said(

@@ -290,7 +290,8 @@ def _untrained(model: MultiTaskModel) -> MultiTaskModel:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
         encoder = TransformerEncoder(model.encoder.config)
-        fresh = MultiTaskModel(encoder, model.tokenizer, list(model.tasks.values()))
+        tasks = list(model.tasks.values())
+        fresh = MultiTaskModel(encoder, model.tokenizer, tasks, model.private_layers)
     return fresh.to(model.device)
 
 

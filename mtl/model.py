@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -34,13 +35,20 @@ class MultiTaskModel(nn.Module):
         encoder: the shared encoder.
         tokenizer: what turns text into the encoder's ids.
         tasks: what the heads are for; their names must differ.
+        private_layers: how many of the encoder's layers, from the top, are not shared: each task
+            has them for itself, all starting as copies of the same. They are taken off the encoder.
 
     Raises:
-        ConfigError: two tasks of the same name, or a vocabulary the encoder cannot hold.
+        ConfigError: two tasks of the same name, a vocabulary the encoder cannot hold, or more
+            private layers than layers.
     """
 
     def __init__(
-        self, encoder: TransformerEncoder, tokenizer: Tokenizer, tasks: Sequence[Task]
+        self,
+        encoder: TransformerEncoder,
+        tokenizer: Tokenizer,
+        tasks: Sequence[Task],
+        private_layers: int = 0,
     ) -> None:
         super().__init__()
         if len(tokenizer) > encoder.config.vocab_size:
@@ -49,16 +57,28 @@ class MultiTaskModel(nn.Module):
                 found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
                 fix="build the encoder with vocab_size=len(tokenizer)",
             )
+        if not 0 <= private_layers <= len(encoder.layers):
+            raise ConfigError(
+                f"private_layers must lie between 0 and the encoder's {len(encoder.layers)} layers",
+                found=str(private_layers),
+            )
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.tasks: dict[str, Task] = {}
         self.trained: set[str] = set()  # names of the tasks that some training was for
         self.heads = nn.ModuleDict()
+        self.private = nn.ModuleDict()
+        self.private_layers = private_layers
+        n_shared = len(encoder.layers) - private_layers
+        self._first_top = [encoder.layers[n_shared:]]  # in a list: the first task registers it
+        encoder.layers = encoder.layers[:n_shared]
         for task in tasks:
             self.add_task(task)
 
     def add_task(self, task: Task) -> None:
         """Add a fresh head for a task; the encoder and the other heads stay as they are.
+
+        Its private layers, if the model has such, start as those of the first task are.
 
         Raises:
             ConfigError: there is a task of this name already, or the encoder cannot read its pairs.
@@ -73,6 +93,9 @@ class MultiTaskModel(nn.Module):
             )
         head = task.build_head(self.encoder.config.d_model)
         self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
+        if self.private_layers:
+            first = next(iter(self.private.values()), None)
+            self.private[task.name] = copy.deepcopy(first) if first else self._first_top.pop()
         self.tasks[task.name] = task
 
     def freeze(self, *names: str) -> list[str]:
@@ -83,7 +106,8 @@ class MultiTaskModel(nn.Module):
 
         Args:
             names: `encoder`, `encoder.embeddings`, `encoder.layers[:2]` (the first two layers),
-                `heads.NAME`, or any beginning of parameter names, such as `encoder.layers.1`.
+                `heads.NAME`, `private.NAME` (a task's private layers), or any beginning of
+                parameter names, such as `encoder.layers.1`.
 
         Returns:
             the parameters that were trained before, for `unfreeze`.
@@ -124,12 +148,19 @@ class MultiTaskModel(nn.Module):
         if not found:
             layers = f"encoder.layers[:N] (N from 1 to {len(self.encoder.layers)})"
             known = ["encoder", "encoder.embeddings", layers, *(f"heads.{n}" for n in self.heads)]
+            known += [f"private.{n}" for n in self.private]
             raise ConfigError(
                 "the model has no parameters of this name",
                 found=repr(name),
                 fix=suggest(name, known),
             )
         return found
+
+    @property
+    def last_shared(self) -> nn.Parameter | None:
+        """The last weight matrix that all tasks share and that is trained, if any."""
+        matrices = [p for part in self.shared_parts.values() for p in part if p.dim() > 1]
+        return matrices[-1] if matrices else None
 
     @property
     def device(self) -> torch.device:
@@ -155,11 +186,36 @@ class MultiTaskModel(nn.Module):
 
     def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
         """What the heads of `tasks` say about a batch, from one pass of the encoder."""
-        hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.type_ids).float()
-        with full_precision(hidden.device):  # the heads are small, and scores want all digits
+        hidden = self.hidden(batch, tasks)
+        with full_precision(self.device):  # the heads are small, and scores want all digits
             return {
-                name: self.tasks[name].run_head(self.heads[name], hidden, batch) for name in tasks
+                name: self.tasks[name].run_head(self.heads[name], states.float(), batch)
+                for name, states in hidden.items()
             }
+
+    def hidden(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Tensor]:
+        """What the head of each task reads, `(B, T, D)`, from one pass of the shared layers."""
+        inputs = (batch.input_ids, batch.attention_mask, batch.type_ids)
+        if self.private_layers:
+            return self.encoder.branch(*inputs, {name: self.private[name] for name in tasks})
+        return dict.fromkeys(tasks, self.encoder(*inputs))
+
+    @property
+    def shared_parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters that all tasks share and that are trained, from the bottom to the top.
+
+        Keys are `embeddings`, `layer 1` and so on; the norm after the last layer counts with it.
+        """
+        encoder = self.encoder
+        parts = {"embeddings": [getattr(encoder, name) for name in encoder.embedding_parts]}
+        parts |= {f"layer {i}": [layer] for i, layer in enumerate(encoder.layers, 1)}
+        if "norm" not in encoder.embedding_parts:
+            list(parts.values())[-1].append(encoder.norm)
+        trained = {
+            name: [p for module in modules for p in module.parameters() if p.requires_grad]
+            for name, modules in parts.items()
+        }
+        return {name: parameters for name, parameters in trained.items() if parameters}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of every task that has a labelled row in the batch."""
@@ -176,6 +232,7 @@ class MultiTaskModel(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {
             "encoder": self.encoder.config.to_dict(),
+            "private_layers": self.private_layers,
             "tokenizer": type(self.tokenizer).__name__,
             "tasks": {
                 name: {"kind": task.kind, **task.settings()} for name, task in self.tasks.items()
@@ -206,8 +263,8 @@ class MultiTaskModel(nn.Module):
             raise _bad_config(folder, error) from None
         tokenizer = tokenizer_class.load(folder)
         try:
-            model = cls(encoder, tokenizer, tasks)
-        except ConfigError as error:
+            model = cls(encoder, tokenizer, tasks, config.get("private_layers", 0))
+        except (ConfigError, TypeError) as error:
             raise _bad_config(folder, error) from None
         model._load_weights(folder / WEIGHTS)
         model.trained = set(model.tasks)
@@ -222,8 +279,19 @@ class MultiTaskModel(nn.Module):
 
     def __repr__(self) -> str:
         heads = ", ".join(f"{name} ({task.kind})" for name, task in self.tasks.items())
-        parameters = sum(p.numel() for p in self.parameters())
-        return f"MultiTaskModel({self.encoder!r}, heads: {heads}, {parameters:,} parameters)"
+        private = ""
+        if self.private:
+            each = _count(next(iter(self.private.values())))
+            private = f", {self.private_layers} private layers a task ({each:,} parameters each)"
+        return (
+            f"MultiTaskModel({self.encoder!r}{private}, heads: {heads}, "
+            f"{_count(self):,} parameters)"
+        )
+
+
+def _count(module: nn.Module) -> int:
+    """Its parameters."""
+    return sum(p.numel() for p in module.parameters())
 
 
 def _bad_config(folder: Path, error: Exception) -> ModelError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
+from .errors import ConfigError, suggest
 from .model import MultiTaskModel
 from .training.history import History
 
@@ -59,6 +61,94 @@ def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
     axis.set(title="validation", xlabel="epoch", ylim=(0, 1.03), xticks=list(epochs))
     axis.grid(alpha=0.3)
     axis.legend()
+    return _finished(figure)
+
+
+def plot_weights(history: History, window: int = 20) -> Figure:
+    """How much each task's loss counted: the running mean of each round's weights."""
+    figure, axis = plt.subplots(figsize=(6, 3.4))
+    for i, name in enumerate(history.tasks):
+        weights = [r.weights.get(name, float("nan")) for r in history.rounds]
+        axis.plot(_epochs(history), weights, color=_colour(i), alpha=0.25, linewidth=0.8)
+        means = running_mean(weights, window)
+        axis.plot(_epochs(history), means, color=_colour(i), linewidth=1.8, label=name.upper())
+    axis.set(title="task weights", xlabel="epoch", ylim=(0, None))
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return _finished(figure)
+
+
+def plot_conflict(history: History, pair: str | None = None) -> Figure:
+    """How the gradients of two tasks lay to each other, in each part of the encoder, over training.
+
+    Args:
+        history: of a training with `conflict_every`.
+        pair: such as `ner/qa`; by default the first.
+
+    Raises:
+        ConfigError: nothing was measured, or not this pair.
+    """
+    known = list(dict.fromkeys(name for _, measured in history.conflicts for name in measured))
+    if not known:
+        raise ConfigError("no conflict was measured", fix="train with conflict_every=20, say")
+    pair = pair or known[0]
+    if pair not in known:
+        raise ConfigError("this pair was not measured", found=repr(pair), fix=suggest(pair, known))
+    measured = [(step, found[pair]) for step, found in history.conflicts if pair in found]
+    steps = [step for step, _ in measured]
+    parts = list(measured[0][1].cosine)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    for i, part in enumerate(parts):
+        style = {"color": TOTAL_COLOUR, "linewidth": 2.4}
+        if part != "all":
+            style = {"color": plt.get_cmap("viridis")(i / len(parts)), "linewidth": 1.2}
+        left.plot(steps, [c.cosine[part] for _, c in measured], label=part, **style)
+        right.plot(steps, [c.ratio[part] for _, c in measured], **style)
+    first, second = pair.split("/")
+    left.axhline(0, color="black", linewidth=0.8, linestyle=":")
+    left.set(title=f"cosine of the gradients of {first} and {second}", xlabel="step", ylim=(-1, 1))
+    right.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    right.set(title=f"length: {first} / {second}", xlabel="step", yscale="log")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    left.legend(fontsize=8, ncols=2)
+    return _finished(figure)
+
+
+def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Figure:
+    """What sharing changed: for each task the paired difference from the model alone.
+
+    Args:
+        summary: of `compare.json`; filled points are of the budget "per task", open ones of
+            "total". Lines are 95% confidence intervals.
+    """
+    rows = [row for row in summary if "difference" in row]
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    lines = list(dict.fromkeys((row["size"], row["method"]) for row in rows))
+    height = 0.38 * len(lines) + 1.4
+    figure, axes = plt.subplots(
+        1, len(tasks), figsize=(4.5 * len(tasks) + 1.5, height), sharey=True, squeeze=False
+    )
+    for i, (task, axis) in enumerate(zip(tasks, axes[0], strict=True)):
+        for row in rows:
+            if row["task"] != task:
+                continue
+            is_total = row["budget"] == "total"
+            y = lines.index((row["size"], row["method"])) + (0.14 if is_total else -0.14)
+            if row["difference_interval"]:
+                axis.plot(row["difference_interval"], [y, y], color=_colour(i), linewidth=1.6)
+            face = "white" if is_total else _colour(i)
+            axis.plot(row["difference"], y, "o", color=_colour(i), markerfacecolor=face)
+        metric = next(row["metric"] for row in rows if row["task"] == task).replace("_", " ")
+        axis.axvline(0, color="black", linewidth=0.8, linestyle=":")
+        axis.set(title=f"{task.upper()}: {metric}, together minus alone")
+        axis.grid(alpha=0.3, axis="x")
+    names = [f"{method}  {size or 'all data'}" for size, method in lines]
+    axes[0][0].set_yticks(range(len(lines)), names)
+    axes[0][0].set_ylim(len(lines) - 0.5, -0.5)
+    figure.supxlabel(
+        "filled: alone with the steps of its task; open: with those of all", fontsize=9
+    )
     return _finished(figure)
 
 
@@ -117,7 +207,7 @@ def plot_architecture(model: MultiTaskModel) -> Figure:
     axis.axis("off")
     segments = " + segments" if config.n_types else ""
     layer = (
-        f"encoder layer × {config.n_layers}\n"
+        f"encoder layer × {len(model.encoder.layers)}\n"
         f"self-attention ({config.n_heads} heads of width {config.head_width})\n"
         f"feed-forward (width {config.feed_forward_width}), {config.norm}-norm, residuals"
     )
@@ -137,6 +227,9 @@ def plot_architecture(model: MultiTaskModel) -> Figure:
     for i, (name, head) in enumerate(model.heads.items()):
         parameters = sum(p.numel() for p in head.parameters())
         text = f"{name.upper()} head\n{type(head).__name__}\n{parameters:,} parameters"
+        if model.private:
+            layers = sum(p.numel() for p in model.private[name].parameters())
+            text += f"\non {model.private_layers} private layer(s), {layers:,}"
         x = 1.2 + i * width
         size = 10 if len(model.tasks) < 3 else 8
         _box(axis, x + 0.1, 7.7, width - 0.2, 1.5, text, _colour(i), alpha=0.35, size=size)

@@ -378,6 +378,12 @@ def save_for_transformers(
             "like RoBERTa's), as load_pretrained gives them; any other model is kept by "
             "MultiTaskModel.save_pretrained",
         )
+    if len(encoder.layers) < config.n_layers:
+        raise ModelError(
+            "the encoder is not whole: some of its layers are private to the tasks of a model",
+            found=f"{len(encoder.layers)} of {config.n_layers} layers",
+            fix="MultiTaskModel.save_pretrained keeps the whole model",
+        )
     theirs = _to_their_config(config, model_type) | {"pad_token_id": tokenizer.pad_id}
     write_atomically(folder / CONFIG, json.dumps(theirs, indent=2))
     write_atomically(folder / WEIGHTS, save(_to_theirs(encoder, FAMILIES[model_type])))

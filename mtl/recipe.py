@@ -18,6 +18,7 @@ from typing import Any
 from .data.tokenization import WhitespaceTokenizer
 from .encoder import EncoderConfig
 from .errors import ConfigError, suggest
+from .model import MultiTaskModel
 from .tasks import Task
 from .training.config import TrainConfig
 
@@ -45,6 +46,7 @@ class DatasetRecipe:
             of its texts, drawn by the seed, is held out for validation (test).
         validation, test, test_unseen: files for the other splits.
         limit: train on no more than so many examples, drawn by the seed; 0 for all.
+        share: train on this share of the examples, drawn by the seed; the smaller of the two holds.
         augment: how many changed copies of each training example are added; see `augment`.
         synonyms: for `augment`, by word.
     """
@@ -57,6 +59,7 @@ class DatasetRecipe:
     test: str = ""
     test_unseen: str = ""
     limit: int = 0
+    share: float = 1.0
     augment: int = 0
     synonyms: dict[str, Any] = field(default_factory=dict)
 
@@ -96,6 +99,7 @@ class Recipe:
         tokenizer: options of `WhitespaceTokenizer.train`.
         encoder: fields of `EncoderConfig`, but `vocab_size`; with `pretrained`, the folder or name
             of a checkpoint, which then decides the shape and the tokenizer.
+        model: options of `MultiTaskModel`, such as `private_layers`.
         train: fields of `TrainConfig`, but `seed`.
     """
 
@@ -107,12 +111,15 @@ class Recipe:
     stages: list[dict[str, Any]] = field(default_factory=list)
     tokenizer: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
 
     def to_toml(self) -> str:
         """A TOML file that `load_recipe` reads back, its paths absolute: it may lie anywhere."""
         lines = _toml_section({"name": self.name, "seed": self.seed, "on_error": self.on_error})
-        sections = {name: getattr(self, name) for name in ("tokenizer", "encoder", "train")}
+        sections = {
+            name: getattr(self, name) for name in ("tokenizer", "encoder", "model", "train")
+        }
         checkpoint = Path(self.encoder.get("pretrained", ""))
         if self.encoder.get("pretrained") and checkpoint.is_dir():
             sections["encoder"] = self.encoder | {"pretrained": str(checkpoint.resolve())}
@@ -290,7 +297,7 @@ def _entry(entries: list[Any], part: str, setting: str) -> int:
 
 def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
     types = {"name": str, "seed": int, "on_error": str, "tokenizer": dict, "encoder": dict}
-    types |= {"train": dict, "tasks": dict, "datasets": dict, "stages": list}
+    types |= {"model": dict, "train": dict, "tasks": dict, "datasets": dict, "stages": list}
     _check_keys(content, types, "", path)
     name = content.setdefault("name", Path(path).stem)
     if not name.strip() or set(name) & set("/\\"):
@@ -303,6 +310,8 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
     _check_keys(content.get("tokenizer", {}), tokenizer, "tokenizer.", path)
     encoder = _types_of_fields(EncoderConfig, "vocab_size")
     _check_keys(content.get("encoder", {}), encoder, "encoder.", path)
+    model = _types_of_parameters(MultiTaskModel, "encoder", "tokenizer", "tasks")
+    _check_keys(content.get("model", {}), model, "model.", path)
     _check_keys(content.get("train", {}), _types_of_fields(TrainConfig, "seed"), "train.", path)
     datasets = {
         name: _check_dataset(name, dataset, path)
@@ -406,6 +415,10 @@ def _check_source(dataset: DatasetRecipe, where: str, path: str) -> None:
                 path=path,
                 found=str(getattr(dataset, key)),
             )
+    if not 0 < dataset.share <= 1:
+        raise ConfigError(
+            f"{where}share must be above 0 and at most 1", path=path, found=str(dataset.share)
+        )
     for word, others in dataset.synonyms.items():
         if not (isinstance(others, list) and others and all(_is_filled(o) for o in others)):
             raise ConfigError(

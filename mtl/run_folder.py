@@ -23,6 +23,7 @@ RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE, CASES_FILE = (
     "loss_curves.png",
     "validation_cases.json",
 )
+WEIGHTS_FILE, CONFLICT_FILE = "task_weights.png", "gradient_conflict.png"
 CHECKPOINT, BEST, STATE = "checkpoint-epoch", "best-", "training_state"
 UNFINISHED = "unfinished"
 BEFORE_THE_END = (f"{CHECKPOINT}[0-9]*", f"{BEST}*", STATE)  # what a run writes while it trains

@@ -24,6 +24,12 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
+def format_markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The same cells as a Markdown table."""
+    cells = [list(header), ["---"] * len(header), *([_cell(v) for v in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
 def metrics_table(metrics: dict[str, Any]) -> str:
     """What `metrics.json` holds, for people: each task's splits beside its trivial baselines."""
     tables = []

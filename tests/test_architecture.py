@@ -22,9 +22,11 @@ ORDER = [
     *("tasks.base", "tasks.spans", "tasks.ner", "tasks.qa", "tasks.classification"),
     *("tasks.embedding", "tasks"),
     *("model", "inference", "cases", "interactive"),
-    *("training", "training.sampling", "training.weighting", "training.history"),
+    *("training", "training.sampling", "training.methods", "training.weighting"),
+    *("training.aggregation", "training.history"),
     *(
         "training.config",
+        "training.conflict",
         "training.checkpoint",
         "training.optimizer",
         "training.run",

@@ -23,7 +23,7 @@ from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training import checkpoint, run
 from mtl.training.checkpoint import has_state, load_state, save_state
-from mtl.training.history import History, Round
+from mtl.training.history import Conflict, History, Round
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.optimizer import build_optimizer, warmup_then_decay
 from mtl.training.weighting import FixedWeighting, Weighting
@@ -747,7 +747,11 @@ def test_settings_that_cannot_be(setting, message):
 
 def test_the_csv_of_a_history(tmp_path):
     rounds = [
-        Round(1, 2, 3.0, {"ner": 1.0, "qa": 2.0}, 0.1, 0.5, {"ner": 8, "qa": 8}),
+        replace(
+            Round(1, 2, 3.0, {"ner": 1.0, "qa": 2.0}, 0.1, 0.5, {"ner": 8, "qa": 8}),
+            weights={"ner": 1.0, "qa": 2.0},
+            conflict={"ner/qa": Conflict({"layer 1": -0.5}, {"layer 1": 4.0})},
+        ),
         Round(1, 4, 2.0, {"qa": 2.0}, 0.2, 0.6, {"ner": 8, "qa": 16}),  # a round without NER labels
         Round(2, 6, 1.0, {"ner": 0.5, "qa": 0.5}, 0.1, 0.7, {"ner": 16, "qa": 24}),
     ]
@@ -757,9 +761,11 @@ def test_the_csv_of_a_history(tmp_path):
         first, second, third = csv.DictReader(file)
     assert list(first) == [
         *("epoch", "step", "total_loss", "ner_loss", "qa_loss", "learning_rate", "grad_norm"),
-        *("ner_examples", "qa_examples", "validation_ner_entity_f1"),
+        *("ner_examples", "qa_examples", "ner_weight", "qa_weight", "ner_qa_cosine_layer_1"),
+        *("ner_qa_ratio_layer_1", "validation_ner_entity_f1"),
     ]
-    values = ["1", "2", "3.0", "1.0", "2.0", "0.1", "0.5", "8", "8", ""]
+    values = ["1", "2", "3.0", "1.0", "2.0", "0.1", "0.5", "8", "8", "1.0", "2.0", "-0.5", "4.0"]
+    values.append("")
     assert list(first.values()) == values
     assert (second["ner_loss"], second["qa_loss"]) == ("", "2.0")
     assert second["validation_ner_entity_f1"] == "0.25"

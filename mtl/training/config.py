@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
+from typing import Any
 
 from torch import nn
 
@@ -14,6 +15,8 @@ from ..devices import DEVICES, PRECISIONS, choose_device, choose_precision
 from ..errors import ConfigError, DataError, TrainingWarning, suggest
 from ..model import MultiTaskModel
 from ..tasks import Task
+from .aggregation import Aggregation, build_aggregation
+from .methods import Method, build_method
 from .sampling import SAMPLERS, check_exponents
 from .weighting import FixedWeighting, Weighting
 
@@ -24,6 +27,7 @@ class TrainConfig:
 
     Args:
         epochs: passes over the largest dataset.
+        rounds: of an epoch, each with one batch of every dataset; 0 for one pass over the largest.
         batch_size: examples in a batch.
         max_tokens: a batch of more tokens, padding included, goes through the model in parts, whose
             gradients add up (gradient accumulation): the same update, less memory. 0 for never.
@@ -38,7 +42,16 @@ class TrainConfig:
         steps: `alternating` (one dataset a step, in turn), `joint` (all in every step) or `sampled`
             (one dataset a step, drawn by size; see `Sampled`).
         alpha, anneal: of `sampled` steps.
-        loss_weights: the lambda of each task, 1.0 if not named.
+        loss_weights: the lambda of each task, 1.0 if not named; with `fixed` weighting.
+        weighting: how losses become one, see `mtl.training.weighting`: `fixed`, `uncertainty`,
+            `dwa`, `gradnorm`, `random`.
+        weighting_options: of its class, such as `{"alpha": 0.5}` for `gradnorm`.
+        aggregation: how gradients become one, see `mtl.training.aggregation`: `sum`, `pcgrad`, or a
+            class of TorchJD, such as `UPGrad`.
+        aggregation_options: of its class, such as `{"c": 0.4}` for `CAGrad`.
+        conflict_every: after every so many steps, and at the start, the tasks' gradients are
+            compared (`History`, `plot_conflict`); 0 for never. It costs one more batch of each
+            dataset, forward and backward, and does not change the training.
         freeze: what is not trained, named as in `MultiTaskModel.freeze`.
         patience: stop when so many epochs in a row have not been better on validation; 0 for never.
         device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there.
@@ -51,6 +64,7 @@ class TrainConfig:
     """
 
     epochs: int = 8
+    rounds: int = 0
     batch_size: int = 32
     max_tokens: int = 0
     learning_rate: float = 1e-3
@@ -64,6 +78,11 @@ class TrainConfig:
     alpha: float = 1.0
     anneal: float = 0.0
     loss_weights: dict[str, float] = field(default_factory=dict)
+    weighting: str = "fixed"
+    weighting_options: dict[str, Any] = field(default_factory=dict)
+    aggregation: str = "sum"
+    aggregation_options: dict[str, Any] = field(default_factory=dict)
+    conflict_every: int = 0
     freeze: Sequence[str] = ()
     patience: int = 0
     device: str = "auto"
@@ -87,7 +106,8 @@ class TrainConfig:
                     f"the weight of task {name!r} in train.loss_weights must be a number",
                     found=repr(weight),
                 )
-        least_of = {"epochs": 1, "batch_size": 1, "max_tokens": 0, "weight_decay": 0, "patience": 0}
+        least_of = {"epochs": 1, "rounds": 0, "batch_size": 1, "max_tokens": 0, "weight_decay": 0}
+        least_of |= {"patience": 0, "conflict_every": 0}
         for name, least in least_of.items():
             if not getattr(self, name) >= least:
                 raise ConfigError(
@@ -112,6 +132,8 @@ class TrainConfig:
                     f"train.{name} is unknown", found=repr(value), fix=suggest(str(value), known)
                 )
         check_exponents(self.alpha, self.anneal)
+        for method in (self.build_weighting(), self.build_aggregation()):
+            check_steps(method, self.steps)
         if not isinstance(self.freeze, list | tuple) or not all(
             isinstance(name, str) for name in self.freeze
         ):
@@ -121,32 +143,76 @@ class TrainConfig:
                 fix='for example ["encoder", "heads.ner"]',
             )
 
+    def build_weighting(self) -> Weighting:
+        """A fresh weighting.
+
+        Raises:
+            ConfigError: see `build_method`; or `loss_weights` that it would not use.
+        """
+        options = self.weighting_options
+        if self.weighting == FixedWeighting.name:
+            options = {"weights": self.loss_weights} | options
+        elif any(weight != 1 for weight in self.loss_weights.values()):
+            raise ConfigError(
+                f"train.loss_weights has no effect with train.weighting = {self.weighting!r}",
+                found=str(self.loss_weights),
+                fix='leave it out, or set train.weighting = "fixed"',
+            )
+        return build_method(Weighting, self.weighting, options, self.seed, "train.weighting")
+
+    def build_aggregation(self) -> Aggregation:
+        """A fresh aggregation; errors as of `mtl.training.aggregation.build_aggregation`."""
+        return build_aggregation(self.aggregation, self.aggregation_options, self.seed)
+
+
+def check_steps(method: Method, steps: str) -> None:
+    """Raise ConfigError if a method needs all tasks in each step and does not get them."""
+    if method.needs_joint_steps and not SAMPLERS[steps].joint:
+        what = "gradient" if isinstance(method, Aggregation) else "loss"
+        raise ConfigError(
+            f"{type(method).__name__} needs every task's {what} in the same step",
+            found=f"train.steps = {steps!r}",
+            fix='set train.steps = "joint"',
+        )
+
 
 def check_training(model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig) -> None:
     """Raise at once what `train` would raise about its arguments; nothing is changed."""
     frozen = model.freeze(*config.freeze)
     try:
-        check(model, tasks, config, FixedWeighting(config.loss_weights))
+        check(model, tasks, config, config.build_weighting(), config.build_aggregation())
     finally:
         model.unfreeze(*frozen)
 
 
 def check(
-    model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig, weighting: Weighting
+    model: MultiTaskModel,
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    weighting: Weighting,
+    aggregation: Aggregation,
 ) -> None:
-    """Raise ConfigError or DataError unless the model can be trained on the tasks, here."""
+    """Raise ConfigError or DataError unless the model can be trained on the tasks, here.
+
+    The weighting is started for the tasks.
+    """
     choose_precision(config.precision, choose_device(config.device))
     if not tasks:
         raise ConfigError("there is no task to train")
     for task in tasks:
         _check_known(model, task)
-    weighting.check_tasks([task.name for task in tasks])
-    if weighting.needs_joint_steps and not SAMPLERS[config.steps].joint:
+    for method in (weighting, aggregation):
+        check_steps(method, config.steps)
+    compares = weighting.needs_joint_steps or aggregation.needs_joint_steps
+    if (compares or config.conflict_every) and not model.shared_parts:
         raise ConfigError(
-            f"{type(weighting).__name__} needs every task's loss in the same step",
-            found=f"train.steps = {config.steps!r}",
-            fix='set train.steps = "joint"',
+            "there is no shared parameter that is trained, so tasks cannot be in conflict",
+            found=f"{type(weighting).__name__}, {type(aggregation).__name__}, "
+            f"train.conflict_every = {config.conflict_every}",
+            fix='set train.weighting = "fixed", train.aggregation = "sum" and '
+            "train.conflict_every = 0, or train the encoder",
         )
+    weighting.start([task.name for task in tasks])
     if config.max_tokens and not isinstance(weighting, FixedWeighting):
         raise ConfigError(
             "only fixed weights add up over the parts of a batch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,29 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One update: which datasets it was on, its total loss, gradient norm, rate and task losses."""
+    """One update: the datasets it was on, and what `Round` says of a round, for this step."""
 
     step: tuple[int, ...]
     total: float
     grad_norm: float
     learning_rate: float
     losses: dict[str, float]
+    weights: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """How the gradients of two tasks, of their unweighted losses, lie to each other.
+
+    Keys are parts of the shared encoder, from the bottom to the top, and `all` of it.
+
+    Attributes:
+        cosine: of the angle between the two gradients: 1 same direction, -1 opposite.
+        ratio: length of the first task's gradient divided by the second's.
+    """
+
+    cosine: dict[str, float]
+    ratio: dict[str, float]
 
 
 @dataclass
@@ -38,6 +54,8 @@ class Round:
         learning_rate: at the round's last step.
         grad_norm: mean over the round's steps, before clipping.
         examples: examples of each task seen so far.
+        weights: how much each task's loss counted (mean over the round's steps).
+        conflict: where it was measured, before the round's first step: see `Conflict`.
     """
 
     epoch: int
@@ -47,6 +65,8 @@ class Round:
     learning_rate: float
     grad_norm: float
     examples: dict[str, int]
+    weights: dict[str, float] = field(default_factory=dict)
+    conflict: dict[str, Conflict] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,6 +88,12 @@ class History:
     def tasks(self) -> list[str]:
         """Names of the tasks, in order of appearance."""
         return list(dict.fromkeys(name for r in self.rounds for name in r.examples))
+
+    @property
+    def conflicts(self) -> list[tuple[int, dict[str, Conflict]]]:
+        """For each time it was measured: steps made before, and by pair (`ner/qa`) what it was."""
+        before = [0, *(r.step for r in self.rounds)]
+        return [(s, r.conflict) for s, r in zip(before, self.rounds, strict=False) if r.conflict]
 
     @property
     def best_validation(self) -> Metrics:
@@ -96,7 +122,10 @@ class History:
         names = list(dict.fromkeys(name for scores in validation for name in scores))
         table = io.StringIO()
         columns = ["epoch", "step", "total_loss", *(f"{t}_loss" for t in self.tasks)]
-        columns += ["learning_rate", "grad_norm", *(f"{t}_examples" for t in self.tasks), *names]
+        columns += ["learning_rate", "grad_norm", *(f"{t}_examples" for t in self.tasks)]
+        columns += [f"{t}_weight" for t in self.tasks]
+        columns += dict.fromkeys(key for r in self.rounds for key in _flat_conflict(r.conflict))
+        columns += names
         writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
         writer.writeheader()
         for i, r in enumerate(self.rounds):
@@ -104,6 +133,8 @@ class History:
             row |= {f"{t}_loss": loss for t, loss in r.losses.items()}
             row |= {"learning_rate": r.learning_rate, "grad_norm": r.grad_norm}
             row |= {f"{t}_examples": n for t, n in r.examples.items()}
+            row |= {f"{t}_weight": weight for t, weight in r.weights.items()}
+            row |= _flat_conflict(r.conflict)
             ends_epoch = i + 1 == len(self.rounds) or self.rounds[i + 1].epoch > r.epoch
             if ends_epoch and r.epoch <= len(validation):
                 row |= validation[r.epoch - 1]
@@ -117,7 +148,11 @@ class History:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> History:
         """What `to_dict` gave."""
-        return cls(**{**content, "rounds": [Round(**r) for r in content["rounds"]]})
+        rounds = [
+            Round(**r | {"conflict": {pair: Conflict(**c) for pair, c in r["conflict"].items()}})
+            for r in content["rounds"]
+        ]
+        return cls(**content | {"rounds": rounds})
 
     def __repr__(self) -> str:
         return (
@@ -126,13 +161,23 @@ class History:
         )
 
 
-def mean_losses(records: Sequence[StepRecord]) -> dict[str, float]:
-    """The mean loss of each task over some steps."""
-    losses: dict[str, list[float]] = {}
-    for record in records:
-        for name, loss in record.losses.items():
-            losses.setdefault(name, []).append(loss)
-    return {name: mean(values) for name, values in losses.items()}
+def mean_by_task(values: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The mean of each task over some steps, each with a value for some tasks."""
+    of_task: dict[str, list[float]] = {}
+    for step in values:
+        for name, value in step.items():
+            of_task.setdefault(name, []).append(value)
+    return {name: mean(values) for name, values in of_task.items()}
+
+
+def _flat_conflict(conflict: dict[str, Conflict]) -> dict[str, float]:
+    """Columns such as `ner_qa_cosine_layer_1`."""
+    return {
+        f"{pair.replace('/', '_')}_{what}_{part.replace(' ', '_')}": value
+        for pair, measured in conflict.items()
+        for what, values in asdict(measured).items()
+        for part, value in values.items()
+    }
 
 
 def _flat(scores: Metrics) -> dict[str, float]:

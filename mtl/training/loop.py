@@ -23,11 +23,12 @@ from ..devices import choose_device
 from ..errors import ConfigError
 from ..model import MultiTaskModel
 from ..tasks import Task
+from .aggregation import Aggregation
 from .checkpoint import has_state, load_state, save_state
 from .config import TrainConfig
 from .history import History, Metrics
 from .run import Run, show_losses
-from .weighting import FixedWeighting, Weighting
+from .weighting import Weighting
 
 MEASURED_ROUNDS = 20  # before the time left is estimated
 
@@ -38,6 +39,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     weighting: Weighting | None = None,
+    aggregation: Aggregation | None = None,
     checkpoint: str | Path | None = None,
     save_every: int = 0,
     resume: bool = False,
@@ -51,7 +53,8 @@ def train(
         model: with a head for each task; it is moved to `config.device`.
         tasks: with their datasets.
         config: the settings.
-        weighting: how losses are combined; by default fixed weights, `config.loss_weights`.
+        weighting: how losses are combined; by default what `config.weighting` names.
+        aggregation: how gradients are combined; by default what `config.aggregation` names.
         checkpoint: a folder for the training state, written after each epoch.
         save_every: write it after every so many steps too; 0 for never.
         resume: go on from `checkpoint` where there is one; the end is the same, bit for bit, as
@@ -79,7 +82,7 @@ def train(
         tqdm.write(f"encoding {n:,} examples", file=sys.stderr)
     frozen = model.freeze(*config.freeze)
     try:
-        run = Run(model, tasks, config, weighting or FixedWeighting(config.loss_weights), cache)
+        run = Run(model, tasks, config, weighting, cache, aggregation)
         if resume and has_state(checkpoint):
             run.load_state_dict(load_state(checkpoint))
             if progress:

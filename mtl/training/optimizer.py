@@ -17,7 +17,9 @@ def build_optimizer(
     A pretrained encoder has a learning rate of its own: what it knows is lost at the rate that
     fresh weights need.
     """
-    pretrained = set(model.encoder.parameters()) if model.encoder.config.pretrained else set()
+    is_pretrained = bool(model.encoder.config.pretrained)
+    layers = [*model.encoder.parameters(), *model.private.parameters()]
+    pretrained = set(layers) if is_pretrained else set()
     parameters = [p for p in model.parameters() if p.requires_grad]
     fresh = [p for p in parameters if p not in pretrained]
     kept = [p for p in parameters if p in pretrained]

@@ -29,8 +29,10 @@ from ..metrics import mean
 from ..model import MultiTaskModel
 from ..tasks import Task
 from ..tasks.base import IGNORED
+from .aggregation import Aggregation, SharedGradients, Sum
 from .config import TrainConfig, check, warn_of_spoiled_heads
-from .history import History, Metrics, Round, StepRecord, mean_losses
+from .conflict import gradient_conflict
+from .history import Conflict, History, Metrics, Round, StepRecord, mean_by_task
 from .optimizer import build_optimizer, warmup_then_decay
 from .sampling import SAMPLERS, Step
 from .weighting import Weighting
@@ -44,14 +46,20 @@ class Run:
         model: MultiTaskModel,
         tasks: Sequence[Task],
         config: TrainConfig,
-        weighting: Weighting,
+        weighting: Weighting | None = None,
         cache: str | Path | None = None,
+        aggregation: Aggregation | None = None,
     ) -> None:
         self.model = model
         self.tasks = list(tasks)
         self.config = config
-        self.weighting = weighting.to(model.device)
-        check(model, self.tasks, config, weighting)
+        self.weighting = weighting or config.build_weighting()
+        self.aggregation = aggregation or config.build_aggregation()
+        check(model, self.tasks, config, self.weighting, self.aggregation)
+        self.weighting.to(model.device)
+        shared = [p for part in model.shared_parts.values() for p in part]
+        self.shared_gradients = SharedGradients(shared)
+        self.last_shared = model.last_shared
         warn_of_spoiled_heads(model, self.tasks)
         torch.manual_seed(config.seed)  # dropout draws from the global generator
         self.dtype = choose_precision(config.precision, model.device)
@@ -60,10 +68,11 @@ class Run:
         self.streams = self._build_streams(cache)
         sizes = [len(stream.items) for stream in self.streams]
         self.sampler = SAMPLERS[config.steps](sizes, config.alpha, config.anneal, config.seed)
-        self.rounds_per_epoch = max(stream.batches_per_pass for stream in self.streams)
+        longest = max(stream.batches_per_pass for stream in self.streams)
+        self.rounds_per_epoch = config.rounds or longest
         steps = config.epochs * self.rounds_per_epoch * self.sampler.steps_per_round
         self.trained = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(model, weighting, config)
+        self.optimizer = build_optimizer(model, self.weighting, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, partial(warmup_then_decay, steps=steps, warmup=config.warmup)
         )
@@ -71,6 +80,7 @@ class Run:
         self.epoch = self.step = 0
         self.pending: list[Step] = []  # the steps that are left of the current round
         self.records: list[StepRecord] = []  # those of it that are done
+        self.conflict: dict[str, Conflict] = {}  # as it was measured before them
         self.examples = Counter({task.name: 0 for task in self.tasks})
         self.best_score = -math.inf
         self.best_weights: dict[str, Tensor] = {}
@@ -146,10 +156,11 @@ class Run:
         Returns:
             the mean loss of each task so far in the round.
         """
-        self.model.train()
         if not self.pending:
             progress = len(self.history.rounds) / (self.config.epochs * self.rounds_per_epoch)
+            self.conflict = self.measure_conflict() if self._is_time_to_measure() else {}
             self.pending, self.records = self.sampler.round(progress), []
+        self.model.train()
         step = self.pending.pop(0)
         try:
             self.records.append(self._train_on(step))
@@ -159,7 +170,26 @@ class Run:
             raise
         if not self.pending:
             self.history.rounds.append(self._close_round())
-        return mean_losses(self.records)
+        return mean_by_task(record.losses for record in self.records)
+
+    def _is_time_to_measure(self) -> bool:
+        every, rounds = self.config.conflict_every, self.history.rounds
+        if not every or not rounds:
+            return bool(every)
+        before = rounds[-2].step if len(rounds) > 1 else 0
+        return self.step // every > before // every
+
+    def measure_conflict(self) -> dict[str, Conflict]:
+        """How the tasks' gradients lie to each other now, on the batches that come next.
+
+        Without dropout; the streams stay where they are, so that training goes on unchanged.
+        """
+        states = [stream.state_dict() for stream in self.streams]
+        parts = [self._next_parts(stream) for stream in self.streams]
+        for stream, state in zip(self.streams, states, strict=True):
+            stream.load_state_dict(state)
+        self.model.eval()
+        return gradient_conflict(self.model, self._losses(parts))
 
     def _train_on(self, step: Step) -> StepRecord:
         learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
@@ -167,23 +197,19 @@ class Run:
         for batch in (batch for batches in parts for batch in batches):
             self.examples.update({name: batch.n_labelled(name) for name in batch.targets})
         self.optimizer.zero_grad()
-        sums: dict[str, Tensor] = {}
-        total = torch.zeros((), device=self.model.device)
-        for losses in self._losses(parts):
-            part = self.weighting(losses)
-            self.scaler.scale(part).backward()
-            total = total + part.detach()
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + loss.detach()
-        if not sums:  # no row of the batches is labelled: nothing to learn from
-            return StepRecord(step, 0.0, 0.0, learning_rate, {})
+        names = [n for n in self.examples if any(n in b.targets for part in parts for b in part)]
+        if not names:  # no row of the batches is labelled: nothing to learn from
+            return StepRecord(step, 0.0, 0.0, learning_rate, {}, {})
+        sums, weights, total = self._backward(parts, names)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
         # All numbers in one transfer: on a GPU this is the step's only synchronisation.
-        total_value, norm_value, *values = torch.stack([total, norm, *sums.values()]).tolist()
-        record = StepRecord(
-            step, total_value, norm_value, learning_rate, dict(zip(sums, values, strict=True))
-        )
+        numbers = torch.stack([total, norm, *sums.values(), *weights.values()]).tolist()
+        total_value, norm_value, *values = numbers
+        losses = dict(zip(sums, values, strict=False))
+        counted = dict(zip(weights, values[len(sums) :], strict=True))
+        weighted = sum(counted[name] * losses[name] for name in losses)
+        record = StepRecord(step, weighted, norm_value, learning_rate, losses, counted)
         if not math.isfinite(total_value) or not (
             math.isfinite(norm_value) or self.scaler.is_enabled()
         ):
@@ -193,6 +219,44 @@ class Run:
         self.schedule.step()
         self.step += 1
         return record
+
+    def _backward(
+        self, parts: list[list[Batch]], names: list[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Give all parameters their gradients.
+
+        Returns:
+            the loss of each task and how much it counts, and the total that the weighting made.
+        """
+        sums: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
+        total = torch.zeros((), device=self.model.device)
+        separately = len(names) > 1 and not isinstance(self.aggregation, Sum)
+        if separately:
+            self.shared_gradients.clear(len(names))
+        for losses in self._losses(parts):
+            values = {name: loss.detach().requires_grad_() for name, loss in losses.items()}
+            part = self.weighting(values)
+            part.backward()
+            for name, value in values.items():
+                weights[name] = torch.zeros_like(value) if value.grad is None else value.grad
+                sums[name] = sums.get(name, 0.0) + value.detach()
+            total = total + part.detach()
+            self.weighting.observe(losses, self.last_shared)
+            for parameter in self.weighting.parameters():
+                if parameter.grad is not None:
+                    parameter.grad = self.scaler.scale(parameter.grad)
+            pulls = {name: self.scaler.scale(weights[name]) for name in losses}
+            if separately:
+                last = list(losses)[-1]
+                for name, loss in losses.items():
+                    row = names.index(name)
+                    self.shared_gradients.backward(row, loss, pulls[name], name != last)
+            else:
+                torch.autograd.backward(list(losses.values()), list(pulls.values()))
+        if separately:
+            self.shared_gradients.combine(self.aggregation)
+        return sums, weights, total
 
     def _next_parts(self, stream: BatchStream) -> list[Batch]:
         """The next batch of a stream, in parts; whole where a loss compares its rows."""
@@ -230,10 +294,12 @@ class Run:
             epoch=self.epoch + 1,
             step=self.step,
             total=sum(mean(totals) for totals in by_step.values()),
-            losses=mean_losses(self.records),
+            losses=mean_by_task(record.losses for record in self.records),
             learning_rate=self.records[-1].learning_rate,
             grad_norm=mean(norms),
             examples=dict(self.examples),
+            weights=mean_by_task(record.weights for record in self.records),
+            conflict=self.conflict,
         )
 
     def _not_finite(self, record: StepRecord, batches: list[Batch]) -> MTLError:
@@ -267,6 +333,7 @@ class Run:
     def finish_epoch(self) -> Metrics:
         """Validate, and keep the weights if they are the best so far."""
         self.epoch += 1
+        self.weighting.end_epoch()
         with autocast(self.model.device, self.dtype):
             scores = {
                 task.name: evaluate(self.model, task.name, task.dataset.validation)
@@ -321,6 +388,7 @@ class Run:
             "identity": self.identity,
             "model": self.model.state_dict(),
             "weighting": self.weighting.state_dict(),
+            "aggregation": self.aggregation.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -329,6 +397,7 @@ class Run:
             "history": self.history.to_dict(),
             "pending": self.pending,
             "records": [asdict(record) for record in self.records],
+            "conflict": {pair: asdict(conflict) for pair, conflict in self.conflict.items()},
             "epoch": self.epoch,
             "step": self.step,
             "examples": dict(self.examples),
@@ -346,6 +415,7 @@ class Run:
         self._check_identity(state["identity"])
         self.model.load_state_dict(state["model"])
         self.weighting.load_state_dict(state["weighting"])
+        self.aggregation.load_state_dict(state["aggregation"])
         optimizer = state["optimizer"]
         optimizer["state"] = {int(i): values for i, values in optimizer["state"].items()}
         self.optimizer.load_state_dict(optimizer)
@@ -357,6 +427,7 @@ class Run:
         self.history = History.from_dict(state["history"])
         self.pending = [tuple(step) for step in state["pending"]]
         self.records = [StepRecord(**r | {"step": tuple(r["step"])}) for r in state["records"]]
+        self.conflict = {pair: Conflict(**c) for pair, c in state["conflict"].items()}
         self.epoch, self.step = state["epoch"], state["step"]
         self.examples = Counter(state["examples"])
         self.best_score, self.best_weights = state["best_score"], state["best_weights"]

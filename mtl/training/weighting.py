@@ -1,34 +1,57 @@
-"""How the losses of a step become one number to minimise."""
+"""How the losses of a step become one number to minimise.
+
+A weighting sees losses, an aggregation sees gradients. The loop asks a weighting for its total,
+reads off how much each loss counts in it (the derivative by that loss), and sends each loss
+backward with that weight.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
+from .methods import Drawing, Method
 
 
-class Weighting(nn.Module):
+class Weighting(Method):
     """Base class: losses by task name in, a scalar out.
 
     What a weighting learns or remembers are its parameters and buffers; the loop trains the first
     (without weight decay) and saves both.
 
     Attributes:
+        name: of the class, for recipes (`train.weighting`).
         needs_joint_steps: True for a method that must see every task's loss in the same step.
     """
 
-    needs_joint_steps: ClassVar[bool] = False
+    kinds: ClassVar[dict[str, type[Method]]] = {}
 
-    def check_tasks(self, names: list[str]) -> None:
-        """Raise ConfigError if the weighting cannot serve the tasks of these names."""
+    def start(self, tasks: Sequence[str]) -> None:
+        """Get ready for the tasks of these names, before the first step.
+
+        Raises:
+            ConfigError: the weighting cannot serve them.
+        """
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The total of one step."""
+        """The total of one step. The losses are cut off from the model: their values count here."""
         raise NotImplementedError
+
+    def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor) -> None:
+        """Look at the same losses with the model behind them, after `forward`.
+
+        Args:
+            losses: from which `torch.autograd.grad` reaches the model; keep the graph.
+            last_shared: the last weight matrix that all tasks share.
+        """
+
+    def end_epoch(self) -> None:
+        """Called after the last step of each epoch."""
 
 
 class FixedWeighting(Weighting):
@@ -37,6 +60,8 @@ class FixedWeighting(Weighting):
     Raises:
         ConfigError: a weight that is negative or not finite.
     """
+
+    name = "fixed"
 
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
@@ -48,13 +73,165 @@ class FixedWeighting(Weighting):
                     found=str(weight),
                 )
 
-    def check_tasks(self, names: list[str]) -> None:
+    def start(self, tasks: Sequence[str]) -> None:
         """Raise ConfigError if a weight is for a task that does not exist."""
         for name in self.weights:
-            if name not in names:
+            if name not in tasks:
                 raise ConfigError(
-                    "a weight is given for an unknown task", found=name, fix=suggest(name, names)
+                    "a weight is given for an unknown task", found=name, fix=suggest(name, tasks)
                 )
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
         return sum(self.weights.get(name, 1.0) * loss for name, loss in losses.items())
+
+
+class UncertaintyWeighting(Weighting):
+    """Learned weights: `sum of exp(-s) * loss + s / 2`, with `s = log sigma^2` of each task.
+
+    Homoscedastic uncertainty (Kendall, Gal and Cipolla 2018, "Multi-Task Learning Using Uncertainty
+    to Weigh Losses", equation 10; the form for cross-entropy). A task whose loss stays large gets a
+    large `sigma` and counts less; `s / 2` keeps it from growing without end. All `s` begin at 0,
+    that is, with weights 1, and learn at `learning_rate`, free of weight decay.
+
+    When tasks alternate, a step moves the `s` of its own tasks only, from their losses in it.
+    """
+
+    name = "uncertainty"
+
+    def start(self, tasks: Sequence[str]) -> None:
+        # A parameter for each task: one that has no loss in a step has no gradient either.
+        self.log_variance = nn.ParameterDict({task: torch.zeros(()) for task in tasks})
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        total = 0.0
+        for name, loss in losses.items():
+            s = self.log_variance[name]
+            total = total + (-s).exp() * loss + s / 2
+        return total
+
+
+class DynamicWeightAverage(Weighting):
+    """Tasks whose loss falls more slowly count more (Liu, Johns and Davison 2019, equation 7).
+
+    `lambda_k = K * softmax over tasks of (r_k / temperature)`, where `r_k` is the mean loss of the
+    last epoch divided by that of the epoch before it ("End-to-End Multi-Task Learning with
+    Attention"). In the first two epochs all weights are 1.
+
+    The losses are means over epochs, so that it does not matter whether tasks alternate. With two
+    epochs or fewer it does nothing.
+    """
+
+    name = "dwa"
+
+    def __init__(self, temperature: float = 2.0) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ConfigError("the temperature of dwa must be above 0", found=str(temperature))
+        self.temperature = temperature
+
+    def start(self, tasks: Sequence[str]) -> None:
+        self.tasks = list(tasks)
+        for name in ("sums", "counts", "last", "before_last"):
+            self.register_buffer(name, torch.zeros(len(tasks)))
+
+    def weights(self) -> Tensor:
+        """`(K,)`: of each task in this epoch."""
+        ratios = torch.where(self.before_last > 0, self.last / self.before_last, 1.0)
+        return len(self.tasks) * (ratios / self.temperature).softmax(0)
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        total, weights = 0.0, self.weights()
+        for name, loss in losses.items():
+            i = self.tasks.index(name)
+            self.sums[i] += loss.detach()
+            self.counts[i] += 1
+            total = total + weights[i] * loss
+        return total
+
+    def end_epoch(self) -> None:
+        means = torch.where(self.counts > 0, self.sums / self.counts, self.last)
+        self.before_last.copy_(self.last)
+        self.last.copy_(means)
+        self.sums.zero_()
+        self.counts.zero_()
+
+
+class GradNorm(Weighting):
+    """Weights that give all tasks a like pull (Chen et al. 2018, "GradNorm", algorithm 1).
+
+    `G_i` is the length of the gradient of `w_i * loss_i` at the last weight matrix that all tasks
+    share. It should be `mean(G) * r_i^alpha`, where `r_i` is how much of its first loss the task
+    still has, divided by the mean of that over the tasks: one that lags behind should pull harder.
+    The weights follow the gradient of `sum |G_i - mean(G) * r_i^alpha|`, with the optimiser of
+    the model and `learning_rate`, and are scaled so that their sum is the number of tasks.
+
+    Args:
+        alpha: how strongly tasks are made to train at the same speed; 0 only makes the pulls equal.
+    """
+
+    name = "gradnorm"
+    needs_joint_steps = True
+
+    def __init__(self, alpha: float = 1.5) -> None:
+        super().__init__()
+        if not (math.isfinite(alpha) and alpha >= 0):
+            raise ConfigError("the alpha of gradnorm must be 0 or more", found=str(alpha))
+        self.alpha = alpha
+
+    def start(self, tasks: Sequence[str]) -> None:
+        self.tasks = list(tasks)
+        self.weights = nn.Parameter(torch.ones(len(tasks)))
+        self.register_buffer("first_losses", torch.zeros(len(tasks)))
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        with torch.no_grad():  # what the optimiser left behind
+            self.weights.clamp_(min=0)
+            self.weights.mul_(len(self.tasks) / self.weights.sum())
+        weights = self.weights.detach()
+        return sum(weights[self.tasks.index(name)] * loss for name, loss in losses.items())
+
+    def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor) -> None:
+        index = torch.tensor([self.tasks.index(n) for n in losses], device=self.weights.device)
+        values = torch.stack([loss.detach() for loss in losses.values()]).float()
+        first = self.first_losses[index]
+        first = torch.where(first > 0, first, values)
+        self.first_losses[index] = first
+        lengths = torch.stack(
+            [
+                torch.autograd.grad(loss, last_shared, retain_graph=True)[0].norm()
+                for loss in losses.values()
+            ]
+        )
+        self.weights.grad = torch.zeros_like(self.weights)
+        self.weights.grad[index] = self.slope(values / first, lengths, self.weights[index].detach())
+
+    def slope(self, remaining: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
+        """The gradient of `sum |G_i - mean(G) * r_i^alpha|` by the weights, the target held still.
+
+        Args:
+            remaining: `(K,)`, each loss divided by its first.
+            lengths: `(K,)`, of the gradients of the unweighted losses.
+            weights: `(K,)`.
+        """
+        pulls = weights * lengths  # G
+        rates = remaining / remaining.mean()  # r
+        return (pulls - pulls.mean() * rates**self.alpha).sign() * lengths
+
+
+class RandomWeighting(Drawing, Weighting):
+    """New weights in each step: the softmax of normal numbers (Lin et al. 2022, section 3.2).
+
+    They are scaled so that their sum is the number of tasks ("Reasonable Effectiveness of Random
+    Weighting", where it is 1), so that a loss counts 1 on average, as with fixed weights. When
+    tasks alternate, each step draws weights for all and uses those of its own.
+    """
+
+    name = "random"
+
+    def start(self, tasks: Sequence[str]) -> None:
+        self.tasks = list(tasks)
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        drawn = torch.randn(len(self.tasks), generator=self.generator)
+        weights = (len(self.tasks) * drawn.softmax(0)).tolist()
+        return sum(weights[self.tasks.index(name)] * loss for name, loss in losses.items())

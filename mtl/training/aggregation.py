@@ -1,0 +1,211 @@
+"""How the tasks' gradients on the shared parameters become one.
+
+A weighting decides how much each loss counts; an aggregation looks at where the gradients point.
+The heads keep their own gradients: only shared parameters are fought over.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, missing_extra, suggest
+from .methods import Drawing, Method, build_method
+
+COLUMNS = 2**20  # of the gradients that are looked at together, so that copies stay small
+
+
+class Aggregation(Method):
+    """Base class: the gradients of `m` tasks in, `(m, n)`, one gradient out, `(n,)`.
+
+    Attributes:
+        name: of the class, for recipes (`train.aggregation`).
+        needs_joint_steps: whether it needs the gradients of every task in the same step.
+    """
+
+    kinds: ClassVar[dict[str, type[Method]]] = {}
+    needs_joint_steps = True
+
+    def forward(self, gradients: Tensor) -> Tensor:
+        """The gradient to follow.
+
+        Args:
+            gradients: a row for each task, of its weighted loss. They may be overwritten: for a
+                large model they are most of the memory of a step.
+        """
+        raise NotImplementedError
+
+
+class Sum(Aggregation):
+    """The plain sum: the gradient of the total loss, which backward gives by itself."""
+
+    name = "sum"
+    needs_joint_steps = False
+
+    def forward(self, gradients: Tensor) -> Tensor:
+        return gradients.sum(0)
+
+
+class PCGrad(Drawing, Aggregation):
+    """Gradient surgery (Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", algorithm 1).
+
+    From each task's gradient, what points against another task's is taken away: if `g_i . g_j < 0`,
+    then `g_i` becomes `g_i - (g_i . g_j / |g_j|^2) g_j`, for all other tasks `j` in random order.
+    The sum of what is left is the gradient to follow.
+
+    Every projected gradient is a weighted sum of the rows, so lengths and cosines are all that is
+    needed to find the weights, and the result overwrites the first row: no other copy is made.
+    """
+
+    name = "pcgrad"
+
+    def forward(self, gradients: Tensor) -> Tensor:
+        lengths, cosines = lengths_and_cosines(gradients)
+        # Row i: the projected gradient of task i, in multiples of the rows brought to length 1.
+        projected = torch.eye(len(gradients), dtype=cosines.dtype, device=cosines.device)
+        for i in range(len(gradients)):
+            for j in torch.randperm(len(gradients), generator=self.generator).tolist():
+                if j != i:
+                    projected[i, j] -= (projected[i] @ cosines[:, j]).clamp(max=0)
+        inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
+        return weighted_sum_of_rows(gradients, (lengths @ projected) * inverse)
+
+
+class TorchJD(Aggregation):
+    """Any aggregator of TorchJD (Quinton and Rey 2024, "Jacobian Descent for Multi-Objective
+    Optimization"): UPGrad, CAGrad, MGDA, NashMTL, ConFIG, and what else the library has.
+
+    What it needs besides the matrix of gradients, in memory and time, is the library's. What an
+    aggregator such as NashMTL remembers between steps is not saved: a resumed run forgets it.
+
+    Args:
+        aggregator: an instance of `torchjd.aggregation.Aggregator`.
+    """
+
+    def __init__(self, aggregator: nn.Module) -> None:
+        super().__init__()
+        self.aggregator = aggregator
+
+    def forward(self, gradients: Tensor) -> Tensor:
+        if not torch.linalg.vector_norm(gradients, ord=float("inf")).isfinite():
+            return gradients.sum(0)  # not finite either, which the loop finds and explains
+        return self.aggregator(gradients)
+
+
+def lengths_and_cosines(gradients: Tensor) -> tuple[Tensor, Tensor]:
+    """The length of each row, `(m,)`, and the cosine of each pair, `(m, m)`; 0 for a row of zeros.
+
+    Rows are scaled before they are multiplied, so that squares neither vanish nor overflow.
+    """
+    largest = torch.linalg.vector_norm(gradients, ord=float("inf"), dim=1)  # (m,)
+    scale = torch.where(largest > 0, largest, 1.0)
+    products = torch.zeros(len(gradients), len(gradients)).to(gradients)
+    for part in gradients.split(COLUMNS, dim=1):
+        rows = part / scale[:, None]
+        products += rows @ rows.T
+    lengths = products.diagonal().sqrt()  # of the scaled rows
+    nonzero = torch.where(lengths > 0, lengths, 1.0)
+    return lengths * largest, products / nonzero / nonzero[:, None]
+
+
+def weighted_sum_of_rows(rows: Tensor, weights: Tensor) -> Tensor:
+    """`sum of weights[i] * rows[i]`, written over the first row."""
+    result = rows[0].mul_(weights[0])
+    for row, weight in zip(rows[1:], weights[1:], strict=True):
+        result.addcmul_(row, weight)
+    return result
+
+
+class SharedGradients:
+    """The gradients of several tasks on the same parameters: a matrix with a row for each task.
+
+    Backward writes into the matrix itself, so that it is all the memory the gradients take.
+
+    Args:
+        parameters: the shared ones, all of one type and on one device.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        self.matrix: Tensor | None = None
+
+    def clear(self, n_tasks: int) -> None:
+        """Begin a step with so many tasks."""
+        width = sum(p.numel() for p in self.parameters)
+        if self.matrix is None or len(self.matrix) != n_tasks:
+            self.matrix = None  # let go of the old one before the new one is made
+            self.matrix = self.parameters[0].new_empty(n_tasks, width)
+        self.matrix.zero_()
+
+    def backward(self, row: int, loss: Tensor, weight: Tensor, keep_graph: bool) -> None:
+        """Add the gradient of `weight * loss` to a row; other parameters get theirs as usual."""
+        self._point_at(self.matrix[row])
+        loss.backward(weight, retain_graph=keep_graph)
+
+    def combine(self, aggregation: Aggregation) -> None:
+        """Give the shared parameters the one gradient that the rows become."""
+        self._point_at(aggregation(self.matrix))
+
+    def _point_at(self, gradient: Tensor) -> None:
+        """Make pieces of `gradient`, `(n,)`, the `.grad` of the parameters, without a copy."""
+        pieces = gradient.split([p.numel() for p in self.parameters])
+        for parameter, piece in zip(self.parameters, pieces, strict=True):
+            parameter.grad = piece.view_as(parameter)
+
+
+def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggregation:
+    """An aggregation by its name: one of ours, or a class of `torchjd.aggregation` in any case.
+
+    Args:
+        options: of its class, such as `{"c": 0.4}` for CAGrad.
+        seed: for one that draws.
+
+    Raises:
+        ConfigError: an unknown name (the nearest known one is named), options that do not fit.
+    """
+    theirs = torchjd_aggregators()
+    if name in Aggregation.kinds or not theirs:
+        try:
+            return build_method(Aggregation, name, options, seed, "train.aggregation")
+        except ConfigError as error:
+            if name in Aggregation.kinds:
+                raise
+            fix = error.faults[0].fix
+            more = missing_extra("torchjd", "torchjd", "UPGrad, CAGrad, MGDA and others")
+            raise ConfigError(
+                "train.aggregation is unknown", found=repr(name), fix=f"{fix}; {more}"
+            ) from None
+    by_lower_case = {known.lower(): cls for known, cls in theirs.items()}
+    if name.lower() not in by_lower_case:
+        known = {*Aggregation.kinds, *theirs} - {"Sum", "PCGrad"}  # those are ours
+        raise ConfigError(
+            "train.aggregation is unknown", found=repr(name), fix=suggest(name, known)
+        )
+    try:
+        return TorchJD(by_lower_case[name.lower()](**options))
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"TorchJD cannot make {name}",
+            found=str(error),
+            fix="set what it needs in train.aggregation_options, for example {c = 0.4}"
+            if not isinstance(error, ImportError)
+            else "install what it names",
+        ) from None
+
+
+def torchjd_aggregators() -> dict[str, type[nn.Module]]:
+    """The aggregators of TorchJD by name; empty where the library is not installed."""
+    if importlib.util.find_spec("torchjd") is None:
+        return {}
+    from torchjd import aggregation
+
+    classes = {name: getattr(aggregation, name) for name in aggregation.__all__}
+    return {
+        name: cls
+        for name, cls in classes.items()
+        if issubclass(cls, aggregation.Aggregator) and not name.endswith("Aggregator")
+    }

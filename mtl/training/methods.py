@@ -1,0 +1,74 @@
+"""What weightings and aggregations have in common: a name, options, and memory that is saved."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, suggest
+
+
+class Method(nn.Module):
+    """Base of weightings and aggregations: found by name, and what it remembers is saved.
+
+    A subclass that sets `name` is registered under it, so that recipes find it.
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[dict[str, type[Method]]]
+    needs_joint_steps: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__:
+            cls.kinds[cls.name] = cls
+
+
+class Drawing(Method):
+    """A method that draws from a generator of its own, whose state is saved with it."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def get_extra_state(self) -> Tensor:
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.generator.set_state(state)
+
+
+def build_method(
+    base: type[Method], name: str, options: Mapping[str, Any], seed: int, where: str
+) -> Method:
+    """A weighting or an aggregation by its name.
+
+    Args:
+        base: `Weighting` or `Aggregation`.
+        options: of its class.
+        seed: for one that draws.
+        where: the key that names it, for errors.
+
+    Raises:
+        ConfigError: an unknown name or option (the nearest known one is named), or a bad value.
+    """
+    if name not in base.kinds:
+        raise ConfigError(f"{where} is unknown", found=repr(name), fix=suggest(name, base.kinds))
+    cls = base.kinds[name]
+    known = inspect.signature(cls).parameters
+    for option in options:
+        if option not in known:
+            what = f"{where}_options.{option} is unknown, of {name}"
+            fix = suggest(option, known) if known else "it has no options"
+            raise ConfigError(what, fix=fix)
+    own = {"seed": seed} if "seed" in known else {}
+    try:
+        return cls(**own | dict(options))
+    except TypeError as error:
+        raise ConfigError(
+            f"the options of {name} are of the wrong type", found=str(error), fix=f"{where}_options"
+        ) from None
