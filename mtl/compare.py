@@ -6,9 +6,10 @@ For each seed and each size of the data:
     together    one model for all tasks, once with each method of sharing
 
 Two budgets are compared. "per task": a model alone makes as many steps as its task has in the
-shared training. "total": it makes as many as the whole shared training. The number of steps does
-not depend on the size. Each run keeps the epoch that was best on validation and reads its test data
-once; a difference is paired, seed by seed.
+shared training. "total": it makes as many as the whole shared training. An epoch has
+`train.rounds` rounds, or as many as the largest dataset has batches, whatever share of it is used.
+Each run keeps the epoch that was best on validation and reads its test data once; a difference is
+paired, seed by seed.
 """
 
 from __future__ import annotations
@@ -121,8 +122,9 @@ def compare(
     output = Path(output)
     _prepare(output, recipe)
     tasks = build_tasks(recipe)
+    config = TrainConfig(**recipe.train)
     longest = max(len(task.dataset.train) for task in tasks)
-    rounds = math.ceil(longest / TrainConfig(**recipe.train).batch_size)
+    rounds = config.rounds or math.ceil(longest / config.batch_size)
     n_datasets = len({id(task.dataset) for task in tasks})
     total = {
         method: rounds * (1 if SAMPLERS[changed["steps"]].joint else n_datasets)
@@ -132,7 +134,7 @@ def compare(
     runs = list(_run_all(plans, recipe, settings, output, progress))
     content = {
         "recipe": recipe.name,
-        "device": str(choose_device(TrainConfig(**recipe.train).device)),
+        "device": str(choose_device(config.device)),
         "runs": runs,
         "rounds": rounds,
         "steps": total,

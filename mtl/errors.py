@@ -91,6 +91,7 @@ def missing_extra(library: str, extra: str, what: str = "this") -> ConfigError:
 def suggest(name: str, known: Iterable[str]) -> str:
     """What to do about an unknown name: the nearest known one, then all of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f'did you mean "{near[0]}"? ' if near else ""
+    in_lower_case = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), in_lower_case, n=1, cutoff=0.5)
+    guess = f'did you mean "{in_lower_case[near[0]]}"? ' if near else ""
     return f"{guess}use one of {', '.join(known)}"
