@@ -226,7 +226,8 @@ def _draw_balance(history: History, output: Path) -> None:
     """Pictures of what the tasks' weights and gradients did, if there is anything to see."""
     for name in (WEIGHTS_FILE, CONFLICT_FILE):
         (output / name).unlink(missing_ok=True)
-    if len({tuple(sorted(r.weights.items())) for r in history.rounds}) > 1:
+    weights = {item for r in history.rounds for item in r.weights.items()}
+    if len(weights) > len(history.tasks):  # some task's weight was not always the same
         plot_weights(history).savefig(output / WEIGHTS_FILE, dpi=120)
     if history.conflicts:
         plot_conflict(history).savefig(output / CONFLICT_FILE, dpi=120)
