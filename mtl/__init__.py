@@ -1,7 +1,7 @@
 """mtl: one Transformer encoder, written from scratch, shared by several language tasks."""
 
 from .cases import cases_table, check_cases
-from .compare import compare, comparison_tables
+from .compare import compare, comparison_tables, read_comparison
 from .data.augment import augment
 from .data.check import check_file
 from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample
@@ -140,6 +140,7 @@ __all__ = [
     "plot_weights",
     "predict",
     "qa_examples",
+    "read_comparison",
     "read_conll",
     "read_jsonl",
     "read_pairs",

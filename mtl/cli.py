@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -41,7 +42,9 @@ ALL = "all"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args(arguments)
+    options.line = _without_output(arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("always", DataWarning)
         warnings.simplefilter("always", TrainingWarning)
@@ -193,6 +196,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _without_output(arguments: Sequence[str]) -> str:
+    """The command as one line; where it wrote to does not change what it did."""
+    words = list(arguments)
+    if "--output" in words:
+        at = words.index("--output")
+        del words[at : at + 2]
+    return shlex.join(["mtl", *words])
+
+
 def _add_recipe_options(command: argparse.ArgumentParser) -> None:
     """Which recipe, and what is changed in it."""
     command.add_argument("recipe", metavar="RECIPE", help="a bundled name, or a .toml file")
@@ -261,12 +273,18 @@ def run_compare(options: argparse.Namespace) -> None:
     recipe = _chosen_recipe(options)
     output = options.output or next_run_folder(f"compare-{recipe.name}")
     content = compare(
-        recipe, output, seeds=options.seeds, methods=options.methods, sizes=options.sizes
+        recipe,
+        output,
+        seeds=options.seeds,
+        methods=options.methods,
+        sizes=options.sizes,
+        command=options.line,
     )
     if options.json:
         print(json.dumps(content, indent=2))
         return
-    print(f"{comparison_tables(content)}\n\nevery run, tables and picture are in {output}")
+    print(comparison_tables(content["summary"], content["cost"]))
+    print(f"\nevery run, tables and picture are in {output}")
 
 
 def load_model(folder: str) -> MultiTaskModel:

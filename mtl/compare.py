@@ -14,6 +14,8 @@ paired, seed by seed.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
@@ -21,7 +23,8 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,7 +32,7 @@ from typing import Any
 from tqdm import tqdm
 
 from .devices import choose_device
-from .errors import ConfigError, ModelError, suggest
+from .errors import ConfigError, DataError, ModelError, suggest
 from .experiment import build_model, build_tasks, cache_folder, score_split
 from .files import write_atomically
 from .inference import predict_examples
@@ -41,14 +44,22 @@ from .run_folder import RECIPE_FILE, check_same_recipe
 from .tables import format_markdown, format_table
 from .tasks import Task
 from .training.aggregation import Aggregation, build_aggregation
-from .training.config import TrainConfig
+from .training.config import TrainConfig, check_training
 from .training.loop import train
 from .training.sampling import SAMPLERS
 from .training.weighting import FixedWeighting, Weighting
 
 ALONE = "alone"
+TEXT_COLUMNS = ("task", "size", "method", "budget", "metric")
 BUDGETS = ("per task", "total")
-RUNS, RESULT, TABLE, PICTURE = "runs", "compare.json", "compare.md", "compare.png"
+RUNS, RESULT, SUMMARY, TABLE, PICTURE = (
+    "runs",
+    "compare.json",
+    "compare.csv",
+    "compare.md",
+    "compare.png",
+)
+MEASURED = ("data", "measured", "sharing.csv")  # a comparison that comes with the package
 
 
 @dataclass(frozen=True)
@@ -81,13 +92,15 @@ def compare(
     seeds: int = 5,
     methods: Sequence[str] = (FixedWeighting.name,),
     sizes: Sequence[str] = (),
+    command: str = "",
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train, test and compare; a comparison that was stopped goes on from its finished runs.
 
     Args:
         recipe: of two or more tasks, with one stage.
-        output: a folder for `compare.json`, `compare.md`, `compare.png`, and every run's result.
+        output: a folder for `compare.json`, `compare.csv` (the summary), `compare.md`,
+            `compare.png`, and every run's result.
         seeds: how many, counted up from the recipe's.
         methods: how the tasks share steps, losses or gradients, each with all else as in the
             recipe: `alternating`, `joint`, `sampled`; a weighting (`fixed`, `uncertainty`, ...); an
@@ -95,14 +108,17 @@ def compare(
             that needs joint steps gets them.
         sizes: the data to train on, such as `qa=0.1`: this share of that task's examples, and all
             of the others'; several shares with commas between.
+        command: what makes the same comparison again; it is kept with the results.
         progress: say what runs, and how long it will take, on stderr.
 
     Returns:
-        what `compare.json` holds: `runs`, `summary` and `cost`.
+        what `compare.json` holds: above all `runs`, `summary` and `cost`.
 
     Raises:
         ConfigError: fewer than two tasks, an unknown method, task or share; a folder that holds
-            something else. All of it before anything is trained.
+            something else.
+        DataError: no test data. All of it before anything is trained or written.
+        ModelError: the file of a finished run is broken.
     """
     if len(recipe.tasks) < 2:
         raise ConfigError(
@@ -112,17 +128,21 @@ def compare(
         )
     if recipe.stages:
         raise ConfigError("a recipe with stages cannot be compared", fix="take its stages out")
+    if not methods:
+        raise ConfigError("there is no method to compare", fix="name one, such as fixed")
     if seeds < 1:
         raise ConfigError("--seeds must be at least 1", found=str(seeds))
     recipe = replace(recipe, train=recipe.train | {"patience": 0})  # all runs make all their steps
+    methods, sizes = (["".join(name.split()) for name in names] for names in (methods, sizes))
     settings = {method: method_settings(method, recipe) for method in dict.fromkeys(methods)}
     sizes = list(dict.fromkeys(sizes or [""]))
     for size in sizes:
         with_size(recipe, size)
+    config = TrainConfig(**recipe.train)
+    tasks = build_tasks(recipe)
+    _check_trainings(recipe, tasks, settings)
     output = Path(output)
     _prepare(output, recipe)
-    tasks = build_tasks(recipe)
-    config = TrainConfig(**recipe.train)
     longest = max(len(task.dataset.train) for task in tasks)
     rounds = config.rounds or math.ceil(longest / config.batch_size)
     n_datasets = len({id(task.dataset) for task in tasks})
@@ -134,15 +154,17 @@ def compare(
     runs = list(_run_all(plans, recipe, settings, output, progress))
     content = {
         "recipe": recipe.name,
+        "command": command,
         "device": str(choose_device(config.device)),
         "runs": runs,
-        "rounds": rounds,
-        "steps": total,
         "summary": summarise(runs, tasks, rounds, total),
         "cost": costs(runs, rounds, total),
     }
     write_atomically(output / RESULT, json.dumps(content, indent=1) + "\n")
-    write_atomically(output / TABLE, comparison_tables(content, format_markdown) + "\n")
+    write_summary(output / SUMMARY, content["summary"], command)
+    tables = comparison_tables(content["summary"], content["cost"], format_markdown)
+    heading = f"`{command}`\n\n" if command else ""
+    write_atomically(output / TABLE, f"{heading}{tables}\n")
     plot_comparison(content["summary"]).savefig(output / PICTURE, dpi=120)
     return content
 
@@ -218,6 +240,27 @@ def with_size(recipe: Recipe, size: str) -> Recipe:
     return recipe
 
 
+def _check_trainings(
+    recipe: Recipe, tasks: list[Task], settings: Mapping[str, dict[str, Any]]
+) -> None:
+    """Raise at once what one of the trainings would raise about its settings."""
+    if not any(task.labelled(task.dataset.test) for task in tasks):
+        raise DataError("there is no test data to compare on", fix="give a task a test split")
+    together = build_model(recipe, tasks)
+    for train_settings in settings.values():
+        check_training(together, tasks, TrainConfig(**train_settings))
+    for task in tasks:
+        alone = TrainConfig(**_settings_alone(recipe))
+        check_training(build_model(recipe, [task]), [task], alone)
+
+
+def _settings_alone(recipe: Recipe) -> dict[str, Any]:
+    """The `train` section for a model of a single task."""
+    train_settings = method_settings(FixedWeighting.name, recipe) | {"steps": "alternating"}
+    train_settings.pop("loss_weights", None)
+    return train_settings
+
+
 def _prepare(output: Path, recipe: Recipe) -> None:
     """Make the folder; ConfigError if it holds anything but runs of this comparison."""
     path = output / RECIPE_FILE
@@ -275,21 +318,26 @@ def _run_all(
                 left = sum(seconds) / len(seconds) * (len(todo) - len(seconds)) / 60
                 what = f"{plan}: {seconds[-1]:.0f} s; about {left:.0f} min left"
                 tqdm.write(f"[{len(seconds)}/{len(todo)}] {what}", file=sys.stderr)
-        try:
-            yield json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelError(
-                "the result of a run is broken", path=path, found=str(error), fix="delete it"
-            ) from None
+        yield _read_result(path, plan)
+
+
+def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(result, dict) and asdict(plan).items() <= result.items()):
+            raise ValueError("it is not of this run")
+        return result
+    except ValueError as error:
+        raise ModelError(
+            "the result of a run is broken", path=path, found=str(error), fix="delete it"
+        ) from None
 
 
 def _run(plan: Plan, recipe: Recipe, settings: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Train one model, score it, and time its predictions."""
     recipe = replace(with_size(recipe, plan.size), seed=plan.seed)
     if plan.task:
-        one = {"steps": "alternating", "rounds": plan.rounds}
-        train_settings = method_settings(FixedWeighting.name, recipe) | one
-        train_settings.pop("loss_weights", None)
+        train_settings = _settings_alone(recipe) | {"rounds": plan.rounds}
         recipe = replace(recipe, tasks={plan.task: recipe.tasks[plan.task]}, train=train_settings)
     else:
         recipe = replace(recipe, train=settings[plan.method] | {"rounds": plan.rounds})
@@ -299,7 +347,7 @@ def _run(plan: Plan, recipe: Recipe, settings: Mapping[str, dict[str, Any]]) -> 
     history = train(model, tasks, config, cache=cache_folder(), progress=False)
     test = score_split(model, tasks, "test")
     return {
-        **{f.name: getattr(plan, f.name) for f in fields(plan)},
+        **asdict(plan),
         "steps": history.rounds[-1].step,
         "examples": history.rounds[-1].examples,
         "train_examples": {task.name: len(task.labelled(task.dataset.train)) for task in tasks},
@@ -337,7 +385,8 @@ def summarise(
     Returns:
         a dict for each size, budget, task and method, the models alone among them. Intervals are
         of 95% (see `mtl.metrics.interval`), None for a single seed; the difference is method minus
-        alone, and `distinguishable` if its interval excludes 0.
+        alone, and `distinguishable` if its interval excludes 0. `control_rounds`, of an epoch, is
+        how long the model alone trained.
     """
     metric = {t.name: t.main_metric for t in tasks}
     scores = {
@@ -355,7 +404,7 @@ def summarise(
             alone = [scores[size, ALONE, task, control, seed] for seed in seeds]
             own = [scores[size, method, task, rounds, seed] for seed in seeds]
             row = {"task": task, "size": size, "method": method, "budget": budget}
-            row |= {"metric": metric[task], "n": len(seeds)}
+            row |= {"metric": metric[task], "n": len(seeds), "control_rounds": control}
             if method == ALONE:
                 row |= _with_interval("", alone)
             else:
@@ -399,28 +448,73 @@ def costs(
     return rows
 
 
+def write_summary(path: Path, summary: Sequence[Mapping[str, Any]], command: str) -> None:
+    """A CSV with a line for each dict of `summarise`, under the command as a comment."""
+    ends = ("interval", "difference_interval")
+    columns = [key for key in summary[-1] if key not in ends]  # the last is not alone
+    columns += [f"{key}_{end}" for key in ends for end in ("low", "high")]
+    table = io.StringIO()
+    table.write(f"# {command}\n")
+    writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in summary:
+        flat = {key: value for key, value in row.items() if key not in ends}
+        for key in ends:
+            low, high = row.get(key) or ("", "")
+            flat |= {f"{key}_low": low, f"{key}_high": high}
+        writer.writerow(flat)
+    write_atomically(path, table.getvalue())
+
+
+def read_comparison(path: str | Path | None = None) -> tuple[list[dict[str, Any]], str]:
+    """The summary of a comparison from its `compare.csv`, and the command that makes it again.
+
+    Args:
+        path: of the file; by default that of practical7, which comes with the package.
+    """
+    file = resources.files(__package__).joinpath(*MEASURED) if path is None else Path(path)
+    comment, _, text = file.read_text(encoding="utf-8").partition("\n")
+    rows = []
+    for line in csv.DictReader(io.StringIO(text)):
+        row: dict[str, Any] = {key: line[key] for key in TEXT_COLUMNS}
+        row |= {key: int(line[key]) for key in ("n", "control_rounds")}
+        keys = ["mean", "interval"]
+        if line["difference"]:
+            keys += ["difference", "difference_interval"]
+            row["distinguishable"] = line["distinguishable"] == "True"
+        for key in keys:
+            if key in line:
+                row[key] = float(line[key])
+            else:
+                ends = [line[f"{key}_low"], line[f"{key}_high"]]
+                row[key] = [float(end) for end in ends] if all(ends) else None
+        rows.append(row)
+    return rows, comment.removeprefix("# ")
+
+
 def comparison_tables(
-    content: Mapping[str, Any],
+    summary: Sequence[Mapping[str, Any]],
+    cost: Sequence[Mapping[str, Any]] = (),
     layout: Callable[[Sequence[str], Sequence[Sequence[Any]]], str] = format_table,
 ) -> str:
     """The scores, a table for each budget, and what the models cost.
 
     Args:
-        content: of `compare.json`.
+        summary, cost: of `compare.json`.
         layout: `format_table`, or `format_markdown`.
     """
-    n = content["summary"][0]["n"]
+    n = summary[0]["n"]
     text = [
         f"Test scores, mean of {n} seed(s) ± half a 95% confidence interval; in brackets the "
         "difference from the model alone, paired by seed; * where its interval excludes 0."
     ]
     for budget, whose in zip(BUDGETS, ("its task", "the whole shared training"), strict=True):
-        rows = [row for row in content["summary"] if row["budget"] == budget]
-        if budget != BUDGETS[0]:  # joint steps: the same controls, the same numbers as above
-            longer = {m for m, more in content["steps"].items() if more > content["rounds"]}
-            rows = [row for row in rows if row["method"] in {ALONE, *longer}]
+        rows = [row for row in summary if row["budget"] == budget]
+        if budget != BUDGETS[0]:  # with joint steps all controls, and so numbers, are as above
+            shortest = min(row["control_rounds"] for row in summary)
+            rows = [row for row in rows if row["control_rounds"] > shortest]
         methods = list(dict.fromkeys(row["method"] for row in rows))
-        if methods == [ALONE]:
+        if not methods:
             continue
         by_line: dict[tuple[str, str], dict[str, str]] = {}
         for row in rows:
@@ -432,16 +526,17 @@ def comparison_tables(
     header = ["", "", "parameters", "seconds of training", "seconds of inference"]
     lines = [
         [
-            cost["method"],
-            cost["size"] or "all data",
-            "{:,.0f} / {:,.0f}".format(*cost["parameters"]),
-            "{:.0f} / {:.0f}".format(*cost["train_seconds"]),
-            "{:.2f} / {:.2f}".format(*cost["inference_seconds"]),
+            row["method"],
+            row["size"] or "all data",
+            "{:,.0f} / {:,.0f}".format(*row["parameters"]),
+            "{:.0f} / {:.0f}".format(*row["train_seconds"]),
+            "{:.2f} / {:.2f}".format(*row["inference_seconds"]),
         ]
-        for cost in content["cost"]
+        for row in cost
     ]
-    text.append("One shared model / all separate models:")
-    text.append(layout(header, lines))
+    if lines:
+        text.append("One shared model / all separate models:")
+        text.append(layout(header, lines))
     return "\n\n".join(text)
 
 

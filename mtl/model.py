@@ -39,8 +39,8 @@ class MultiTaskModel(nn.Module):
             has them for itself, all starting as copies of the same. They are taken off the encoder.
 
     Raises:
-        ConfigError: two tasks of the same name, a vocabulary the encoder cannot hold, or more
-            private layers than layers.
+        ConfigError: two tasks of the same name, a vocabulary the encoder cannot hold, more private
+            layers than layers, or an encoder whose layers were taken off by another model.
     """
 
     def __init__(
@@ -56,6 +56,12 @@ class MultiTaskModel(nn.Module):
                 "the tokenizer has more ids than the encoder has embeddings",
                 found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
                 fix="build the encoder with vocab_size=len(tokenizer)",
+            )
+        if len(encoder.layers) < encoder.config.n_layers:
+            raise ConfigError(
+                "the encoder is not whole: some of its layers are private to the tasks of a model",
+                found=f"{len(encoder.layers)} of {encoder.config.n_layers} layers",
+                fix="build another encoder",
             )
         if not 0 <= private_layers <= len(encoder.layers):
             raise ConfigError(
@@ -95,7 +101,8 @@ class MultiTaskModel(nn.Module):
         self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
         if self.private_layers:
             first = next(iter(self.private.values()), None)
-            self.private[task.name] = copy.deepcopy(first) if first else self._first_top.pop()
+            top = copy.deepcopy(first) if first else self._first_top.pop()
+            self.private[task.name] = top.requires_grad_()  # also where the first one is frozen
         self.tasks[task.name] = task
 
     def freeze(self, *names: str) -> list[str]:

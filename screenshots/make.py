@@ -108,6 +108,15 @@ def draw_sentence_tasks(folder: str) -> None:
     draw_terminal("check", "mtl check my.jsonl", output.replace(str(path), "my.jsonl"))
 
 
+def draw_balance(folder: str) -> None:
+    """How the tasks' gradients lie to each other, and what sharing changed."""
+    run = Path(folder) / "conflict"
+    settings = ("train.steps=joint", "train.conflict_every=20", "train.epochs=2")
+    run_mtl("train", "practical7", "--output", str(run), "--set", *settings)
+    shutil.copy(run / "gradient_conflict.png", HERE / "conflict.png")
+    mtl.plot_comparison(mtl.read_comparison()[0]).savefig(HERE / "sharing.png", dpi=110)
+
+
 def draw_pretrained(run: str) -> None:
     """The well-known facts, and the menu with what somebody typed."""
     shown = "runs/conll-squad/1"
@@ -166,6 +175,7 @@ def main() -> None:
                 output += f"\n# the right answer would be: {wrong.answers[0].text}"
             draw_terminal(name, shown, output)
         draw_sentence_tasks(folder)
+        draw_balance(folder)
 
 
 if __name__ == "__main__":

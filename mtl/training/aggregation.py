@@ -71,8 +71,8 @@ class PCGrad(Drawing, Aggregation):
             for j in torch.randperm(len(gradients), generator=self.generator).tolist():
                 if j != i:
                     projected[i, j] -= (projected[i] @ cosines[:, j]).clamp(max=0)
-        inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
-        return weighted_sum_of_rows(gradients, (lengths @ projected) * inverse)
+        gradients.div_(torch.where(lengths > 0, lengths, 1.0)[:, None])  # as `projected` wants them
+        return weighted_sum_of_rows(gradients, lengths @ projected)
 
 
 class TorchJD(Aggregation):
@@ -180,18 +180,19 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
                 "train.aggregation is unknown", found=repr(name), fix=f"{fix}; {more}"
             ) from None
     by_lower_case = {known.lower(): cls for known, cls in theirs.items()}
-    if name.lower() not in by_lower_case:
+    if str(name).lower() not in by_lower_case:
         known = {*Aggregation.kinds, *theirs} - {"Sum", "PCGrad"}  # those are ours
         raise ConfigError(
-            "train.aggregation is unknown", found=repr(name), fix=suggest(name, known)
+            "train.aggregation is unknown", found=repr(name), fix=suggest(str(name), known)
         )
     try:
         return TorchJD(by_lower_case[name.lower()](**options))
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, AttributeError, ImportError) as error:
         raise ConfigError(
             f"TorchJD cannot make {name}",
             found=str(error),
-            fix="set what it needs in train.aggregation_options, for example {c = 0.4}"
+            fix="give what it needs: train.aggregation_options = {c = 0.4}, for example; in a "
+            "comparison, CAGrad(c=0.4)"
             if not isinstance(error, ImportError)
             else "install what it names",
         ) from None

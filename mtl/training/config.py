@@ -132,8 +132,10 @@ class TrainConfig:
                     f"train.{name} is unknown", found=repr(value), fix=suggest(str(value), known)
                 )
         check_exponents(self.alpha, self.anneal)
-        for method in (self.build_weighting(), self.build_aggregation()):
+        weighting = self.build_weighting()
+        for method in (weighting, self.build_aggregation()):
             check_steps(method, self.steps)
+        check_parts(weighting, self.max_tokens)
         if not isinstance(self.freeze, list | tuple) or not all(
             isinstance(name, str) for name in self.freeze
         ):
@@ -151,7 +153,13 @@ class TrainConfig:
         """
         options = self.weighting_options
         if self.weighting == FixedWeighting.name:
-            options = {"weights": self.loss_weights} | options
+            if options:
+                raise ConfigError(
+                    "fixed weighting has no options",
+                    found=f"train.weighting_options = {options}",
+                    fix="set train.loss_weights",
+                )
+            options = {"weights": self.loss_weights}
         elif any(weight != 1 for weight in self.loss_weights.values()):
             raise ConfigError(
                 f"train.loss_weights has no effect with train.weighting = {self.weighting!r}",
@@ -173,6 +181,16 @@ def check_steps(method: Method, steps: str) -> None:
             f"{type(method).__name__} needs every task's {what} in the same step",
             found=f"train.steps = {steps!r}",
             fix='set train.steps = "joint"',
+        )
+
+
+def check_parts(weighting: Weighting, max_tokens: int) -> None:
+    """Raise ConfigError if batches come in parts and the weighting needs them whole."""
+    if max_tokens and not isinstance(weighting, FixedWeighting):
+        raise ConfigError(
+            "only fixed weights add up over the parts of a batch",
+            found=f"train.max_tokens = {max_tokens}, {type(weighting).__name__}",
+            fix="set train.max_tokens to 0",
         )
 
 
@@ -213,12 +231,7 @@ def check(
             "train.conflict_every = 0, or train the encoder",
         )
     weighting.start([task.name for task in tasks])
-    if config.max_tokens and not isinstance(weighting, FixedWeighting):
-        raise ConfigError(
-            "only fixed weights add up over the parts of a batch",
-            found=f"train.max_tokens = {config.max_tokens}, {type(weighting).__name__}",
-            fix="set train.max_tokens to 0",
-        )
+    check_parts(weighting, config.max_tokens)
     if config.patience and not any(task.labelled(task.dataset.validation) for task in tasks):
         raise ConfigError(
             "train.patience waits for better scores on validation, and there is no validation data",

@@ -23,8 +23,8 @@ def gradient_conflict(
             add up. No `.grad` is touched.
 
     Returns:
-        for each pair of tasks, `ner/qa` for example. The memory of a gradient for each task is
-        needed meanwhile.
+        for each pair of tasks, in the model's order, `ner/qa` for example; empty if fewer than two
+        have a loss. It takes the memory of two gradients for each task meanwhile.
     """
     parts = model.shared_parts
     parameters = [p for part in parts.values() for p in part]
@@ -38,7 +38,10 @@ def gradient_conflict(
             for piece, gradient in zip(pieces, gradients, strict=True):
                 if gradient is not None:
                     piece += gradient.flatten()
-    matrix = torch.stack(list(rows.values()))  # (tasks, parameters)
+    if len(rows) < 2:  # batches without labels of a second task
+        return {}
+    names = [name for name in model.tasks if name in rows]  # a pair is always called the same
+    matrix = torch.stack([rows[name] for name in names])  # (tasks, parameters)
     widths = [sum(p.numel() for p in part) for part in parts.values()]
     measured = dict(zip(parts, matrix.split(widths, dim=1), strict=True)) | {"all": matrix}
     found = {part: lengths_and_cosines(gradients) for part, gradients in measured.items()}
@@ -47,5 +50,5 @@ def gradient_conflict(
             cosine={part: cosines[i, j].item() for part, (_, cosines) in found.items()},
             ratio={part: (lengths[i] / lengths[j]).item() for part, (lengths, _) in found.items()},
         )
-        for (i, first), (j, second) in combinations(enumerate(rows), 2)
+        for (i, first), (j, second) in combinations(enumerate(names), 2)
     }

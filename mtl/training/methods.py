@@ -56,10 +56,13 @@ def build_method(
     Raises:
         ConfigError: an unknown name or option (the nearest known one is named), or a bad value.
     """
-    if name not in base.kinds:
-        raise ConfigError(f"{where} is unknown", found=repr(name), fix=suggest(name, base.kinds))
+    if not isinstance(name, str) or name not in base.kinds:
+        fix = suggest(str(name), base.kinds)
+        raise ConfigError(f"{where} is unknown", found=repr(name), fix=fix)
     cls = base.kinds[name]
-    known = inspect.signature(cls).parameters
+    # A class without options has the signature of `nn.Module`: `*args, **kwargs`, which are none.
+    parameters = inspect.signature(cls).parameters.values()
+    known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     for option in options:
         if option not in known:
             what = f"{where}_options.{option} is unknown, of {name}"
@@ -68,7 +71,7 @@ def build_method(
     own = {"seed": seed} if "seed" in known else {}
     try:
         return cls(**own | dict(options))
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"the options of {name} are of the wrong type", found=str(error), fix=f"{where}_options"
         ) from None

@@ -219,7 +219,7 @@ class GradNorm(Weighting):
 
 
 class RandomWeighting(Drawing, Weighting):
-    """New weights in each step: the softmax of normal numbers (Lin et al. 2022, section 3.2).
+    """New weights in each step: the softmax of normal numbers (Lin et al. 2022).
 
     They are scaled so that their sum is the number of tasks ("Reasonable Effectiveness of Random
     Weighting", where it is 1), so that a loss counts 1 on average, as with fixed weights. When
