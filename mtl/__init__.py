@@ -1,7 +1,8 @@
 """mtl: one Transformer encoder, written from scratch, shared by several language tasks."""
 
 from .cases import cases_table, check_cases
-from .compare import compare, comparison_tables, read_comparison
+from .compare import compare
+from .comparison import comparison_tables, read_comparison
 from .data.augment import augment
 from .data.check import check_file
 from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from .cases import CaseResult, cases_summary, cases_table, check_cases
-from .compare import compare, comparison_tables
+from .compare import compare
+from .comparison import comparison_tables
 from .data.check import check_file
 from .data.readers import write_examples
 from .data.toy import GENERATORS, SPLITS
@@ -198,7 +199,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _without_output(arguments: Sequence[str]) -> str:
     """The command as one line; where it wrote to does not change what it did."""
-    words = list(arguments)
+    words = [word for word in arguments if not word.startswith("--output=")]
     if "--output" in words:
         at = words.index("--output")
         del words[at : at + 2]

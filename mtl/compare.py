@@ -14,44 +14,37 @@ paired, seed by seed.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from .comparison import ALONE, comparison_tables, costs, summarise, write_summary
 from .devices import choose_device
 from .errors import ConfigError, DataError, ModelError, suggest
 from .experiment import build_model, build_tasks, cache_folder, score_split
 from .files import write_atomically
 from .inference import predict_examples
-from .metrics import interval
 from .model import MultiTaskModel
 from .plots import plot_comparison
 from .recipe import Recipe
 from .run_folder import RECIPE_FILE, check_same_recipe
-from .tables import format_markdown, format_table
+from .tables import format_markdown
 from .tasks import Task
-from .training.aggregation import Aggregation, build_aggregation
+from .training.aggregation import Aggregation, build_aggregation, torchjd_aggregators
 from .training.config import TrainConfig, check_training
 from .training.loop import train
 from .training.sampling import SAMPLERS
 from .training.weighting import FixedWeighting, Weighting
 
-ALONE = "alone"
-TEXT_COLUMNS = ("task", "size", "method", "budget", "metric")
-BUDGETS = ("per task", "total")
 RUNS, RESULT, SUMMARY, TABLE, PICTURE = (
     "runs",
     "compare.json",
@@ -59,7 +52,6 @@ RUNS, RESULT, SUMMARY, TABLE, PICTURE = (
     "compare.md",
     "compare.png",
 )
-MEASURED = ("data", "measured", "sharing.csv")  # a comparison that comes with the package
 
 
 @dataclass(frozen=True)
@@ -201,12 +193,11 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
         except ConfigError as error:
             if name.lower() in str(error.faults[0].what).lower():
                 raise  # known, but not like this
-            known = [*SAMPLERS, *Weighting.kinds, *Aggregation.kinds]
-            raise ConfigError(
-                "unknown method of sharing",
-                found=repr(method),
-                fix=f"{suggest(name, known)}; or an aggregator of TorchJD, such as UPGrad",
-            ) from None
+            theirs = torchjd_aggregators()
+            known = [*SAMPLERS, *Weighting.kinds, *Aggregation.kinds, *theirs]
+            more = "" if theirs else "; with the extra torchjd also UPGrad, CAGrad and others"
+            fix = f"{suggest(name, known)}{more}"
+            raise ConfigError("unknown method of sharing", found=repr(method), fix=fix) from None
         train |= {"aggregation": name, "aggregation_options": options}
         needs_joint_steps = aggregation.needs_joint_steps
     train |= {"steps": "joint"} if needs_joint_steps else {}
@@ -270,7 +261,14 @@ def _prepare(output: Path, recipe: Recipe) -> None:
         raise ConfigError(
             "the output folder holds other files", path=output, fix="give an empty folder"
         )
-    check_same_recipe(path, recipe.to_toml())
+    try:
+        check_same_recipe(path, recipe.to_toml())
+    except ConfigError as error:
+        error.faults = [
+            replace(f, fix="give another --output, or the settings it began with")
+            for f in error.faults
+        ]
+        raise
     try:
         (output / RUNS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -369,184 +367,3 @@ def _time_predictions(model: MultiTaskModel, tasks: Sequence[Task]) -> float:
         names = [task.name for task in tasks if task.dataset is dataset]
         predict_examples(model, dataset.test, names)
     return time.perf_counter() - started
-
-
-def summarise(
-    runs: Sequence[dict[str, Any]], tasks: Sequence[Task], rounds: int, total: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    """Over the seeds: the mean test score of each task, and its difference from the model alone.
-
-    Args:
-        runs: results of all runs.
-        tasks: which tell their main metric.
-        rounds: of an epoch of the shared training.
-        total: its steps in an epoch, by method.
-
-    Returns:
-        a dict for each size, budget, task and method, the models alone among them. Intervals are
-        of 95% (see `mtl.metrics.interval`), None for a single seed; the difference is method minus
-        alone, and `distinguishable` if its interval excludes 0. `control_rounds`, of an epoch, is
-        how long the model alone trained.
-    """
-    metric = {t.name: t.main_metric for t in tasks}
-    scores = {
-        (run["size"], run["method"], name, run["rounds"], run["seed"]): found[metric[name]]
-        for run in runs
-        for name, found in run["test"].items()
-    }
-    tested = dict.fromkeys(name for run in runs for name in run["test"])
-    sizes = dict.fromkeys(run["size"] for run in runs)
-    seeds = dict.fromkeys(run["seed"] for run in runs)
-    rows = []
-    for size, budget, task in product(sizes, BUDGETS, tested):
-        controls = {m: rounds if budget == BUDGETS[0] else n for m, n in total.items()}
-        for method, control in {ALONE: max(controls.values()), **controls}.items():
-            alone = [scores[size, ALONE, task, control, seed] for seed in seeds]
-            own = [scores[size, method, task, rounds, seed] for seed in seeds]
-            row = {"task": task, "size": size, "method": method, "budget": budget}
-            row |= {"metric": metric[task], "n": len(seeds), "control_rounds": control}
-            if method == ALONE:
-                row |= _with_interval("", alone)
-            else:
-                row |= _with_interval("", own)
-                row |= _with_interval(
-                    "difference", [a - b for a, b in zip(own, alone, strict=True)]
-                )
-                low, high = row["difference_interval"] or (-math.inf, math.inf)
-                row["distinguishable"] = low > 0 or high < 0
-            rows.append(row)
-    return rows
-
-
-def _with_interval(what: str, values: Sequence[float]) -> dict[str, Any]:
-    centre, half = interval(values)
-    ends = [centre - half, centre + half] if math.isfinite(half) else None
-    return {what or "mean": centre, f"{what}_interval".lstrip("_"): ends}
-
-
-def costs(
-    runs: Sequence[dict[str, Any]], rounds: int, total: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    """What one shared model costs, and all separate ones together, as means over the seeds.
-
-    The separate models are those of the budget "per task".
-
-    Returns:
-        for each size and method `parameters`, `train_seconds` and `inference_seconds` (the whole
-        test data once), each as `[shared, separate]`.
-    """
-    rows = []
-    for size, method in product(dict.fromkeys(run["size"] for run in runs), total):
-        of_size = [run for run in runs if run["size"] == size]
-        shared = [run for run in of_size if run["method"] == method]
-        alone = [run for run in of_size if run["method"] == ALONE and run["rounds"] == rounds]
-        row: dict[str, Any] = {"size": size, "method": method}
-        for what in ("parameters", "train_seconds", "inference_seconds"):
-            one, separate = (sum(run[what] for run in some) for some in (shared, alone))
-            row[what] = [one / len(shared), separate / len(shared)]
-        rows.append(row)
-    return rows
-
-
-def write_summary(path: Path, summary: Sequence[Mapping[str, Any]], command: str) -> None:
-    """A CSV with a line for each dict of `summarise`, under the command as a comment."""
-    ends = ("interval", "difference_interval")
-    columns = [key for key in summary[-1] if key not in ends]  # the last is not alone
-    columns += [f"{key}_{end}" for key in ends for end in ("low", "high")]
-    table = io.StringIO()
-    table.write(f"# {command}\n")
-    writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in summary:
-        flat = {key: value for key, value in row.items() if key not in ends}
-        for key in ends:
-            low, high = row.get(key) or ("", "")
-            flat |= {f"{key}_low": low, f"{key}_high": high}
-        writer.writerow(flat)
-    write_atomically(path, table.getvalue())
-
-
-def read_comparison(path: str | Path | None = None) -> tuple[list[dict[str, Any]], str]:
-    """The summary of a comparison from its `compare.csv`, and the command that makes it again.
-
-    Args:
-        path: of the file; by default that of practical7, which comes with the package.
-    """
-    file = resources.files(__package__).joinpath(*MEASURED) if path is None else Path(path)
-    comment, _, text = file.read_text(encoding="utf-8").partition("\n")
-    rows = []
-    for line in csv.DictReader(io.StringIO(text)):
-        row: dict[str, Any] = {key: line[key] for key in TEXT_COLUMNS}
-        row |= {key: int(line[key]) for key in ("n", "control_rounds")}
-        keys = ["mean", "interval"]
-        if line["difference"]:
-            keys += ["difference", "difference_interval"]
-            row["distinguishable"] = line["distinguishable"] == "True"
-        for key in keys:
-            if key in line:
-                row[key] = float(line[key])
-            else:
-                ends = [line[f"{key}_low"], line[f"{key}_high"]]
-                row[key] = [float(end) for end in ends] if all(ends) else None
-        rows.append(row)
-    return rows, comment.removeprefix("# ")
-
-
-def comparison_tables(
-    summary: Sequence[Mapping[str, Any]],
-    cost: Sequence[Mapping[str, Any]] = (),
-    layout: Callable[[Sequence[str], Sequence[Sequence[Any]]], str] = format_table,
-) -> str:
-    """The scores, a table for each budget, and what the models cost.
-
-    Args:
-        summary, cost: of `compare.json`.
-        layout: `format_table`, or `format_markdown`.
-    """
-    n = summary[0]["n"]
-    text = [
-        f"Test scores, mean of {n} seed(s) ± half a 95% confidence interval; in brackets the "
-        "difference from the model alone, paired by seed; * where its interval excludes 0."
-    ]
-    for budget, whose in zip(BUDGETS, ("its task", "the whole shared training"), strict=True):
-        rows = [row for row in summary if row["budget"] == budget]
-        if budget != BUDGETS[0]:  # with joint steps all controls, and so numbers, are as above
-            shortest = min(row["control_rounds"] for row in summary)
-            rows = [row for row in rows if row["control_rounds"] > shortest]
-        methods = list(dict.fromkeys(row["method"] for row in rows))
-        if not methods:
-            continue
-        by_line: dict[tuple[str, str], dict[str, str]] = {}
-        for row in rows:
-            line = (f"{row['task']} {row['metric'].replace('_', ' ')}", row["size"] or "all data")
-            by_line.setdefault(line, {})[row["method"]] = _cell(row)
-        lines = [[*line, *map(cells.get, methods)] for line, cells in by_line.items()]
-        text.append(f"A model alone makes as many steps as {whose}:")
-        text.append(layout(["", "", *methods], lines))
-    header = ["", "", "parameters", "seconds of training", "seconds of inference"]
-    lines = [
-        [
-            row["method"],
-            row["size"] or "all data",
-            "{:,.0f} / {:,.0f}".format(*row["parameters"]),
-            "{:.0f} / {:.0f}".format(*row["train_seconds"]),
-            "{:.2f} / {:.2f}".format(*row["inference_seconds"]),
-        ]
-        for row in cost
-    ]
-    if lines:
-        text.append("One shared model / all separate models:")
-        text.append(layout(header, lines))
-    return "\n\n".join(text)
-
-
-def _cell(row: Mapping[str, Any]) -> str:
-    text = _plus_minus(row["mean"], row["interval"], "")
-    if "difference" in row:
-        star = " *" * row["distinguishable"]
-        text += f" ({_plus_minus(row['difference'], row['difference_interval'], '+')}{star})"
-    return text
-
-
-def _plus_minus(centre: float, ends: Sequence[float] | None, sign: str) -> str:
-    return f"{centre:{sign}.3f}" + (f" ± {(ends[1] - ends[0]) / 2:.3f}" if ends else "")

@@ -32,7 +32,17 @@ ORDER = [
         "training.run",
         "training.loop",
     ),
-    *("plots", "reports", "recipe", "run_folder", "experiment", "compare", "cli", "__main__"),
+    *(
+        "plots",
+        "reports",
+        "recipe",
+        "run_folder",
+        "experiment",
+        "comparison",
+        "compare",
+        "cli",
+        "__main__",
+    ),
 ]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 

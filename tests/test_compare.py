@@ -15,16 +15,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import mtl
 from mtl.cli import main
-from mtl.compare import (
-    compare,
-    comparison_tables,
-    costs,
-    method_settings,
-    read_comparison,
-    summarise,
-    with_size,
-    write_summary,
-)
+from mtl.compare import compare, method_settings, with_size
+from mtl.comparison import comparison_tables, costs, read_comparison, summarise, write_summary
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError, ModelError
 from mtl.experiment import build_tasks, run_recipe

@@ -245,7 +245,8 @@ def check(
                 found=f"{len(task.dataset.train):,} examples",
                 fix="give it a Dataset with train=[...]",
             )
-        if not (_is_trainable(model.encoder) or _is_trainable(model.heads[task.name])):
+        parts = [model.encoder, model.heads[task.name], *_private(model, task.name)]
+        if not any(map(_is_trainable, parts)):
             raise ConfigError(
                 f"there is nothing to train for the task {task.name!r}: encoder and head are "
                 "frozen",
@@ -272,10 +273,10 @@ def _check_known(model: MultiTaskModel, task: Task) -> None:
 
 def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
     """A head that stands still while the encoder moves no longer fits it: TrainingWarning."""
-    if not _is_trainable(model.encoder):
-        return
     trained = {task.name for task in tasks}
     for name, head in model.heads.items():
+        if not any(map(_is_trainable, [model.encoder, *_private(model, name)])):
+            continue
         is_frozen = not _is_trainable(head)
         if is_frozen or (name not in trained and name in model.trained):
             warnings.warn(
@@ -284,6 +285,11 @@ def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
                 TrainingWarning,
                 stacklevel=4,
             )
+
+
+def _private(model: MultiTaskModel, task: str) -> list[nn.Module]:
+    """The task's private layers, if it has any."""
+    return [model.private[task]] if model.private else []
 
 
 def _is_trainable(module: nn.Module) -> bool:
