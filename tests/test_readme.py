@@ -1,0 +1,50 @@
+"""README's example of a method of one's own is complete, short, and runs as it stands."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The block of code under the heading."""
+    text = README.read_text(encoding="utf-8")
+    section = text.split("### A method of your own", 1)[1]
+    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+
+
+def test_a_method_is_one_class_of_under_40_lines(example):
+    classes = [node for node in ast.parse(example).body if isinstance(node, ast.ClassDef)]
+    assert [ast.unparse(c.bases[0]) for c in classes] == ["mtl.Weighting", "mtl.Aggregation"]
+    assert all(c.end_lineno - c.lineno + 1 < 40 for c in classes)
+
+
+def test_the_example_trains_with_both_methods_through_a_recipe(example, tmp_path):
+    small = example.replace("toy_train=200", "toy_train=40")
+    assert small != example
+    checks = """
+run = mtl.training.run.Run(mtl.build_model(recipe, tasks), tasks, mtl.TrainConfig(**recipe.train))
+assert type(run.weighting) is EqualLosses and type(run.aggregation) is EqualLengths
+weights = [r.weights for r in history.rounds]
+assert abs(weights[0]["ner"] * history.rounds[0].losses["ner"] - 1) < 1e-5  # its own mean so far
+assert weights[0] != weights[-1]
+rows = EqualLengths()(torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
+assert torch.allclose(rows, torch.tensor([2.0, 2.0]))
+"""
+    script = tmp_path / "example.py"
+    script.write_text(small + checks)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning:mtl", script],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\{'ner': .*, 'qa': .*\}", done.stdout)
