@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from mtl.cli import main
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig, TransformerEncoder
@@ -66,3 +67,20 @@ def no_curves(monkeypatch):
     """For recipes so small that to draw takes longer than to train."""
     monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
     monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
+
+
+@pytest.fixture
+def mtl_(capsys):
+    """Run a command; gives its exit status, stdout and stderr."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse leaves this way
+            status = stop.code
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out, captured.err
+
+    return call

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from stopping import stop_after
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl.data.examples import Dataset, TextExample
@@ -18,7 +19,7 @@ from mtl.model import MultiTaskModel
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training import aggregation, loop
+from mtl.training import aggregation
 from mtl.training.aggregation import Aggregation, PCGrad, Sum, build_aggregation
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.optimizer import build_optimizer
@@ -513,19 +514,6 @@ def result_of(build_model, tasks, config, torch_seed, **options):
     states = [model.state_dict(), *(method.state_dict() for method in methods.values())]
     kept = {(i, name): t.clone() for i, state in enumerate(states) for name, t in state.items()}
     return kept, {**history.to_dict(), "seconds": None}
-
-
-def stop_after(patch, n_saves):
-    """The process ends right after it has written the state for the nth time."""
-    save, saved = loop.save_state, []
-
-    def save_and_stop(folder, state):
-        save(folder, state)
-        saved.append(state)
-        if len(saved) == n_saves:
-            raise KeyboardInterrupt
-
-    patch.setattr(loop, "save_state", save_and_stop)
 
 
 @pytest.mark.parametrize("name", RESUMED)

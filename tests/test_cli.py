@@ -148,23 +148,6 @@ def staged_run(staged_recipe, tmp_path_factory):
 
 
 @pytest.fixture
-def mtl_(capsys):
-    """Run a command; gives its exit status, stdout and stderr."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse leaves this way
-            status = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return status, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
 def stdin(monkeypatch):
     """Put text, or bytes, on standard input."""
 

@@ -14,7 +14,6 @@ import pytest
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import mtl
-from mtl.cli import main
 from mtl.compare import compare, method_settings, with_size
 from mtl.comparison import comparison_tables, costs, read_comparison, summarise, write_summary
 from mtl.data.tokenization import WhitespaceTokenizer
@@ -107,23 +106,6 @@ def count_trainings(monkeypatch):
 def no_training(monkeypatch):
     """What is wrong has to be said before time is spent on training."""
     monkeypatch.setattr(MODULE, "train", lambda *_, **__: pytest.fail("trained in vain"))
-
-
-@pytest.fixture
-def mtl_(capsys):
-    """Run a command; gives its exit status, stdout and stderr."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse leaves this way
-            status = stop.code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return status, captured.out, captured.err
-
-    return call
 
 
 def contents(folder):

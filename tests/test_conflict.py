@@ -7,6 +7,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from stopping import stop_after
 
 from mtl.data.examples import Dataset, TextExample
 from mtl.errors import ConfigError
@@ -15,7 +16,6 @@ from mtl.plots import plot_conflict, plot_weights
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training import loop
 from mtl.training.conflict import gradient_conflict
 from mtl.training.history import Conflict, History, Round
 from mtl.training.loop import Run, TrainConfig, train
@@ -311,13 +311,6 @@ def test_stopped_and_resumed_it_has_measured_the_same(
 ):
     """In the middle of a round, between rounds, and where it is time to measure."""
     config = replace(CONFIG, conflict_every=4)
-    save, saved = loop.save_state, []
-
-    def save_and_stop(folder, state):
-        save(folder, state)
-        saved.append(state)
-        if len(saved) == stop_at:
-            raise KeyboardInterrupt
 
     def run(torch_seed):
         model = build_model(three)
@@ -327,7 +320,7 @@ def test_stopped_and_resumed_it_has_measured_the_same(
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_state", save_and_stop)
+        stop_after(patch, stop_at)
         with pytest.raises(KeyboardInterrupt):
             run(1)
     resumed = run(2)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from stopping import stop_after
 
 import mtl
 from mtl import experiment
@@ -30,7 +31,6 @@ from mtl.recipe import load_recipe
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training import loop
 from mtl.training.loop import TrainConfig, train
 from mtl.training.run import Run
 
@@ -105,20 +105,6 @@ def assert_same(one, other):
     for key in weights:
         assert torch.equal(weights[key], weights_too[key]), key
     assert told == told_too
-
-
-def stop_after(patch, n_saves):
-    """The process ends right after it has written the state for the nth time."""
-    save, saved = loop.save_state, []
-
-    def save_and_stop(folder, state):
-        save(folder, state)
-        saved.append(state)
-        if len(saved) == n_saves:
-            raise KeyboardInterrupt
-
-    patch.setattr(loop, "save_state", save_and_stop)
-    return saved
 
 
 def stop_in_second_validation(patch):
