@@ -239,11 +239,23 @@ ENCODER = {
     **{"type_std": 0.1, "layer_norm_eps": 1e-6, "attention_dropout": 0.3, "overlap": 16},
 }
 TRAIN = {
-    **{"epochs": 2, "batch_size": 7, "learning_rate": 0.02, "warmup": 0.3, "beta2": 0.9},
+    **{
+        "epochs": 2,
+        "rounds": 3,
+        "conflict_every": 5,
+        "batch_size": 7,
+        "learning_rate": 0.02,
+        "warmup": 0.3,
+        "beta2": 0.9,
+    },
     **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "sampled"},
     **{"alpha": 0.7, "anneal": 0.2, "freeze": ["encoder.embeddings"]},
     **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3},
     **{"pretrained_learning_rate": 2e-5, "device": "cpu", "precision": "bfloat16"},
+}
+BALANCE = {  # needs joint steps and whole batches, so it cannot be part of the table above
+    **{"steps": "joint", "weighting": "gradnorm", "weighting_options": {"alpha": 0.5}},
+    **{"aggregation": "pcgrad", "aggregation_options": {"seed": 3}},
 }
 TOKENIZER = {"lower_case": True, "min_count": 2, "numbered_unknowns": 5}
 
@@ -259,7 +271,7 @@ def as_settings(section, values):
 def test_the_tables_above_name_every_key():
     for cls, values, left_out in (
         (EncoderConfig, ENCODER, {"vocab_size", "pretrained"}),  # the latter: test_presets.py
-        (TrainConfig, TRAIN, {"seed"}),
+        (TrainConfig, TRAIN | BALANCE, {"seed"}),
     ):
         assert values.keys() == {field.name for field in fields(cls)} - left_out
         for field in fields(cls):
@@ -281,17 +293,18 @@ def test_every_key_reaches_the_encoder_and_the_tokenizer(tiny):
     assert model.tokenizer.numbered_unknowns == 5
 
 
-def test_every_key_reaches_training(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("table", [TRAIN, BALANCE], ids=["train", "balance"])
+def test_every_key_reaches_training(tiny, tmp_path, monkeypatch, table):
     def stop(model, tasks, config, **rest):
         configs.append(config)
         raise KeyboardInterrupt
 
     configs = []
     monkeypatch.setattr("mtl.experiment.train", stop)
-    recipe = load_recipe(tiny, [*as_settings("train", TRAIN), "seed=11"])
+    recipe = load_recipe(tiny, [*as_settings("train", table), "seed=11"])
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "run", progress=False)
-    assert configs == [TrainConfig(**TRAIN, seed=11)]
+    assert configs == [TrainConfig(**table, seed=11)]
 
 
 def test_options_reach_their_task(tiny):
