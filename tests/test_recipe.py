@@ -304,7 +304,7 @@ def test_every_key_reaches_training(tiny, tmp_path, monkeypatch, table):
     recipe = load_recipe(tiny, [*as_settings("train", table), "seed=11"])
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "run", progress=False)
-    assert configs == [TrainConfig(**table, seed=11)]
+    assert configs == [TrainConfig(**load_recipe(tiny).train | table, seed=11)]
 
 
 def test_options_reach_their_task(tiny):
