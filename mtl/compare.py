@@ -305,11 +305,15 @@ def _run_all(
     if progress:
         done = f", {len(plans) - len(todo)} of them done already" if len(todo) < len(plans) else ""
         tqdm.write(f"{len(plans)} runs{done}", file=sys.stderr)
+    built_for, tasks = None, []
     for plan in plans:
         path = output / RUNS / plan.file
         if not path.exists():
             started = time.perf_counter()
-            result = _run(plan, recipe, settings)
+            if built_for != (plan.size, plan.seed):  # the runs of a seed share their examples
+                built_for = (plan.size, plan.seed)
+                tasks = build_tasks(replace(with_size(recipe, plan.size), seed=plan.seed))
+            result = _run(plan, recipe, settings, tasks)
             write_atomically(path, json.dumps(result) + "\n")
             seconds.append(time.perf_counter() - started)
             if progress:
@@ -331,19 +335,15 @@ def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
         ) from None
 
 
-def _run(plan: Plan, recipe: Recipe, settings: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _run(
+    plan: Plan, recipe: Recipe, settings: Mapping[str, dict[str, Any]], tasks: Sequence[Task]
+) -> dict[str, Any]:
     """Train one model, score it, and time its predictions."""
-    recipe = replace(with_size(recipe, plan.size), seed=plan.seed)
-    if plan.task:
-        train_settings = _settings_alone(recipe) | {"rounds": plan.rounds}
-        recipe = replace(recipe, tasks={plan.task: recipe.tasks[plan.task]}, train=train_settings)
-    else:
-        recipe = replace(recipe, train=settings[plan.method] | {"rounds": plan.rounds})
-    tasks = build_tasks(recipe)
-    model = build_model(recipe, tasks)
-    config = TrainConfig(seed=recipe.seed, **recipe.train)
+    chosen = _settings_alone(recipe) if plan.task else settings[plan.method]
+    tasks = [task for task in tasks if plan.task in ("", task.name)]
+    model = build_model(replace(recipe, seed=plan.seed), tasks)
+    config = TrainConfig(seed=plan.seed, **chosen | {"rounds": plan.rounds})
     history = train(model, tasks, config, cache=cache_folder(), progress=False)
-    test = score_split(model, tasks, "test")
     return {
         **asdict(plan),
         "steps": history.rounds[-1].step,
@@ -354,7 +354,7 @@ def _run(plan: Plan, recipe: Recipe, settings: Mapping[str, dict[str, Any]]) -> 
         "inference_seconds": round(_time_predictions(model, tasks), 3),
         "best_epoch": history.best_epoch,
         "validation": score_split(model, tasks, "validation"),
-        "test": test,
+        "test": score_split(model, tasks, "test"),
         "test_unseen": score_split(model, tasks, "test_unseen"),
     }
 
