@@ -243,7 +243,7 @@ class Run:
                 sums[name] = sums.get(name, 0.0) + value.detach()
             total = total + part.detach()
             self.weighting.observe(losses, self.last_shared)
-            for parameter in self.weighting.parameters():
+            for parameter in self.weighting.parameters():  # to be unscaled with the model's
                 if parameter.grad is not None:
                     parameter.grad = self.scaler.scale(parameter.grad)
             pulls = {name: self.scaler.scale(weights[name]) for name in losses}
