@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from .errors import DataError
 from .files import write_atomically
 from .metrics import interval
 from .tables import format_table
@@ -122,9 +123,24 @@ def read_comparison(path: str | Path | None = None) -> tuple[list[dict[str, Any]
 
     Args:
         path: of the file; by default that of practical7, which comes with the package.
+
+    Raises:
+        DataError: the file cannot be read, or `mtl compare` did not write it.
     """
     file = resources.files(__package__).joinpath(*MEASURED) if path is None else Path(path)
-    comment, _, text = file.read_text(encoding="utf-8").partition("\n")
+    try:
+        comment, _, text = file.read_text(encoding="utf-8").partition("\n")
+        return _read_rows(text), comment.removeprefix("# ")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "the summary of a comparison cannot be read",
+            path=file,
+            found=str(error),
+            fix="give the compare.csv that mtl compare wrote",
+        ) from None
+
+
+def _read_rows(text: str) -> list[dict[str, Any]]:
     rows = []
     for line in csv.DictReader(io.StringIO(text)):
         row: dict[str, Any] = {key: line[key] for key in TEXT_COLUMNS}
@@ -140,7 +156,7 @@ def read_comparison(path: str | Path | None = None) -> tuple[list[dict[str, Any]
                 ends = [line[f"{key}_low"], line[f"{key}_high"]]
                 row[key] = [float(end) for end in ends] if all(ends) else None
         rows.append(row)
-    return rows, comment.removeprefix("# ")
+    return rows
 
 
 def comparison_tables(

@@ -908,3 +908,13 @@ def test_what_the_stop_of_a_command_says(mtl_, tmp_path, count_trainings):
     assert (status, out) == (130, "")
     assert "[1/5] all data, seed 0, ner alone" in err
     assert "stopped" in err
+
+
+@pytest.mark.parametrize("content", [None, "# mtl compare\ntask,size\nner,all\n"])
+def test_a_summary_that_cannot_be_read_names_the_file(tmp_path, content):
+    path = tmp_path / "compare.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read_comparison(path)
+    assert str(path) in str(caught.value)

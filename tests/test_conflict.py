@@ -381,3 +381,11 @@ def test_weights_are_drawn_for_each_task(build_model, three):
     for task in ("topic", "ner", "qa"):
         assert drawn[task.upper()] == pytest.approx([r.weights[task] for r in history.rounds])
     assert not any(math.isnan(weight) for line in drawn.values() for weight in line)
+
+
+def test_a_single_task_is_not_measured(build_model, three, monkeypatch):
+    """There is nothing to compare it with, so no batch is spent on it."""
+    monkeypatch.setattr(Run, "measure_conflict", lambda self: pytest.fail("measured in vain"))
+    config = replace(CONFIG, conflict_every=1)
+    history = train(build_model(three[:1]), three[:1], config, progress=False)
+    assert history.conflicts == []

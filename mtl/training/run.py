@@ -174,8 +174,10 @@ class Run:
 
     def _is_time_to_measure(self) -> bool:
         every, rounds = self.config.conflict_every, self.history.rounds
-        if not every or not rounds:
-            return bool(every)
+        if not every or len(self.tasks) < 2:
+            return False
+        if not rounds:
+            return True
         before = rounds[-2].step if len(rounds) > 1 else 0
         return self.step // every > before // every
 
