@@ -100,8 +100,10 @@ def build_parser() -> argparse.ArgumentParser:
     compare_ = commands.add_parser(
         "compare",
         help="does sharing help? each task alone and all together, over seeds",
-        description="Writes compare.json, compare.md and compare.png. A comparison that was "
-        "stopped goes on with the same command; more seeds, methods and sizes may be added.",
+        description="Writes compare.json (all runs) and compare.csv, compare.md, compare.png "
+        "(their summary). A comparison that was stopped goes on with the same command and "
+        "--output. With more seeds, methods or sizes only the new runs are made; the summary is of "
+        "what the last command names.",
     )
     _add_recipe_options(compare_)
     compare_.add_argument("--seeds", type=int, default=5, metavar="N", help="how many; default 5")
@@ -111,14 +113,15 @@ def build_parser() -> argparse.ArgumentParser:
         default=["fixed"],
         metavar="M",
         help="alternating, joint, sampled; fixed, uncertainty, dwa, gradnorm, random; pcgrad, "
-        "UPGrad and others of TorchJD, with options in brackets: 'CAGrad(c=0.4)'",
+        "UPGrad and others of TorchJD, with options in brackets: 'CAGrad(c=0.4)'; capitals count: "
+        "pcgrad is ours, PCGrad TorchJD's",
     )
     compare_.add_argument(
         "--sizes",
         nargs="+",
         default=[],
         metavar="TASK=SHARE",
-        help="the share of a task's data to train on, such as qa=0.1",
+        help="the share of a task's data to train on, such as qa=0.1, or ner=0.5,qa=0.1",
     )
     compare_.add_argument("--output", metavar="DIR", help="default runs/compare-RECIPE/N")
     compare_.add_argument("--json", action="store_true", help="print compare.json")

@@ -20,7 +20,7 @@ import re
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from .training.loop import train
 from .training.sampling import SAMPLERS
 from .training.weighting import FixedWeighting, Weighting
 
+MOST_SEEDS = 1000
 RUNS, RESULT, SUMMARY, TABLE, PICTURE = (
     "runs",
     "compare.json",
@@ -93,7 +94,7 @@ def compare(
         recipe: of two or more tasks, with one stage.
         output: a folder for `compare.json`, `compare.csv` (the summary), `compare.md`,
             `compare.png`, and every run's result.
-        seeds: how many, counted up from the recipe's.
+        seeds: how many, counted up from the recipe's; at most 1,000.
         methods: how the tasks share steps, losses or gradients, each with all else as in the
             recipe: `alternating`, `joint`, `sampled`; a weighting (`fixed`, `uncertainty`, ...); an
             aggregation (`pcgrad`, `UPGrad`, ...), with options in brackets: `CAGrad(c=0.4)`. One
@@ -120,16 +121,22 @@ def compare(
         )
     if recipe.stages:
         raise ConfigError("a recipe with stages cannot be compared", fix="take its stages out")
+    for what, names in (("methods", methods), ("sizes", sizes)):
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"{what} must be a list of names", found=repr(names))
     if not methods:
         raise ConfigError("there is no method to compare", fix="name one, such as fixed")
-    if seeds < 1:
-        raise ConfigError("--seeds must be at least 1", found=str(seeds))
+    if not isinstance(seeds, int) or not 1 <= seeds <= MOST_SEEDS:
+        raise ConfigError(
+            f"--seeds must be a whole number from 1 to {MOST_SEEDS:,}",
+            found=str(seeds),
+            fix="5 are a good beginning",
+        )
     recipe = replace(recipe, train=recipe.train | {"patience": 0})  # all runs make all their steps
     methods, sizes = (["".join(name.split()) for name in names] for names in (methods, sizes))
     settings = {method: method_settings(method, recipe) for method in dict.fromkeys(methods)}
     sizes = list(dict.fromkeys(sizes or [""]))
-    for size in sizes:
-        with_size(recipe, size)
+    _check_distinct(settings, sizes, recipe)
     config = TrainConfig(**recipe.train)
     tasks = build_tasks(recipe)
     _check_trainings(recipe, tasks, settings)
@@ -143,6 +150,9 @@ def compare(
         for method, changed in settings.items()
     }
     plans = list(_plans(recipe, seeds, sizes, rounds, total))
+    for plan in plans:
+        if (path := output / RUNS / plan.file).exists():
+            _read_result(path, plan)  # a broken one is found now, not when all others are done
     runs = list(_run_all(plans, recipe, settings, output, progress))
     content = {
         "recipe": recipe.name,
@@ -173,9 +183,9 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
         options = tomllib.loads(f"options = {{{inner}}}")["options"]
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            "the options of a method are written like CAGrad(c=0.4)",
-            found=repr(method),
-            fix=str(error),
+            "the options of a method cannot be read",
+            found=f"{method!r}: {error}",
+            fix="they are written like CAGrad(c=0.4)",
         ) from None
     own = {"weighting", "weighting_options", "aggregation", "aggregation_options"}
     train = {key: value for key, value in recipe.train.items() if key not in own}
@@ -191,7 +201,7 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
         try:
             aggregation = build_aggregation(name, options, recipe.seed)
         except ConfigError as error:
-            if name.lower() in str(error.faults[0].what).lower():
+            if name and name.lower() in str(error.faults[0].what).lower():
                 raise  # known, but not like this
             theirs = torchjd_aggregators()
             known = [*SAMPLERS, *Weighting.kinds, *Aggregation.kinds, *theirs]
@@ -207,8 +217,12 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
 
 def with_size(recipe: Recipe, size: str) -> Recipe:
     """The recipe with a share of some tasks' data: `qa=0.1`, or `ner=0.5,qa=0.1`."""
+    named = set()
     for part in filter(None, size.split(",")):
         name, _, number = part.strip().partition("=")
+        if name in named:
+            raise ConfigError("a size names a task twice", found=repr(size), fix="leave one out")
+        named.add(name)
         if name not in recipe.tasks:
             raise ConfigError(
                 "--sizes names an unknown task", found=repr(part), fix=suggest(name, recipe.tasks)
@@ -229,6 +243,26 @@ def with_size(recipe: Recipe, size: str) -> Recipe:
             data = {task.data: replace(recipe.datasets[task.data], share=share)}
             recipe = replace(recipe, datasets=recipe.datasets | data)
     return recipe
+
+
+def _check_distinct(methods: Iterable[str], sizes: Iterable[str], recipe: Recipe) -> None:
+    """ConfigError if two names mean the same, or are taken for the same by a file system."""
+    seen: dict[str, str] = {}
+    for method in methods:
+        if (other := seen.setdefault(method.lower(), method)) != method:
+            raise ConfigError(
+                "two methods differ in small and capital letters only",
+                found=f"{other}, {method}",
+                fix="pcgrad, random and sum are ours, PCGrad, Random and Sum TorchJD's; compare "
+                "them in two folders",
+            )
+    recipes: list[tuple[str, Recipe]] = []
+    for size in sizes:
+        recipes.append((size, with_size(recipe, size)))
+        if (other := next(s for s, r in recipes if r == recipes[-1][1])) != size:
+            raise ConfigError(
+                "two sizes mean the same", found=f"{other}, {size}", fix="leave one out"
+            )
 
 
 def _check_trainings(
@@ -260,6 +294,13 @@ def _prepare(output: Path, recipe: Recipe) -> None:
     if output.is_dir() and any(output.iterdir()) and not (output / RUNS).is_dir():
         raise ConfigError(
             "the output folder holds other files", path=output, fix="give an empty folder"
+        )
+    if not path.exists() and any((output / RUNS).glob("*.json")):
+        raise ConfigError(
+            "the output folder holds runs, but not the recipe that they are of",
+            path=path,
+            found="no such file",
+            fix="put it back, or give another --output",
         )
     try:
         check_same_recipe(path, recipe.to_toml())
@@ -317,10 +358,14 @@ def _run_all(
             write_atomically(path, json.dumps(result) + "\n")
             seconds.append(time.perf_counter() - started)
             if progress:
-                left = sum(seconds) / len(seconds) * (len(todo) - len(seconds)) / 60
-                what = f"{plan}: {seconds[-1]:.0f} s; about {left:.0f} min left"
+                left = sum(seconds) / len(seconds) * (len(todo) - len(seconds))
+                what = f"{plan}: {seconds[-1]:.0f} s; about {_duration(left)} left"
                 tqdm.write(f"[{len(seconds)}/{len(todo)}] {what}", file=sys.stderr)
         yield _read_result(path, plan)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
@@ -328,8 +373,11 @@ def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
         result = json.loads(path.read_text(encoding="utf-8"))
         if not (isinstance(result, dict) and asdict(plan).items() <= result.items()):
             raise ValueError("it is not of this run")
+        scores = [score for of_task in result["test"].values() for score in of_task.values()]
+        if not all(isinstance(score, int | float) for score in scores):
+            raise ValueError("a score is no number")
         return result
-    except ValueError as error:
+    except (ValueError, KeyError, AttributeError) as error:
         raise ModelError(
             "the result of a run is broken", path=path, found=str(error), fix="delete it"
         ) from None

@@ -172,14 +172,16 @@ def comparison_tables(
     """
     n = summary[0]["n"]
     text = [
-        f"Test scores, mean of {n} seed(s) ± half a 95% confidence interval; in brackets the "
+        f"Test scores, mean of {n} seeds ± half a 95% confidence interval; in brackets the "
         "difference from the model alone, paired by seed; * where its interval excludes 0."
+        if n > 1
+        else "Test scores of one seed; in brackets the difference from the model alone. One seed "
+        "tells nothing apart: give --seeds 5."
     ]
     for budget, whose in zip(BUDGETS, ("its task", "the whole shared training"), strict=True):
         rows = [row for row in summary if row["budget"] == budget]
-        if budget != BUDGETS[0]:  # with joint steps all controls, and so numbers, are as above
-            shortest = min(row["control_rounds"] for row in summary)
-            rows = [row for row in rows if row["control_rounds"] > shortest]
+        if budget != BUDGETS[0]:
+            rows = without_repeats(rows)
         methods = list(dict.fromkeys(row["method"] for row in rows))
         if not methods:
             continue
@@ -205,6 +207,15 @@ def comparison_tables(
         text.append("One shared model / all separate models:")
         text.append(layout(header, lines))
     return "\n\n".join(text)
+
+
+def without_repeats(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of the budget "total" those whose model alone makes more steps than of "per task".
+
+    With joint steps both controls are one, and so are the numbers.
+    """
+    shortest = min(row["control_rounds"] for row in rows)
+    return [r for r in rows if r["budget"] == BUDGETS[0] or r["control_rounds"] > shortest]
 
 
 def _cell(row: Mapping[str, Any]) -> str:

@@ -63,10 +63,12 @@ class MultiTaskModel(nn.Module):
                 found=f"{len(encoder.layers)} of {encoder.config.n_layers} layers",
                 fix="build another encoder",
             )
-        if not 0 <= private_layers <= len(encoder.layers):
+        if type(private_layers) is not int or not 0 <= private_layers <= len(encoder.layers):
             raise ConfigError(
-                f"private_layers must lie between 0 and the encoder's {len(encoder.layers)} layers",
-                found=str(private_layers),
+                "model.private_layers must be a whole number from 0 to the encoder's "
+                f"{len(encoder.layers)} layers",
+                found=repr(private_layers),
+                fix=f"at most {len(encoder.layers)}, or give the encoder more layers",
             )
         self.encoder = encoder
         self.tokenizer = tokenizer

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
+from .comparison import without_repeats
 from .errors import ConfigError, suggest
 from .model import MultiTaskModel
 from .training.history import History
@@ -65,14 +66,21 @@ def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
 
 
 def plot_weights(history: History, window: int = 20) -> Figure:
-    """How much each task's loss counted: the running mean of each round's weights."""
+    """How much each task's loss counted: the running mean of each round's weights.
+
+    Raises:
+        ConfigError: nothing was trained.
+    """
+    if not history.rounds:
+        raise ConfigError("there are no weights to draw", fix="train the model first")
     figure, axis = plt.subplots(figsize=(6, 3.4))
     for i, name in enumerate(history.tasks):
         weights = [r.weights.get(name, float("nan")) for r in history.rounds]
         axis.plot(_epochs(history), weights, color=_colour(i), alpha=0.25, linewidth=0.8)
         means = running_mean(weights, window)
         axis.plot(_epochs(history), means, color=_colour(i), linewidth=1.8, label=name.upper())
-    axis.set(title="task weights", xlabel="epoch", ylim=(0, None))
+    highest = max(weight for r in history.rounds for weight in r.weights.values())
+    axis.set(title="task weights", xlabel="epoch", ylim=(0, 1.15 * highest))
     axis.grid(alpha=0.3)
     axis.legend()
     return _finished(figure)
@@ -99,7 +107,7 @@ def plot_conflict(history: History, pair: str | None = None) -> Figure:
     parts = list(measured[0][1].cosine)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
     for i, part in enumerate(parts):
-        style = {"color": TOTAL_COLOUR, "linewidth": 2.4}
+        style = {"color": TOTAL_COLOUR, "linewidth": 4, "alpha": 0.4, "zorder": 1}
         if part != "all":
             style = {"color": plt.get_cmap("viridis")(i / len(parts)), "linewidth": 1.2}
         left.plot(steps, [c.cosine[part] for _, c in measured], label=part, **style)
@@ -121,8 +129,13 @@ def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Figure:
     Args:
         summary: of `compare.json`; filled points are of the budget "per task", open ones of
             "total". Lines are 95% confidence intervals.
+
+    Raises:
+        ConfigError: there is no difference to draw.
     """
-    rows = [row for row in summary if "difference" in row]
+    if not any("difference" in row for row in summary):
+        raise ConfigError("there is no comparison to draw", fix="give the summary of one")
+    rows = [row for row in without_repeats(summary) if "difference" in row]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     lines = list(dict.fromkeys((row["size"], row["method"]) for row in rows))
     height = 0.38 * len(lines) + 1.4
@@ -147,7 +160,9 @@ def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Figure:
     axes[0][0].set_yticks(range(len(lines)), names)
     axes[0][0].set_ylim(len(lines) - 0.5, -0.5)
     figure.supxlabel(
-        "filled: alone with the steps of its task; open: with those of all", fontsize=9
+        "filled: the model alone made as many steps as its task has together; "
+        "open: as many as all tasks have",
+        fontsize=9,
     )
     return _finished(figure)
 

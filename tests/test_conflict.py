@@ -371,6 +371,11 @@ def test_without_any_measurement_there_is_nothing_to_draw(rounds):
         plot_conflict(History(rounds=rounds))
 
 
+def test_without_training_there_are_no_weights_to_draw():
+    with pytest.raises(ConfigError, match=r"no weights to draw(.|\n)*train the model first"):
+        plot_weights(History())
+
+
 def test_weights_are_drawn_for_each_task(build_model, three):
     config = replace(CONFIG, weighting="random")
     history = train(build_model(three), three, config, progress=False)
@@ -381,6 +386,9 @@ def test_weights_are_drawn_for_each_task(build_model, three):
     for task in ("topic", "ner", "qa"):
         assert drawn[task.upper()] == pytest.approx([r.weights[task] for r in history.rounds])
     assert not any(math.isnan(weight) for line in drawn.values() for weight in line)
+    bottom, top = axis.get_ylim()
+    assert bottom == 0
+    assert top > max(weight for line in drawn.values() for weight in line)  # no line on the frame
 
 
 def test_a_single_task_is_not_measured(build_model, three, monkeypatch):

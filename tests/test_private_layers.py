@@ -163,7 +163,7 @@ def test_parameters_by_formula(build, tasks, private_layers):
 
 @pytest.mark.parametrize("private_layers", [-1, 4])
 def test_more_private_layers_than_there_are(build, tasks, private_layers):
-    with pytest.raises(ConfigError, match="between 0 and the encoder's 3 layers") as error:
+    with pytest.raises(ConfigError, match="from 0 to the encoder's 3 layers") as error:
         build(tasks, private_layers)
     assert str(private_layers) in str(error.value)
 
@@ -536,11 +536,11 @@ def test_too_many_are_said_before_training(tmp_path, monkeypatch, capsys, privat
     monkeypatch.setattr(Run, "next_step", lambda run: pytest.fail("trained in vain"))
     setting = f"model.private_layers={private_layers}"
     recipe = load_recipe("practical7", [*TINY, setting])
-    with pytest.raises(ConfigError, match="between 0 and the encoder's 2 layers"):
+    with pytest.raises(ConfigError, match="from 0 to the encoder's 2 layers"):
         run_recipe(recipe, tmp_path / "run", progress=False)
     command = ["train", "practical7", "--set", *TINY, setting, "--output", str(tmp_path / "run")]
     assert main(command) == 2
-    assert "between 0 and the encoder's 2 layers" in capsys.readouterr().err
+    assert "from 0 to the encoder's 2 layers" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mtl.errors import ConfigError
+from mtl.recipe import load_recipe
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -18,6 +21,15 @@ def example():
     text = README.read_text(encoding="utf-8")
     section = text.split("### A method of your own", 1)[1]
     return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+
+
+def test_the_message_about_an_unknown_key_is_the_real_one():
+    with pytest.raises(ConfigError) as error:
+        load_recipe("practical7", ["train.epoch=5"])
+    lines = str(error.value).splitlines()
+    assert "\n  ".join(["mtl: error: " + lines[0], *lines[1:]]) in README.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_method_is_one_class_of_under_40_lines(example):

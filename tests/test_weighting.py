@@ -1,6 +1,7 @@
 """Weightings: their numbers by hand, what they remember, and what is recorded of them."""
 
 import math
+import warnings
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from mtl.data.examples import Dataset
-from mtl.errors import ConfigError
+from mtl.errors import ConfigError, TrainingWarning
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training.config import check_training
@@ -455,7 +456,7 @@ def test_dwa_does_without_the_loss_of_a_task_in_an_epoch():
 @BOTH_MODES
 @pytest.mark.parametrize("name", ["uncertainty", "dwa", "random"])
 def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, steps):
-    config = replace(CONFIG, weighting=name, steps=steps, epochs=1)
+    config = replace(CONFIG, weighting=name, steps=steps)
     history = train(build_model(tasks[:1]), tasks[:1], config, progress=False)
     assert all(math.isfinite(r.total) for r in history.rounds)
     if name != "uncertainty":
@@ -552,6 +553,7 @@ FROZEN = {"freeze": ["encoder"], "steps": "joint"}
     ("settings", "words"),
     [
         ({"loss_weights": {"nerr": 2.0}}, "a weight is given for an unknown task(.|\n)*ner"),
+        ({"loss_weights": {"ner": 0, "qa": 0}}, "the weights of all tasks are 0(.|\n)*above 0"),
         (FROZEN | {"weighting": "gradnorm"}, "there is no shared parameter(.|\n)*GradNorm"),
         (FROZEN | {"aggregation": "pcgrad"}, "there is no shared parameter(.|\n)*PCGrad"),
         (FROZEN | {"conflict_every": 5}, "there is no shared parameter(.|\n)*conflict_every = 5"),
@@ -585,6 +587,73 @@ def test_a_weighting_that_is_given_is_refused_for_the_same_reasons(
             weighting=weighting,
             progress=False,
         )
+
+
+class Own(Weighting):
+    """A weighting that returns whatever a function makes of the losses."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, losses):
+        return self.function(list(losses.values()))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (torch.stack, r"Own must return a single number(.|\n)*found: a tensor of shape \(2,\)"),
+        (lambda losses: sum(losses)[None], r"must return a single number(.|\n)*shape \(1,\)"),
+        (lambda losses: None, "must return a single number(.|\n)*found: None"),
+        (lambda losses: 1.5, "must return a single number(.|\n)*found: 1.5"),
+        (lambda losses: sum(losses).detach(), "Own returns does not depend on the losses"),
+        (
+            lambda losses: losses[0] - losses[1],
+            "Own gives the task 'qa' a weight(.|\n)*found: -1.0",
+        ),
+        (lambda losses: math.nan * losses[0], "Own gives the task 'ner' a weight(.|\n)*found: nan"),
+        (lambda losses: math.inf * losses[0], "Own gives the task 'ner' a weight(.|\n)*found: inf"),
+    ],
+)
+def test_what_a_weighting_of_ones_own_must_not_return(build_model, tasks, function, words):
+    model = build_model(tasks)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ConfigError, match=words):
+        train(model, tasks, JOINT, weighting=Own(function), progress=False)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_weighting_may_leave_a_task_out(build_model, tasks):
+    own = Own(lambda losses: losses[0])
+    history = train(build_model(tasks), tasks, JOINT, weighting=own, progress=False)
+    assert history.rounds[0].weights == {"ner": 1.0, "qa": 0.0}
+
+
+@pytest.mark.parametrize("given", ["uncertainty", UncertaintyWeighting])
+def test_what_is_no_weighting(build_model, tasks, given):
+    with pytest.raises(ConfigError, match=r"no weighting(.|\n)*TrainConfig\(weighting=...\)"):
+        train(build_model(tasks), tasks, JOINT, weighting=given, progress=False)
+
+
+def test_two_classes_cannot_have_one_name_and_one_may_be_defined_again():
+    with pytest.raises(ConfigError, match="'dwa' of Other is that of DynamicWeightAverage"):
+        type("Other", (Weighting,), {"name": "dwa"})
+    assert Weighting.kinds["dwa"] is DynamicWeightAverage
+    for _ in range(2):  # as when a cell of a notebook runs twice
+        again = type("Again", (Weighting,), {"name": "again"})
+        assert Weighting.kinds.pop("again") is again
+
+
+@pytest.mark.parametrize(("epochs", "idle"), [(2, True), (3, False)])
+def test_dwa_with_too_few_epochs_warns(build_model, tasks, epochs, idle):
+    config = replace(CONFIG, weighting="dwa", epochs=epochs)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(build_model(tasks), tasks, config, progress=False)
+    found = [str(w.message) for w in caught if w.category is TrainingWarning]
+    needs = f"DynamicWeightAverage needs 3 epochs to change a weight and gets {epochs}"
+    assert found == ([f"{needs}: all weights stay 1"] if idle else [])
 
 
 def test_a_frozen_encoder_is_no_trouble_for_weightings_that_see_losses_alone(build_model, tasks):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, missing_extra, suggest
-from .methods import Drawing, Method, build_method
+from .methods import Drawing, Method, build_method, check_result
 
 COLUMNS = 2**20  # of the gradients that are looked at together, so that copies stay small
 
@@ -90,6 +90,10 @@ class TorchJD(Aggregation):
         super().__init__()
         self.aggregator = aggregator
 
+    @property
+    def title(self) -> str:
+        return f"TorchJD's {type(self.aggregator).__name__}"
+
     def forward(self, gradients: Tensor) -> Tensor:
         if not torch.linalg.vector_norm(gradients, ord=float("inf")).isfinite():
             return gradients.sum(0)  # not finite either, which the loop finds and explains
@@ -147,8 +151,15 @@ class SharedGradients:
         loss.backward(weight, retain_graph=keep_graph)
 
     def combine(self, aggregation: Aggregation) -> None:
-        """Give the shared parameters the one gradient that the rows become."""
-        self._point_at(aggregation(self.matrix))
+        """Give the shared parameters the one gradient that the rows become.
+
+        Raises:
+            ConfigError: the aggregation returns something else.
+        """
+        n = self.matrix.shape[1]
+        gradient = aggregation(self.matrix)
+        check_result(aggregation, gradient, (n,), f"one gradient, a tensor of shape ({n},)")
+        self._point_at(gradient)
 
     def _point_at(self, gradient: Tensor) -> None:
         """Make pieces of `gradient`, `(n,)`, the `.grad` of the parameters, without a copy."""
@@ -181,18 +192,16 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
             ) from None
     by_lower_case = {known.lower(): cls for known, cls in theirs.items()}
     if str(name).lower() not in by_lower_case:
-        known = {*Aggregation.kinds, *theirs} - {"Sum", "PCGrad"}  # those are ours
-        raise ConfigError(
-            "train.aggregation is unknown", found=repr(name), fix=suggest(str(name), known)
-        )
+        fix = suggest(str(name), {*Aggregation.kinds, *theirs})
+        raise ConfigError("train.aggregation is unknown", found=repr(name), fix=fix)
     try:
         return TorchJD(by_lower_case[name.lower()](**options))
     except (TypeError, ValueError, AttributeError, ImportError) as error:
         raise ConfigError(
             f"TorchJD cannot make {name}",
             found=str(error),
-            fix="give what it needs: train.aggregation_options = {c = 0.4}, for example; in a "
-            "comparison, CAGrad(c=0.4)"
+            fix="give the options it needs, as CAGrad needs c: train.aggregation_options = "
+            "{c = 0.4}, or CAGrad(c=0.4) in a comparison"
             if not isinstance(error, ImportError)
             else "install what it names",
         ) from None

@@ -16,7 +16,7 @@ from ..errors import ConfigError, DataError, TrainingWarning, suggest
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .aggregation import Aggregation, build_aggregation
-from .methods import Method, build_method
+from .methods import Method, build_method, check_is_method
 from .sampling import SAMPLERS, check_exponents
 from .weighting import FixedWeighting, Weighting
 
@@ -178,7 +178,7 @@ def check_steps(method: Method, steps: str) -> None:
     if method.needs_joint_steps and not SAMPLERS[steps].joint:
         what = "gradient" if isinstance(method, Aggregation) else "loss"
         raise ConfigError(
-            f"{type(method).__name__} needs every task's {what} in the same step",
+            f"{method.title} needs every task's {what} in the same step",
             found=f"train.steps = {steps!r}",
             fix='set train.steps = "joint"',
         )
@@ -189,7 +189,7 @@ def check_parts(weighting: Weighting, max_tokens: int) -> None:
     if max_tokens and not isinstance(weighting, FixedWeighting):
         raise ConfigError(
             "only fixed weights add up over the parts of a batch",
-            found=f"train.max_tokens = {max_tokens}, {type(weighting).__name__}",
+            found=f"train.max_tokens = {max_tokens}, {weighting.title}",
             fix="set train.max_tokens to 0",
         )
 
@@ -219,13 +219,14 @@ def check(
         raise ConfigError("there is no task to train")
     for task in tasks:
         _check_known(model, task)
-    for method in (weighting, aggregation):
+    for method, base in ((weighting, Weighting), (aggregation, Aggregation)):
+        check_is_method(method, base)
         check_steps(method, config.steps)
     compares = weighting.needs_joint_steps or aggregation.needs_joint_steps
     if (compares or config.conflict_every) and not model.shared_parts:
         raise ConfigError(
             "there is no shared parameter that is trained, so tasks cannot be in conflict",
-            found=f"{type(weighting).__name__}, {type(aggregation).__name__}, "
+            found=f"{weighting.title}, {aggregation.title}, "
             f"train.conflict_every = {config.conflict_every}",
             fix='set train.weighting = "fixed", train.aggregation = "sum" and '
             "train.conflict_every = 0, or train the encoder",
@@ -285,6 +286,17 @@ def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
                 TrainingWarning,
                 stacklevel=4,
             )
+
+
+def warn_of_idle_weighting(weighting: Weighting, epochs: int) -> None:
+    """A weighting that has too few epochs to change anything: TrainingWarning."""
+    if epochs < weighting.needs_epochs:
+        warnings.warn(
+            f"{weighting.title} needs {weighting.needs_epochs} epochs to change a weight and gets "
+            f"{epochs}: all weights stay 1",
+            TrainingWarning,
+            stacklevel=4,
+        )
 
 
 def _private(model: MultiTaskModel, task: str) -> list[nn.Module]:

@@ -25,7 +25,18 @@ class Method(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
+            old = cls.kinds.get(cls.name, cls)
+            if (old.__module__, old.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ConfigError(
+                    f"the name {cls.name!r} of {cls.__name__} is that of {old.__name__} already",
+                    fix="give it another",
+                )
             cls.kinds[cls.name] = cls
+
+    @property
+    def title(self) -> str:
+        """What errors call it."""
+        return type(self).__name__
 
 
 class Drawing(Method):
@@ -40,6 +51,29 @@ class Drawing(Method):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.generator.set_state(state)
+
+
+def check_is_method(method: Any, base: type[Method]) -> None:
+    """Raise ConfigError if something else is given in place of a weighting or an aggregation."""
+    if not isinstance(method, base):
+        kind = base.__name__
+        raise ConfigError(
+            f"this is no {kind.lower()}",
+            found=repr(method),
+            fix=f"give an object of a subclass of mtl.{kind}; a name goes into "
+            f"TrainConfig({kind.lower()}=...)",
+        )
+
+
+def check_result(method: Method, result: Any, shape: tuple[int, ...], what: str) -> None:
+    """Raise ConfigError if a method gave back something else than a tensor of this shape."""
+    if not isinstance(result, Tensor) or result.shape != shape:
+        is_tensor = isinstance(result, Tensor)
+        raise ConfigError(
+            f"{method.title} must return {what}",
+            found=f"a tensor of shape {tuple(result.shape)}" if is_tensor else repr(result),
+            fix="look at what its forward returns",
+        )
 
 
 def build_method(

@@ -30,9 +30,10 @@ from ..model import MultiTaskModel
 from ..tasks import Task
 from ..tasks.base import IGNORED
 from .aggregation import Aggregation, SharedGradients, Sum
-from .config import TrainConfig, check, warn_of_spoiled_heads
+from .config import TrainConfig, check, warn_of_idle_weighting, warn_of_spoiled_heads
 from .conflict import gradient_conflict
 from .history import Conflict, History, Metrics, Round, StepRecord, mean_by_task
+from .methods import check_result
 from .optimizer import build_optimizer, warmup_then_decay
 from .sampling import SAMPLERS, Step
 from .weighting import Weighting
@@ -61,6 +62,7 @@ class Run:
         self.shared_gradients = SharedGradients(shared)
         self.last_shared = model.last_shared
         warn_of_spoiled_heads(model, self.tasks)
+        warn_of_idle_weighting(self.weighting, config.epochs)
         torch.manual_seed(config.seed)  # dropout draws from the global generator
         self.dtype = choose_precision(config.precision, model.device)
         # float16 has few small numbers: without scaling, gradients would become 0.
@@ -210,6 +212,8 @@ class Run:
         total_value, norm_value, *values = numbers
         losses = dict(zip(sums, values, strict=False))
         counted = dict(zip(weights, values[len(sums) :], strict=True))
+        if all(map(math.isfinite, losses.values())):
+            self._check_weights(counted)
         weighted = sum(counted[name] * losses[name] for name in losses)
         record = StepRecord(step, weighted, norm_value, learning_rate, losses, counted)
         if not math.isfinite(total_value) or not (
@@ -239,6 +243,12 @@ class Run:
         for losses in self._losses(parts):
             values = {name: loss.detach().requires_grad_() for name, loss in losses.items()}
             part = self.weighting(values)
+            check_result(self.weighting, part, (), "a single number, a tensor of shape ()")
+            if not part.requires_grad:
+                raise ConfigError(
+                    f"what {self.weighting.title} returns does not depend on the losses",
+                    fix="add up weighted losses, and do not detach them",
+                )
             part.backward()
             for name, value in values.items():
                 weights[name] = torch.zeros_like(value) if value.grad is None else value.grad
@@ -259,6 +269,18 @@ class Run:
         if separately:
             self.shared_gradients.combine(self.aggregation)
         return sums, weights, total
+
+    def _check_weights(self, weights: dict[str, float]) -> None:
+        """Raise ConfigError if a weighting lets losses count less than nothing, or NaN."""
+        for name, weight in weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ConfigError(
+                    f"{self.weighting.title} gives the task {name!r} a weight that is not a finite "
+                    f"number, 0 or more, at step {self.step + 1}",
+                    found=str(weight),
+                    fix="look at its forward, or lower train.learning_rate if it learns; the "
+                    "weights of the model are those before this step",
+                )
 
     def _next_parts(self, stream: BatchStream) -> list[Batch]:
         """The next batch of a stream, in parts; whole where a loss compares its rows."""
@@ -312,11 +334,13 @@ class Run:
             for task in spoiled or record.losses
         }
         names = [f"{task}: {', '.join(of_task)}" for task, of_task in examples.items()]
+        of_gradients = not (spoiled or isinstance(self.aggregation, Sum))
+        also = f", at what {self.aggregation.title} returns" if of_gradients else ""
         return MTLError(
             f"the loss or its gradient is not finite at step {self.step + 1}",
             found=f"{show_losses(record.losses)}  gradient norm {record.grad_norm}; examples of "
             f"the step: {'; '.join(names)}",
-            fix="look at these examples, or lower the learning rate (train.learning_rate, "
+            fix=f"look at these examples{also}, or lower the learning rate (train.learning_rate, "
             "train.pretrained_learning_rate); the weights are those before this step",
         )
 

@@ -27,9 +27,11 @@ class Weighting(Method):
     Attributes:
         name: of the class, for recipes (`train.weighting`).
         needs_joint_steps: True for a method that must see every task's loss in the same step.
+        needs_epochs: with fewer it does nothing, which `train` warns of.
     """
 
     kinds: ClassVar[dict[str, type[Method]]] = {}
+    needs_epochs: ClassVar[int] = 1
 
     def start(self, tasks: Sequence[str]) -> None:
         """Get ready for the tasks of these names, before the first step.
@@ -39,7 +41,10 @@ class Weighting(Method):
         """
 
     def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The total of one step. The losses are cut off from the model: their values count here."""
+        """The total of one step. The losses are cut off from the model: their values count here.
+
+        Its derivative by a loss is how much that loss counts: finite, and 0 or more.
+        """
         raise NotImplementedError
 
     def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor) -> None:
@@ -58,7 +63,7 @@ class FixedWeighting(Weighting):
     """`sum over tasks of lambda * loss`, with `lambda` 1.0 for a task that is not named.
 
     Raises:
-        ConfigError: a weight that is negative or not finite.
+        ConfigError: a weight that is negative or not finite, or no weight above 0.
     """
 
     name = "fixed"
@@ -74,7 +79,13 @@ class FixedWeighting(Weighting):
                 )
 
     def start(self, tasks: Sequence[str]) -> None:
-        """Raise ConfigError if a weight is for a task that does not exist."""
+        """Raise ConfigError if a weight is for a task that does not exist, or none counts."""
+        if not any(self.weights.get(task, 1.0) for task in tasks):
+            raise ConfigError(
+                "the weights of all tasks are 0, so there is nothing to learn",
+                found=str(self.weights),
+                fix="give one of them a weight above 0",
+            )
         for name in self.weights:
             if name not in tasks:
                 raise ConfigError(
@@ -122,6 +133,7 @@ class DynamicWeightAverage(Weighting):
     """
 
     name = "dwa"
+    needs_epochs = 3
 
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
