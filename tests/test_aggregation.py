@@ -211,8 +211,54 @@ def test_gradients_that_are_not_finite_end_in_the_error_of_the_loop(
     model = build_model(separate)
     model.last_shared.register_hook(lambda gradient: gradient * spoil)
     config = replace(JOINT, aggregation=name, aggregation_options=options)
-    with pytest.raises(MTLError, match="the loss or its gradient is not finite at step 1"):
+    words = (
+        f"the loss or its gradient is not finite at step 1(.|\n)*at what TorchJD's {name} returns"
+    )
+    with pytest.raises(MTLError, match=words):
         train(model, separate, config, progress=False)
+
+
+class Own(Aggregation):
+    """An aggregation that returns whatever a function makes of the gradients."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, gradients):
+        return self.function(gradients)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (
+            lambda gradients: gradients,
+            r"Own must return one gradient(.|\n)*a tensor of shape \(2, ",
+        ),
+        (
+            lambda gradients: gradients.sum(0)[1:],
+            r"Own must return(.|\n)*found: a tensor of shape \(\d+,\)",
+        ),
+        (lambda gradients: None, "Own must return one gradient(.|\n)*found: None"),
+        (
+            lambda gradients: gradients.sum(0) * math.nan,
+            "is not finite at step 1(.|\n)*what Own ret",
+        ),
+    ],
+)
+def test_what_an_aggregation_of_ones_own_must_not_return(build_model, separate, function, words):
+    model = build_model(separate)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(MTLError, match=words):
+        train(model, separate, JOINT, aggregation=Own(function), progress=False)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("given_", ["pcgrad", PCGrad])
+def test_what_is_no_aggregation(build_model, separate, given_):
+    with pytest.raises(ConfigError, match=r"no aggregation(.|\n)*TrainConfig\(aggregation=...\)"):
+        train(build_model(separate), separate, JOINT, aggregation=given_, progress=False)
 
 
 def test_training_with_torchjd(build_model, three):
@@ -593,7 +639,7 @@ def test_what_a_config_refuses(settings, words):
         ),
         (
             {"aggregation": "UPGrad", "steps": "alternating"},
-            'needs every task\'s gradient in the same step(.|\n)*set train.steps = "joint"',
+            "TorchJD's UPGrad needs every task's gradient in the same step(.|\n)*= \"joint\"",
         ),
     ],
 )
