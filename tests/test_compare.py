@@ -352,7 +352,9 @@ def test_one_seed_has_no_interval_and_the_json_is_valid(recipe, tmp_path, no_pic
         assert row["interval"] is None
         assert row.get("difference_interval") is None
         assert row.get("distinguishable", False) is False
-    assert "±" not in comparison_tables(content["summary"]).split("\n", 1)[1]
+    tables = comparison_tables(content["summary"])
+    assert "±" not in tables
+    assert "One seed tells nothing apart" in tables
 
 
 def test_cost_by_hand(compared):
@@ -463,6 +465,11 @@ def test_the_picture_shows_each_difference(compared):
             assert any(end == pytest.approx(row["difference_interval"]) for end in ends)
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == [f"{m}  {s or 'all data'}" for s in SIZES for m in METHODS]
+
+
+def test_without_a_comparison_there_is_no_picture():
+    with pytest.raises(ConfigError, match=r"no comparison to draw(.|\n)*give the summary"):
+        mtl.plot_comparison([])
 
 
 # --- going on -------------------------------------------------------------------------------------

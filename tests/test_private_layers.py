@@ -161,8 +161,8 @@ def test_parameters_by_formula(build, tasks, private_layers):
     assert (private in shown) is bool(private_layers)
 
 
-@pytest.mark.parametrize("private_layers", [-1, 4])
-def test_more_private_layers_than_there_are(build, tasks, private_layers):
+@pytest.mark.parametrize("private_layers", [-1, 4, True, 1.0, "1"])
+def test_what_is_no_number_of_private_layers(build, tasks, private_layers):
     with pytest.raises(ConfigError, match="from 0 to the encoder's 3 layers") as error:
         build(tasks, private_layers)
     assert str(private_layers) in str(error.value)
