@@ -11,6 +11,8 @@ examples, number of updates, batch size, clipping and precision:
     plain-bucketed  the same, fed the very batches that ours gets
 
 Dev files are scored after the last epoch, by the same functions for all; nothing is chosen on them.
+For choosing there is `--held-out N`: N more sentences of the training file are scored instead, and,
+to be quick about it, questions with short contexts are taken.
 """
 
 from __future__ import annotations
@@ -66,6 +68,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ner", type=int, default=2000, help="sentences to train on")
     parser.add_argument("--qa", type=int, default=3500, help="questions to train on")
     parser.add_argument("--dev", type=int, default=0, help="of each dev file so many; 0 for all")
+    parser.add_argument("--held-out", type=int, default=0, help="of the training file, see above")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--set", nargs="+", default=[], help="keys of conll-squad.toml")
     parser.add_argument("--max-length", type=int, default=256)
@@ -85,14 +88,31 @@ def read_tasks(options: argparse.Namespace) -> list[mtl.Task]:
     wnut, squad = options.data / "wnut17", options.data / "squad"
     if not (wnut.is_dir() and squad.is_dir()):
         sys.exit(f"skipped: there is no wnut17 and squad in {options.data}")
+    sentences = mtl.read_conll(wnut / "train.conll")
+    questions = mtl.read_squad(squad / "train.json", on_error="skip")
+    if options.held_out:
+        return held_out(options, sentences, questions)
     ner = mtl.Dataset(
-        train=mtl.read_conll(wnut / "train.conll")[: options.ner],
+        train=sentences[: options.ner],
         test=evenly(mtl.read_conll(wnut / "dev.conll"), options.dev),
     )
-    questions = mtl.read_squad(squad / "train.json", on_error="skip")
     qa = mtl.Dataset(
         train=evenly(questions, options.qa),
         test=evenly(mtl.read_squad(squad / "dev.json"), options.dev),
+    )
+    return [mtl.NERTask("ner", ner), mtl.QATask("qa", qa)]
+
+
+def held_out(
+    options: argparse.Namespace, sentences: list[mtl.NERExample], questions: list[mtl.QAExample]
+) -> list[mtl.Task]:
+    """The sentences after those trained on are scored, and as many questions; both of `train`."""
+    end = options.ner + options.held_out
+    ner = mtl.Dataset(train=sentences[: options.ner], test=sentences[options.ner : end])
+    by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].context))
+    short, next_ = by_length[: options.qa], by_length[options.qa :][: options.held_out]
+    qa = mtl.Dataset(
+        train=[questions[i] for i in sorted(short)], test=[questions[i] for i in next_]
     )
     return [mtl.NERTask("ner", ner), mtl.QATask("qa", qa)]
 
