@@ -79,7 +79,7 @@ def plot_weights(history: History, window: int = 20) -> Figure:
         axis.plot(_epochs(history), weights, color=_colour(i), alpha=0.25, linewidth=0.8)
         means = running_mean(weights, window)
         axis.plot(_epochs(history), means, color=_colour(i), linewidth=1.8, label=name.upper())
-    highest = max(weight for r in history.rounds for weight in r.weights.values())
+    highest = max((w for r in history.rounds for w in r.weights.values()), default=1.0)
     axis.set(title="task weights", xlabel="epoch", ylim=(0, 1.15 * highest))
     axis.grid(alpha=0.3)
     axis.legend()
