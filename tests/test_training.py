@@ -562,23 +562,24 @@ def test_bent_answers_are_reported(build_model, questions):
 # --- what is refused ----------------------------------------------------------------------------
 
 
-class Bad(FixedWeighting):
-    """Spoils the loss of the third step."""
+class Spoiled(NERTask):
+    """Its second loss is multiplied by a value."""
 
-    def __init__(self, value):
-        super().__init__()
-        self.value, self.step = value, 0
+    value, calls = 1.0, 0
 
-    def forward(self, losses):
-        self.step += 1
-        return super().forward(losses) * (self.value if self.step == 3 else 1.0)
+    def loss(self, outputs, targets, batch):
+        self.calls += 1
+        return super().loss(outputs, targets, batch) * (self.value if self.calls == 2 else 1.0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_training_and_names_the_step(build_model, tasks, value):
-    with pytest.raises(MTLError, match="not finite at step 3") as error:
-        train(build_model(tasks), tasks, FAST, weighting=Bad(value), progress=False)
-    assert "ner loss" in str(error.value)
+    ner = Spoiled("ner", tasks[0].dataset, tasks[0].types)
+    ner.value = value
+    tasks = [ner, tasks[1]]
+    with pytest.raises(MTLError, match="loss or its gradient is not finite at step 3") as error:
+        train(build_model(tasks), tasks, FAST, progress=False)
+    assert f"ner loss {value}" in str(error.value)
 
 
 class Poisoned(QATask):
@@ -638,15 +639,16 @@ def test_examples_without_a_label_are_not_named(build_model):
 def test_a_gradient_that_is_not_finite_stops_training_too(build_model, tasks):
     """The loss may be a fine number, where its slope is none."""
 
-    class Steep(FixedWeighting):
-        def forward(self, losses):
-            total = super().forward(losses)
-            return total + (total - total.detach()).abs().sqrt()
+    class Steep(NERTask):
+        def loss(self, outputs, targets, batch):
+            loss = super().loss(outputs, targets, batch)
+            return loss + (loss - loss.detach()).abs().sqrt()
 
+    tasks = [Steep("ner", tasks[0].dataset, tasks[0].types), tasks[1]]
     model = build_model(tasks)
     before = weights_of(model)
     with pytest.raises(MTLError, match=r"step 1\n(.|\n)*ner loss \d(.|\n)*norm (nan|inf)"):
-        train(model, tasks, FAST, weighting=Steep(), progress=False)
+        train(model, tasks, FAST, progress=False)
     assert same_weights(before, weights_of(model))
 
 
