@@ -33,12 +33,12 @@ ORDER = [
         "training.loop",
     ),
     *(
+        "comparison",
         "plots",
         "reports",
         "recipe",
         "run_folder",
         "experiment",
-        "comparison",
         "compare",
         "cli",
         "__main__",
