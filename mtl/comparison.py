@@ -179,9 +179,7 @@ def comparison_tables(
         "tells nothing apart: give --seeds 5."
     ]
     for budget, whose in zip(BUDGETS, ("its task", "the whole shared training"), strict=True):
-        rows = [row for row in summary if row["budget"] == budget]
-        if budget != BUDGETS[0]:
-            rows = without_repeats(rows)
+        rows = [row for row in without_repeats(summary) if row["budget"] == budget]
         methods = list(dict.fromkeys(row["method"] for row in rows))
         if not methods:
             continue
@@ -209,13 +207,10 @@ def comparison_tables(
     return "\n\n".join(text)
 
 
-def without_repeats(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Of the budget "total" those whose model alone makes more steps than of "per task".
-
-    With joint steps both controls are one, and so are the numbers.
-    """
-    shortest = min(row["control_rounds"] for row in rows)
-    return [r for r in rows if r["budget"] == BUDGETS[0] or r["control_rounds"] > shortest]
+def without_repeats(summary: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out what is under both budgets: with joint steps their models alone are the same."""
+    shortest = min(row["control_rounds"] for row in summary)
+    return [r for r in summary if r["budget"] == BUDGETS[0] or r["control_rounds"] > shortest]
 
 
 def _cell(row: Mapping[str, Any]) -> str:

@@ -432,6 +432,8 @@ def test_the_tables_hold_the_numbers(compared):
     assert "mean of 2 seeds ±" in text
     joint_of_total = second.split("One shared model")[0]
     assert "joint" not in joint_of_total
+    alternating = [row for row in compared.summary if row["method"] != "joint"]
+    assert joint_of_total.rstrip() in comparison_tables(alternating, layout=format_markdown)
 
 
 def test_the_summary_as_a_table_for_programs(compared, tmp_path):
