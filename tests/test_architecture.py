@@ -13,7 +13,7 @@ PACKAGE = Path(mtl.__file__).parent
 # Bottom to top; a module imports only from those before it.
 ORDER = [
     *("version", "errors", "files", "devices", "metrics"),
-    *("data", "data.examples", "data.tokenization", "data.subwords"),
+    *("data", "data.words", "data.examples", "data.tokenization", "data.subwords"),
     *("data.readers.source", "data.readers.schemes", "data.readers.conll", "data.readers.squad"),
     *("data.readers.records", "data.readers"),
     *("data.toy.world", "data.toy.facts", "data.toy.news", "data.toy.paraphrases", "data.toy"),

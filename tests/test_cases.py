@@ -7,7 +7,7 @@ import pytest
 import mtl
 import mtl.cases
 from mtl.cases import NER_CASES, QA_CASES, CaseResult, cases_summary, cases_table, check_cases
-from mtl.data.tokenization import split_words
+from mtl.data.words import split_words
 from mtl.tasks.ner import NERPrediction
 from mtl.tasks.qa import QAPrediction
 

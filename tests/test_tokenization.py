@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from mtl.data.tokenization import (
     SHAPES,
     WhitespaceTokenizer,
-    split_words,
     window_starts,
     word_shape,
 )
+from mtl.data.words import split_words
 from mtl.errors import ConfigError, DataError, ModelError
 
 KNOWN = "where does he live ? in oslo , not rome . Where Ann"

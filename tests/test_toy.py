@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 
 from mtl.data.batching import encode_examples
-from mtl.data.tokenization import split_words
 from mtl.data.toy import (
     SPLITS,
     handmade_ner,
@@ -23,6 +22,7 @@ from mtl.data.toy.facts import RELATIONS, check_one_answer
 from mtl.data.toy.news import EVENTS
 from mtl.data.toy.paraphrases import ORDERS, PARTS
 from mtl.data.toy.world import DAYS, SEEN, UNSEEN, Fact, World, fill, tag, words
+from mtl.data.words import split_words
 from mtl.errors import ConfigError
 from mtl.metrics import entity_spans
 from mtl.tasks.qa import QATask

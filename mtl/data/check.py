@@ -16,7 +16,7 @@ from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
 from .examples import NERExample, PairExample, QAExample, TextExample
 from .readers import read_conll, read_jsonl, read_pairs, read_squad, read_text
-from .tokenization import split_words
+from .words import split_words
 
 Fact = tuple[str, str]  # what was looked at, and what was found
 

@@ -17,7 +17,6 @@ its shape (`Xx`: capitalised) and that the same word stands in the question and 
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -31,15 +30,9 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, ModelError
 from ..files import missing_file, write_atomically
 from .examples import Text, TextRow
+from .words import join_words, split_words
 
-# A word may hold combining accents (as macOS writes them) and joiners; they belong to their letter.
-WORD = re.compile(r"\w[\w\u0300-\u036f\u200c\u200d]*|[^\w\s]")
 SHAPES = ("x", "Xx", "XX", "9", ".")
-
-
-def split_words(text: str) -> list[tuple[int, int]]:
-    """Character spans of the words of `text`: split at whitespace, each punctuation mark alone."""
-    return [match.span() for match in WORD.finditer(text)]
 
 
 def word_shape(word: str) -> str:
@@ -261,8 +254,8 @@ class WhitespaceTokenizer(Tokenizer):
         """
         counts: Counter[str] = Counter()
         for text in texts:
-            joined = text if isinstance(text, str) else " ".join(text)
-            words = WORD.findall(joined)
+            joined = text if isinstance(text, str) else join_words(text)[0]
+            words = [joined[start:end] for start, end in split_words(joined)]
             counts.update(word.lower() if lower_case else word for word in words)
         kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
         return cls(

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from ..data.batching import Batch
 from ..data.examples import Dataset, PairExample
 from ..data.readers import read_pairs
-from ..data.tokenization import Row, split_words
+from ..data.tokenization import Row
+from ..data.words import split_words
 from ..errors import ConfigError
 from ..heads import EmbeddingHead, merge_rows, unit_vectors
 from ..metrics import mean, spearman

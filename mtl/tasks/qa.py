@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..data.batching import Batch, EncodedExample
 from ..data.examples import Answer, Dataset, QAExample
 from ..data.readers import read_squad
-from ..data.tokenization import Row, split_words
+from ..data.tokenization import Row
+from ..data.words import split_words
 from ..errors import ConfigError
 from ..heads import SpanHead
 from ..metrics import exact_match, mean, normalize_answer, token_f1

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 from ..examples import PairExample, TextExample, check_unicode
-from ..tokenization import split_words
+from ..words import split_words
 from .schemes import BREAKS, RULES, scheme_of, tag_pairs, to_iob2
 from .source import FilePath, Report, is_list, json_records, outline, read_text, short
 

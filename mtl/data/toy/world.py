@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ...errors import ConfigError, suggest
 from ..examples import TextExample
-from ..tokenization import split_words
+from ..words import split_words
 
 SPLITS = ("train", "validation", "test", "test_unseen")
 

@@ -1,0 +1,116 @@
+"""Words: a text goes in, the place of every word comes out; one rule for every script.
+
+A word is a run of letters and digits, or a single other sign. Combining marks (Hindi vowel signs,
+Arabic vowels, accents) and joiners belong to the character before them. In scripts that are written
+without spaces every character is a word: Han, Hiragana and Katakana; Thai, Lao, Khmer and Burmese
+letters. So `王小明` and `王 小 明` have the same words, and no dictionary is needed.
+
+Tokenizers, readers and prediction all cut here, so a model is trained on the words that it meets
+in use.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cache
+from itertools import pairwise
+
+Place = tuple[int, int]  # first character, one past the last
+Entity = tuple[str, int, int]  # type, first character, one past the last
+
+IDEOGRAPHS = (  # Han and kana, as character ranges
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3041-\u3096\u309d-\u309f\u30a1-\u30ff"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U0001b000-\U0001b16f\U00020000-\U0003347f"
+)
+# Letters, without the digits, of Thai, Lao, Burmese and Khmer.
+OTHERS_WITHOUT_SPACES = (
+    "\u0e01-\u0e4e\u0e5a\u0e5b\u0e80-\u0ecf\u0edc-\u0eff\u1000-\u103f\u104a-\u108f\u109a-\u109f"
+    "\ua9e0-\ua9ef\ua9fa-\ua9ff\uaa60-\uaa7f\u1780-\u17df"
+)
+CJK_SIGNS = (
+    "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms stand without blanks too
+)
+STACKERS = "\u1039\u17d2"  # Burmese and Khmer: the next letter is written below the one before
+JOINERS = "\u00ad\u200c\u200d\u2060"  # soft hyphen, (non-)joiners, word joiner
+BLANKS = r"\s\u200b\ufeff"  # the zero-width space parts words in Thai and Khmer
+WITHOUT_BLANK = re.compile(f"[{IDEOGRAPHS}{CJK_SIGNS}]")
+SPACES = re.compile(r"\s*")
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """What a word looks like. Python's `re` has no class of combining marks, so we build one."""
+    alone = f"[{IDEOGRAPHS}{OTHERS_WITHOUT_SPACES}]"
+    marks = f"[{_combining_marks()}{JOINERS}]*"
+    return re.compile(
+        rf"{alone}{marks}(?:(?<=[{STACKERS}]){alone}{marks})*"
+        rf"|(?:(?!{alone})\w{marks})+"
+        rf"|[^{BLANKS}]{marks}"
+    )
+
+
+def _combining_marks() -> str:
+    """The characters of the Unicode categories Mn, Mc and Me, as ranges of a character class."""
+    marks = [i for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i))[0] == "M"]
+    firsts = [marks[0], *(b for a, b in pairwise(marks) if b > a + 1)]
+    lasts = [*(a for a, b in pairwise(marks) if b > a + 1), marks[-1]]
+    return "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(firsts, lasts, strict=True))
+
+
+def split_words(text: str) -> list[Place]:
+    """The place of every word of `text`, as characters from and to."""
+    return [match.span() for match in _pattern().finditer(text)]
+
+
+def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:
+    """Words as one text, and the place of each in it.
+
+    A blank goes between two words, but not between two Han or kana characters.
+    """
+    text, places = io.StringIO(), []
+    end, before = 0, ""
+    for word in words:
+        if before and not (WITHOUT_BLANK.match(before[-1]) and WITHOUT_BLANK.match(word)):
+            end += text.write(" ")
+        places.append((end, end + len(word)))
+        end += text.write(word)
+        before = word
+    return text.getvalue(), places
+
+
+def find_words(text: str, words: Iterable[str]) -> list[Place] | None:
+    """Where the words stand in the text that they were cut from; None if they do not spell it.
+
+    Blanks count for nothing: the words `do` and `n't` are found in `don't`.
+    """
+    places, end = [], 0
+    for word in words:
+        start = SPACES.match(text, end).end()
+        if not text.startswith(word, start):
+            return None
+        end = start + len(word)
+        places.append((start, end))
+    return None if text[end:].strip() else places
+
+
+def tags_of_entities(words: Sequence[Place], entities: Iterable[Entity]) -> list[str]:
+    """IOB2 tags of words, from the characters that entities cover.
+
+    An entity takes every word that it touches; a word that two entities touch belongs to the first.
+    """
+    tags = ["O"] * len(words)
+    word = 0
+    for kind, start, end in sorted(entities, key=lambda entity: entity[1:]):
+        while word < len(words) and words[word][1] <= start:
+            word += 1
+        prefix = "B"
+        while word < len(words) and words[word][0] < end:
+            tags[word] = f"{prefix}-{kind}"
+            prefix = "I"
+            word += 1
+    return tags
