@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batching import Batch, BatchStream, encode_examples
-from ..data.cache import cache_key, encode_cached
+from ..data.cache import encode_cached, examples_hash, task_hash, tokenizer_hash
 from ..devices import (
     autocast,
     choose_precision,
@@ -29,6 +29,7 @@ from ..metrics import mean
 from ..model import MultiTaskModel
 from ..tasks import Task
 from ..tasks.base import IGNORED
+from ..version import __version__
 from .aggregation import Aggregation, SharedGradients, Sum
 from .config import TrainConfig, check, warn_of_idle_weighting, warn_of_spoiled_heads
 from .conflict import gradient_conflict
@@ -392,21 +393,18 @@ class Run:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What has to be the same for a run to go on from the state of another."""
-        shape, tokenizer = self.model.encoder.config, self.model.tokenizer
-        settings = {f"train.{key}": value for key, value in asdict(self.config).items()}
-        settings |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
-        return {
-            "settings": json.loads(json.dumps(settings)),
-            "data": [
-                cache_key(
-                    stream.tasks[0].dataset.split(split),
-                    *(tokenizer, stream.tasks, shape.max_length, shape.overlap),
-                )
-                for stream in self.streams
-                for split in ("train", "validation")
-            ],
-        }
+        """What has to be the same for a run to go on from the state of another, by its name."""
+        shape = self.model.encoder.config
+        identity = {f"train.{key}": value for key, value in asdict(self.config).items()}
+        identity |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
+        for stream in self.streams:
+            names = " and ".join(task.name for task in stream.tasks)
+            data = stream.tasks[0].dataset
+            identity[f"the training data of {names}"] = examples_hash(data.train)
+            identity[f"the validation data of {names}"] = examples_hash(data.validation)
+        identity["the tokenizer"] = tokenizer_hash(self.model.tokenizer)
+        identity |= {f"the task {task.name}": task_hash(task) for task in self.tasks}
+        return {"version": __version__} | json.loads(json.dumps(identity))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides how the run goes on."""
@@ -459,11 +457,15 @@ class Run:
         self.best_score, self.best_weights = state["best_score"], state["best_weights"]
         torch.set_rng_state(state["torch_random_state"])
 
-    def _check_identity(self, other: dict[str, Any]) -> None:
-        then, now = other["settings"], self.identity["settings"]
-        changed = [key for key in now if then.get(key) != now[key]]
-        if other["data"] != self.identity["data"]:
-            changed.append("the data, the tokenizer or the tasks")
+    def _check_identity(self, then: dict[str, Any]) -> None:
+        now = self.identity
+        if then.get("version") != now["version"]:  # it may compute, and call its settings, otherwise
+            raise ConfigError(
+                "the checkpoint is of another version of mtl",
+                found=f"{then.get('version', 'an earlier one')} then, {now['version']} now",
+                fix="resume with that version, or start afresh",
+            )
+        changed = [key for key in {**now, **then} if then.get(key) != now.get(key)]
         if changed:
             raise ConfigError(
                 "the checkpoint is of another training",
