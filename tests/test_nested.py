@@ -16,6 +16,14 @@ def nested(depth, inside='"Rome"'):
     return "[" * depth + inside + "]" * depth
 
 
+def what_is_read(path):
+    """The answer to the second question, or the line of the fault."""
+    try:
+        return mtl.read_squad(path)[1].answers[0].text
+    except DataError as error:
+        return error.faults[0].line
+
+
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("broken", ["", "]", ","])
 def test_a_deeply_nested_cell_is_an_answer_or_a_fault(tmp_path, depth, broken):
@@ -25,10 +33,7 @@ def test_a_deeply_nested_cell_is_an_answer_or_a_fault(tmp_path, depth, broken):
         "question,context,answer\nWho ran?,Ann ran .,Ann\n"
         f'Where?,Rome is old .,"{cell}"\nWhat?,Rome is old .,old\n'
     )
-    try:
-        assert mtl.read_squad(path)[1].answers[0].text == "Rome"
-    except DataError as error:
-        assert error.faults[0].line == 3
+    assert what_is_read(path) in ("Rome", 3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         assert {e.answers[0].text for e in mtl.read_squad(path, "skip")} >= {"Ann", "old"}
@@ -39,10 +44,7 @@ def test_deeply_nested_json_records_are_a_fault(tmp_path, depth):
     path = tmp_path / "questions.jsonl"
     record = '{"question": "Where?", "context": "Rome is old .", "answers": %s}'
     path.write_text(f"{record % nested(1)}\n{record % nested(depth)}\n")
-    try:
-        assert mtl.read_squad(path)[1].answers[0].text == "Rome"
-    except DataError as error:
-        assert error.faults[0].line == 2
+    assert what_is_read(path) in ("Rome", 2)
 
 
 def test_a_deeply_nested_training_state_is_a_broken_one(tmp_path):

@@ -459,7 +459,7 @@ class Run:
 
     def _check_identity(self, then: dict[str, Any]) -> None:
         now = self.identity
-        if then.get("version") != now["version"]:  # it may compute, and call its settings, otherwise
+        if then.get("version") != now["version"]:  # it may compute otherwise
             raise ConfigError(
                 "the checkpoint is of another version of mtl",
                 found=f"{then.get('version', 'an earlier one')} then, {now['version']} now",
