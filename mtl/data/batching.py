@@ -225,7 +225,8 @@ class BatchStream:
 
     def next(self) -> Batch:
         """The next batch; after the last of a pass, the first of a new one."""
-        return self.next_parts(0)[0]
+        batch = self._collate(self._next_items())
+        return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 
     def next_parts(self, max_tokens: int) -> list[Batch]:
         """The next batch in parts of at most so many tokens, padding included; 0 for no limit.
@@ -233,16 +234,15 @@ class BatchStream:
         A part has at least one example, however long. Words are hidden in the whole batch before it
         is cut, so that the parts hold what the batch would.
         """
-        items = self._next_items()
-        batch = collate(items, self.tokenizer, self.tasks, self.sizes)
-        input_ids = self.hide(batch.input_ids, self.hide_generator)
+        batch = self.next()
         if not max_tokens:
-            return [replace(batch, input_ids=input_ids)]
+            return [batch]
         parts, first = [], 0
-        for some in self._cut(items, max_tokens):
-            part = collate(some, self.tokenizer, self.tasks, self.sizes)
+        for items in self._cut(batch.items, max_tokens):
+            part = self._collate(items)
             n_rows, length = part.input_ids.shape
-            parts.append(replace(part, input_ids=input_ids[first : first + n_rows, :length]))
+            input_ids = batch.input_ids[first : first + n_rows, :length]
+            parts.append(replace(part, input_ids=input_ids))
             first += n_rows
         return parts
 
@@ -262,6 +262,9 @@ class BatchStream:
                 parts.append([])
             parts[-1].append(item)
         return parts
+
+    def _collate(self, items: list[EncodedExample]) -> Batch:
+        return collate(items, self.tokenizer, self.tasks, self.sizes)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides which batches come next."""
