@@ -76,7 +76,9 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(
     ("key", "value", "nearest"),
     [
         ("device", "cude", "cuda"),
-        ("device", "cuda:0", "cuda"),
+        ("device", "cuda:", "cuda"),
+        ("device", "cuda:x", "cuda"),
+        ("device", "cpu:0", "cpu"),
         ("precision", "bfloat", "bfloat16"),
         ("precision", "float61", "float16"),
     ],

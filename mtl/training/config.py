@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from ..devices import DEVICES, PRECISIONS, choose_device, choose_precision
+from ..devices import PRECISIONS, check_device_name, choose_device, choose_precision
 from ..errors import ConfigError, DataError, TrainingWarning, suggest
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -54,7 +54,8 @@ class TrainConfig:
             dataset, forward and backward, and does not change the training.
         freeze: what is not trained, named as in `MultiTaskModel.freeze`.
         patience: stop when so many epochs in a row have not been better on validation; 0 for never.
-        device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there.
+        device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there; `cuda:1` is the
+            second GPU.
         precision: of matrix products: `float32`, `bfloat16`, `float16` (CUDA only), or `auto`, what
             is fastest on the device (Micikevicius et al. 2018, "Mixed Precision Training").
         seed: of everything random in training.
@@ -124,7 +125,8 @@ class TrainConfig:
                 raise ConfigError(
                     f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
                 )
-        names_of = {"steps": SAMPLERS, "device": DEVICES, "precision": PRECISIONS}
+        check_device_name(self.device, "train.device")
+        names_of = {"steps": SAMPLERS, "precision": PRECISIONS}
         for name, known in names_of.items():
             value = getattr(self, name)
             if value not in known:

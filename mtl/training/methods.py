@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -51,6 +51,19 @@ class Drawing(Method):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.generator.set_state(state)
+
+
+def scaled_gradients(
+    loss: Tensor, parameters: Sequence[Tensor], scale: Tensor | float
+) -> list[Tensor | None]:
+    """The gradients of a loss by some parameters; None for one that it does not depend on.
+
+    In float16 small gradients become 0 on their way back through a model. So the loss is multiplied
+    by `scale` on the way, and the gradients, which are float32, are divided by it at the end
+    (Micikevicius et al. 2018, section 3.2). The graph is kept, and no `.grad` is touched.
+    """
+    gradients = torch.autograd.grad(loss * scale, parameters, retain_graph=True, allow_unused=True)
+    return [None if gradient is None else gradient / scale for gradient in gradients]
 
 
 def check_is_method(method: Any, base: type[Method]) -> None:

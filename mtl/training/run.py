@@ -22,6 +22,8 @@ from ..devices import (
     choose_precision,
     describe_device,
     is_out_of_memory,
+    random_state,
+    set_random_state,
 )
 from ..errors import ConfigError, DataWarning, MTLError
 from ..inference import evaluate
@@ -194,7 +196,7 @@ class Run:
         for stream, state in zip(self.streams, states, strict=True):
             stream.load_state_dict(state)
         self.model.eval()
-        return gradient_conflict(self.model, self._losses(parts))
+        return gradient_conflict(self.model, self._losses(parts), self._loss_scale())
 
     def _train_on(self, step: Step) -> StepRecord:
         learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
@@ -208,9 +210,11 @@ class Run:
         sums, weights, total = self._backward(parts, names)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
+        learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
+        of_weights = nn.utils.get_total_norm(learned).to(norm)
         # All numbers in one transfer: on a GPU this is the step's only synchronisation.
-        numbers = torch.stack([total, norm, *sums.values(), *weights.values()]).tolist()
-        total_value, norm_value, *values = numbers
+        numbers = torch.stack([total, norm, of_weights, *sums.values(), *weights.values()]).tolist()
+        total_value, norm_value, norm_of_weights, *values = numbers
         losses = dict(zip(sums, values, strict=False))
         counted = dict(zip(weights, values[len(sums) :], strict=True))
         if all(map(math.isfinite, losses.values())):
@@ -223,9 +227,16 @@ class Run:
             raise self._not_finite(record, [batch for batches in parts for batch in batches])
         self.scaler.step(self.optimizer)  # with float16, an update that overflowed is left out
         self.scaler.update()
-        self.schedule.step()
-        self.step += 1
+        overflowed = not math.isfinite(norm_value + norm_of_weights)
+        if not (overflowed and self.scaler.is_enabled()):
+            self.schedule.step()
+            self.step += 1
         return record
+
+    def _loss_scale(self) -> Tensor | float:
+        """What the losses are multiplied by on their way back: 1, but in float16."""
+        is_scaled = self.scaler.is_enabled()
+        return self.scaler.scale(torch.ones((), device=self.model.device)) if is_scaled else 1.0
 
     def _backward(
         self, parts: list[list[Batch]], names: list[str]
@@ -255,6 +266,7 @@ class Run:
                 weights[name] = torch.zeros_like(value) if value.grad is None else value.grad
                 sums[name] = sums.get(name, 0.0) + value.detach()
             total = total + part.detach()
+            self.weighting.loss_scale = self._loss_scale()
             self.weighting.observe(losses, self.last_shared)
             for parameter in self.weighting.parameters():  # to be unscaled with the model's
                 if parameter.grad is not None:
@@ -427,7 +439,7 @@ class Run:
             "examples": dict(self.examples),
             "best_score": self.best_score,
             "best_weights": self.best_weights,
-            "torch_random_state": torch.get_rng_state(),
+            "random_state": random_state(self.model.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -455,7 +467,7 @@ class Run:
         self.epoch, self.step = state["epoch"], state["step"]
         self.examples = Counter(state["examples"])
         self.best_score, self.best_weights = state["best_score"], state["best_weights"]
-        torch.set_rng_state(state["torch_random_state"])
+        set_random_state(state["random_state"], self.model.device)
 
     def _check_identity(self, then: dict[str, Any]) -> None:
         now = self.identity
