@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, check_name_is_free, suggest
 
 
 class Method(nn.Module):
@@ -25,12 +25,7 @@ class Method(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
-            old = cls.kinds.get(cls.name, cls)
-            if (old.__module__, old.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ConfigError(
-                    f"the name {cls.name!r} of {cls.__name__} is that of {old.__name__} already",
-                    fix="give it another",
-                )
+            check_name_is_free(cls.name, cls, cls.kinds)
             cls.kinds[cls.name] = cls
 
     @property
