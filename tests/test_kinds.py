@@ -1,4 +1,4 @@
-"""A task of a user is found by its kind, takes the place of no other, and has options of its own."""
+"""A user's task is found by its kind, takes the place of no other, and has its own options."""
 
 import pytest
 
@@ -84,5 +84,5 @@ def test_an_option_without_a_default_that_is_missing_is_named(recipe, settings, 
 
 def test_an_unknown_option_is_still_refused_with_the_nearest(recipe):
     settings = ['tasks.mine.colour="red"', "tasks.mine.sizes=[1]", "tasks.mine.extras=1"]
-    with pytest.raises(ConfigError, match='(?s)unknown key tasks.mine.extras.*mean "extra"'):
+    with pytest.raises(ConfigError, match=r'(?s)unknown key tasks\.mine\.extras.*mean "extra"'):
         load_recipe(recipe, settings)

@@ -114,6 +114,8 @@ class TrainConfig:
                 raise ConfigError(
                     f"train.{name} must be at least {least}", found=str(getattr(self, name))
                 )
+        if not math.isfinite(self.weight_decay):
+            raise ConfigError("train.weight_decay must be finite", found=str(self.weight_decay))
         for name in ("learning_rate", "pretrained_learning_rate", "clip_norm"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
