@@ -29,8 +29,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, ModelError
 from ..files import missing_file, write_atomically
-from .examples import Text, TextRow
-from .words import join_words, split_words
+from .examples import TextRow
+from .words import Place, join_words, split_words
 
 SHAPES = ("x", "Xx", "XX", "9", ".")
 
@@ -51,20 +51,20 @@ class Encoding:
     """One text as pieces.
 
     Attributes:
-        text: the text itself; of a list of words, the words joined by blanks.
+        text: the text itself.
         tokens: the pieces as strings.
         ids: their vocabulary ids.
         offsets: start and end character of each piece in `text`.
         word_ids: which word each piece belongs to.
-        words: start and end character of each word in `text`.
+        words: start and end character of each word in `text`; words that share a piece are one.
     """
 
     text: str
     tokens: list[str]
     ids: list[int]
-    offsets: list[tuple[int, int]]
+    offsets: list[Place]
     word_ids: list[int]
-    words: list[tuple[int, int]]
+    words: list[Place]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,8 +120,8 @@ class Tokenizer(ABC):
         """Number of ids, special ones included."""
 
     @abstractmethod
-    def encode(self, text: Text) -> Encoding:
-        """Pieces of a string, or of a list of words that rules what the words are."""
+    def encode(self, text: str) -> Encoding:
+        """Pieces of a text; each belongs to one of the words that `split_words` finds."""
 
     @abstractmethod
     def to_json(self) -> str:
@@ -166,7 +166,7 @@ class Tokenizer(ABC):
             raise DataError(
                 f"the question has {n_question} tokens, which leaves too little room for its "
                 f"context: the model reads {max_length} tokens at once",
-                found=f"{str(first)[:80]!r} ...",
+                found=f"{first[:80]!r} ...",
                 fix="shorten the question, or train a model with a larger encoder.max_length",
             )
         rows = []
@@ -185,7 +185,7 @@ class Tokenizer(ABC):
             )
         return rows
 
-    def _encode_filled(self, text: Text) -> Encoding:
+    def _encode_filled(self, text: str) -> Encoding:
         encoding = self.encode(text)
         if not len(encoding):
             raise DataError(
@@ -238,7 +238,7 @@ class WhitespaceTokenizer(Tokenizer):
     @classmethod
     def train(
         cls,
-        texts: Iterable[Text],
+        texts: Iterable[str | Sequence[str]],
         *,
         lower_case: bool = False,
         min_count: int = 1,
@@ -270,31 +270,14 @@ class WhitespaceTokenizer(Tokenizer):
     def __repr__(self) -> str:
         return f"WhitespaceTokenizer({len(self.counts):,} words, lower_case={self.lower_case})"
 
-    def encode(self, text: Text) -> Encoding:
-        """Words of `text` with ids and offsets; an unseen word has `unk_id` until its row is made.
-
-        Given a list of words, each is split at punctuation as in running text (so training and use
-        see the same pieces), and `word_ids` says which of the given words a piece came from.
-        """
-        given = [text] if isinstance(text, str) else text
-        offsets, word_ids, starts = [], [], []
-        position = 0
-        for i, word in enumerate(given):
-            starts.append(position)
-            spans = split_words(word)
-            offsets += [(position + start, position + end) for start, end in spans]
-            word_ids += [i] * len(spans)
-            position += len(word) + 1
-        if isinstance(text, str):
-            word_ids, words = list(range(len(offsets))), offsets
-        else:
-            words = [(start, start + len(word)) for start, word in zip(starts, given, strict=True)]
-            text = " ".join(text)
-        tokens = [text[start:end] for start, end in offsets]
+    def encode(self, text: str) -> Encoding:
+        """Words with ids and offsets; an unseen word has `unk_id` until its row is made."""
+        places = split_words(text)
+        tokens = [text[start:end] for start, end in places]
         if self.lower_case:  # word by word: a few letters change length, so offsets come first
             tokens = [token.lower() for token in tokens]
         ids = [self.id_of.get(token, self.unk_id) for token in tokens]
-        return Encoding(text, tokens, ids, offsets, word_ids, words)
+        return Encoding(text, tokens, ids, places, list(range(len(places))), places)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The tokens of `ids`, special ones and numbered unknowns in brackets."""
