@@ -342,27 +342,26 @@ def _queries(
     """Texts, or pairs of them, ready to be encoded; DataError, with its number, for a bad one."""
     queries = []
     for i, text in enumerate(texts):
-        name = f"text {i + 1}: " if len(texts) > 1 else ""
+        name = f"text {i + 1}" if len(texts) > 1 else "the text"
         second = None if seconds is None else seconds[i]
+        _check_text(name, text)
+        if second is not None:
+            _check_text(name, second)
         try:
-            _check_text(text)
-            if second is not None:
-                _check_text(second)
             queries.append(Query(text, second))
         except DataError as error:
-            faults = [replace(fault, what=name + fault.what) for fault in error.faults]
+            faults = [replace(fault, what=f"{name}: {fault.what}") for fault in error.faults]
             raise DataError.collect(faults) from None
     return queries
 
 
-def _check_text(text: Any) -> None:
+def _check_text(name: str, text: Any) -> None:
     """Raise DataError unless this is a text with something in it, or a list of words."""
     if isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
         return  # the words are looked at where they are joined
     if not isinstance(text, str):
-        raise DataError(
-            "this is not a text", found=repr(text)[:80], fix="give a string, or a list of words"
-        )
+        fix = "give a string, or a list of its words"
+        raise DataError(f"{name} is not a text", found=repr(text)[:80], fix=fix)
     check_unicode(text)
     if not text.strip():
-        raise DataError("the text is empty", found=repr(text), fix="give at least one word")
+        raise DataError(f"{name} is empty", found=repr(text), fix="give at least one word")
