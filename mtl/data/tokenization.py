@@ -30,7 +30,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, ModelError
 from ..files import missing_file, write_atomically
 from .examples import TextRow
-from .words import Place, join_words, split_words
+from .words import Place, has_sign, join_words, keep_together, split_words
 
 SHAPES = ("x", "Xx", "XX", "9", ".")
 
@@ -205,8 +205,10 @@ class Tokenizer(ABC):
 class WhitespaceTokenizer(Tokenizer):
     """Words split at whitespace and punctuation; the vocabulary is the words of the training text.
 
+    A word of the vocabulary that holds punctuation stays whole, such as `U.S.` or `Jean-Luc`.
+
     Args:
-        counts: how often each word stood in the training text.
+        counts: how often each word appeared in the training text.
         lower_case: whether words are lower-cased before they are looked up. Names then lose the
             capital that marks them, so `hide_words` can hide only rare words.
         numbered_unknowns: how many unseen words of a row can be told apart, for each word shape;
@@ -234,6 +236,8 @@ class WhitespaceTokenizer(Tokenizer):
         self.tokens = [*self.SPECIAL, *unknowns, *self.counts]
         self.id_of = {word: i for i, word in enumerate(self.counts, self.first_word)}
         self._shape_of, self._hide_weight = self._word_tables()
+        parts = {word: len(split_words(word)) for word in self.counts if not word.isalnum()}
+        self.kept_whole = {word: n for word, n in parts.items() if n > 1}
 
     @classmethod
     def train(
@@ -247,22 +251,29 @@ class WhitespaceTokenizer(Tokenizer):
         """A tokenizer whose vocabulary is the words of `texts` (training text only, never test).
 
         Args:
-            texts: strings, or lists of words.
+            texts: strings, or lists of words. Of these, words with punctuation in them that come
+                more than once are kept whole; the others are split, so that the model also learns
+                to read the parts of a word it does not know.
             lower_case: fold `Paris` and `paris` into one word.
             min_count: rarer words stay unknown.
             numbered_unknowns: see the class.
         """
+        texts = list(texts)
+        given = Counter(
+            word.lower() if lower_case else word
+            for text in texts
+            if not isinstance(text, str)
+            for word in text
+            if not word.isalnum() and has_sign(word)
+        )
+        options = {"lower_case": lower_case, "numbered_unknowns": numbered_unknowns}
+        splitter = cls({word: n for word, n in given.items() if n > 1}, **options)
         counts: Counter[str] = Counter()
         for text in texts:
             joined = text if isinstance(text, str) else join_words(text)[0]
-            words = [joined[start:end] for start, end in split_words(joined)]
-            counts.update(word.lower() if lower_case else word for word in words)
+            counts.update(splitter.encode(joined).tokens)
         kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
-        return cls(
-            {word: -n for n, word in kept},
-            lower_case=lower_case,
-            numbered_unknowns=numbered_unknowns,
-        )
+        return cls({word: -n for n, word in kept}, **options)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -273,6 +284,10 @@ class WhitespaceTokenizer(Tokenizer):
     def encode(self, text: str) -> Encoding:
         """Words with ids and offsets; an unseen word has `unk_id` until its row is made."""
         places = split_words(text)
+        if self.kept_whole:
+            lowered = text.lower() if self.lower_case else text
+            if len(lowered) == len(text):  # a few letters change length, and their texts are split
+                places = keep_together(lowered, places, self.kept_whole)
         tokens = [text[start:end] for start, end in places]
         if self.lower_case:  # word by word: a few letters change length, so offsets come first
             tokens = [token.lower() for token in tokens]

@@ -15,7 +15,7 @@ import io
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -63,6 +63,32 @@ def _combining_marks() -> str:
 def split_words(text: str) -> list[Place]:
     """The place of every word of `text`, as characters from and to."""
     return [match.span() for match in _pattern().finditer(text)]
+
+
+def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) -> list[Place]:
+    """The same words, but neighbours that spell a known longer one are that one: `U.S.`, `C++`.
+
+    Args:
+        places: of the words of `text`, from `split_words`.
+        known: longer words, and how many words `split_words` makes of each.
+    """
+    most = max(known.values(), default=1)
+    kept, i = [], 0
+    while i < len(places):
+        n_joined = 1
+        for n in range(2, min(most, len(places) - i) + 1):
+            if places[i + n - 2][1] < places[i + n - 1][0]:  # a blank parts them
+                break
+            if known.get(text[places[i][0] : places[i + n - 1][1]]) == n:
+                n_joined = n
+        kept.append((places[i][0], places[i + n_joined - 1][1]))
+        i += n_joined
+    return kept
+
+
+def has_sign(word: str) -> bool:
+    """Whether a word holds a sign such as a hyphen or a full stop."""
+    return any(not (word[start].isalnum() or word[start] == "_") for start, _ in split_words(word))
 
 
 def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:
