@@ -40,6 +40,7 @@ ORDER = [
         "run_folder",
         "experiment",
         "compare",
+        "stdin",
         "cli",
         "__main__",
     ),
