@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from .errors import ConfigError, suggest
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+LARGE = 2e9  # multiply-adds: about a tenth of a second on one core
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 # What CUDA, and the CPU of Linux and of Windows, say.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -123,10 +125,41 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
         torch.mps.set_rng_state(states["mps"])
 
 
-def describe_device(device: torch.device, dtype: torch.dtype) -> str:
-    """For people: `cuda:0 (NVIDIA T4), float16`."""
+def choose_threads(multiply_adds: float, asked: int = 0) -> int:
+    """How many threads a CPU computes batches of one size with.
+
+    A small batch is computed by one thread. The threads of an operation wait for each other, and
+    if another program keeps one core busy, all of them wait for the one that has to share it, some
+    hundred times in each step. Only where operations are long is that worth it. The rule looks at
+    sizes and never at a clock, so that a run can be repeated.
+
+    Args:
+        multiply_adds: in one pass of the encoder; see `EncoderConfig.multiply_adds`.
+        asked: so many, whatever the size; 0 for the rule.
+
+    Returns:
+        1, or as many as torch has: the cores that this process may use, or fewer if
+        `OMP_NUM_THREADS` or `torch.set_num_threads` say so.
+    """
+    return asked or (torch.get_num_threads() if multiply_adds >= LARGE else 1)
+
+
+@contextmanager
+def use_threads(n: int) -> Iterator[None]:
+    """Within it torch computes with `n` threads on the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def describe_device(device: torch.device, dtype: torch.dtype, threads: int) -> str:
+    """For people: `cpu, float32, 1 thread`, or `cuda:0 (NVIDIA T4), float16`."""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    return f"{device}{name}, {str(dtype).removeprefix('torch.')}"
+    text = f"{device}{name}, {str(dtype).removeprefix('torch.')}"
+    return f"{text}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else text
 
 
 def is_out_of_memory(error: BaseException) -> bool:

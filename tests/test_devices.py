@@ -167,7 +167,7 @@ def test_on_a_device_without_bfloat16_auto_is_float32(build_model, tasks, monkey
 def test_the_run_says_where_it_computes_and_how(build_model, tasks):
     config = replace(FAST, precision="bfloat16")
     run = Run(build_model(tasks), tasks, config, FixedWeighting())
-    assert run.describe() == f"cpu, bfloat16; {run.describe_epoch()}"
+    assert run.describe() == f"cpu, bfloat16, 1 thread; {run.describe_epoch()}"
 
 
 @given(seed=st.integers(0, 99), p=st.sampled_from([0.1, 0.5, 0.9]))

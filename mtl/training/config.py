@@ -54,6 +54,9 @@ class TrainConfig:
             dataset, forward and backward, and does not change the training.
         freeze: what is not trained, named as in `MultiTaskModel.freeze`.
         patience: stop when so many epochs in a row have not been better on validation; 0 for never.
+        threads: of the CPU; 0 for the rule of `mtl.devices.choose_threads`: one for small batches
+            of a small model, else all cores. The number is shown, and a run that is resumed keeps
+            it, also on another machine.
         device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there; `cuda:1` is the
             second GPU.
         precision: of matrix products: `float32`, `bfloat16`, `float16` (CUDA only), or `auto`, what
@@ -86,6 +89,7 @@ class TrainConfig:
     conflict_every: int = 0
     freeze: Sequence[str] = ()
     patience: int = 0
+    threads: int = 0
     device: str = "auto"
     precision: str = "float32"
     seed: int = 0
@@ -108,7 +112,7 @@ class TrainConfig:
                     found=repr(weight),
                 )
         least_of = {"epochs": 1, "rounds": 0, "batch_size": 1, "max_tokens": 0, "weight_decay": 0}
-        least_of |= {"patience": 0, "conflict_every": 0}
+        least_of |= {"patience": 0, "conflict_every": 0, "threads": 0}
         for name, least in least_of.items():
             if not getattr(self, name) >= least:
                 raise ConfigError(

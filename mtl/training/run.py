@@ -20,6 +20,7 @@ from ..data.cache import encode_cached, examples_hash, task_hash, tokenizer_hash
 from ..devices import (
     autocast,
     choose_precision,
+    choose_threads,
     describe_device,
     is_out_of_memory,
     random_state,
@@ -81,7 +82,8 @@ class Run:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, partial(warmup_then_decay, steps=steps, warmup=config.warmup)
         )
-        self.history = History()
+        on_cpu = model.device.type == "cpu"
+        self.history = History(threads=self._choose_threads() if on_cpu else 0)
         self.epoch = self.step = 0
         self.pending: list[Step] = []  # the steps that are left of the current round
         self.records: list[StepRecord] = []  # those of it that are done
@@ -115,9 +117,19 @@ class Run:
             sizes=() if self.dtype == torch.float32 else range(32, shape.max_length + 1, 32),
         )
 
+    def _choose_threads(self) -> int:
+        """By the largest of the datasets' usual batches, as far as it goes through at once."""
+        config, tokens = self.config, 0.0
+        for stream in self.streams:
+            lengths = [len(row) for item in stream.items for row in item.rows]
+            tokens = max(tokens, config.batch_size * sum(lengths) / len(stream.items))
+        tokens = min(tokens, config.max_tokens or tokens)
+        return choose_threads(tokens * self.model.encoder.config.multiply_adds, config.threads)
+
     def describe(self) -> str:
         """Where the run computes, and what an epoch is in it."""
-        return f"{describe_device(self.model.device, self.dtype)}; {self.describe_epoch()}"
+        where = describe_device(self.model.device, self.dtype, self.history.threads)
+        return f"{where}; {self.describe_epoch()}"
 
     def describe_epoch(self) -> str:
         """What an epoch is in this run, in words."""
@@ -364,7 +376,7 @@ class Run:
             f"there is not enough memory for a step of {' and '.join(names)}",
             found=f"train.batch_size {config.batch_size}, train.max_tokens {config.max_tokens}, "
             f"encoder.max_length {shape.max_length}, train.precision {config.precision!r} on "
-            f"{describe_device(self.model.device, self.dtype)}",
+            f"{describe_device(self.model.device, self.dtype, self.history.threads)}",
             fix="set train.max_tokens, say to 2048 (the same update, in parts); then lower "
             'encoder.max_length or train.batch_size; train.precision = "auto" may halve it too',
         )
