@@ -231,12 +231,13 @@ def test_metrics_json_is_laid_out_as_promised(run):
     metrics = json.loads((run / "metrics.json").read_text())
     model = mtl.MultiTaskModel.from_pretrained(run)
     assert list(metrics) == [
-        *("recipe", "seed", "train_seconds", "parameters"),
+        *("recipe", "seed", "train_seconds", "threads", "parameters"),
         *("validation", "test", "test_unseen", "baselines"),
     ]
     assert metrics["recipe"] == "tiny"
     assert metrics["seed"] == 0
     assert metrics["train_seconds"] > 0
+    assert metrics["threads"] == 1
     assert metrics["parameters"] == sum(p.numel() for p in model.parameters())
     for split in ("validation", "test", "test_unseen"):
         assert metrics[split].keys() == {"ner", "qa"}

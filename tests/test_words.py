@@ -181,3 +181,9 @@ def test_targets_name_the_entities_of_the_file(tokenizers, words, data):
     assert notes == Counter()
     for (start, end), (first, last) in zip(gold, spans, strict=True):
         assert example.text[start:end].strip("\u200b\ufeff") == example.text[first:last]
+
+
+def test_no_combining_mark_of_unicode_is_left_out():
+    marks = [chr(i) for i in range(0x110000) if unicodedata.category(chr(i))[0] == "M"]
+    assert len(marks) > 2000
+    assert all(split_words(f"a{mark}b") == [(0, 3)] for mark in marks)

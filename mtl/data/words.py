@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -54,7 +53,9 @@ def _pattern() -> re.Pattern[str]:
 
 def _combining_marks() -> str:
     """The characters of the Unicode categories Mn, Mc and Me, as ranges of a character class."""
-    marks = [i for i in range(sys.maxunicode + 1) if unicodedata.category(chr(i))[0] == "M"]
+    # Planes 2 to 13 hold ideographs alone, or nothing: nine tenths of the work.
+    places = (*range(0x20000), *range(0xE0000, 0xF0000))
+    marks = [i for i in places if unicodedata.category(chr(i))[0] == "M"]
     firsts = [marks[0], *(b for a, b in pairwise(marks) if b > a + 1)]
     lasts = [*(a for a, b in pairwise(marks) if b > a + 1), marks[-1]]
     return "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(firsts, lasts, strict=True))
