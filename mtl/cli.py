@@ -375,6 +375,13 @@ def run_predict(options: argparse.Namespace) -> int:
         raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
     if options.top != 1 and not reads_pairs:
         raise ConfigError("--top goes with a question", found=f"--top {options.top}")
+    guessed = [] if options.words else [task.name for task in tasks if task.words_given]
+    if guessed:
+        print(
+            f"mtl: note: {', '.join(guessed)} learned from a file with words of its own; plain "
+            "text is cut by our rule. If you have words, give them with --words",
+            file=sys.stderr,
+        )
     if asked or options.text is not None:
         given = (options.question, options.context) if asked else options.text
         given = given.split() if options.words else given
