@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from .cases import CaseResult, cases_summary, cases_table, check_cases
+from .cases import CaseResult, cases_summary, cases_table, check_cases, why_left_out
 from .compare import compare
 from .comparison import comparison_tables
 from .data.check import check_file
@@ -535,14 +535,17 @@ def _pair_of(line: str) -> tuple[str, str]:
 
 def run_validate(options: argparse.Namespace) -> None:
     """`mtl validate`."""
-    results = check_cases(load_model(options.folder))
+    model = load_model(options.folder)
+    results, left_out = check_cases(model), why_left_out(model)
     if not results:
         raise ConfigError(
             "the cases are for tasks that find entities or answer questions",
             path=options.folder,
-            found="a model with neither",
+            found="; ".join(left_out) or "a model with neither",
             fix="use mtl predict, or mtl evaluate",
         )
+    for line in left_out:
+        print(f"mtl: note: {line}", file=sys.stderr)
     if options.json:
         print(json.dumps([result.to_dict() for result in results], ensure_ascii=False, indent=2))
         return

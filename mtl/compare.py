@@ -377,7 +377,7 @@ def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
         if not all(isinstance(score, int | float) for score in scores):
             raise ValueError("a score is no number")
         return result
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(
             "the result of a run is broken", path=path, found=str(error), fix="delete it"
         ) from None

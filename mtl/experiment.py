@@ -337,6 +337,7 @@ def collect_metrics(
         "recipe": recipe.name,
         "seed": recipe.seed,
         "train_seconds": round(history.seconds, 2),
+        "threads": history.threads,
         "parameters": sum(p.numel() for p in model.parameters()),
         "validation": score_split(model, tasks, "validation"),
         "test": {t.name: t.score(*tested[t.name]) for t in tasks if t.name in tested},

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from .data.batching import Batch, encode_examples, sorted_batches
 from .data.examples import Query, check_unicode
+from .devices import choose_threads, use_threads
 from .encoder import TransformerEncoder
 from .errors import ConfigError, DataError, DataWarning
 from .heads import merge_rows, pool, unit_vectors
@@ -56,7 +57,7 @@ def predict_examples(
     """
     results = [Predictions() for _ in examples]
     for indices, batch in _batches(model, examples, progress):
-        for name, outputs in _in_parts(batch, lambda part: model(part, tasks)).items():
+        for name, outputs in _in_parts(model, batch, lambda part: model(part, tasks)).items():
             for i, prediction in zip(
                 indices, model.tasks[name].decode(outputs, batch), strict=True
             ):
@@ -86,12 +87,14 @@ def _batches(
         model.train(was_training)
 
 
-def _in_parts(batch: Batch, run: Callable[[Batch], Any]) -> Any:
+def _in_parts(model: MultiTaskModel, batch: Batch, run: Callable[[Batch], Any]) -> Any:
     """What `run` gives for all rows of a batch, a part of them at a time.
 
     A long text is a single example of many rows; memory is needed for one part only.
     """
-    return _joined([run(part) for part in batch.row_parts(MAX_TOKENS)])
+    tokens = min(batch.input_ids.numel(), MAX_TOKENS)
+    with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
+        return _joined([run(part) for part in batch.row_parts(MAX_TOKENS)])
 
 
 def _joined(parts: Sequence[Any]) -> Any:
@@ -224,9 +227,9 @@ def encode(model: MultiTaskModel, texts: str | Sequence[str], task: str | None =
     vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
     for indices, batch in _batches(model, queries):
         if chosen is None:
-            rows = _in_parts(batch, lambda part: _mean_of_tokens(model, part))
+            rows = _in_parts(model, batch, lambda part: _mean_of_tokens(model, part))
         else:
-            rows = _in_parts(batch, lambda part: model(part, [chosen.name]))[chosen.name]
+            rows = _in_parts(model, batch, lambda part: model(part, [chosen.name]))[chosen.name]
         merged = merge_rows(rows.float(), batch.rows, len(batch))
         vectors[indices] = unit_vectors(merged).cpu()
     return vectors[0] if isinstance(texts, str) else vectors

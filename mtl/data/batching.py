@@ -243,33 +243,46 @@ class BatchStream:
 
     def next(self) -> Batch:
         """The next batch; after the last of a pass, the first of a new one."""
-        return self._collate(self._next_items())
+        batch = self._collate(self._next_items())
+        return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 
     def next_parts(self, max_tokens: int) -> list[Batch]:
         """The next batch in parts of at most so many tokens, padding included; 0 for no limit.
 
-        A part has at least one example, however long.
+        A part has at least one example, however long. Words are hidden in the whole batch before it
+        is cut, so that the parts hold what the batch would.
         """
+        batch = self.next()
         if not max_tokens:
-            return [self.next()]
-        items = self._next_items()
-        parts: list[list[EncodedExample]] = [[]]
-        for item in sorted(items, key=len):
-            rows = sum(len(other.rows) for other in [*parts[-1], item])
-            if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
-                parts.append([])
-            parts[-1].append(item)
-        return [self._collate(part) for part in parts]
+            return [batch]
+        parts, first = [], 0
+        for items in self._cut(batch.items, max_tokens):
+            part = self._collate(items)
+            n_rows, length = part.input_ids.shape
+            input_ids = batch.input_ids[first : first + n_rows, :length]
+            parts.append(replace(part, input_ids=input_ids))
+            first += n_rows
+        return parts
 
     def _next_items(self) -> list[EncodedExample]:
+        """The examples of the next batch, from the shortest to the longest."""
         if self.position == len(self.order):
             self._start_pass()
         self.position += 1
         return [self.items[i] for i in self.order[self.position - 1]]
 
+    def _cut(self, items: list[EncodedExample], max_tokens: int) -> list[list[EncodedExample]]:
+        """The examples in groups, none of which has more tokens than allowed, if it can be."""
+        parts: list[list[EncodedExample]] = [[]]
+        for item in items:
+            rows = sum(len(other.rows) for other in [*parts[-1], item])
+            if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
+                parts.append([])
+            parts[-1].append(item)
+        return parts
+
     def _collate(self, items: list[EncodedExample]) -> Batch:
-        batch = collate(items, self.tokenizer, self.tasks, self.sizes)
-        return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
+        return collate(items, self.tokenizer, self.tasks, self.sizes)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides which batches come next."""
