@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -122,6 +122,7 @@ class TextExample:
         tokens: its words; what the tags count. Without them the tokenizer says what the words are.
         label: the class of the whole text; None if nobody said.
         tags: IOB2 as in `NERExample`, one a token; None if nobody said.
+        fields: further labels of the text, by the name of their field.
 
     Raises:
         DataError: an empty text, token or label, a tag count that differs, a tag that is not IOB2.
@@ -131,16 +132,18 @@ class TextExample:
     tokens: tuple[str, ...] = ()
     label: str | None = None
     tags: tuple[str, ...] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         _check_text("the sentence", self.text)
         if self.tokens:
             check_tokens(self.tokens)
-        if self.label is not None:
-            if not isinstance(self.label, str):
-                raise DataError("a label is a name", found=repr(self.label), fix="put it in quotes")
-            _check_text("the label", self.label)
+        labels = {"label": self.label} if self.label is not None else {}
+        for name, label in (labels | dict(self.fields)).items():
+            if not isinstance(label, str):
+                raise DataError(f"a {name} is a name", found=repr(label), fix="put it in quotes")
+            _check_text(f"the {name}", label)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
             check_tokens(self.tokens)
@@ -164,6 +167,7 @@ class PairExample:
         first, second: the sentences.
         score: from 1 (the same) over 0 (nothing in common) to -1; None for two sentences that mean
             the same, without a number.
+        negative: a third sentence, which looks like the first and means something else.
 
     Raises:
         DataError: an empty sentence, a score that is not a number from -1 to 1.
@@ -172,10 +176,13 @@ class PairExample:
     first: str
     second: str
     score: float | None = None
+    negative: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("the first sentence of a pair", self.first)
         _check_text("the second sentence of a pair", self.second)
+        if self.negative is not None:
+            _check_text("the negative of a pair", self.negative)
         if self.score is None:
             return
         if isinstance(self.score, bool) or not isinstance(self.score, int | float):
@@ -191,12 +198,13 @@ class PairExample:
 
     @property
     def rows(self) -> list[TextRow]:
-        return [(self.first, None), (self.second, None)]
+        texts = (self.first, self.second, self.negative)
+        return [(text, None) for text in texts if text is not None]
 
     @property
-    def group(self) -> str:
-        """Pairs with the same first sentence stay on one side when data is split."""
-        return self.first
+    def groups(self) -> tuple[str, str]:
+        """Pairs that share a sentence stay on one side when data is split."""
+        return self.first, self.second
 
 
 def _check_text(what: str, text: str) -> None:

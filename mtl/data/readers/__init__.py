@@ -19,7 +19,8 @@ from ...errors import ConfigError
 from ...files import write_atomically
 from ..examples import NERExample, PairExample, QAExample, TextExample
 from .conll import read_conll, write_conll
-from .records import read_jsonl, read_pairs
+from .pairs import read_pairs
+from .records import read_jsonl
 from .source import FilePath, read_text
 from .squad import read_squad, squad_question, write_squad
 
