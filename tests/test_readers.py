@@ -231,15 +231,19 @@ def test_unknown_scheme(tag, file):
     ],
 )
 def test_tags_that_break_the_scheme_of_the_file(content, line, what, file):
-    fault = only_fault_of(read_conll, file(content))
+    fault = only_fault_of(read_conll, file(content), strict=True)
     assert fault.line == line
     assert fault.what.startswith(what)
     assert "tokens [" in fault.found
+    with pytest.warns(DataWarning, match="read as conlleval reads them: ") as warned:
+        read_conll(file(content))
+    assert f"the first in line {line}: {what.split(' breaks')[0]})" in str(warned[0].message)
 
 
 def test_all_faults_of_a_conll_file_come_together_in_order(file):
     path = file("Ann B-PER\nLee\n\nin O\nRome I-LOC\n\nBob HUMAN\nRay\n\nJo B-PER\n\n\tO\n")
-    assert [fault.line for fault in faults_of(read_conll, path)] == [2, 5, 7, 8, 12]
+    faults = faults_of(read_conll, path, strict=True)
+    assert [fault.line for fault in faults] == [2, 5, 7, 8, 12]
 
 
 def test_skip_leaves_bad_sentences_out_and_says_so(file):
@@ -253,7 +257,7 @@ def test_skip_leaves_bad_sentences_out_and_says_so(file):
 
 
 def test_skip_that_leaves_nothing_is_an_error(file):
-    fault = only_fault_of(read_conll, file("Ann HUMAN\n"), on_error="skip")
+    fault = only_fault_of(read_conll, file("Ann B-PER\nLee HUMAN\n"), on_error="skip")
     assert fault.what == "the file gives no sentence"
     assert "bad records left out: 1" in fault.found
     assert "HUMAN" in fault.found

@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import ConfigError
 from ...files import write_atomically
 from ..examples import NERExample, PairExample, QAExample, TextExample
-from .conll import read_conll, write_conll
+from .columns import read_conll, write_conll
 from .pairs import read_pairs
 from .records import read_jsonl
 from .source import FilePath, read_text

@@ -1,8 +1,9 @@
-"""A file's text or JSON records, and a report of all that is wrong with it."""
+"""A file's text, and a report of all that is wrong with it."""
 
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,10 +56,37 @@ class Report:
         return examples
 
 
+class SoundDataError(DataError):
+    """Nothing is wrong with the data: something has to be chosen, or no task can learn it yet.
+
+    Training stops at it; `mtl check` tells it as a fact, not as a problem.
+    """
+
+
+BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
+    b"\x1f\x8b": ("a gzip file", "unpack it first: gunzip FILE"),
+    b"BZh": ("a bzip2 file", "unpack it first: bunzip2 FILE"),
+    b"\xfd7zXZ": ("an xz file", "unpack it first: unxz FILE"),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it first: unzstd FILE"),
+    b"PAR1": ("a Parquet file", "write it as JSON lines: pandas.read_parquet(FILE).to_json("),
+    b"ARROW1": ("an Arrow file", "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json("),
+    b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", "save it as CSV (UTF-8)"),
+    b"SQLite format 3": ("an SQLite database", "write the table you need as CSV"),
+    b"%PDF": ("a PDF file", "save its text, with labels, in one of the forms of docs/data.md"),
+}
+_TO_JSON_LINES = 'NEW, orient="records", lines=True)'
+
+
 def read_text(path: FilePath) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark."""
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: the file cannot be opened, is empty, or is not text in UTF-8; a well-known other
+            form (gzip, Excel, Parquet, ...) is called by its name.
+    """
     try:
         raw = Path(path).read_bytes()
+        _refuse_binary(path, raw)
         text = raw.decode("utf-8-sig")
     except OSError as error:
         found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
@@ -67,13 +95,47 @@ def read_text(path: FilePath) -> str:
         *above, before = lines_of(error.object[: error.start].decode())
         place = {"path": path, "line": len(above) + 1}
         found = f"byte 0x{error.object[error.start]:02x} after {before[-30:]!r}"
-        code = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
-        fix = f"save the file as UTF-8, for example: iconv -f {code} -t UTF-8 OLD > NEW"
-        raise DataError("the file is not UTF-8", found=found, fix=fix, **place) from None
+        raise DataError(
+            "the file is not UTF-8", found=found, fix=_how_to_convert(raw), **place
+        ) from None
+    if text.count("\0") > len(text) // 4:
+        fix = "save the file as UTF-8: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
+        found = f"every other byte is zero, as in {raw[:8]!r}"
+        raise DataError("the file is UTF-16, not UTF-8", path=path, found=found, fix=fix)
     if not text.strip():
         fix = "check that it was written to the end"
         raise DataError("the file is empty", path=path, found=f"{len(raw)} bytes, no text", fix=fix)
     return text
+
+
+def _refuse_binary(path: FilePath, raw: bytes) -> None:
+    """Raise DataError for a file that is not text, by what it is."""
+    form, fix = next((v for start, v in BINARY_FORMS.items() if raw.startswith(start)), ("", ""))
+    if raw.startswith(b"PK\x03\x04"):
+        form, fix = "a zip archive", "unpack it first: unzip FILE"
+        if b"xl/" in raw:
+            form, fix = "an Excel file", "save the sheet as CSV (UTF-8)"
+        elif b"word/" in raw:
+            form, fix = "a Word file", "save it as plain text (UTF-8)"
+    elif re.match(rb"\x80[\x02-\x05]", raw):
+        form = "a Python pickle"
+        fix = "write its content as JSON; a pickle can run code and is never loaded"
+    if form:
+        fix += _TO_JSON_LINES * fix.endswith("(")
+        raise DataError(f"this is {form}, not text", path=path, found=repr(raw[:8]), fix=fix)
+
+
+def _how_to_convert(raw: bytes) -> str:
+    """What to do about a file that is not UTF-8, by what it may be instead."""
+    code, who = "CP1252", "CP1252 is what Windows writes in western languages"
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        code, who = "UTF-16", 'which Windows calls "Unicode"'
+    else:
+        try:
+            raw.decode("cp1252")
+        except UnicodeDecodeError:
+            return "save the file as UTF-8: iconv -f ITS-ENCODING -t UTF-8 OLD > NEW"
+    return f"save the file as UTF-8, for example: iconv -f {code} -t UTF-8 OLD > NEW ({who})"
 
 
 def lines_of(text: str) -> list[str]:
