@@ -4,6 +4,7 @@ import json
 import os
 import string
 import warnings
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -739,7 +740,7 @@ def test_records_that_break_the_scheme_of_most_are_faults(file):
             {"sentence": "a b", "tokens": ["a", "b"], "ner_tags": ["B-P", "I-L"]},
         )
     )
-    faults = faults_of(read_jsonl, path)
+    faults = faults_of(partial(read_jsonl, strict=True), path)
     assert [fault.line for fault in faults] == [2, 3]
     assert faults[0].what == "I-P after O breaks IOB2, the tag scheme of this file"
     assert faults[1].found == "tokens ['a', 'b'], tags ['B-P', 'I-L']"
@@ -818,9 +819,9 @@ def test_all_faults_of_records_come_together_in_order(file):
             {"sentence": "e", "ner_tags": ["I-P"]},
         )
     )
-    faults = faults_of(read_jsonl, path)
+    faults = faults_of(partial(read_jsonl, strict=True), path)
     assert [fault.line for fault in faults] == [2, 3, 4, 5, 6, 8]
-    examples, notes = notes_of(read_jsonl, path, on_error="skip")
+    examples, notes = notes_of(partial(read_jsonl, strict=True), path, on_error="skip")
     assert [example.text for example in examples] == ["a", "d"]
     assert notes[-1].startswith(f"bad records left out: 6. The first: {path}:2: the line is not")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -302,8 +303,8 @@ class Dataset:
     """Examples in splits; one or more tasks attach to it (the same object, for tasks that share
     their batches).
 
-    An example is any object with `rows`, the texts its encoder rows are made of, and `group`, which
-    keeps related examples on one side of a split.
+    An example is any object with `rows`, the texts its encoder rows are made of, and `group` (or
+    several `groups`), which keeps related examples on one side of a split.
 
     Args:
         train: what the model learns from.
@@ -345,15 +346,23 @@ def hold_out(
 ) -> list[list[Example]]:
     """Split off `parts` held-out parts of about `share` each, whole groups at a time.
 
+    Examples that share a group (for pairs: either sentence) are linked, and so are those that are
+    linked to the same third. All that are linked stay together; where more than `share` of the
+    examples are linked, they stay in the rest.
+
     Returns:
         the remaining examples, then each held-out part.
 
     Raises:
-        DataError: fewer than ten groups, too few for a tenth to be anything.
+        DataError: fewer than ten groups, too few for a tenth to be anything; or too many of the
+            examples are linked.
     """
-    groups = sorted({example.group for example in examples})
-    size = round(share * len(groups))
-    if share * len(groups) < 1:
+    group_of = _linked_groups(examples)
+    counts = Counter(group_of)
+    size = round(share * len(counts))
+    most = max(1, share * len(examples))
+    groups = sorted(group for group, n in counts.items() if n <= most)
+    if share * len(counts) < 1 or len(groups) < parts * size:
         raise DataError(
             "there are too few different texts to hold out a tenth of them",
             found=f"{len(groups)}; at least {math.ceil(1 / share)} are needed",
@@ -363,7 +372,27 @@ def hold_out(
     part_of = {group: i // size for i, group in enumerate(groups[: parts * size])}
     held_out: list[list[Example]] = [[] for _ in range(parts)]
     rest: list[Example] = []
-    for example in examples:
-        part = part_of.get(example.group)
+    for example, group in zip(examples, group_of, strict=True):
+        part = part_of.get(group)
         (rest if part is None else held_out[part]).append(example)
     return [rest, *held_out]
+
+
+def _linked_groups(examples: Sequence[Any]) -> list[Any]:
+    """For each example, the first of all the groups that it is linked to (union-find)."""
+    parent: dict[Any, Any] = {}
+
+    def root(group: Any) -> Any:
+        while parent.setdefault(group, group) != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    firsts = []
+    for example in examples:
+        first, *others = example.groups if hasattr(example, "groups") else (example.group,)
+        firsts.append(first)
+        for other in others:
+            one, two = sorted((root(first), root(other)))
+            parent[two] = one
+    return [root(first) for first in firsts]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ...errors import DataError
 from ..examples import PairExample
 from .json_source import Row, json_rows, outline
-from .source import FilePath, Report, read_text, short
+from .source import FilePath, Report, SoundDataError, read_text, short
 
 _PAIR_FORM = (
     'a pair looks like {"sentence1": "...", "sentence2": "...", "score": 0.8}; the score may be '
@@ -218,11 +218,11 @@ def _highest(numbers: Sequence[float]) -> int:
     return next((scale for scale in SCALES if max(above) <= scale), 1)
 
 
-def _classes(values: Sequence[Any], name: str, report: Report) -> DataError:
+def _classes(values: Sequence[Any], name: str, report: Report) -> SoundDataError:
     counts = Counter(values).most_common()
     shown = ", ".join(f"{short(value, 40)} ({n:,})" for value, n in counts[:8])
     more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-    return DataError(
+    return SoundDataError(
         "pairs with classes are not a task yet",
         path=report.path,
         found=f'"{name}" is {shown}{more}',

@@ -14,9 +14,17 @@ from ..examples import TextExample, check_unicode
 from ..words import find_words, join_words, split_words
 from .exports import TEXT_FIELDS, plain_record
 from .json_source import Row, json_rows, outline
-from .schemes import BREAKS, RULES, scheme_of, tag_pairs, to_iob2
-from .source import FilePath, Report, read_text, short
-from .spans import SPAN_FIELDS, Span, in_tokens, last_token_counts, spans_of, tags_of_spans
+from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, spelling_of, strays, to_iob2
+from .source import FilePath, Report, SoundDataError, read_text, short
+from .spans import (
+    INCLUSIVE,
+    SPAN_FIELDS,
+    Span,
+    in_tokens,
+    last_token_counts,
+    spans_of,
+    tags_of_spans,
+)
 
 _RECORD_FORM = (
     'a record looks like {"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", '
@@ -29,7 +37,7 @@ _LABEL_FIELDS = (
     *("label", "class", "category", "labels", "gold_label", "target", "intent", "sentiment"),
     *("topic", "emotion", "classes", "categories", "intents", "topics", "emotions"),
 )
-_TAG = re.compile("O|[BIESLU]-.+")
+_TAG = re.compile("O|(?P<letter>[BIESLUMW])-(?P<type>.+)")
 SEVERAL = "several labels per text are not a task yet"
 BETWEEN_BLANKS = "words between blanks"
 
@@ -54,6 +62,7 @@ def read_jsonl(
     path: FilePath,
     on_error: str = "stop",
     *,
+    strict: bool = False,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
 ) -> list[TextExample]:
@@ -69,6 +78,8 @@ def read_jsonl(
     Args:
         path: a UTF-8 file.
         on_error: "stop" raises all faults together; "skip" leaves out the records that have one.
+        strict: a tag that breaks the scheme of the file is a fault; else it is read as `conlleval`
+            does, and a `DataWarning` counts them.
         label_names: what the numbers 0, 1, ... of tags (where "O" is among the names) or of labels
             stand for.
         fields: further fields of the records to keep as labels, in `TextExample.fields`.
@@ -81,7 +92,7 @@ def read_jsonl(
     """
     report = Report(path, on_error)
     rows = json_rows(read_text(path), report)
-    examples = texts_from(rows, report, label_names=label_names, fields=fields)
+    examples = texts_from(rows, report, strict=strict, label_names=label_names, fields=fields)
     return report.finish(examples, "record with a sentence")
 
 
@@ -89,6 +100,7 @@ def texts_from(
     rows: Iterable[Row],
     report: Report,
     *,
+    strict: bool = False,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
 ) -> list[TextExample]:
@@ -110,20 +122,20 @@ def texts_from(
             parsed.append(keys.parse(row))
     names_of_tags, names_of_labels = _sorted_out(label_names)
     _name_tags(parsed, names_of_tags, report)
-    last_counts = keys.spans == "ner" or last_token_counts(
+    last_counts = keys.spans in INCLUSIVE or last_token_counts(
         (r.spans, len(r.given)) for r in parsed if r.spans and r.given
     )
-    examples, read = [], []
-    scheme = scheme_of(r.tags for r in parsed if r.tags)
-    classes = _Classes(parsed, names_of_labels)
+    examples = []
+    schemes, classes = _Schemes(parsed, strict), _Classes(parsed, names_of_labels)
     for record in parsed:
         with report.record(record.row.line, record.row.where):
-            tags = _tags(record, scheme, last_counts, notes)
             label, others = classes.of(record)
-            example = TextExample(record.sentence, tuple(record.tokens), label, tags, others)
-            examples.append(example)
-            read.append(record)
-    report.notes += keys.notes()
+            if record.spans is None:
+                tags = schemes.of(record)
+            else:
+                tags = _tags_of_spans(record, last_counts, notes)
+            examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags, others))
+    report.notes += [*keys.notes(), *schemes.notes()]
     report.notes += [f"{what}: {n:,}" for what, n in notes.items()]
     report.notes += _notes_on_tokens(parsed)
     return examples
@@ -168,7 +180,7 @@ class _Keys:
         for field in (*self.named, self.label):
             several = [r for r in rows if field and _n_classes(r.value.get(field)) > 1]
             if several and (field in self.named or not (self.spans or self.tags)):
-                raise DataError(
+                raise SoundDataError(
                     SEVERAL,
                     path=report.path,
                     line=several[0].line,
@@ -201,7 +213,9 @@ class _Keys:
             words = [sentence[start:end] for start, end in split_words(sentence)]
             tokens, counted = given or words, "tokens"
         else:
-            _check_tag_list(self.tags, tags, sentence)
+            if not (tags and isinstance(tags, list) and all(map(_is_number, tags))):
+                _check_texts(self.tags, tags)
+                check_unicode(*(tags or ()))
             tokens, counted = _tokens(sentence, given, tags)
         fields = tuple((name, record.get(name)) for name in self.named)
         label = record.get(self.label) if self.label else None
@@ -281,19 +295,6 @@ def _check_texts(name: str, value: Any) -> None:
         raise DataError(f"{name} is not a list of texts", found=short(value), fix=fix)
 
 
-def _check_tag_list(name: str | None, tags: Any, sentence: str) -> None:
-    """Raise DataError unless tags are a list of tags, or of the numbers of tags."""
-    if tags is None or (tags and isinstance(tags, list) and all(map(_is_number, tags))):
-        return
-    _check_texts(name, tags)
-    check_unicode(*tags)
-    for tag in tags:
-        if not _TAG.fullmatch(tag):
-            fix = "use O, B-TYPE and I-TYPE (IOB1, IOB2, BIOES, BILOU are known)"
-            found = f"{tag!r} in the record with the sentence {short(sentence, 80)}"
-            raise DataError("the tag is of no known scheme", found=found, fix=fix)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -332,7 +333,7 @@ def _name_tags(records: Sequence[_Record], names: Sequence[str], report: Report)
     numbered = [r for r in records if r.tags and _is_number(r.tags[0])]
     numbers = sorted({number for record in numbered for number in record.tags})
     if numbered and not names:
-        raise DataError(
+        raise SoundDataError(
             "tags are numbers, and nobody says what they stand for",
             path=report.path,
             line=numbered[0].row.line,
@@ -350,19 +351,43 @@ def _name_tags(records: Sequence[_Record], names: Sequence[str], report: Report)
         record.tags = [names[number] for number in record.tags]
 
 
-def _tags(
-    record: _Record, scheme: str, last_counts: bool, notes: Counter[str]
-) -> tuple[str, ...] | None:
-    """The tags of a record in IOB2, from its tags or its spans."""
-    if record.spans is not None:
-        return _tags_of_spans(record, last_counts, notes)
-    if record.tags is None:
-        return None
-    for before, tag in tag_pairs(record.tags):
-        if BREAKS[scheme](before, tag):
-            what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
-            raise DataError(what, found=str(record), fix=RULES[scheme])
-    return tuple(to_iob2(record.tags))
+class _Schemes:
+    """Tags as IOB2: those of a file are of one spelling and one scheme."""
+
+    def __init__(self, records: Sequence[_Record], strict: bool) -> None:
+        self.strict = strict
+        tagged = [record for record in records if record.tags]
+        found = spelling_of(Counter(tag for record in tagged for tag in record.tags))
+        self.spelling = found[0] if found else Spelling("B-PER", "O", _TAG)
+        canonical = (self.spelling.canonical(record.tags) for record in tagged)
+        self.scheme = scheme_of(tags for tags in canonical if None not in tags)
+        self.repaired: list[tuple[Row, str]] = []
+
+    def of(self, record: _Record) -> tuple[str, ...] | None:
+        """The tags of a record; what breaks the scheme is read as `conlleval` reads it."""
+        if record.tags is None:
+            return None
+        tags = self.spelling.canonical(record.tags)
+        if None in tags:
+            tag = record.tags[tags.index(None)]
+            found = f"{tag!r} in the record with the sentence {short(record.sentence, 80)}"
+            raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
+        for _, before, tag in strays(tags, self.scheme):
+            if self.strict:
+                what = f"{tag} after {before} breaks {self.scheme}, the tag scheme of this file"
+                raise DataError(what, found=str(record), fix=RULES[self.scheme])
+            self.repaired.append((record.row, f"{tag} after {before}"))
+        return tuple(to_iob2(tags))
+
+    def notes(self) -> list[str]:
+        if not self.repaired:
+            return []
+        row, pair = self.repaired[0]
+        return [
+            f"tags that break {self.scheme}, read as conlleval reads them: "
+            f"{len(self.repaired):,} (the first in line {row.line}{row.where}: {pair}); "
+            "--strict refuses them"
+        ]
 
 
 def _tags_of_spans(record: _Record, last_counts: bool, notes: Counter[str]) -> tuple[str, ...]:

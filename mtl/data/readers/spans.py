@@ -16,6 +16,7 @@ from ..words import Place, tags_of_entities
 from .source import short
 
 SPAN_FIELDS = ("entities", "spans", "ents", "annotation", "annotations", "slots", "ner")
+INCLUSIVE = ("ner",)  # fields whose token spans name their last token, as GLiNER has them
 _STARTS = ("start", "start_offset", "start_char", "startOffset", "begin", "offset", "from")
 _ENDS = ("end", "end_offset", "end_char", "endOffset", "stop", "to")
 _KINDS = ("label", "labels", "type", "entity", "entity_type", "entity_group", "tag", "category")
@@ -198,4 +199,3 @@ def last_token_counts(all_spans: Iterable[tuple[Sequence[Span], int]]) -> bool:
     if any(span.start == span.end for span, _ in pairs):
         return True
     return not any(span.end == n for span, n in pairs)
-

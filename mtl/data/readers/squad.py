@@ -122,7 +122,8 @@ def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]
 
 
 def _counted(questions: list[_Question], most: int = 5) -> str:
-    places = [f"line {q.line}" if q.line else f"question {q.id!r}" for q in questions[:most]]
+    by_line = len({q.line for q in questions} - {None}) == len(questions)
+    places = [f"line {q.line}" if by_line else f"question {q.id!r}" for q in questions[:most]]
     return f"{len(questions)} ({', '.join(places)}{', ...' if len(questions) > most else ''})"
 
 
@@ -224,9 +225,7 @@ def _list(record: dict[str, Any], key: str) -> list[Any]:
     return value
 
 
-def _question(
-    qa: Any, context: str | None, number: str, line: int | None, where: str
-) -> _Question:
+def _question(qa: Any, context: str | None, number: str, line: int | None, where: str) -> _Question:
     fields = _by_our_names(qa)
     question = _text(fields, "question", qa)
     context = context if context is not None else _text(fields, "context", qa)
