@@ -203,6 +203,11 @@ class PairExample:
         return [(text, None) for text in texts if text is not None]
 
     @property
+    def group(self) -> str:
+        """What names the pair where one sentence has to: its first."""
+        return self.first
+
+    @property
     def groups(self) -> tuple[str, str]:
         """Pairs that share a sentence stay on one side when data is split."""
         return self.first, self.second
