@@ -222,8 +222,10 @@ class _Keys:
         return _Record(row, sentence, tokens, given, label, fields, tags, spans, counted)
 
     def _spans(self, record: dict[str, Any]) -> list[Span] | None:
-        if self.spans is None or record.get(self.spans) is None:
+        if self.spans is None:
             return None
+        if record.get(self.spans) is None:  # Label Studio's JSON-MIN leaves the field out
+            return [] if record.keys() & {"annotator", "annotation_id"} else None
         spans = spans_of(record[self.spans])
         if spans is None:
             fix = 'a span looks like [0, 5, "PER"] or {"start": 0, "end": 5, "label": "PER"}'

@@ -69,7 +69,10 @@ BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
     b"\xfd7zXZ": ("an xz file", "unpack it first: unxz FILE"),
     b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it first: unzstd FILE"),
     b"PAR1": ("a Parquet file", "write it as JSON lines: pandas.read_parquet(FILE).to_json("),
-    b"ARROW1": ("an Arrow file", "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json("),
+    b"ARROW1": (
+        "an Arrow file",
+        "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(",
+    ),
     b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", "save it as CSV (UTF-8)"),
     b"SQLite format 3": ("an SQLite database", "write the table you need as CSV"),
     b"%PDF": ("a PDF file", "save its text, with labels, in one of the forms of docs/data.md"),
