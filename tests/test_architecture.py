@@ -16,7 +16,12 @@ ORDER = [
     *("data", "data.words", "data.examples", "data.tokenization", "data.subwords"),
     *("data.readers.source", "data.readers.schemes", "data.readers.layout"),
     *("data.readers.columns", "data.readers.squad", "data.readers.records"),
-    *("data.readers.tables", "data.readers.parallel", "data.readers.json_forms"),
+    *(
+        "data.readers.cells",
+        "data.readers.tables",
+        "data.readers.parallel",
+        "data.readers.json_forms",
+    ),
     *("data.readers.detect", "data.readers.folders", "data.readers.write", "data.readers"),
     *("data.toy.world", "data.toy.facts", "data.toy.news", "data.toy.paraphrases", "data.toy"),
     *("data.batching", "data.cache", "data.augment", "data.check"),

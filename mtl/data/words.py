@@ -32,9 +32,7 @@ OTHERS_WITHOUT_SPACES = (
     "\u0e01-\u0e4e\u0e5a\u0e5b\u0e80-\u0ecf\u0edc-\u0eff\u1000-\u103f\u104a-\u108f\u109a-\u109f"
     "\ua9e0-\ua9ef\ua9fa-\ua9ff\uaa60-\uaa7f\u1780-\u17df"
 )
-CJK_SIGNS = (
-    "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms stand without blanks too
-)
+CJK_SIGNS = "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms stand without blanks too
 STACKERS = "\u1039\u17d2"  # Burmese and Khmer: the next letter is written below the one before
 JOINERS = "\u00ad\u200c\u200d\u2060"  # soft hyphen, (non-)joiners, word joiner
 BLANKS = r"\s\u200b\ufeff"  # the zero-width space parts words in Thai and Khmer

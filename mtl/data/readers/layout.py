@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...errors import ConfigError, DataError, suggest
 from .schemes import CHUNKS, KNOWN_TAGS, OUTSIDE, Spelling, spelling_of
@@ -70,6 +71,7 @@ def layout_of(
     names: Sequence[str] = (),
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
+    ignored: Sequence[int] = (),
 ) -> Layout:
     """Find the columns of words and tags.
 
@@ -79,6 +81,7 @@ def layout_of(
         names: of the columns, if the file has a header.
         column: of the tags, as a number from 1 or a name; by default it is found by its cells.
         label_names: what whole numbers in it mean.
+        ignored: columns that are known to hold neither.
 
     Raises:
         SoundDataError: several columns hold entity tags.
@@ -93,7 +96,7 @@ def layout_of(
         names = CONLLU
     classes = tuple(label_names or ())
     counts = [Counter(_named(cells, classes)) for cells in columns]
-    rest = [i for i in range(width) if i not in skipped]
+    rest = [i for i in range(width) if i not in {*skipped, *ignored}]
     kinds = _Kinds(counts, rest, path, tuple(names))
     if column is not None:
         tag = _chosen(column, kinds)
@@ -152,7 +155,7 @@ def _counts(columns: Sequence[Sequence[str]]) -> bool:
     odd = [cell for cell in cells if not cell.isdecimal()]
     if len(plain) < 2 or not all(re.fullmatch(r"\d+[-.]\d+", cell) for cell in odd):
         return False
-    steps = zip(plain, plain[1:], strict=False)
+    steps = pairwise(plain)
     good = sum(after == before + 1 or after in (0, 1) for before, after in steps)
     return good >= 0.9 * (len(plain) - 1) and max(plain) > 1
 

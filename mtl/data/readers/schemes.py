@@ -20,8 +20,7 @@ BREAKS = {
     "IOB2": lambda before, tag: tag[0] in "ELSUW" or (tag[0] in "IM" and before[1:] != tag[1:]),
     "IOB1": lambda before, tag: tag[0] in "ELSUW" or (tag[0] == "B" and before[1:] != tag[1:]),
     "BIOES": lambda before, tag: (
-        (before[0] in "BIM") != (tag[0] in "IMEL")
-        or (tag[0] in "IMEL" and before[1:] != tag[1:])
+        (before[0] in "BIM") != (tag[0] in "IMEL") or (tag[0] in "IMEL" and before[1:] != tag[1:])
     ),
     "IOE2": lambda before, tag: (
         tag[0] in "BSUW" or (before[0] == "I" and (tag[0] not in "IE" or before[1:] != tag[1:]))
@@ -39,9 +38,10 @@ RULES = {
 }
 OUTSIDE = ("O", "o", "0", "_", "-")  # how files write that a token is in no entity
 NO_TYPE = "ENTITY"  # the type of a bare B or I
-CHUNKS = frozenset(
-    "NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP PNP S SINV TOP ROOT WHNP QP NX V".split()
-)
+CHUNKS = {  # types of chunks and clauses, which stand in columns of their own
+    *("NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP", "S"),
+    *("SINV", "TOP", "ROOT", "WHNP", "QP", "NX", "V"),
+}
 KNOWN_TAGS = (
     "use O, B-TYPE and I-TYPE, as in B-PER I-PER O (IOB1, IOB2, BIOES, BILOU, BMES are known)"
 )
@@ -85,6 +85,10 @@ class Spelling:
             return _from_brackets(cells)
         return [self._one(cell) for cell in cells]
 
+    def never_closed(self, cells: Sequence[str]) -> list[int]:
+        """The places of the brackets that open and never close."""
+        return [] if self.pattern else [start for start, end in _partners(cells) if end is None]
+
     def _one(self, cell: str) -> str | None:
         if cell == self.outside or _LINGPIPE_OUT.fullmatch(cell):
             return "O"
@@ -96,22 +100,36 @@ class Spelling:
 
 
 def _from_brackets(cells: Sequence[str]) -> list[str | None]:
-    """`(PER*` opens, `*` goes on, `*)` closes; a bracket without its partner is no tag."""
+    """`(PER*` opens, `*` goes on, `*)` closes. What nothing closes is an entity of one word."""
+    closed = {start: end for start, end in _partners(cells) if end is not None}
     tags: list[str | None] = []
-    inside, opened = "", 0
+    inside, last = "", -1
     for position, cell in enumerate(cells):
-        match = _BRACKETS.fullmatch(cell.replace("-", "*") if cell == "-" else cell)
-        if match is None or (match[1] and inside) or (match[2] and not (match[1] or inside)):
-            tags.append(None)
-            continue
-        if match[1]:
-            inside, opened = match[1], position
-        tags.append(f"{'B' if match[1] else 'I'}-{inside}" if inside else "O")
-        if match[2]:
-            inside = ""
-    if inside:
-        tags[opened] = None
+        match = _BRACKETS.fullmatch(cell)
+        if match and match[1]:
+            inside, last = match[1], closed.get(position, position)
+            tags.append(f"B-{inside}")
+        elif position <= last:
+            tags.append(f"I-{inside}")
+        else:
+            tags.append("O" if cell in ("*", "-") else None)
     return tags
+
+
+def _partners(cells: Sequence[str]) -> Iterator[tuple[int, int | None]]:
+    """Where each bracket opens and where it closes: None if another opens first, or none closes."""
+    opened = None
+    for position, cell in enumerate(cells):
+        match = _BRACKETS.fullmatch(cell)
+        if match and match[1]:
+            if opened is not None:
+                yield opened, None
+            opened = position
+        if match and match[2] and opened is not None:
+            yield opened, position
+            opened = None
+    if opened is not None:
+        yield opened, None
 
 
 def _lettered() -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +41,15 @@ class Report:
                 place = {"path": self.path, "line": fault.line or line}
                 self.faults.append(replace(fault, what=fault.what + where, **place))
 
+    def note_strays(self, repaired: Sequence[tuple[int, str, str]], scheme: str) -> None:
+        """Say how many tags broke their scheme: of each the line, the tag before, the tag."""
+        if repaired:
+            line, before, tag = repaired[0]
+            self.notes.append(
+                f"tags that break {scheme}, read as conlleval reads them: {len(repaired):,} (the "
+                f"first in line {line}: {tag} after {before}); --strict refuses them"
+            )
+
     def finish(self, examples: list[Any], kind: str) -> list[Any]:
         """The examples, or one error that holds every fault."""
         faults = sorted(self.faults, key=lambda fault: fault.line or 0)
@@ -70,7 +79,10 @@ BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
     b"\xfd7zXZ": ("an xz file", "unpack it first: unxz FILE"),
     b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it first: unzstd FILE"),
     b"PAR1": ("a Parquet file", "write it as JSON lines: pandas.read_parquet(FILE).to_json("),
-    b"ARROW1": ("an Arrow file", "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json("),
+    b"ARROW1": (
+        "an Arrow file",
+        "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(",
+    ),
     b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", "save it as CSV (UTF-8)"),
     b"SQLite format 3": ("an SQLite database", "write the table you need as CSV"),
     b"%PDF": ("a PDF file", "save its text, with labels, in one of the forms of docs/data.md"),
