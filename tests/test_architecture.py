@@ -44,6 +44,7 @@ ORDER = [
         "plots",
         "reports",
         "recipe",
+        "datasets",
         "run_folder",
         "experiment",
         "compare",

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch
 from ..data.examples import Dataset, TextExample
-from ..data.readers import read_jsonl
 from ..data.tokenization import Row
 from ..errors import ConfigError, DataError, suggest
 from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
@@ -232,7 +230,3 @@ class ClassificationTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> ClassificationTask:
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
         return cls(name, labels=[label for _, label in by_id], pooling=settings["pooling"])
-
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[TextExample]:
-        return read_jsonl(path, on_error)

@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
 from ..data.examples import Answer, Dataset, QAExample
-from ..data.readers import read_squad
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError
@@ -236,10 +234,6 @@ class QATask(Task):
 
     def settings(self) -> dict[str, Any]:
         return {"max_answer_tokens": self.max_answer_tokens}
-
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[QAExample]:
-        return read_squad(path, on_error)
 
 
 def _context_and_cls(batch: Batch) -> Tensor:

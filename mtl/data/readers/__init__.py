@@ -11,7 +11,7 @@ out instead, and a `DataWarning` says how many.
 
 from .columns import read_conll, write_conll
 from .detect import Examples, Form, detect, read
-from .folders import splits_in
+from .folders import files_of
 from .records import read_jsonl, read_pairs
 from .source import SoundDataError, read_text
 from .squad import read_squad, write_squad
@@ -23,13 +23,13 @@ __all__ = [
     "Form",
     "SoundDataError",
     "detect",
+    "files_of",
     "read",
     "read_conll",
     "read_jsonl",
     "read_pairs",
     "read_squad",
     "read_text",
-    "splits_in",
     "write_conll",
     "write_conllu",
     "write_examples",

@@ -107,6 +107,8 @@ def tagged_examples(
             repaired += [(sentence.lines[i], before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
     report.note_strays(repaired, scheme)
+    if layout.spelling.is_plain:
+        report.notes.append("tags without B- and I-: neighbours of one type are read as one entity")
     if never_closed:
         report.notes.append(
             f"brackets that open and never close, read as entities of one word: "
@@ -270,7 +272,7 @@ def _width_fault(line: int, columns: list[str], width: int, sentence: _Sentence)
     what = f"{len(columns)} column(s) where {width} are needed, in a sentence of "
     what += f"{len(sentence.tokens)} tokens with {len(sentence.tags)} tags"
     found = f"{' '.join(columns)!r} in the sentence with {sentence}"
-    fix = "write every word on a line with its tag, with a tab between them"
+    fix = "write the token first and its tag last, with a tab between them"
     return Fault(what, line=line, found=found, fix=fix)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from ...errors import DataError
 from .columns import columns_of, read_conll
 from .json_forms import json_form
 from .parallel import parallel_files, read_parallel
-from .source import FilePath, lines_of, read_text
+from .schemes import spelling_of
+from .source import FilePath, lines_of, read_text, short
 from .tables import bare_table_form, table_form
 
 FORMS = (
@@ -55,7 +57,7 @@ def detect(path: FilePath) -> Form:
     text = read_text(path)
     form = json_form(text) or table_form(text)
     if form is None and not _looks_like_columns(text):
-        form = bare_table_form(text)
+        form = bare_table_form(text) or _plain_text_form(text)
     if form is None:
         form = ("CoNLL-U" if _is_conllu(text) else "CoNLL columns"), _read_columns
     return Form(*form)
@@ -110,6 +112,20 @@ def _looks_like_columns(text: str) -> bool:
     fitting = [cells for cells in rows if len(cells) == width]
     with_blanks = sum(any(" " in cell for cell in cells) for cells in fitting)
     return width > 1 and 2 * len(fitting) > len(rows) and 4 * with_blanks < len(fitting)
+
+
+def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
+    """Text that neither has tabs nor a tag at the end of a line is not meant as columns."""
+    rows = [columns_of(line) for line in lines_of(text)[:2000]]
+    ends = Counter(cells[-1] for cells in rows if len(cells) > 1)
+    return None if "\t" in text or spelling_of(ends) else ("plain text", _refuse_plain_text)
+
+
+def _refuse_plain_text(path: FilePath, on_error: str = "stop", **_: Any) -> list[Any]:
+    lines = [line for line in lines_of(read_text(path)) if line.strip()]
+    found = f"{len(lines):,} lines, the first is {short(lines[0], 80)}"
+    what = "this is plain text, with nothing to learn from"
+    raise DataError(what, path=path, found=found, fix=f"forms that are read: {FORMS}")
 
 
 def _is_conllu(text: str) -> bool:

@@ -26,7 +26,7 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
     files. A single file that says nothing is the training file.
 
     Raises:
-        DataError: no file to train on, or two files for one split.
+        DataError: no file of any split, or two files for one.
     """
     folder = Path(folder)
     files = [path for path in sorted(folder.iterdir()) if _may_be_data(path)]
@@ -45,7 +45,23 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
                 found=", ".join(path.name for path in paths),
                 fix="leave one of them there, or name the files in the recipe",
             )
-    return {split: paths[0] for split, paths in found.items()}
+    if not found:
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+        fix = "name its files train.ENDING, dev.ENDING and test.ENDING, or name one of them"
+        what = "the folder has no file whose name says its split"
+        raise DataError(what, path=folder, found=names, fix=fix)
+    order = ("train", "validation", "test", "test_unseen")
+    return {split: found[split][0] for split in order if split in found}
+
+
+def files_of(path: FilePath) -> dict[str, Path]:
+    """The files of each split that a path stands for: a file, or a folder of parallel files, is
+    one to train on; another folder holds the files of its splits.
+    """
+    path = Path(path)
+    if path.is_dir() and not parallel_files(path):
+        return splits_in(path)
+    return {"train": path}
 
 
 def split_of(name: str) -> str | None:

@@ -65,9 +65,10 @@ class Spelling:
     outside: str
     pattern: re.Pattern[str] | None
 
-    def names_entity(self, cell: str) -> bool:
-        """Whether a cell says that its token is in an entity, or where one begins or ends."""
-        return cell != self.outside and bool((self.pattern or _BRACKETS).fullmatch(cell))
+    @property
+    def is_plain(self) -> bool:
+        """Whether cells are types without a letter (IO)."""
+        return self.pattern is not None and "letter" not in self.pattern.groupindex
 
     def knows(self, cell: str) -> bool:
         return cell == self.outside or bool(
@@ -77,7 +78,9 @@ class Spelling:
     def type_of(self, cell: str) -> str | None:
         """The type that a cell names, if it names one."""
         match = None if cell == self.outside else (self.pattern or _BRACKETS).fullmatch(cell)
-        return None if match is None else match[1] if self.pattern is None else match["type"]
+        if match is None or self.pattern is None:
+            return match and match[1]
+        return match.groupdict().get("type") or NO_TYPE
 
     def canonical(self, cells: Sequence[str]) -> list[str | None]:
         """`O`, or a letter and a type as in `B-PER`, of each cell; None where it is no tag."""
@@ -178,7 +181,7 @@ def _plain(cells: Mapping[str, int], outside: str, total: int) -> tuple[Spelling
     named = [cell for cell in cells if cell != outside]
     often = outside in "Oo" and 10 * cells.get(outside, 0) >= total
     often = often or (outside == "0" and 2 * cells["0"] >= total)
-    fits = [cell for cell in named if _PLAIN_TYPE.fullmatch(cell) and len(cell) < 40]
+    fits = [cell for cell in named if _PLAIN_TYPE.fullmatch(cell) and 1 < len(cell) < 40]
     if not named or not often or len(fits) < len(named) or len(named) > 60:
         return None
     return Spelling("PER", outside, re.compile(f"(?P<type>{_PLAIN_TYPE.pattern})")), 1.0

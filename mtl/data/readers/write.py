@@ -133,11 +133,11 @@ def write_examples(examples: Sequence[Example], path: FilePath, to: str | None =
     if writer is None or lost:
         fitting = [name for name, w in WRITERS.items() if not w.what_is_lost(examples)]
         found = f"the form {to!r}" if to else f"the ending {suffix!r}"
+        fix = f"use the ending {' or '.join(WRITERS[name].suffix for name in fitting)}"
         raise ConfigError(
             "these examples cannot be written in this form",
             path=str(path),
             found=found + (f", which cannot hold {lost}" if lost else ""),
-            fix="write "
-            + " or ".join(f"{name} (the ending {WRITERS[name].suffix})" for name in fitting),
+            fix=f"use --to {' or '.join(fitting)}" if to else fix,
         )
     writer.write(examples, path)
