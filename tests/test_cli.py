@@ -490,7 +490,13 @@ BAD_FILES = {
     ),
     "not SQuAD": ("qa", "x.json", '{"data": 3}', None, ["not SQuAD", '"data" is 3', "looks like"]),
     "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "column 3"]),
-    "plain text": ("qa", "x.txt", "Bob ran.\n\nAnn sat down.\nJo slept all day.", None, ["plain text"]),
+    "plain text": (
+        "qa",
+        "x.txt",
+        "Bob ran.\n\nAnn sat down.\nJo slept all day.",
+        None,
+        ["plain text"],
+    ),
 }
 
 

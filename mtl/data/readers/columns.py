@@ -79,7 +79,7 @@ def read_conll(
     )
     blocks = lines.blocks(layout)
     if layout.tag is None:
-        report.notes.append(f"no column holds entity tags; {PART_OF_SPEECH}")
+        report.notes.append(_what_else(blocks, layout))
         examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
     else:
         _check_blank_lines(blocks, layout, report.path)
@@ -290,6 +290,17 @@ def _refuse_strays(
         faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
     if faults:
         raise DataError.collect(list(faults.values()))
+
+
+def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
+    """What a CoNLL-U file has in the place of entity tags."""
+    kinds = []
+    for name in ("upos", "xpos"):
+        place = layout.names.index(name)
+        cells = {row[place] for block in blocks for _, row in block if len(row) == layout.width}
+        kinds += [f"{name} ({len(cells)} kinds)"] if cells != {"_"} else []
+    note = "no column holds entity tags"
+    return f"{note}; {' and '.join(kinds)}: {PART_OF_SPEECH}" if kinds else note
 
 
 def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:

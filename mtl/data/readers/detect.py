@@ -104,14 +104,24 @@ def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> lis
 
 
 def _looks_like_columns(text: str) -> bool:
-    """Whether most lines have the same number of cells, at least two, without blanks in them."""
+    """Whether most lines have the same number of cells, at least two, and these look like words.
+
+    Cells between tabs may hold blanks, but seldom do; words between blanks, as in a text, are
+    columns where nearly all lines have as many, or where one column holds tags.
+    """
     rows = [columns_of(line) for line in lines_of(text)[:2000] if not line.startswith("#")]
     rows = [cells for cells in rows if cells]
     widths = [len(cells) for cells in rows]
     width = max(set(widths), key=widths.count, default=0)
     fitting = [cells for cells in rows if len(cells) == width]
-    with_blanks = sum(any(" " in cell for cell in cells) for cells in fitting)
-    return width > 1 and 2 * len(fitting) > len(rows) and 4 * with_blanks < len(fitting)
+    if width < 2 or 2 * len(fitting) <= len(rows):
+        return False
+    read = [spelling_of(Counter(column)) for column in zip(*fitting, strict=True)]
+    if any(known and known[1] > 0.9 and not known[0].is_plain for known in read):
+        return True
+    if "\t" not in text:
+        return len(fitting) >= 0.9 * len(rows)
+    return 4 * sum(any(" " in cell for cell in cells) for cells in fitting) < len(fitting)
 
 
 def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:

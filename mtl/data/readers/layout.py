@@ -247,7 +247,7 @@ class _Kinds:
     def _no_tags(self, what: str) -> DataError:
         fix = KNOWN_TAGS
         if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
-            fix += "; what whole numbers mean is said with label_names"
+            fix += '; for numbers say tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
         found = "; ".join(self.describe(i) for i in range(len(self.columns)))
         common = {"NOUN", "VERB", "DET", "NN", "DT", "VBD", "NNP", "PUNCT", "ADJ"}
         if any(len(common & set(self.columns[i])) > 1 for i in self.rest):

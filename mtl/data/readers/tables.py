@@ -106,7 +106,8 @@ def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | No
     lacks = known.isdisjoint
     if not lacks(QUESTIONS) and (not lacks(ANSWERS) or (not lacks(CONTEXTS) and lacks(LABELS))):
         return "table of questions (CSV, TSV)", read_squad
-    if not lacks(WORDS[:3]) and not lacks((*WORD_TAGS, "pos", *SENTENCE_IDS)):
+    words = WORDS[:3] if lacks(SENTENCE_IDS) else WORDS  # `tokens` alone may hold lists of them
+    if not lacks(words) and not lacks((*WORD_TAGS, "pos", *SENTENCE_IDS)):
         # Tabs and blank lines are columns with a header; with commas, or sentence ids, a table.
         if delimiter != "\t" or not lacks(SENTENCE_IDS):
             return "table of words with tags", read_word_table
@@ -205,7 +206,7 @@ def read_word_table(
     or without such a column after an empty row. Arguments and errors as `read_conll`.
     """
     report = Report(path, on_error)
-    table = _Table.read(path, lambda names: not names.isdisjoint(WORDS[:3]))
+    table = _Table.read(path, lambda names: not names.isdisjoint(WORDS))
     ids = table.find(SENTENCE_IDS)
     blocks: list[Block] = []
     last, begins = None, True
@@ -348,16 +349,16 @@ def _bare_columns(
 ) -> tuple[list[int], int | None] | None:
     """Which columns of a table without a header are text and class; None where it is not clear.
 
-    A class has few words and comes again; of a text most cells have three words or more, and most
-    are different. The class in the first row must come again too: else it may be a header.
+    A class has few words and comes again; of a text most cells have three words or more. The class
+    in the first row must come again too: else it may be a header.
     """
     if len(rows) < 4:
         return None
     columns = list(zip(*rows, strict=False))
-    texts = [i for i, cells in enumerate(columns) if i != label and _is_text(cells)]
-    labels = [i for i, cells in enumerate(columns) if i not in texts and _is_class(cells)]
-    if label is not None:
-        labels = [label]
+    labels = (
+        [i for i, cells in enumerate(columns) if _is_class(cells)] if label is None else [label]
+    )
+    texts = [i for i, cells in enumerate(columns) if i not in labels and _is_text(cells)]
     if len(labels) != 1 or not texts or columns[labels[0]][0] not in columns[labels[0]][1:]:
         return None
     # Class, title, text is how AG News, DBpedia and Amazon reviews are written.
@@ -366,8 +367,7 @@ def _bare_columns(
 
 
 def _is_text(cells: Sequence[str]) -> bool:
-    long = sum(len(cell.split()) > 2 or len(cell) > 20 for cell in cells)
-    return 2 * long >= len(cells) and 2 * len(set(cells)) > len(cells)
+    return 2 * sum(len(cell.split()) > 2 or len(cell) > 20 for cell in cells) >= len(cells)
 
 
 def _is_class(cells: Sequence[str]) -> bool:
