@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...errors import ConfigError, DataError, suggest
-from .schemes import CHUNKS, KNOWN_TAGS, OUTSIDE, Spelling, spelling_of
+from .schemes import CHUNKS, IOB2_SPELLING, KNOWN_TAGS, OUTSIDE, Spelling, spelling_of
 from .source import SoundDataError
 
 Row = tuple[int, list[str]]  # line number and cells
@@ -22,7 +22,6 @@ HOW_TO_CHOOSE = (
     "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, or column={0} "
     "in Python"
 )
-_DEFAULT = Spelling("B-PER", "O", re.compile("(?P<letter>[BIESLUMW])-(?P<type>.+)"))
 _ROLES = re.compile(r"V|(C-|R-)?(ARG|AM|A\d).*")  # PropBank's, in other columns of OntoNotes
 
 
@@ -43,7 +42,7 @@ class Layout:
     width: int
     token: int
     tag: int | None = None
-    spelling: Spelling = _DEFAULT
+    spelling: Spelling = IOB2_SPELLING
     index: int | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
@@ -186,7 +185,7 @@ class _Kinds:
             return read[0]
         marks = [cell for cell in self.columns[column] if cell in (*OUTSIDE, "*")]
         if len(marks) == len(self.columns[column]) == 1:
-            return Spelling("B-PER", marks[0], _DEFAULT.pattern)
+            return Spelling("B-PER", marks[0], IOB2_SPELLING.pattern)
         raise self._no_tags(f"{self.describe(column)} holds no entity tags")
 
     def find(self) -> tuple[int | None, Spelling]:
@@ -203,16 +202,16 @@ class _Kinds:
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
         if outside:
             (mark,) = self.columns[outside[-1]]
-            return outside[-1], Spelling("B-PER", mark, _DEFAULT.pattern)
+            return outside[-1], Spelling("B-PER", mark, IOB2_SPELLING.pattern)
         # Chunks (NP, VP) where nothing else is tagged, or a column with many bad tags.
         tagged = [i for i in self.rest if self.read[i]]
         if tagged:
             best = max(tagged, key=lambda i: (self.read[i][1], i))
             return best, self.read[best][0]
         if self.names == CONLLU:
-            return None, _DEFAULT
+            return None, IOB2_SPELLING
         if len(self.columns) == 2 and sum(self.columns[1].values()) == 0:
-            return 1, _DEFAULT  # no row has two columns: each is a fault of its own
+            return 1, IOB2_SPELLING  # no row has two columns: each is a fault of its own
         raise self._no_tags("no column holds entity tags")
 
     def _entities(self) -> Iterator[int]:

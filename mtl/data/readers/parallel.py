@@ -9,8 +9,9 @@ from typing import Any
 
 from ...errors import DataError
 from ..examples import TextExample
-from .schemes import KNOWN_TAGS, Spelling, scheme_of, spelling_of, strays, to_iob2
-from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
+from .schemes import IOB2_SPELLING, spelling_of
+from .source import FilePath, Report, SoundDataError, lines_of, read_text
+from .taglists import SEVERAL_LABELS, TaggedRow, tagged_texts
 
 # The names that files have, without the ending .txt.
 NAMES = {
@@ -18,7 +19,6 @@ NAMES = {
     "tags": ("seq.out", "tags", "slots", "bio", "iob", "ner", "out"),
     "label": ("label", "labels", "intent", "intents", "class", "classes"),
 }
-SEVERAL_LABELS = "several labels per text are not a task yet"
 
 
 def parallel_files(folder: FilePath) -> dict[str, Path]:
@@ -62,30 +62,28 @@ def read_parallel(
     _check_lengths(files, lines, report.path)
     rows = [line.split() for line in lines.get("tags", ())]
     read = spelling_of(Counter(tag for row in rows for tag in row))
-    spelling = read[0] if read else Spelling("B-PER", "O", None)
+    spelling = read[0] if read else IOB2_SPELLING
     if "label" in lines:
         _refuse_several(files["label"], lines["label"])
-    parsed = []
-    for number, text in enumerate(lines["text"], start=1):
-        with report.record(number):
-            tags = _tags(text, rows[number - 1], spelling, files["tags"]) if rows else None
-            label = lines["label"][number - 1].strip() if "label" in lines else ""
-            if label_names and label.isdecimal() and int(label) < len(label_names):
-                label = label_names[int(label)]
-            parsed.append((number, text, tags, label or None))
-    scheme = scheme_of(tags for _, _, tags, _ in parsed if tags)
-    examples, repaired = [], []
-    for number, text, tags, label in parsed:
-        with report.record(number):
-            broken = strays(tags or (), scheme) if tags else []
-            repaired += [(number, before, tag) for _, before, tag in broken]
-            if broken and strict:
-                what = f"{broken[0][2]} after {broken[0][1]} breaks {scheme}, the scheme of {{}}"
-                raise DataError(what.format(files["tags"].name), found=short(tags))
-            iob2 = tuple(to_iob2(tags)) if tags else None
-            examples.append(TextExample(text.strip(), tuple(text.split()), label, iob2))
-    report.note_strays(repaired, scheme)
-    return report.finish(examples, "text")
+    labels = [line.strip() or None for line in lines.get("label", ())]
+    if label_names:
+        labels = [_by_name(label, label_names) for label in labels]
+    parsed = [
+        TaggedRow(
+            number,
+            text.strip(),
+            text.split(),
+            rows[number - 1] if rows else None,
+            labels[number - 1] if labels else None,
+        )
+        for number, text in enumerate(lines["text"], start=1)
+    ]
+    return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
+
+
+def _by_name(label: str | None, names: Sequence[str]) -> str | None:
+    is_number = label is not None and label.isdecimal() and int(label) < len(names)
+    return names[int(label)] if is_number else label
 
 
 def _lines(path: Path) -> list[str]:
@@ -101,19 +99,6 @@ def _check_lengths(files: dict[str, Path], lines: dict[str, list[str]], path: st
         found = ", ".join(f"{name} has {n:,} lines" for name, n in counts.items())
         fix = "line n of each file belongs to the same text: find the line that is missing"
         raise DataError("parallel files of different lengths", path=path, found=found, fix=fix)
-
-
-def _tags(text: str, row: list[str], spelling: Spelling, file: Path) -> list[str]:
-    words = text.split()
-    if len(row) != len(words):
-        what = f"{len(words)} words but {len(row)} tags in {file.name}"
-        fix = "give every word one tag, with blanks between them"
-        raise DataError(what, found=f"words {short(words)}, tags {short(row)}", fix=fix)
-    tags = spelling.canonical(row)
-    if None in tags:
-        found = f"{row[tags.index(None)]!r} in {file.name}"
-        raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
-    return tags
 
 
 def _refuse_several(file: Path, labels: Sequence[str]) -> None:

@@ -148,6 +148,9 @@ def _lettered() -> Iterator[tuple[str, str]]:
 _LETTERED = {name: re.compile(pattern) for name, pattern in _lettered()}
 
 
+IOB2_SPELLING = Spelling("B-PER", "O", _LETTERED["B-PER"])
+
+
 def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
     """How most cells that are not O are written, and the share of all cells that it explains.
 
