@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .data.check import compare_splits, examples_in_words
+from .data.check import examples_in_words, names_not_in_train, texts_in_two_splits
 from .data.examples import Dataset, hold_out
 from .data.readers import detect, files_of
 from .errors import ConfigError, DataError, DataWarning
@@ -21,7 +21,7 @@ def read_dataset(
 ) -> Dataset:
     """The files of a dataset, or those of the folder that it names; missing splits are held out.
 
-    What two splits have in common, and classes that only one of them has, is told in a
+    What two splits have in common, and entity types that training does not have, is told in a
     `DataWarning`.
 
     Args:
@@ -39,7 +39,8 @@ def read_dataset(
         )
     options = reader_options(data, recipe.strict, fields)
     splits = {s: task_class.read(f, recipe.on_error, **options) for s, f in files.items()}
-    for name, value in compare_splits(splits):
+    # New classes are told by the task that learns them.
+    for name, value in texts_in_two_splits(splits) + names_not_in_train(splits, "type"):
         warnings.warn(f"{data.train}: {name}: {value}", DataWarning, stacklevel=2)
     missing = [split for split in ("validation", "test") if split not in splits]
     if missing:
@@ -78,6 +79,6 @@ def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path:
         f"the data of the task {name!r} is of another kind than the task",
         path=path or None,
         found=f"{found}, kind = {task_class.kind!r}",
-        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give the "
-        "task data of its own, with toy or train in its section",
+        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: name such a "
+        "file, in a recipe in the section of the task itself",
     )

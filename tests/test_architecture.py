@@ -14,8 +14,9 @@ PACKAGE = Path(mtl.__file__).parent
 ORDER = [
     *("version", "errors", "files", "devices", "metrics"),
     *("data", "data.words", "data.examples", "data.tokenization", "data.subwords"),
-    *("data.readers.source", "data.readers.schemes", "data.readers.layout"),
-    *("data.readers.columns", "data.readers.squad", "data.readers.records"),
+    *("data.readers.source", "data.readers.json_source", "data.readers.schemes"),
+    *("data.readers.layout", "data.readers.columns", "data.readers.squad", "data.readers.pairs"),
+    *("data.readers.spans", "data.readers.exports", "data.readers.records"),
     *("data.readers.cells", "data.readers.table", "data.readers.taglists"),
     *("data.readers.text_tables", "data.readers.tables", "data.readers.parallel"),
     "data.readers.json_forms",

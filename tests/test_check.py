@@ -295,7 +295,7 @@ def test_problems_are_all_listed_with_line_and_fix(checked):
         (
             "x.json",
             '[{"sentence1": "a", "sentence2": "b c", "score": 0.5},\n'
-            '{"sentence1": "a", "sentence2": "b", "score": 7},\n{"sentence1": 1}]',
+            '{"sentence1": "a", "sentence2": "b", "score": -7},\n{"sentence1": 1}]',
             [2, 3],
             [
                 ("pairs", "1"),

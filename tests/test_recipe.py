@@ -826,6 +826,7 @@ def test_a_recipe_without_datasets_says_how_to_add_one(tiny):
     assert "[datasets.NAME]" in message
 
 
+@pytest.mark.filterwarnings("ignore:.*has classes that train does not have:mtl.DataWarning")
 def test_limit_draws_from_the_training_split_alone(shared):
     full, few = dataset_of(shared)["ner"], dataset_of(shared, "datasets.texts.limit=5")["ner"]
     again, other = (

@@ -90,7 +90,8 @@ def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
     if not Path(path).is_dir() or files_of(path) == {"train": Path(path)}:
         return _check(path, options)[0]
     checked = {split: _check(file, options) for split, file in files_of(path).items()}
-    facts = compare_splits({split: examples for split, (_, examples) in checked.items()})
+    splits = {split: examples for split, (_, examples) in checked.items()}
+    facts = texts_in_two_splits(splits) + names_not_in_train(splits)
     return FolderReport(str(path), {split: report for split, (report, _) in checked.items()}, facts)
 
 
@@ -132,12 +133,8 @@ def _without_path(note: str, path: str | Path) -> str:
     return note.removeprefix(f"{path}: ")
 
 
-def compare_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
-    """What splits have in common that they should not have, and classes that train has not.
-
-    Args:
-        splits: the examples of each, by name, `train` first.
-    """
+def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
+    """Which splits have texts in common, and how many."""
     facts = []
     texts = {split: Counter(map(_identity, examples)) for split, examples in splits.items()}
     for first, second in combinations(splits, 2):
@@ -147,15 +144,22 @@ def compare_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
             shown = ", ".join(repr(_short(" / ".join(text))) for text in shared[:3])
             share = f"{n:,} of the {len(splits[second]):,} of {second}"
             facts.append((f"in {first} and in {second} too", f"{share}, such as {shown}"))
+    return facts
+
+
+def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list[Fact]:
+    """Classes and entity types that other splits have, and `train` has not.
+
+    Args:
+        splits: the examples of each, by name.
+        kinds: only these: `class`, `type` (of entities), or the name of a field; by default all.
+    """
+    facts = []
     known = set(_names(splits.get("train", ())))
     for split, examples in splits.items():
-        new = Counter(_names(examples)) if known and split != "train" else Counter()
-        names = [
-            f"{kind} {name!r} ({n:,})"
-            for (kind, name), n in new.items()
-            if (kind, name) not in known
-        ]
-        if names:
+        new = Counter(name for name in _names(examples) if name not in known)
+        names = [f"{k} {name!r} ({n:,})" for (k, name), n in new.items() if not kinds or k in kinds]
+        if names and known:
             facts.append((f"in {split} and never in train", ", ".join(names[:20])))
     return facts
 

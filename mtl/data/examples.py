@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -122,6 +123,7 @@ class TextExample:
         tokens: its words; what the tags count. Without them the tokenizer says what the words are.
         label: the class of the whole text; None if nobody said.
         tags: IOB2 as in `NERExample`, one a token; None if nobody said.
+        fields: further labels of the text, by the name of their field.
 
     Raises:
         DataError: an empty text, token or label, a tag count that differs, a tag that is not IOB2.
@@ -131,16 +133,18 @@ class TextExample:
     tokens: tuple[str, ...] = ()
     label: str | None = None
     tags: tuple[str, ...] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         _check_text("the sentence", self.text)
         if self.tokens:
             check_tokens(self.tokens)
-        if self.label is not None:
-            if not isinstance(self.label, str):
-                raise DataError("a label is a name", found=repr(self.label), fix="put it in quotes")
-            _check_text("the label", self.label)
+        labels = {"label": self.label} if self.label is not None else {}
+        for name, label in (labels | dict(self.fields)).items():
+            if not isinstance(label, str):
+                raise DataError(f"a {name} is a name", found=repr(label), fix="put it in quotes")
+            _check_text(f"the {name}", label)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
             check_tokens(self.tokens)
@@ -164,6 +168,7 @@ class PairExample:
         first, second: the sentences.
         score: from 1 (the same) over 0 (nothing in common) to -1; None for two sentences that mean
             the same, without a number.
+        negative: a third sentence, which looks like the first and means something else.
 
     Raises:
         DataError: an empty sentence, a score that is not a number from -1 to 1.
@@ -172,10 +177,13 @@ class PairExample:
     first: str
     second: str
     score: float | None = None
+    negative: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("the first sentence of a pair", self.first)
         _check_text("the second sentence of a pair", self.second)
+        if self.negative is not None:
+            _check_text("the negative of a pair", self.negative)
         if self.score is None:
             return
         if isinstance(self.score, bool) or not isinstance(self.score, int | float):
@@ -191,12 +199,18 @@ class PairExample:
 
     @property
     def rows(self) -> list[TextRow]:
-        return [(self.first, None), (self.second, None)]
+        texts = (self.first, self.second, self.negative)
+        return [(text, None) for text in texts if text is not None]
 
     @property
     def group(self) -> str:
-        """Pairs with the same first sentence stay on one side when data is split."""
+        """What names the pair where one sentence has to: its first."""
         return self.first
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        """Pairs that share a sentence stay on one side when data is split."""
+        return self.first, self.second
 
 
 def _check_text(what: str, text: str) -> None:
@@ -294,8 +308,8 @@ class Dataset:
     """Examples in splits; one or more tasks attach to it (the same object, for tasks that share
     their batches).
 
-    An example is any object with `rows`, the texts its encoder rows are made of, and `group`, which
-    keeps related examples on one side of a split.
+    An example is any object with `rows`, the texts its encoder rows are made of, and `group` (or
+    several `groups`), which keeps related examples on one side of a split.
 
     Args:
         train: what the model learns from.
@@ -337,15 +351,23 @@ def hold_out(
 ) -> list[list[Example]]:
     """Split off `parts` held-out parts of about `share` each, whole groups at a time.
 
+    Examples that share a group (for pairs: either sentence) are linked, and so are those that are
+    linked to the same third. All that are linked stay together; where more than `share` of the
+    examples are linked, they stay in the rest.
+
     Returns:
         the remaining examples, then each held-out part.
 
     Raises:
-        DataError: fewer than ten groups, too few for a tenth to be anything.
+        DataError: fewer than ten groups, too few for a tenth to be anything; or too many of the
+            examples are linked.
     """
-    groups = sorted({example.group for example in examples})
-    size = round(share * len(groups))
-    if share * len(groups) < 1:
+    group_of = _linked_groups(examples)
+    counts = Counter(group_of)
+    size = round(share * len(counts))
+    most = max(1, share * len(examples))
+    groups = sorted(group for group, n in counts.items() if n <= most)
+    if share * len(counts) < 1 or len(groups) < parts * size:
         raise DataError(
             "there are too few different texts to hold out a tenth of them",
             found=f"{len(groups)}; at least {math.ceil(1 / share)} are needed",
@@ -355,7 +377,27 @@ def hold_out(
     part_of = {group: i // size for i, group in enumerate(groups[: parts * size])}
     held_out: list[list[Example]] = [[] for _ in range(parts)]
     rest: list[Example] = []
-    for example in examples:
-        part = part_of.get(example.group)
+    for example, group in zip(examples, group_of, strict=True):
+        part = part_of.get(group)
         (rest if part is None else held_out[part]).append(example)
     return [rest, *held_out]
+
+
+def _linked_groups(examples: Sequence[Any]) -> list[Any]:
+    """For each example, the first of all the groups that it is linked to (union-find)."""
+    parent: dict[Any, Any] = {}
+
+    def root(group: Any) -> Any:
+        while parent.setdefault(group, group) != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    firsts = []
+    for example in examples:
+        first, *others = example.groups if hasattr(example, "groups") else (example.group,)
+        firsts.append(first)
+        for other in others:
+            one, two = sorted((root(first), root(other)))
+            parent[two] = one
+    return [root(first) for first in firsts]

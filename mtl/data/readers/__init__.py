@@ -12,7 +12,9 @@ out instead, and a `DataWarning` says how many.
 from .columns import read_conll, write_conll
 from .detect import Examples, Form, detect, read
 from .folders import files_of
-from .records import read_jsonl, read_pairs
+from .json_forms import as_examples
+from .pairs import read_pairs
+from .records import read_jsonl
 from .source import SoundDataError, read_text
 from .squad import read_squad, write_squad
 from .write import WRITERS, write_conllu, write_examples, write_jsonl
@@ -22,6 +24,7 @@ __all__ = [
     "Examples",
     "Form",
     "SoundDataError",
+    "as_examples",
     "detect",
     "files_of",
     "read",

@@ -1,8 +1,7 @@
-"""A file's text or JSON records, and a report of all that is wrong with it."""
+"""A file's text, and a report of all that is wrong with it."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -160,101 +159,3 @@ def short(value: object, limit: int = 300) -> str:
     """How Python prints a value, cut where it gets long."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
-
-
-def is_list(text: str) -> bool:
-    """Whether a JSON file is one list, rather than a record a line."""
-    return text.lstrip().startswith("[")
-
-
-def json_records(text: str, report: Report) -> Iterator[tuple[int, Any]]:
-    """Every record of a JSON array, or of a file with one record a line, with its line."""
-    if is_list(text):
-        yield from _array_records(text, report)
-        return
-    if not text.lstrip().startswith("{"):
-        found = short(text.lstrip()[:60])
-        fix = "a file of records is a list [{...}, ...], or has one record {...} a line"
-        raise DataError(
-            "this is not a file of JSON records", path=report.path, found=found, fix=fix
-        )
-    whole = _one_object(text)
-    if whole is not None:
-        yield 1, whole
-        return
-    for line, content in enumerate(lines_of(text), start=1):
-        with report.record(line):
-            if content.strip():
-                try:
-                    record = json.loads(content)
-                except (ValueError, RecursionError) as error:
-                    fix = "write each record on one line, or all records in one list: [..., ...]"
-                    found = f"{reason_of(error)} in {short(content, 80)}"
-                    raise DataError("the line is not JSON", found=found, fix=fix) from None
-                yield line, record
-
-
-def _one_object(text: str) -> Any:
-    """The object that a text of several lines is as a whole; None if it is not one."""
-    if "\n" not in text.strip():
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-_BLANKS = re.compile(r"\s*")
-
-
-def _array_records(text: str, report: Report) -> Iterator[tuple[int, Any]]:
-    """The elements of a JSON array one by one, so that each is known by its line."""
-    decoder = json.JSONDecoder()
-    position = text.index("[") + 1
-    is_open = text[_next_sign(text, position) :][:1] != "]"
-    if not is_open:
-        position = _next_sign(text, position) + 1
-    line, counted = 1, 0
-    while is_open:
-        position = _next_sign(text, position)
-        line, counted = line + text.count("\n", counted, position), position
-        try:
-            record, position = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            position = getattr(error, "pos", position)
-            return _report_broken(report, text, position, reason_of(error))
-        yield line, record
-        position = _next_sign(text, position) + 1
-        is_open = text[position - 1 : position] == ","
-        if not is_open and text[position - 1 : position] != "]":
-            return _report_broken(report, text, position - 1, "a comma or ] is missing")
-    if text[position:].strip():
-        _report_broken(report, text, position, "something stands behind the list")
-
-
-def _next_sign(text: str, position: int) -> int:
-    """Where the next character that is no blank stands."""
-    return _BLANKS.match(text, position).end()
-
-
-def _report_broken(report: Report, text: str, position: int, reason: str) -> None:
-    line = 1 + text.count("\n", 0, position)
-    report.notes.append(f"the JSON is broken in line {line}; what comes after it was not read")
-    with report.record(line):
-        found = f"{reason}, at {short(text[position : position + 40])}"
-        fix = "mend the JSON there; what comes after it was not read"
-        raise DataError("this is not JSON", found=found, fix=fix)
-
-
-def reason_of(error: Exception) -> str:
-    """Why a text could not be read as JSON."""
-    if isinstance(error, RecursionError):
-        return "lists or objects nested too deeply"
-    return getattr(error, "msg", str(error)).removesuffix(" at")
-
-
-def outline(value: Any) -> str:
-    """What a JSON value is, in a few words."""
-    if isinstance(value, dict):
-        return f"an object with the keys {', '.join(map(repr, value)) or '(none)'}"
-    return f"a list of {len(value)}" if isinstance(value, list) else short(value, 80)

@@ -6,16 +6,16 @@ is clear. Tables of questions go to `mtl.data.readers.squad`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ...errors import DataError
 from ..examples import NERExample, PairExample
 from .cells import first_cells, head_rows
 from .columns import tagged_examples
 from .layout import Block, layout_of
-from .source import FilePath, Report, SoundDataError, lines_of, short
+from .pairs import pairs_from
+from .source import FilePath, Report, lines_of
 from .squad import read_squad
 from .table import (
     ANSWERS,
@@ -34,7 +34,6 @@ from .table import (
 )
 from .text_tables import bare_columns, read_fasttext, read_text_table, refuse_columns
 
-PAIR_CLASSES = "pairs with classes are not a task yet"
 Reader = Callable[..., list[Any]]
 
 
@@ -152,41 +151,9 @@ def read_pair_table(
     )
     value = table.find(PAIR_VALUES) if column is None else table.chosen(column)
     table.note_unread([first, second, value], report)
-    rows = (
+    name = "score" if value is None else table.names[value]
+    rows = [
         (line, "", cells[first], cells[second], None if value is None else cells[value])
         for line, cells in table.full_rows(report)
-    )
-    return report.finish(pair_examples(rows, report), "pair of sentences")
-
-
-def pair_examples(
-    rows: Iterable[tuple[int, str, str, str, str | None]], report: Report
-) -> list[PairExample]:
-    """Pairs from line, place in words, first and second sentence, and a score or class as text."""
-    rows = list(rows)
-    values = {row[4].strip() for row in rows if row[4] and row[4].strip()}
-    classes = sorted(value for value in values if _number(value) is None)
-    if classes and 2 * len(classes) > len(values):
-        shown = ", ".join(classes[:8])
-        fix = "give pairs a score, or keep only those that mean the same, without this column"
-        raise SoundDataError(f"{PAIR_CLASSES}: {shown}", path=report.path, fix=fix)
-    highest = max((_number(value) or 0 for value in values), default=0)
-    scale = 5 if 1 < highest <= 5 else 1
-    if scale > 1:
-        report.notes.append("scores from 0 to 5 are divided by 5")
-    examples = []
-    for line, where, first, second, value in rows:
-        with report.record(line, where):
-            score = None if not value or not value.strip() else _number(value.strip())
-            if value and value.strip() and score is None:
-                raise DataError("the score of a pair is not a number", found=short(value))
-            score = None if score is None else score / scale
-            examples.append(PairExample(first, second, score))
-    return examples
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    ]
+    return report.finish(pairs_from(rows, report, plain_name(name)), "pair of sentences")

@@ -34,10 +34,10 @@ def _json_record(example: Example) -> dict[str, Any]:
             record = {"sentence": example.text, "tokens": example.tokens, "ner_tags": example.tags}
         case TextExample():
             record = {"sentence": example.text, "tokens": example.tokens or None}
-            record |= {"label": example.label, "ner_tags": example.tags}
+            record |= {"label": example.label, "ner_tags": example.tags, **example.fields}
         case PairExample():
             record = {"sentence1": example.first, "sentence2": example.second}
-            record |= {"score": example.score}
+            record |= {"negative": example.negative, "score": example.score}
         case QAExample():
             record = squad_question(example)
             record |= {"context": example.context, "answers": record.pop("answers")}
@@ -97,14 +97,14 @@ def _beside_tags(example: NERExample | TextExample) -> str:
     """What columns of words and tags do not hold of an example."""
     if isinstance(example, NERExample):
         return ""
-    if example.label is not None:
-        return f"the label {example.label!r} of a text"
+    if example.label is not None or example.fields:
+        return f"the label {example.label or dict(example.fields)!r} of a text"
     return "" if example.tags is not None else "a text without tags"
 
 
 def _beside_words(example: NERExample | TextExample) -> str:
-    if isinstance(example, TextExample) and example.label is not None:
-        return f"the label {example.label!r} of a text"
+    if isinstance(example, TextExample) and (example.label is not None or example.fields):
+        return f"the label {example.label or dict(example.fields)!r} of a text"
     return "" if example.tokens else "a text without words"
 
 
