@@ -7,11 +7,13 @@ from .data.augment import augment
 from .data.check import check_file
 from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample
 from .data.readers import (
+    read,
     read_conll,
     read_jsonl,
     read_pairs,
     read_squad,
     write_conll,
+    write_conllu,
     write_jsonl,
     write_squad,
 )
@@ -141,6 +143,7 @@ __all__ = [
     "plot_weights",
     "predict",
     "qa_examples",
+    "read",
     "read_comparison",
     "read_conll",
     "read_jsonl",
@@ -155,6 +158,7 @@ __all__ = [
     "toy_dataset",
     "train",
     "write_conll",
+    "write_conllu",
     "write_jsonl",
     "write_reports",
     "write_squad",

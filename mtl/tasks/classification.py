@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch
 from ..data.examples import Dataset, TextExample
-from ..data.readers import read_jsonl
 from ..data.tokenization import Row
 from ..errors import ConfigError, DataError, DataWarning, suggest
 from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
@@ -309,10 +307,6 @@ class ClassificationTask(Task):
         labels = [label for _, label in by_id]
         rest = {key: settings[key] for key in ("pooling", "field") if key in settings}
         return cls(name, labels=labels, **rest)
-
-    @classmethod
-    def read(cls, path: Path, on_error: str, **options: Any) -> list[TextExample]:
-        return read_jsonl(path, on_error, **options)
 
 
 def _warn(message: str) -> None:

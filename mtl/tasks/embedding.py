@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch
 from ..data.examples import Dataset, PairExample
-from ..data.readers import read_pairs
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError
@@ -218,10 +216,6 @@ class EmbeddingTask(Task):
 
     def settings(self) -> dict[str, Any]:
         return {"width": self.width, "temperature": self.temperature}
-
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[PairExample]:
-        return read_pairs(path, on_error)
 
 
 def _vectors_of_texts(outputs: Tensor, targets: Tensor) -> Tensor:

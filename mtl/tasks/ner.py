@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
 from ..data.examples import Dataset, NERExample, TextExample
-from ..data.readers import read_conll, read_jsonl
 from ..data.tokenization import Encoding, Row
 from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
@@ -260,12 +258,6 @@ class NERTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> NERTask:
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
         return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
-
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[NERExample] | list[TextExample]:
-        """JSON records where the file's name ends in .json or .jsonl, else CoNLL columns."""
-        is_json = path.suffix.lower() in (".json", ".jsonl")
-        return (read_jsonl if is_json else read_conll)(path, on_error)
 
 
 def compare_entities(

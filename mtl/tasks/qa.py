@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
 from ..data.examples import Answer, Dataset, QAExample
-from ..data.readers import read_squad
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError
@@ -257,10 +255,6 @@ class QATask(Task):
 
     def settings(self) -> dict[str, Any]:
         return {"max_answer_tokens": self.max_answer_tokens}
-
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[QAExample]:
-        return read_squad(path, on_error)
 
 
 def _other_questions(examples: Sequence[QAExample]) -> list[str | None]:

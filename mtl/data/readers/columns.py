@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ...errors import DataError, Fault
 from ...files import write_atomically
 from ..examples import NERExample, TextExample
 from ..words import find_words, join_words
-from .layout import PART_OF_SPEECH, Block, Layout, Row, layout_of, usual_width
-from .schemes import BREAKS, KNOWN_TAGS, RULES, scheme_of, strays, to_iob2
+from .layout import PART_OF_SPEECH, Block, Layout, Row, layout_of
+from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2
 from .source import FilePath, Report, lines_of, read_text, short
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
+HEADER_NAMES = {  # a first line that holds nothing else is a header
+    *("id", "idx", "index", "#", "sentence", "sentence_id", "word", "words", "token", "tokens"),
+    *("form", "lemma", "pos", "pos_tag", "upos", "xpos", "chunk", "chunk_tag", "ner", "ner_tag"),
+    *("tag", "tags", "label", "labels", "entity", "bio", "iob", "feats", "head", "deprel", "misc"),
+}
+_ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
 _TOO_LONG = 200  # words, in a "sentence" that has several ends
 
 
@@ -23,6 +28,7 @@ class _Sentence(NamedTuple):
     lines: list[int]  # one per word
     tokens: list[str]
     tags: list[str]
+    never_closed: Sequence[int] = ()  # words whose bracket opens and never closes
 
     def __str__(self) -> str:
         return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
@@ -65,11 +71,15 @@ def read_conll(
     report = Report(path, on_error)
     lines = _Lines(read_text(path))
     layout = layout_of(
-        lines.certain_blocks(), str(path), column=column, label_names=label_names
+        lines.certain_blocks(),
+        str(path),
+        names=lines.header,
+        column=column,
+        label_names=label_names,
     )
     blocks = lines.blocks(layout)
     if layout.tag is None:
-        report.notes.append(f"no column holds entity tags; {PART_OF_SPEECH}")
+        report.notes.append(_what_else(blocks, layout))
         examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
     else:
         _check_blank_lines(blocks, layout, report.path)
@@ -87,18 +97,22 @@ def tagged_examples(
             sentences.append(_sentence(block, layout))
     scheme = scheme_of(sentence.tags for sentence in sentences)
     examples, repaired = [], []
+    never_closed = []
     for sentence in sentences:
         with report.record(sentence.lines[0]):
             broken = strays(sentence.tags, scheme)
-            if broken and strict:
+            if strict:
                 _refuse_strays(sentence, broken, scheme)
+            never_closed += [sentence.lines[i] for i in sentence.never_closed]
             repaired += [(sentence.lines[i], before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
-    if repaired:
-        line, before, tag = repaired[0]
+    report.note_strays(repaired, scheme)
+    if layout.spelling.is_plain:
+        report.notes.append("tags without B- and I-: neighbours of one type are read as one entity")
+    if never_closed:
         report.notes.append(
-            f"tags that break {scheme}, read as conlleval reads them: {len(repaired):,} (the first "
-            f"in line {line}: {tag} after {before}); --strict refuses them"
+            f"brackets that open and never close, read as entities of one word: "
+            f"{len(never_closed):,} (the first in line {never_closed[0]}); --strict refuses them"
         )
     return examples
 
@@ -112,7 +126,28 @@ class _Lines:
         # CoNLL-2012 has as many columns after the eleventh as its sentence has verbs.
         most = 11 if is_2012 else None
         self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
+        self._take_out_misc()
+        self.header = self._take_header()
         self.has_blanks = any(not cells for _, cells in self.rows[self._first() : self._last()])
+
+    def _take_out_misc(self) -> None:
+        """Of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`) only the entity tags."""
+        last = [cells[9] if len(cells) == 10 else "" for _, cells in self.rows]
+        found = [_ENTITY_IN_MISC.search(cell) for cell in last]
+        if not any(found):
+            return
+        for (_, cells), match in zip(self.rows, found, strict=True):
+            if len(cells) == 10:
+                cells[9] = match[1] if match else "O"
+
+    def _take_header(self) -> list[str]:
+        """The names of the columns, if the first line holds nothing but such names."""
+        first = self._first()
+        cells = self.rows[first][1] if self.rows else []
+        if len(cells) < 2 or not {cell.strip("#").lower() for cell in cells} <= HEADER_NAMES:
+            return []
+        self.rows = self.rows[first + 1 :]
+        return cells
 
     def _first(self) -> int:
         return next((i for i, (_, cells) in enumerate(self.rows) if cells), 0)
@@ -228,14 +263,16 @@ def _sentence(rows: Block, layout: Layout) -> _Sentence:
             faults.append(Fault("the tag is of no known scheme", None, line, found, KNOWN_TAGS))
     if faults:
         raise DataError.collect(faults)
-    return _Sentence([line for line, _ in rows], shown.tokens, [tag or "" for tag in tags])
+    lines = [line for line, _ in rows]
+    never_closed = layout.spelling.never_closed(cells)
+    return _Sentence(lines, shown.tokens, [tag or "" for tag in tags], never_closed)
 
 
 def _width_fault(line: int, columns: list[str], width: int, sentence: _Sentence) -> Fault:
     what = f"{len(columns)} column(s) where {width} are needed, in a sentence of "
     what += f"{len(sentence.tokens)} tokens with {len(sentence.tags)} tags"
     found = f"{' '.join(columns)!r} in the sentence with {sentence}"
-    fix = "write every word on a line with its tag, with a tab between them"
+    fix = "write the token first and its tag last, with a tab between them"
     return Fault(what, line=line, found=found, fix=fix)
 
 
@@ -243,11 +280,27 @@ def _refuse_strays(
     sentence: _Sentence, broken: Sequence[tuple[int, str, str]], scheme: str
 ) -> None:
     faults: dict[int, Fault] = {}  # one per line
+    for i in sentence.never_closed:
+        line, found = sentence.lines[i], str(sentence)
+        fix = "write (PER) for an entity of one word, and (PER* *) for a longer one"
+        faults[line] = Fault("a bracket opens and never closes", None, line, found, fix)
     for i, before, tag in broken:
         what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
         line = sentence.lines[i]
         faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
-    raise DataError.collect(list(faults.values()))
+    if faults:
+        raise DataError.collect(list(faults.values()))
+
+
+def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
+    """What a CoNLL-U file has in the place of entity tags."""
+    kinds = []
+    for name in ("upos", "xpos"):
+        place = layout.names.index(name)
+        cells = {row[place] for block in blocks for _, row in block if len(row) == layout.width}
+        kinds += [f"{name} ({len(cells)} kinds)"] if cells != {"_"} else []
+    note = "no column holds entity tags"
+    return f"{note}; {' and '.join(kinds)}: {PART_OF_SPEECH}" if kinds else note
 
 
 def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:

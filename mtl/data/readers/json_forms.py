@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -38,7 +39,8 @@ def json_form(text: str) -> tuple[str, Reader] | None:
         rows = list(islice(json_rows(text, Report("", "stop")), SAMPLE))
     except DataError:
         rows = []  # the reader will say what is wrong
-    name = _form_of([row.value for row in rows])
+    broken = [dict.fromkeys(re.findall(r'"(\w+)"\s*:', text[:2000]))]
+    name = _form_of([row.value for row in rows] or broken)
     return name, partial(_read, name)
 
 

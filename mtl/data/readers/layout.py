@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ...errors import ConfigError, DataError, suggest
-from .schemes import CHUNKS, KNOWN_TAGS, OUTSIDE, Spelling, spelling_of
+from .schemes import CHUNKS, IOB2_SPELLING, KNOWN_TAGS, OUTSIDE, Spelling, spelling_of
 from .source import SoundDataError
 
 Row = tuple[int, list[str]]  # line number and cells
@@ -21,7 +22,6 @@ HOW_TO_CHOOSE = (
     "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, or column={0} "
     "in Python"
 )
-_DEFAULT = Spelling("B-PER", "O", re.compile("(?P<letter>[BIESLUMW])-(?P<type>.+)"))
 _ROLES = re.compile(r"V|(C-|R-)?(ARG|AM|A\d).*")  # PropBank's, in other columns of OntoNotes
 
 
@@ -42,7 +42,7 @@ class Layout:
     width: int
     token: int
     tag: int | None = None
-    spelling: Spelling = _DEFAULT
+    spelling: Spelling = IOB2_SPELLING
     index: int | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
@@ -70,6 +70,7 @@ def layout_of(
     names: Sequence[str] = (),
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
+    ignored: Sequence[int] = (),
 ) -> Layout:
     """Find the columns of words and tags.
 
@@ -79,6 +80,7 @@ def layout_of(
         names: of the columns, if the file has a header.
         column: of the tags, as a number from 1 or a name; by default it is found by its cells.
         label_names: what whole numbers in it mean.
+        ignored: columns that are known to hold neither.
 
     Raises:
         SoundDataError: several columns hold entity tags.
@@ -93,7 +95,7 @@ def layout_of(
         names = CONLLU
     classes = tuple(label_names or ())
     counts = [Counter(_named(cells, classes)) for cells in columns]
-    rest = [i for i in range(width) if i not in skipped]
+    rest = [i for i in range(width) if i not in {*skipped, *ignored}]
     kinds = _Kinds(counts, rest, path, tuple(names))
     if column is not None:
         tag = _chosen(column, kinds)
@@ -152,7 +154,7 @@ def _counts(columns: Sequence[Sequence[str]]) -> bool:
     odd = [cell for cell in cells if not cell.isdecimal()]
     if len(plain) < 2 or not all(re.fullmatch(r"\d+[-.]\d+", cell) for cell in odd):
         return False
-    steps = zip(plain, plain[1:], strict=False)
+    steps = pairwise(plain)
     good = sum(after == before + 1 or after in (0, 1) for before, after in steps)
     return good >= 0.9 * (len(plain) - 1) and max(plain) > 1
 
@@ -183,7 +185,7 @@ class _Kinds:
             return read[0]
         marks = [cell for cell in self.columns[column] if cell in (*OUTSIDE, "*")]
         if len(marks) == len(self.columns[column]) == 1:
-            return Spelling("B-PER", marks[0], _DEFAULT.pattern)
+            return Spelling("B-PER", marks[0], IOB2_SPELLING.pattern)
         raise self._no_tags(f"{self.describe(column)} holds no entity tags")
 
     def find(self) -> tuple[int | None, Spelling]:
@@ -200,16 +202,16 @@ class _Kinds:
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
         if outside:
             (mark,) = self.columns[outside[-1]]
-            return outside[-1], Spelling("B-PER", mark, _DEFAULT.pattern)
+            return outside[-1], Spelling("B-PER", mark, IOB2_SPELLING.pattern)
         # Chunks (NP, VP) where nothing else is tagged, or a column with many bad tags.
         tagged = [i for i in self.rest if self.read[i]]
         if tagged:
             best = max(tagged, key=lambda i: (self.read[i][1], i))
             return best, self.read[best][0]
         if self.names == CONLLU:
-            return None, _DEFAULT
+            return None, IOB2_SPELLING
         if len(self.columns) == 2 and sum(self.columns[1].values()) == 0:
-            return 1, _DEFAULT  # no row has two columns: each is a fault of its own
+            return 1, IOB2_SPELLING  # no row has two columns: each is a fault of its own
         raise self._no_tags("no column holds entity tags")
 
     def _entities(self) -> Iterator[int]:
@@ -244,7 +246,7 @@ class _Kinds:
     def _no_tags(self, what: str) -> DataError:
         fix = KNOWN_TAGS
         if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
-            fix += "; what whole numbers mean is said with label_names"
+            fix += '; for numbers say tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
         found = "; ".join(self.describe(i) for i in range(len(self.columns)))
         common = {"NOUN", "VERB", "DET", "NN", "DT", "VBD", "NNP", "PUNCT", "ADJ"}
         if any(len(common & set(self.columns[i])) > 1 for i in self.rest):

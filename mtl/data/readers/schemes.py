@@ -20,8 +20,7 @@ BREAKS = {
     "IOB2": lambda before, tag: tag[0] in "ELSUW" or (tag[0] in "IM" and before[1:] != tag[1:]),
     "IOB1": lambda before, tag: tag[0] in "ELSUW" or (tag[0] == "B" and before[1:] != tag[1:]),
     "BIOES": lambda before, tag: (
-        (before[0] in "BIM") != (tag[0] in "IMEL")
-        or (tag[0] in "IMEL" and before[1:] != tag[1:])
+        (before[0] in "BIM") != (tag[0] in "IMEL") or (tag[0] in "IMEL" and before[1:] != tag[1:])
     ),
     "IOE2": lambda before, tag: (
         tag[0] in "BSUW" or (before[0] == "I" and (tag[0] not in "IE" or before[1:] != tag[1:]))
@@ -39,9 +38,10 @@ RULES = {
 }
 OUTSIDE = ("O", "o", "0", "_", "-")  # how files write that a token is in no entity
 NO_TYPE = "ENTITY"  # the type of a bare B or I
-CHUNKS = frozenset(
-    "NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP PNP S SINV TOP ROOT WHNP QP NX V".split()
-)
+CHUNKS = {  # types of chunks and clauses, which stand in columns of their own
+    *("NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP", "S"),
+    *("SINV", "TOP", "ROOT", "WHNP", "QP", "NX", "V"),
+}
 KNOWN_TAGS = (
     "use O, B-TYPE and I-TYPE, as in B-PER I-PER O (IOB1, IOB2, BIOES, BILOU, BMES are known)"
 )
@@ -65,9 +65,10 @@ class Spelling:
     outside: str
     pattern: re.Pattern[str] | None
 
-    def names_entity(self, cell: str) -> bool:
-        """Whether a cell says that its token is in an entity, or where one begins or ends."""
-        return cell != self.outside and bool((self.pattern or _BRACKETS).fullmatch(cell))
+    @property
+    def is_plain(self) -> bool:
+        """Whether cells are types without a letter (IO)."""
+        return self.pattern is not None and "letter" not in self.pattern.groupindex
 
     def knows(self, cell: str) -> bool:
         return cell == self.outside or bool(
@@ -77,13 +78,19 @@ class Spelling:
     def type_of(self, cell: str) -> str | None:
         """The type that a cell names, if it names one."""
         match = None if cell == self.outside else (self.pattern or _BRACKETS).fullmatch(cell)
-        return None if match is None else match[1] if self.pattern is None else match["type"]
+        if match is None or self.pattern is None:
+            return match and match[1]
+        return match.groupdict().get("type") or NO_TYPE
 
     def canonical(self, cells: Sequence[str]) -> list[str | None]:
         """`O`, or a letter and a type as in `B-PER`, of each cell; None where it is no tag."""
         if self.pattern is None:
             return _from_brackets(cells)
         return [self._one(cell) for cell in cells]
+
+    def never_closed(self, cells: Sequence[str]) -> list[int]:
+        """The places of the brackets that open and never close."""
+        return [] if self.pattern else [start for start, end in _partners(cells) if end is None]
 
     def _one(self, cell: str) -> str | None:
         if cell == self.outside or _LINGPIPE_OUT.fullmatch(cell):
@@ -96,22 +103,36 @@ class Spelling:
 
 
 def _from_brackets(cells: Sequence[str]) -> list[str | None]:
-    """`(PER*` opens, `*` goes on, `*)` closes; a bracket without its partner is no tag."""
+    """`(PER*` opens, `*` goes on, `*)` closes. What nothing closes is an entity of one word."""
+    closed = {start: end for start, end in _partners(cells) if end is not None}
     tags: list[str | None] = []
-    inside, opened = "", 0
+    inside, last = "", -1
     for position, cell in enumerate(cells):
-        match = _BRACKETS.fullmatch(cell.replace("-", "*") if cell == "-" else cell)
-        if match is None or (match[1] and inside) or (match[2] and not (match[1] or inside)):
-            tags.append(None)
-            continue
-        if match[1]:
-            inside, opened = match[1], position
-        tags.append(f"{'B' if match[1] else 'I'}-{inside}" if inside else "O")
-        if match[2]:
-            inside = ""
-    if inside:
-        tags[opened] = None
+        match = _BRACKETS.fullmatch(cell)
+        if match and match[1]:
+            inside, last = match[1], closed.get(position, position)
+            tags.append(f"B-{inside}")
+        elif position <= last:
+            tags.append(f"I-{inside}")
+        else:
+            tags.append("O" if cell in ("*", "-") else None)
     return tags
+
+
+def _partners(cells: Sequence[str]) -> Iterator[tuple[int, int | None]]:
+    """Where each bracket opens and where it closes: None if another opens first, or none closes."""
+    opened = None
+    for position, cell in enumerate(cells):
+        match = _BRACKETS.fullmatch(cell)
+        if match and match[1]:
+            if opened is not None:
+                yield opened, None
+            opened = position
+        if match and match[2] and opened is not None:
+            yield opened, position
+            opened = None
+    if opened is not None:
+        yield opened, None
 
 
 def _lettered() -> Iterator[tuple[str, str]]:
@@ -125,6 +146,9 @@ def _lettered() -> Iterator[tuple[str, str]]:
 
 
 _LETTERED = {name: re.compile(pattern) for name, pattern in _lettered()}
+
+
+IOB2_SPELLING = Spelling("B-PER", "O", _LETTERED["B-PER"])
 
 
 def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
@@ -160,7 +184,7 @@ def _plain(cells: Mapping[str, int], outside: str, total: int) -> tuple[Spelling
     named = [cell for cell in cells if cell != outside]
     often = outside in "Oo" and 10 * cells.get(outside, 0) >= total
     often = often or (outside == "0" and 2 * cells["0"] >= total)
-    fits = [cell for cell in named if _PLAIN_TYPE.fullmatch(cell) and len(cell) < 40]
+    fits = [cell for cell in named if _PLAIN_TYPE.fullmatch(cell) and 1 < len(cell) < 40]
     if not named or not often or len(fits) < len(named) or len(named) > 60:
         return None
     return Spelling("PER", outside, re.compile(f"(?P<type>{_PLAIN_TYPE.pattern})")), 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +39,15 @@ class Report:
             for fault in error.faults:
                 place = {"path": self.path, "line": fault.line or line}
                 self.faults.append(replace(fault, what=fault.what + where, **place))
+
+    def note_strays(self, repaired: Sequence[tuple[int, str, str]], scheme: str) -> None:
+        """Say how many tags broke their scheme: of each the line, the tag before, the tag."""
+        if repaired:
+            line, before, tag = repaired[0]
+            self.notes.append(
+                f"tags that break {scheme}, read as conlleval reads them: {len(repaired):,} (the "
+                f"first in line {line}: {tag} after {before}); --strict refuses them"
+            )
 
     def finish(self, examples: list[Any], kind: str) -> list[Any]:
         """The examples, or one error that holds every fault."""
