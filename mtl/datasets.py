@@ -10,7 +10,7 @@ from typing import Any
 
 from .data.check import examples_in_words, names_not_in_train, texts_in_two_splits
 from .data.examples import Dataset, hold_out
-from .data.readers import detect, files_of
+from .data.readers import detect, files_of, only_set
 from .errors import ConfigError, DataError, DataWarning
 from .recipe import FILE_KEYS, DatasetRecipe, Recipe
 from .tasks import Task
@@ -59,10 +59,10 @@ def reader_options(
     """What a reader is told besides the file: only what is set, so that a task's own `read` need
     not know of the rest.
     """
-    options = {"strict": strict, "fields": tuple(fields)}
+    options: dict[str, Any] = {"strict": strict, "fields": tuple(fields)}
     if data is not None:
         options |= {"column": data.column, "label_names": data.label_names}
-    return {name: value for name, value in options.items() if value not in (None, False, (), [])}
+    return only_set(**options)
 
 
 def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path: Any) -> None:

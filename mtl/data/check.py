@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
 from .examples import NERExample, PairExample, QAExample, TextExample
-from .readers import Form, SoundDataError, detect, files_of
+from .readers import Form, SoundDataError, detect, files_of, only_set
 from .words import split_words
 
 Fact = tuple[str, str]  # what was looked at, and what was found
@@ -97,7 +97,7 @@ def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
 
 def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, list[Any]]:
     form = detect(path)
-    given = {name: value for name, value in options.items() if value not in (None, False)}
+    given = only_set(**options)
     problems: list[Fault] = []
     facts: list[Fact] = []
     examples: list[Any] = []

@@ -15,7 +15,7 @@ from .folders import files_of
 from .json_forms import as_examples
 from .pairs import read_pairs
 from .records import read_jsonl
-from .source import SoundDataError, read_text
+from .source import SoundDataError, only_set, read_text
 from .squad import read_squad, write_squad
 from .write import WRITERS, write_conllu, write_examples, write_jsonl
 
@@ -27,6 +27,7 @@ __all__ = [
     "as_examples",
     "detect",
     "files_of",
+    "only_set",
     "read",
     "read_conll",
     "read_jsonl",

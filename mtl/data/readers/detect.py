@@ -15,7 +15,7 @@ from .columns import columns_of, read_conll
 from .json_forms import json_form
 from .parallel import parallel_files, read_parallel
 from .schemes import spelling_of
-from .source import FilePath, lines_of, read_text, short
+from .source import FilePath, lines_of, only_set, read_text, short
 from .tables import bare_table_form, table_form
 
 FORMS = (
@@ -91,9 +91,8 @@ def read(
         ConfigError: `on_error` or `column` is something else.
     """
     form = detect(path)
-    options = {"strict": strict, "column": column, "label_names": label_names, "fields": fields}
-    given = {name: value for name, value in options.items() if value not in (None, False, "", ())}
-    examples = Examples(form.read(path, on_error, **given))
+    options = only_set(strict=strict, column=column, label_names=label_names, fields=fields)
+    examples = Examples(form.read(path, on_error, **options))
     examples.form = form.name
     return examples
 

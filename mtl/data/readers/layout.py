@@ -191,15 +191,14 @@ class _Kinds:
     def find(self) -> tuple[int | None, Spelling]:
         """The column of the tags, by its cells."""
         entities = list(self._entities())
-        lettered = [i for i in entities if self.read[i][0].name != "PER"]
-        if len(entities) > 1 and entities[0] == self.rest[0]:
-            # Words such as "O" may look like plain types; the tags then stand in another column.
-            entities = entities[1:] if self.rest[0] not in lettered else entities
+        outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
+        others = [i for i in self.rest[1:] if self.read[i]] or outside
+        if entities[:1] == self.rest[:1] and self.read[entities[0]][0].is_plain and others:
+            entities = entities[1:]  # words such as "O" look like plain types
         if len(entities) > 1:
             raise self._several(entities)
         if entities:
             return entities[0], self.read[entities[0]][0]
-        outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
         if outside:
             (mark,) = self.columns[outside[-1]]
             return outside[-1], Spelling("B-PER", mark, IOB2_SPELLING.pattern)

@@ -65,6 +65,12 @@ class Report:
         return examples
 
 
+def only_set(**options: Any) -> dict[str, Any]:
+    """The options of a reader that somebody set: 0 is a value, and no value is none."""
+    unset = (None, False, "", (), [])
+    return {n: v for n, v in options.items() if not any(v is u or v == u != 0 for u in unset)}
+
+
 class SoundDataError(DataError):
     """Nothing is wrong with the data: something has to be chosen, or no task can learn it yet.
 

@@ -156,4 +156,4 @@ def read_pair_table(
         (line, "", cells[first], cells[second], None if value is None else cells[value])
         for line, cells in table.full_rows(report)
     ]
-    return report.finish(pairs_from(rows, report, plain_name(name)), "pair of sentences")
+    return report.finish(pairs_from(rows, report, name.strip().lower()), "pair of sentences")
