@@ -16,7 +16,12 @@ ORDER = [
     *("data", "data.words", "data.examples", "data.tokenization", "data.subwords"),
     *("data.readers.source", "data.readers.json_source", "data.readers.schemes"),
     *("data.readers.layout", "data.readers.columns", "data.readers.squad", "data.readers.pairs"),
-    *("data.readers.spans", "data.readers.exports", "data.readers.records"),
+    *(
+        "data.readers.spans",
+        "data.readers.exports",
+        "data.readers.record_fields",
+        "data.readers.records",
+    ),
     *("data.readers.cells", "data.readers.table", "data.readers.taglists"),
     *("data.readers.text_tables", "data.readers.tables", "data.readers.parallel"),
     "data.readers.json_forms",

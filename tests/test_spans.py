@@ -261,3 +261,20 @@ def test_spans_on_words_come_back_as_entities(tmp_path_factory, data, text):
     example = read_jsonl(path)[0]
     found = [(k, a, b) for k, a, b in entity_spans(example.tags)]
     assert found == [("XY"[a % 2], a, b) for a, b in chosen]
+
+
+def test_character_spans_do_not_care_what_the_tokens_are(read):
+    record = {"text": "Ann's cat", "tokens": ["Ann", "'s cat"], "spans": [[0, 3, "P"]]}
+    (example,), _ = read(record)
+    assert example.tokens == ("Ann", "'", "s", "cat")
+    assert example.tags == ("B-P", "O", "O", "O")
+
+
+def test_spans_of_tokens_stay_spans_of_tokens_beside_a_text(read):
+    record = {
+        "text": "Ann's cat",
+        "tokens": ["Ann", "'s", "cat"],
+        "ner": [[0, 0, "P"], [2, 2, "A"]],
+    }
+    (example,), _ = read(record)
+    assert (example.tokens, example.tags) == (("Ann", "'s", "cat"), ("B-P", "O", "B-A"))

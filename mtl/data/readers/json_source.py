@@ -28,6 +28,11 @@ class Row(NamedTuple):
     where: str
     value: Any
 
+    @property
+    def place(self) -> str:
+        """Where it stands, in words: `line 3 (record 2)`."""
+        return f"line {self.line}{self.where}" if self.line else self.where.strip(" ()")
+
 
 def json_rows(text: str, report: Report) -> Iterator[Row]:
     """Every record of a JSON text; what is broken goes into `report`.
