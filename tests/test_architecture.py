@@ -51,6 +51,7 @@ ORDER = [
         "run_folder",
         "experiment",
         "compare",
+        "stdin",
         "cli",
         "__main__",
     ),
