@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from .cases import check_cases
 from .data.augment import augment
-from .data.examples import Dataset
+from .data.dataset import Dataset
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
 from .datasets import check_kind, read_dataset

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import mtl
 from mtl import inference, reports
 from mtl.cli import build_parser
-from mtl.data.examples import Answer, NERExample, QAExample, TextExample, hold_out
+from mtl.data.dataset import hold_out
+from mtl.data.examples import Answer, NERExample, QAExample, TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig

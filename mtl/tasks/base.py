@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset
+from ..data.dataset import Dataset
 from ..data.readers import read
 from ..data.tokenization import Row
 from ..errors import ConfigError, suggest

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
-from ..data.examples import Answer, Dataset, QAExample
+from ..data.dataset import Dataset
+from ..data.examples import Answer, QAExample
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError
