@@ -1,5 +1,5 @@
 """The command line: mtl train | compare | evaluate | predict | validate | interactive | check |
-toy | recipes.
+convert | toy | recipes.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.
@@ -25,15 +25,16 @@ from .cases import CaseResult, cases_summary, cases_table, check_cases, why_left
 from .compare import compare
 from .comparison import comparison_tables
 from .data.check import check_file
-from .data.readers import write_examples
+from .data.readers import WRITERS, files_of, read, write_examples
 from .data.toy import GENERATORS, SPLITS
+from .datasets import check_kind, reader_options
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
 from .experiment import build_tasks, run_recipe
 from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
 from .interactive import interact
 from .model import MultiTaskModel
-from .recipe import Recipe, bundled_recipes, load_recipe
+from .recipe import Recipe, bundled_recipes, load_recipe, split_data
 from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .stdin import arriving_lines, decode_line
 from .tables import format_table, metrics_table, scores_table
@@ -41,6 +42,8 @@ from .tasks import Task
 from .version import __version__
 
 ALL = "all"
+STRICT = "refuse tags that break the scheme of their file, rather than repair and count them"
+COLUMN = "of the tags, or of the label in a table: its number from 1, or its name"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,8 +135,16 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate_ = commands.add_parser("evaluate", help="score a trained model")
     evaluate_.add_argument("folder", metavar="DIR", help="a run folder")
     evaluate_.add_argument("--task", metavar="T", help="name or kind; default all")
-    evaluate_.add_argument("--data", metavar="FILE", help="default: the test data of its recipe")
+    evaluate_.add_argument(
+        "--data",
+        metavar="[NAME=]PATH",
+        action="append",
+        default=[],
+        help="a file, or a folder whose test (or else dev) file is used; tasks.NAME=PATH or "
+        "datasets.NAME=PATH says for which tasks; default: the test data of its recipe",
+    )
     evaluate_.add_argument("--on-error", choices=("stop", "skip"), default="stop")
+    evaluate_.add_argument("--strict", action="store_true", help=STRICT)
     evaluate_.add_argument("--json", action="store_true")
     evaluate_.set_defaults(command=run_evaluate)
 
@@ -190,11 +201,23 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "check",
-        help="say what is in a data file, and what is wrong with it",
+        help="say what is in a data file or folder, and what is wrong with it",
         description="Exit status 1 if there is any problem.",
     )
-    check.add_argument("file", metavar="FILE", help="CoNLL, SQuAD, a table, or JSON records")
+    check.add_argument("file", metavar="PATH", help="a file of any form, or a folder of files")
+    check.add_argument("--column", metavar="C", help=COLUMN)
+    check.add_argument("--strict", action="store_true", help=STRICT)
     check.set_defaults(command=run_check)
+
+    convert = commands.add_parser("convert", help="write a data file in another form")
+    convert.add_argument("input", metavar="IN", help="a file of any form")
+    convert.add_argument("output", metavar="OUT", help="the file to write")
+    convert.add_argument("--to", choices=list(WRITERS), help="default: what the ending of OUT says")
+    convert.add_argument("--column", metavar="C", help=COLUMN)
+    convert.add_argument("--strict", action="store_true", help=STRICT)
+    convert.add_argument("--on-error", choices=("stop", "skip"), default="stop")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT")
+    convert.set_defaults(command=run_convert)
 
     toy = commands.add_parser("toy", help="write toy data, a template for your own files")
     toy.add_argument("kind", metavar="KIND", help=", ".join(GENERATORS))
@@ -235,6 +258,15 @@ def _add_recipe_options(command: argparse.ArgumentParser) -> None:
         default=[],
         help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",
     )
+    command.add_argument(
+        "--data",
+        metavar="[NAME=]PATH",
+        action="append",
+        default=[],
+        help="train on this file, or on the train, dev and test files of this folder; "
+        "tasks.NAME=PATH or datasets.NAME=PATH where the recipe has several datasets",
+    )
+    command.add_argument("--strict", action="store_true", help=STRICT)
     command.add_argument("--preset", metavar="NAME", help="a table [presets.NAME] of the recipe")
     command.add_argument("--hardware", metavar="NAME", help="a table [hardware.NAME] of the recipe")
     command.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
@@ -284,7 +316,14 @@ def _chosen_recipe(options: argparse.Namespace) -> Recipe:
     settings = list(options.set)
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
-    return load_recipe(options.recipe, settings, preset=options.preset, hardware=options.hardware)
+    settings += ["strict=true"] if options.strict else []
+    return load_recipe(
+        options.recipe,
+        settings,
+        data=options.data,
+        preset=options.preset,
+        hardware=options.hardware,
+    )
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -315,19 +354,16 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """`mtl evaluate`."""
     model = load_model(options.folder)
     chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
-    if options.data and len(chosen) > 1:
-        raise ConfigError(
-            "which task is the data for?", fix=f"add --task, one of {', '.join(model.tasks)}"
-        )
     if options.data:
-        examples = {chosen[0].name: chosen[0].read(Path(options.data), options.on_error)}
+        examples = _given_examples(options, chosen)
     else:
         examples = _test_examples(options.folder, chosen)
     results = {}
     for name, split in examples.items():
         labelled = model.tasks[name].labelled(split)
         if not labelled:
-            raise DataError(f"no example has a label for the task {name!r}", path=options.data)
+            path = ", ".join(options.data) or None
+            raise DataError(f"no example has a label for the task {name!r}", path=path)
         predictions = [p[name] for p in predict_examples(model, labelled, [name])]
         scores = {"model": model.tasks[name].score(labelled, predictions)}
         results[name] = scores | evaluate_baselines(model, name, labelled)
@@ -337,6 +373,50 @@ def run_evaluate(options: argparse.Namespace) -> None:
             print(f"{report}\n\n" if report else "", end="")
     if options.json:
         print(json.dumps(results, indent=2))
+
+
+def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+    """The examples that --data names, by task; the options of its reader are the recipe's."""
+    path = Path(options.folder) / RECIPE_FILE
+    recipe = load_recipe(path) if path.exists() else None
+    examples: dict[str, Sequence[Any]] = {}
+    for item in options.data:
+        section, file = split_data(item)
+        tasks = _tasks_of_section(section, chosen, recipe)
+        for task in tasks:
+            data, fields = None, []
+            if recipe is not None and task.name in recipe.tasks:
+                data, fields = recipe.source_of(task.name), recipe.fields_of(task.name)
+            files = files_of(file)
+            split = next((s for s in ("test", "validation", "train") if s in files), None)
+            if split == "train" and files["train"] != Path(file):
+                fix = "name the file that you want the scores of"
+                raise DataError("the folder has no test or dev file", path=file, fix=fix)
+            given = reader_options(data, options.strict, fields)
+            examples[task.name] = task.read(files[split], options.on_error, **given)
+            check_kind(task.name, type(task), examples[task.name], files[split])
+    return examples
+
+
+def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:
+    """The tasks that data is for: of a section, or all if they share one dataset."""
+    kind, _, name = (section or "").partition(".")
+    of = {t: recipe.tasks[t].data for t in recipe.tasks} if recipe is not None else {}
+    if kind == "tasks":
+        found = [task for task in chosen if task.name == name]
+    elif kind == "datasets":
+        found = [task for task in chosen if of.get(task.name) == name]
+    else:
+        shared = {of.get(task.name) or task.name for task in chosen}
+        found = chosen if len(shared) == 1 else []
+    if not found:
+        names = ", ".join(task.name for task in chosen)
+        raise ConfigError(
+            "which task is the data for?",
+            found=section,
+            fix=f"add --task, one of {names}; or write --data tasks.{chosen[0].name}=PATH",
+        )
+    return found
 
 
 def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
@@ -564,9 +644,19 @@ def run_interactive(options: argparse.Namespace) -> None:
 
 def run_check(options: argparse.Namespace) -> int:
     """`mtl check`."""
-    report = check_file(options.file)
+    report = check_file(options.file, column=options.column, strict=options.strict)
     print(report)
     return 1 if report.problems else 0
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """`mtl convert`."""
+    output = Path(options.output)
+    if output.exists() and not options.overwrite:
+        raise ConfigError("the file exists", path=output, fix="add --overwrite to replace it")
+    examples = read(options.input, options.on_error, strict=options.strict, column=options.column)
+    write_examples(examples, output, options.to)
+    print(f"wrote {len(examples):,} examples ({examples.form}) to {output}", file=sys.stderr)
 
 
 def run_toy(options: argparse.Namespace) -> None:

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from .cases import check_cases
 from .data.augment import augment
-from .data.examples import Dataset, hold_out
+from .data.dataset import Dataset
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
+from .datasets import check_kind, read_dataset
 from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError
@@ -30,7 +31,7 @@ from .inference import evaluate, evaluate_baselines
 from .model import MultiTaskModel
 from .plots import plot_conflict, plot_losses, plot_weights
 from .pretrained import load_pretrained
-from .recipe import FILE_KEYS, DatasetRecipe, Recipe
+from .recipe import DatasetRecipe, Recipe
 from .reports import predict_split, write_report
 from .run_folder import (
     BEST,
@@ -73,30 +74,28 @@ def build_tasks(recipe: Recipe) -> list[Task]:
     for name, task in recipe.tasks.items():
         task_class = Task.of_kind(task.kind)
         if task.has_own_data:
-            dataset = _build_dataset(task_class, task, recipe)
+            dataset = _build_dataset(task_class, task, recipe, recipe.fields_of(name))
         elif task.data in shared:
             dataset = shared[task.data]
         else:
-            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe)
+            fields = recipe.fields_of(name)
+            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe, fields)
             shared[task.data] = dataset
-        if not all(isinstance(example, task_class.example) for example in dataset.train):
-            raise ConfigError(
-                f"the data of the task {name!r} is of another kind than the task",
-                found=f"{type(dataset.train[0]).__name__}, kind = {task.kind!r}",
-                fix="give the task data of its own: toy or train in its section",
-            )
+        source = recipe.source_of(name)
+        check_kind(name, task_class, dataset.train, source.train)
         try:
             tasks.append(task_class(name, dataset, **task.options))
         except DataError as error:
-            source = task if task.has_own_data else recipe.datasets[task.data]
             error.faults = [replace(fault, path=source.train or None) for fault in error.faults]
             raise
     return tasks
 
 
-def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) -> Dataset:
+def _build_dataset(
+    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
+) -> Dataset:
     if data.train:
-        dataset = _read_dataset(task_class, data, recipe)
+        dataset = read_dataset(task_class, data, recipe, fields)
     else:
         sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
         dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
@@ -107,22 +106,6 @@ def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) 
     if data.augment:
         train = augment(train, data.augment, recipe.seed, data.synonyms)
     return replace(dataset, train=train)
-
-
-def _read_dataset(task_class: type[Task], task: DatasetRecipe, recipe: Recipe) -> Dataset:
-    files = {split: getattr(task, split) for split in FILE_KEYS}
-    splits = {
-        split: task_class.read(Path(file), recipe.on_error) for split, file in files.items() if file
-    }
-    missing = [split for split in ("validation", "test") if split not in splits]
-    if missing:
-        try:
-            splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
-        except DataError as error:
-            error.faults = [replace(fault, path=task.train) for fault in error.faults]
-            raise
-        splits |= dict(zip(missing, parts, strict=True))
-    return Dataset(**splits)
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from .data.batching import Batch, encode_examples, sorted_batches
 from .data.examples import Query, check_unicode
+from .data.readers import as_examples
 from .devices import choose_threads, use_threads
 from .encoder import TransformerEncoder
 from .errors import ConfigError, DataError, DataWarning
@@ -320,7 +321,7 @@ def evaluate_baselines(
 def _labelled(model: MultiTaskModel, task: str, examples: Sequence[Any]) -> tuple[Task, list[Any]]:
     """The task of a name, and the examples that have a label for it; DataError if none has."""
     chosen = model.task(task)
-    labelled = chosen.labelled(examples)
+    labelled = chosen.labelled(as_examples(examples))
     if not labelled:
         raise DataError(
             f"there are no labelled examples to evaluate {chosen.name!r} on",

@@ -488,9 +488,15 @@ BAD_FILES = {
         *("qa", "x.csv", OTHER_COLUMNS, 1),
         ["no column for the answer", "'context', 'question', 'reply'", "name the columns"],
     ),
-    "not SQuAD": ("qa", "x.json", '{"rows": []}', None, ["not SQuAD", "'rows'", "looks like"]),
+    "not SQuAD": ("qa", "x.json", '{"data": 3}', None, ["not SQuAD", '"data" is 3', "looks like"]),
     "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "column 3"]),
-    "other ending": ("qa", "x.txt", "Bob ran.", None, [".json, .jsonl, .csv, .tsv", "'.txt'"]),
+    "plain text": (
+        "qa",
+        "x.txt",
+        "Bob ran.\n\nAnn sat down.\nJo slept all day.",
+        None,
+        ["plain text"],
+    ),
 }
 
 
@@ -1594,7 +1600,7 @@ def test_toy_keeps_an_existing_file(mtl_, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "name", "words"),
     [
-        ("ner", "x.json", [".json", ".conll or .jsonl"]),
+        ("ner", "x.json", [".json", ".conll or .jsonl or .conllu"]),
         ("qa", "x.conll", [".conll", ".json or .jsonl"]),
         ("qa", "x.txt", [".txt", ".json or .jsonl"]),
         ("ner", "x", ["ending", ".conll or .jsonl"]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mtl import devices
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.devices import autocast, choose_device, choose_precision, is_out_of_memory
 from mtl.encoder import EncoderConfig, MultiHeadSelfAttention, attention
 from mtl.errors import ConfigError, MTLError

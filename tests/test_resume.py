@@ -19,7 +19,8 @@ from stopping import stop_after
 import mtl
 from mtl import experiment
 from mtl.cli import main
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig, TransformerEncoder

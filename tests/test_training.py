@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mtl.data.examples import Dataset, PairExample, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import PairExample, TextExample
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError, MTLError
 from mtl.inference import evaluate
