@@ -46,7 +46,8 @@ def first_cells(text: str, delimiter: str) -> list[str]:
 
 
 def _tab_rows(text: str) -> Rows:
-    rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(text), start=1)]
+    lines = lines_of(text.removesuffix("\n"))
+    rows = [(n, line.split("\t")) for n, line in enumerate(lines, start=1)]
     rows = [(n, cells if any(cell.strip() for cell in cells) else []) for n, cells in rows]
     if '"' not in text:
         return rows

@@ -25,6 +25,7 @@ def read_text_table(
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
+    delimiter: str | None = None,
     **_: Any,
 ) -> list[TextExample]:
     """Read a table of texts with a class, or with one tag per word between blanks.
@@ -36,6 +37,7 @@ def read_text_table(
         column: of the class or the tags, by name or number, where it is not found by its name.
         label_names: what classes written as whole numbers mean, in order from 0.
         fields: further columns to keep as labels, in `TextExample.fields`.
+        delimiter: between the cells of a table without a header.
 
     Raises:
         SoundDataError: several labels for one text; several columns that may be the label.
@@ -43,7 +45,7 @@ def read_text_table(
         ConfigError: there is no such column.
     """
     report = Report(path, on_error)
-    table = Table.read(path, lambda names: not names.isdisjoint(TEXTS))
+    table = Table.read(path, lambda names: not names.isdisjoint(TEXTS), delimiter)
     rows = list(table.full_rows(report))
     texts, label = _text_columns(table, [cells for _, cells in rows], column, fields)
     others = {name: table.chosen(name) for name in fields}
