@@ -1115,36 +1115,73 @@ def test_no_line_on_stdin(mtl_, run, stdin):
         assert "stdin: there is no input" in err
 
 
-def test_every_empty_line_on_stdin_is_named(mtl_, run, stdin):
+def test_empty_lines_on_stdin_are_left_out_and_counted(mtl_, run, stdin):
     stdin("Ann ran.\n\nBob ran.\n \t\nEve ran.\n")
-    status, out, err = mtl_("predict", run, "--task", "ner")
-    assert (status, out) == (1, "")
-    assert "stdin:2: the line is empty" in err
-    assert "stdin:4: the line is empty" in err
-    assert "2 problems in all" in err
+    status, out, err = mtl_("predict", run, "--task", "ner", "--json")
+    assert status == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == [
+        "Ann ran.",
+        "Bob ran.",
+        "Eve ran.",
+    ]
+    assert "empty lines are left out: 2 (line 2, 4)" in err
 
 
-def test_every_bad_question_line_on_stdin_is_named(mtl_, run, stdin):
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_good_lines_are_answered_and_every_bad_one_is_named(mtl_, run, stdin, on_error):
     good = '{"question": "Who ran?", "context": "Bob ran."}'
-    bad = ["{nope", '["Who?", "Bob."]', '{"question": "Who?"}', "", '{"question": 1, "context": 2}']
-    bad += ['{"question": "Who?", "context": "  "}']
+    bad = ["{nope", '["Who?", "Bob."]', '{"question": "Who?"}', '{"question": 1, "context": 2}']
+    bad += ['{"question": "Who?", "context": "  "}', "[" * 100_000]
+    bad.append(json.dumps({"question": "who " * 70, "context": "Bob."}))
     stdin("\n".join([good, *bad, good]))
-    status, out, err = mtl_("predict", run, "--task", "qa", "--json")
-    assert (status, out) == (1, "")
-    for number, line in enumerate(bad, start=2):
+    status, out, err = mtl_("predict", run, "--task", "qa", "--json", "--on-error", on_error)
+    assert [json.loads(line)["answer"] != "" for line in out.splitlines()] == [True, True]
+    if on_error == "skip":
+        assert status == 0
+        assert "lines left out: 7. The first: stdin:2: the line is not JSON" in err
+        return
+    assert status == 1
+    for number in range(2, 9):
         assert f"stdin:{number}: " in err
-        assert repr(line) in err
     assert "stdin:1: " not in err
-    assert "stdin:8: " not in err
-    assert f"{len(bad)} problems in all" in err
+    assert "stdin:9: " not in err
+    assert "7 problems in all" in err
     assert 'write {"question": "...", "context": "..."}' in err
 
 
 def test_stdin_that_is_not_utf8(mtl_, run, stdin):
-    stdin(b"Ann ran.\nM\xfcller ran.\n")
-    status, out, err = mtl_("predict", run, "--task", "ner")
-    assert (status, out) == (1, "")
+    stdin(b"Ann ran.\nM\xfcller ran.\nEve ran.\n")
+    status, out, err = mtl_("predict", run, "--task", "ner", "--json")
+    assert status == 1
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["Ann ran.", "Eve ran."]
     assert "stdin:2: the input is not UTF-8" in err
+
+
+def test_a_line_is_answered_before_the_next_is_there(run):
+    """Whoever writes a line into the pipe may wait for its answer."""
+    command = [sys.executable, "-m", "mtl", "predict", run, "--task", "ner", "--json"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        for text in ("Ann ran.", "Bob met Eve."):
+            process.stdin.write(f"{text}\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["Ann-Lee met U.S. envoys", '["Ann-Lee", "met", "U.S.", "envoys"]', "[sic] Ann-Lee"]
+)
+def test_predict_words(mtl_, run, stdin, line):
+    words = json.loads(line) if line.startswith('["') else line.split()
+    expected = mtl.predict(mtl.MultiTaskModel.from_pretrained(run), [words])[0]["ner"].to_dict()
+    stdin(line)
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--words", "--json")
+    assert status == 0
+    assert json.loads(out) == expected
+    status, out, _ = mtl_("predict", run, "--words", "--text", " ".join(words), "--json")
+    assert json.loads(out) == expected
 
 
 def test_a_byte_order_mark_on_stdin_is_no_text(mtl_, run, stdin):

@@ -7,7 +7,7 @@ Each random choice here comes from the stream's own generator, so a stream that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -77,6 +77,24 @@ class Batch:
     def n_labelled(self, task: str) -> int:
         """How many of the batch's examples have a label for a task."""
         return len(self.labelled(task))
+
+    def row_parts(self, max_tokens: int) -> Iterator[Batch]:
+        """The rows in parts of at most so many tokens, but at least one row each.
+
+        A part knows all of `items`, whose other rows are in other parts.
+        """
+        n_rows, length = self.input_ids.shape
+        size = max(1, max_tokens // length)
+        for part in (slice(start, start + size) for start in range(0, n_rows, size)):
+            yield replace(
+                self,
+                rows=self.rows[part],
+                input_ids=self.input_ids[part],
+                attention_mask=self.attention_mask[part],
+                type_ids=self.type_ids[part],
+                text_mask=self.text_mask[part],
+                targets={name: target[part] for name, target in self.targets.items()},
+            )
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -270,14 +288,23 @@ class BatchStream:
 
 
 def sorted_batches(
-    items: Sequence[EncodedExample], tokenizer: Tokenizer, batch_size: int
+    items: Sequence[EncodedExample], tokenizer: Tokenizer, max_tokens: int
 ) -> Iterable[tuple[list[int], Batch]]:
     """Every example once, longest first, without targets: the batches of prediction.
+
+    A batch has at most `max_tokens` tokens, padding included, or a single example.
 
     Yields:
         the indices of a batch's examples in `items`, and the batch.
     """
-    order = sorted(range(len(items)), key=lambda i: -len(items[i]))
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        yield indices, collate([items[i] for i in indices], tokenizer, [])
+    indices: list[int] = []
+    tokens = 0
+    for i in sorted(range(len(items)), key=lambda i: -len(items[i])):
+        longest = len(items[indices[0]]) if indices else len(items[i])
+        tokens += len(items[i].rows) * longest
+        if indices and tokens > max_tokens:
+            yield indices, collate([items[j] for j in indices], tokenizer, [])
+            indices, tokens = [], len(items[i].rows) * len(items[i])
+        indices.append(i)
+    if indices:
+        yield indices, collate([items[j] for j in indices], tokenizer, [])

@@ -14,11 +14,10 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from ..errors import DataError
+from .words import Place, find_words, join_words
 
-# What a row of the encoder is made of: one text, or a pair such as (question, context). A text is
-# a string, or the list of its words where someone already said what the words are.
-Text = str | Sequence[str]
-TextRow = tuple[Text, Text | None]
+# What a row of the encoder is made of: one text, or a pair such as (question, context).
+TextRow = tuple[str, str | None]
 
 
 def check_unicode(*texts: str) -> None:
@@ -57,13 +56,22 @@ class NERExample:
         check_tags(self.tokens, self.tags)
 
     @cached_property
+    def _joined(self) -> tuple[str, list[Place]]:
+        return join_words(self.tokens)
+
+    @property
     def text(self) -> str:
-        """The words joined by single blanks; character offsets refer to this string."""
-        return " ".join(self.tokens)
+        """The words joined by blanks (none between Han or kana); offsets refer to this string."""
+        return self._joined[0]
+
+    @property
+    def word_places(self) -> list[Place]:
+        """Where each token stands in `text`, as characters from and to."""
+        return self._joined[1]
 
     @property
     def rows(self) -> list[TextRow]:
-        return [(self.tokens, None)]
+        return [(self.text, None)]
 
     @property
     def group(self) -> str:
@@ -150,9 +158,23 @@ class TextExample:
             check_tokens(self.tokens)
             check_tags(self.tokens, self.tags)
 
+    @cached_property
+    def _read(self) -> tuple[str, list[Place] | None]:
+        """The text that the encoder reads, and where the tokens stand in it."""
+        places = find_words(self.text, self.tokens) if self.tokens else None
+        if self.tokens and places is None:  # the tokens were changed: what is tagged is read
+            return join_words(self.tokens)
+        return self.text, places
+
+    @property
+    def word_places(self) -> list[Place] | None:
+        """Where each token stands in the text of `rows`; None without tokens."""
+        return self._read[1]
+
     @property
     def rows(self) -> list[TextRow]:
-        return [(self.tokens or self.text, None)]
+        """The text as it is written; the joined tokens where these do not spell it."""
+        return [(self._read[0], None)]
 
     @property
     def group(self) -> str:
@@ -290,10 +312,26 @@ class QAExample:
 
 @dataclass(frozen=True)
 class Query:
-    """A text, or a pair such as (question, context), that somebody wants a prediction for."""
+    """A text, or a pair such as (question, context), that somebody wants a prediction for.
 
-    text: Text
-    second: Text | None = None
+    Args:
+        text: a string, or the list of its words, which are then joined.
+        word_places: where the words of a list stand in the text; None for a string.
+
+    Raises:
+        DataError: an empty list of words, or an empty word.
+    """
+
+    text: str | Sequence[str]
+    second: str | None = None
+    word_places: list[Place] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            check_tokens(self.text)
+            text, places = join_words(self.text)
+            object.__setattr__(self, "text", text)
+            object.__setattr__(self, "word_places", places)
 
     @property
     def rows(self) -> list[TextRow]:
@@ -331,15 +369,16 @@ class Dataset:
         """The examples of every split."""
         return (example for f in fields(self) for example in getattr(self, f.name))
 
-    def training_texts(self) -> Iterator[Text]:
-        """Every text of the training split: what a vocabulary may be built from."""
-        return (
-            text
-            for example in self.train
-            for row in example.rows
-            for text in row
-            if text is not None
-        )
+    def training_texts(self) -> Iterator[str | Sequence[str]]:
+        """Every text of the training split, as words where an example says what they are.
+
+        This is what a vocabulary may be built from.
+        """
+        for example in self.train:
+            if getattr(example, "word_places", None):
+                yield example.tokens
+            else:
+                yield from (text for row in example.rows for text in row if text is not None)
 
     def __repr__(self) -> str:
         sizes = (f"{f.name}={len(getattr(self, f.name))}" for f in fields(self))

@@ -53,6 +53,7 @@ class Task(ABC):
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
         rows_alone: whether its loss is a mean over rows that do not see each other.
+        words_given: whether it was trained on words that somebody gave and plain text has others.
     """
 
     kind: ClassVar[str]
@@ -62,6 +63,7 @@ class Task(ABC):
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False
     rows_alone: ClassVar[bool] = True
+    words_given: bool = False
     kinds: ClassVar[dict[str, type[Task]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -131,6 +133,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
         """Metrics of predictions against labelled examples; the main one is 1 at best."""
+
+    def remarks(self, scores: dict[str, float]) -> list[str]:
+        """What a user should be warned of when these are the scores."""
+        return []
 
     def report(self, examples: Sequence[Any], predictions: Sequence[Any]) -> str:
         """More about the same predictions than a few numbers can say; a text to print."""

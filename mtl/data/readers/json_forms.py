@@ -70,9 +70,8 @@ def _form_of(records: Sequence[Any]) -> str:
     if keys & {"paragraphs", "qas"}:
         return "SQuAD JSON"
     is_pair = keys & set(FIRST_FIELDS) and keys & set(SECOND_FIELDS)
-    if {"question", "query"} & keys and (keys & (_CONTEXTS | _ANSWERS)) and not is_pair:
-        return _QUESTIONS
-    if "question" in keys or ("context" in keys and not keys & set(TEXT_FIELDS)):
+    asks = "question" in keys or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
+    if not is_pair and (asks or ("context" in keys and not keys & set(TEXT_FIELDS))):
         return _QUESTIONS
     if is_pair or keys & {"sentence1", "sentence2", "anchor", "premise"} or _are_texts(records):
         return _PAIRS

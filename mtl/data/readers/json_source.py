@@ -28,6 +28,11 @@ class Row(NamedTuple):
     where: str
     value: Any
 
+    @property
+    def place(self) -> str:
+        """Where it stands, in words: `line 3 (record 2)`."""
+        return f"line {self.line}{self.where}" if self.line else self.where.strip(" ()")
+
 
 def json_rows(text: str, report: Report) -> Iterator[Row]:
     """Every record of a JSON text; what is broken goes into `report`.
@@ -42,11 +47,11 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
         what = "this is not a file of JSON records"
         raise DataError(what, path=report.path, found=found, fix=fix)
     if first == "[" and not _one_list_a_line(text):
-        yield from map(_without_row_number, _list_rows(text, text.index("["), report))
+        yield from _list_rows(text, text.index("["), report)
         return
     whole = _one_object(text) if first == "{" else None
     if whole is not None:
-        yield from map(_without_row_number, _unwrapped(whole, text, report))
+        yield from _unwrapped(whole, text, report)
     elif _one_record_a_line(text):
         yield from _line_rows(text, report)
     else:
@@ -55,7 +60,8 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
 
 def looks_like_json(text: str) -> bool:
     """Whether a text begins as JSON does; a `[` may also be the first word of a sentence."""
-    return re.match(r"""\s*(\{\s*(["'}]|$)|\[\s*([{\["'\]]|$))""", text) is not None
+    begins = r"""\s*(\{\s*(["'}]|$)|\[\s*([{"'\]]|\[\s*[{\["'\]\d]|$))"""
+    return re.match(begins, text) is not None
 
 
 def _one_object(text: str) -> Any:
@@ -165,15 +171,21 @@ def _unwrapped(whole: Any, text: str, report: Report) -> Iterator[Row]:
         numbered = enumerate(columns, start=1)
         yield from (Row(1, f" (record {number})", record) for number, record in numbered)
         return
-    rows: Iterator[Row] = iter([Row(1, "", whole)])
     path = _path_of_list(whole)
-    if path:
-        position = text.index("{")
-        for key in path:
-            position = _place_of(text, position, key)
-        rows = _list_rows(text, position, report, is_whole=False)
-    features = whole.get("features")
-    yield from (row._replace(value=with_class_names(row.value, features)) for row in rows)
+    if not path:
+        yield Row(1, "", whole)
+        return
+    position = text.index("{")
+    for key in path:
+        position = _place_of(text, position, key)
+    rows = list(_list_rows(text, position, report, is_whole=False))
+    skipped = sum(row.value is None for row in rows)
+    if skipped and path == ["annotations"]:  # spaCy's annotators write null for what was skipped
+        report.notes.append(f"records that are null, left out: {skipped:,}")
+        rows = [row for row in rows if row.value is not None]
+    for row in rows:
+        record = _without_row_number(row.value)
+        yield row._replace(value=with_class_names(record, whole.get("features")))
 
 
 def _path_of_list(whole: dict[str, Any]) -> list[str]:
@@ -206,11 +218,10 @@ def _place_of(text: str, position: int, key: str) -> int:
         position = _next_sign(text, decoder.raw_decode(text, position)[1])
 
 
-def _without_row_number(row: Row) -> Row:
+def _without_row_number(record: Any) -> Any:
     """What the viewer of the `datasets` library wraps: `{"row_idx": 0, "row": {...}}`."""
-    value = row.value
-    is_wrapped = isinstance(value, dict) and "row_idx" in value and isinstance(value["row"], dict)
-    return row._replace(value=value["row"]) if is_wrapped else row
+    is_wrapped = isinstance(record, dict) and {"row_idx", "row"} <= record.keys()
+    return record["row"] if is_wrapped else record
 
 
 def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:

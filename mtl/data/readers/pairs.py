@@ -23,11 +23,11 @@ _PAIR_FORM = (
 )
 FIRST_FIELDS = (
     *("sentence1", "anchor", "premise", "text1", "question1", "sent1", "s1", "text_a"),
-    *("sentence_a", "sentence_A", "sentenceA", "query"),
+    *("sentence_a", "sentence_A", "sentenceA", "query", "question"),
 )
 SECOND_FIELDS = (
     *("sentence2", "positive", "hypothesis", "text2", "question2", "sent2", "s2", "text_b"),
-    *("sentence_b", "sentence_B", "sentenceB", "pos"),
+    *("sentence_b", "sentence_B", "sentenceB", "pos", "sentence"),
 )
 NEGATIVE_FIELDS = ("negative", "neg", "hard_negative")
 SCORE_FIELDS = ("score", "similarity", "similarity_score", "relatedness_score", "sim")
@@ -74,19 +74,21 @@ def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
     """The pairs of JSON records; errors as `read_pairs`."""
     unused: Counter[str] = Counter()
     keys: Counter[str] = Counter()
+    left: Counter[str] = Counter()
     pairs: list[PairRow] = []
     for row in rows:
         with report.record(row.line, row.where):
-            pairs += _pairs_in(row, keys, unused, report)
+            pairs += _pairs_in(row, keys, unused, left)
     examples = pairs_from(pairs, report, next(iter(keys), "label"))
     if unused:
         names = ", ".join(f"{short(key, 40)} ({n:,})" for key, n in unused.most_common(8))
         report.notes.append(f"fields that are not read, and in how many records: {names}")
+    report.notes += [f"{what}: {n:,}" for what, n in left.items()]
     return examples
 
 
 def _pairs_in(
-    row: Row, keys: Counter[str], unused: Counter[str], report: Report
+    row: Row, keys: Counter[str], unused: Counter[str], left: Counter[str]
 ) -> Iterator[PairRow]:
     """The pairs of one record: one, or one for each of its second sentences."""
     record = row.value
@@ -109,7 +111,9 @@ def _pairs_in(
     seconds = values["second"] if isinstance(values["second"], list) else [values["second"]]
     negatives = values["negative"] if isinstance(values["negative"], list) else [values["negative"]]
     if len(negatives) > len(seconds):
-        unused[f"{len(negatives) - len(seconds)} more negatives"] += 1
+        left["negatives beyond one for each pair, which are not read"] += len(negatives) - len(
+            seconds
+        )
     for i, second in enumerate(seconds):
         negative = negatives[i] if i < len(negatives) else None
         _check_sentences(values["first"], second, row.value)

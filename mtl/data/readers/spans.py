@@ -20,7 +20,7 @@ INCLUSIVE = ("ner",)  # fields whose token spans name their last token, as GLiNE
 _STARTS = ("start", "start_offset", "start_char", "startOffset", "begin", "offset", "from")
 _ENDS = ("end", "end_offset", "end_char", "endOffset", "stop", "to")
 _KINDS = ("label", "labels", "type", "entity", "entity_type", "entity_group", "tag", "category")
-_SPAN_FORM = 'a span looks like [0, 5, "PER"] or {"start": 0, "end": 5, "label": "PER"}'
+SPAN_FORM = 'a span looks like [0, 5, "PER"] or {"start": 0, "end": 5, "label": "PER"}'
 
 
 class Span(NamedTuple):
@@ -162,11 +162,11 @@ def _checked(text: str, span: Span) -> Span:
 def _check(span: Span, end: Any, length: int, unit: str) -> None:
     """Raise DataError unless a span is within `length` units and has a type."""
     if not (isinstance(span.kind, str) and span.kind.strip()):
-        raise DataError("a span has no type", found=short(span.kind), fix=_SPAN_FORM)
+        raise DataError("a span has no type", found=short(span.kind), fix=SPAN_FORM)
     places = (span.start, end)
     if not all(isinstance(p, int) and not isinstance(p, bool) for p in places):
         found = short([span.start, span.end])
-        raise DataError("a span's borders are not whole numbers", found=found, fix=_SPAN_FORM)
+        raise DataError("a span's borders are not whole numbers", found=found, fix=SPAN_FORM)
     if not 0 <= span.start < end <= length:
         what = "a span ends before it begins" if span.start >= end else "a span leaves the text"
         found = f"{span.kind} from {span.start} to {span.end}, of {length} {unit}"
