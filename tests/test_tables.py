@@ -244,6 +244,33 @@ def test_tags_that_count_something_else(file):
     assert (fault.line, fault.what) == (3, "4 tags, but the text has 2 words")
 
 
+def test_a_text_with_its_tags_and_its_class(file):
+    rows = [("play jazz", "B-genre O", "music"), ("rain in Graz", "O O B-city", "weather")]
+    examples = read(file(quoted(rows, "utterance", "slots", "intent")))
+    assert [(e.label, e.tags) for e in examples] == [
+        ("music", ("B-genre", "O")),
+        ("weather", ("O", "O", "B-city")),
+    ]
+
+
+@pytest.mark.parametrize("tags", ["[1 0 2]", "[1, 0, 2]", "1 0 2"])
+def test_tags_that_are_numbers_need_names(tags, file):
+    path = file(quoted([("['Mira' 'saw' 'Ulm']", tags)] * 2, "tokens", "ner_tags"))
+    assert "0, 1, 2" in refusal_of(path, SoundDataError).found
+    (example, _) = read(path, label_names=["O", "B-PER", "B-LOC"])
+    assert (example.tokens, example.tags) == (("Mira", "saw", "Ulm"), ("B-PER", "O", "B-LOC"))
+
+
+def test_of_two_columns_of_tags_the_known_name_wins_or_somebody_says(file):
+    rows = [("Mira saw Ulm", "1 2 1", "B-PER O B-LOC", "O O B-CITY")] * 2
+    path = file(quoted(rows, "text", "pos_tags", "ner_tags", "more"))
+    assert noted(path)[0][0].tags == ("B-PER", "O", "B-LOC")
+    assert noted(path, column="more")[0][0].tags == ("O", "O", "B-CITY")
+    path = file(quoted([(a, c, d) for a, _, c, d in rows], "text", "first", "second"))
+    assert refusal_of(path, SoundDataError).what == "2 columns hold tags"
+    assert noted(path, column=3)[0][0].tags == ("O", "O", "B-CITY")
+
+
 def test_stray_tags_in_a_table(file):
     rows = [("Mira left Graz", "B-PER O I-LOC"), ("Ulm is far", "B-LOC O O")]
     path = file(quoted(rows, "sentence", "tags"))

@@ -22,6 +22,7 @@ TEXTS = (
     *("commenttext", "tweettext", "sentences", "texts", "input", "question", "query", "headline"),
     *("title", "tokens", "words", "phrase", "prompt", "transcript", "statement", "v2"),
 )
+BODIES = ("text", "description", "content", "body", "article", "abstract")  # may have a title
 LABELS = (
     *("label", "class", "category", "target", "labels", "classes", "classindex", "classlabel"),
     *("goldlabel", "intent", "sentiment", "emotion", "topic", "polarity", "stars", "rating"),
