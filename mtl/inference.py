@@ -305,7 +305,7 @@ def predict_labelled(
     model: MultiTaskModel, task: str, examples: Sequence[Any], on_error: str = "stop"
 ) -> tuple[list[Any], list[Any]]:
     """The examples that have a label for a task, and its prediction for each; as `evaluate`."""
-    chosen, encoded = _encode_labelled(model, task, examples, on_error)
+    chosen, encoded = encode_labelled(model, task, examples, on_error)
     return predictions_of(model, chosen.name, encoded)
 
 
@@ -343,9 +343,18 @@ def evaluate_baselines(
     Raises:
         ConfigError, DataError: as `evaluate`.
     """
-    chosen, encoded = _encode_labelled(model, task, examples, on_error)
-    parts = (score_trivial, score_untrained, score_controls)
-    return {name: scores for part in parts for name, scores in part(model, chosen, encoded).items()}
+    chosen, encoded = encode_labelled(model, task, examples, on_error)
+    return score_baselines(model, chosen, encoded)
+
+
+def score_baselines(
+    model: MultiTaskModel, task: Task, encoded: Sequence[EncodedExample]
+) -> dict[str, dict[str, float]]:
+    """The same for labelled examples that are encoded."""
+    scores: dict[str, dict[str, float]] = {}
+    for part in BASELINES.values():
+        scores |= part(model, task, encoded)
+    return scores
 
 
 def score_trivial(
@@ -378,6 +387,14 @@ def score_controls(
     return scores
 
 
+# What the scores of a model are compared with, in words; each gives scores by name.
+BASELINES = {
+    "trivial baselines": score_trivial,
+    "untrained model": score_untrained,
+    "controls": score_controls,
+}
+
+
 def predictions_of(
     model: MultiTaskModel, task: str, encoded: Sequence[EncodedExample]
 ) -> tuple[list[Any], list[Any]]:
@@ -387,7 +404,7 @@ def predictions_of(
     return [item.example for item in labelled], [result[task] for result in results]
 
 
-def _encode_labelled(
+def encode_labelled(
     model: MultiTaskModel, task: str, examples: Sequence[Any], on_error: str
 ) -> tuple[Task, list[EncodedExample]]:
     """The task of a name, and the examples that have a label for it; DataError if none has."""
