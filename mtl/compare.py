@@ -32,7 +32,7 @@ from .assessment import Parts
 from .comparison import ALONE, comparison_tables, costs, summarise, write_summary
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError, suggest
-from .experiment import build_model, build_tasks, cache_folder
+from .experiment import build_model, build_tasks, cache_folder, warn_of_shared_texts
 from .files import write_atomically
 from .inference import predict_examples
 from .model import MultiTaskModel
@@ -150,6 +150,7 @@ def compare(
     _check_distinct(settings, sizes, recipe)
     config = TrainConfig(**recipe.train)
     tasks = build_tasks(recipe)
+    warn_of_shared_texts(recipe, tasks)
     _check_trainings(recipe, tasks, settings)
     longest = max(len(task.dataset.train) for task in tasks)
     rounds = config.rounds or math.ceil(longest / config.batch_size)

@@ -7,6 +7,7 @@ import math
 import os
 import random
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,12 +19,12 @@ from tqdm import tqdm
 
 from .assessment import Parts, score_everything, write_findings
 from .data.augment import augment
-from .data.examples import Dataset, hold_out
+from .data.examples import Dataset, hold_out, shared_texts
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
 from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, DataWarning
 from .files import write_atomically
 from .model import MultiTaskModel
 from .pretrained import load_pretrained
@@ -50,7 +51,7 @@ from .training.checkpoint import has_state
 from .training.config import check_training
 from .training.history import History
 from .training.loop import train
-from .training.preflight import EncodedDataset, encode_datasets
+from .training.preflight import EncodedDataset, by_dataset, encode_datasets
 
 FROM_RECIPE = (
     "max_length",
@@ -117,6 +118,25 @@ def _read_dataset(task_class: type[Task], task: DatasetRecipe, recipe: Recipe) -
             raise
         splits |= dict(zip(missing, parts, strict=True))
     return Dataset(**splits)
+
+
+def warn_of_shared_texts(recipe: Recipe, tasks: Sequence[Task]) -> None:
+    """Say as DataWarnings how many texts of a user's held-out files also stand in training.
+
+    The few short sentences that toy splits share are meant: they have no name to remember.
+    """
+    for dataset, sharing in by_dataset(tasks):
+        task = recipe.tasks[sharing[0].name]
+        source = task if task.has_own_data else recipe.datasets[task.data]
+        for split, (n, of) in shared_texts(dataset).items() if source.train else ():
+            if n:
+                names = " and ".join(task.name for task in sharing)
+                warnings.warn(
+                    f"{names}: {n:,} of {of:,} texts in {split} are also in train; scores there "
+                    "say less about new texts",
+                    DataWarning,
+                    stacklevel=3,
+                )
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
@@ -189,6 +209,7 @@ def run_recipe(
         for config, _ in recipe.train_configs():  # before data are read and weights downloaded
             choose_precision(config.precision, choose_device(config.device))
         tasks = build_tasks(recipe)
+        warn_of_shared_texts(recipe, tasks)
         model = build_model(recipe, tasks)
         if progress:
             tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)

@@ -332,6 +332,19 @@ class Dataset:
         return f"Dataset({', '.join(sizes)})"
 
 
+def shared_texts(dataset: Dataset) -> dict[str, tuple[int, int]]:
+    """For each held-out split: how many of its different texts training has too, and of how many.
+
+    Which text counts says an example's `group`: the sentence, or the context of a question.
+    """
+    training = {example.group for example in dataset.train}
+    found = {}
+    for split in ("validation", "test", "test_unseen"):
+        texts = {example.group for example in dataset.split(split)}
+        found[split] = (len(texts & training), len(texts))
+    return found
+
+
 def hold_out(
     examples: Sequence[Example], seed: int, share: float = 0.1, parts: int = 2
 ) -> list[list[Example]]:

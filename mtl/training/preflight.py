@@ -85,8 +85,8 @@ def encode_datasets(
             where = f"{' and '.join(task.name for task in sharing)}, {split}"
             examples = dataset.split(split)
             splits[split], of_split = _encode_split(model, examples, sharing, where, cache)
-            faults += of_split
-            if of_split and on_error == "skip":
+            faults += [replace(fault, what=f"{where}: {fault.what}") for fault in of_split]
+            if on_error == "skip":
                 warn_of_encoding(where, Counter(), of_split)
         found.append(EncodedDataset(dataset, sharing, splits))
     if faults and on_error == "stop":
@@ -128,7 +128,7 @@ def _encode_split(
     except DataError:  # the cache holds datasets that are whole
         encoded, notes = encode_examples(*what, faults=faults)
     warn_of_encoding(where, notes, [])
-    return encoded, [replace(fault, what=f"{where}: {fault.what}") for fault in faults]
+    return encoded, faults
 
 
 def _check_something_is_left(data: EncodedDataset) -> None:
