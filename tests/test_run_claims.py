@@ -16,7 +16,7 @@ from mtl.run_folder import claimed, next_run_folder
 SETTINGS = [
     *("tasks.ner.toy_train=12", "tasks.qa.toy_train=12"),
     *("tasks.ner.toy_held_out=4", "tasks.qa.toy_held_out=4"),
-    *("encoder.d_model=16", "encoder.n_heads=2", "encoder.n_layers=1", "train.epochs=1"),
+    *("encoder.d_model=32", "encoder.n_layers=1", "train.epochs=1", "train.batch_size=4"),
 ]
 # A process that says when it trains, and then waits for a line.
 WAITING = """\
