@@ -82,9 +82,7 @@ def test_skip_leaves_them_out_and_counts_them_by_split(build_model, tmp_path):
     for folder in (None, tmp_path, tmp_path):
         model = build_model([task])
         with pytest.warns(DataWarning) as said:
-            history = train(
-                *(model, [task], CONFIG), on_error="skip", cache=folder, progress=False
-            )
+            history = train(*(model, [task], CONFIG), on_error="skip", cache=folder, progress=False)
         lines = [str(warning.message) for warning in said]
         assert [line.split(". The first: ")[0] for line in lines] == [
             f"qa, {split}: examples left out: 1" for split in SPLITS
@@ -144,12 +142,12 @@ def test_evaluate_leaves_out_labels_that_the_task_does_not_know(build_model):
     assert scores == evaluate(model, "topic", texts)
     with (
         pytest.warns(DataWarning, match="examples left out: 1"),
-        pytest.raises(DataError, match="no labelled examples(.|\n)*1 examples, of which 1"),
+        pytest.raises(DataError, match=r"no labelled examples(.|\n)*1 examples, of which 1"),
     ):
         evaluate(model, "topic", [other], on_error="skip")
 
 
-# --- controls -------------------------------------------------------------------------------------
+# --- controls -----------------------------------------------------------------------------------
 
 
 def test_a_control_whose_texts_do_not_go_together_is_counted(build_model):
@@ -169,7 +167,7 @@ def test_a_control_whose_texts_do_not_go_together_is_counted(build_model):
     assert found[name] == evaluate(model, "qa", spoiled[1:])
 
 
-# --- what is bent, or lost because a text is read in windows ----------------------------------------
+# --- what is bent, or lost because a text is read in windows --------------------------------------
 
 
 def cut(name):
@@ -201,7 +199,7 @@ def test_windows_in_which_nothing_is_lost_are_not_worth_a_word(build_model):
     train(build_model([task]), [task], CONFIG, progress=False)
 
 
-# --- runs -------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 SIZES = ["tasks.ner.toy_train=16", "tasks.ner.toy_held_out=4", "train.batch_size=8"]
 SHAPE = ["encoder.d_model=32", "encoder.n_layers=1", "encoder.max_length=64", "train.epochs=1"]
@@ -259,7 +257,7 @@ def test_with_skip_a_run_trains_tests_and_can_be_used(mtl_, files, tmp_path, mon
     assert "example 'test-1': the question has 70 tokens" in err
 
 
-# --- texts in two splits ----------------------------------------------------------------------------
+# --- texts in two splits --------------------------------------------------------------------------
 
 
 def test_texts_in_two_splits_by_hand():

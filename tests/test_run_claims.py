@@ -70,7 +70,7 @@ def test_two_that_are_given_the_same_folder(start, tmp_path):
         _, err = second.communicate(timeout=60)
         assert second.returncode == 2
         assert "another process is at work in the output folder" in err
-    out, err = first.communicate("\n" * 100, timeout=60)
+    _, err = first.communicate("\n" * 100, timeout=60)
     assert first.returncode == 0, err
     there = {path.name for path in (tmp_path / "here" / "run").iterdir()}
     assert {"metrics.json", "model.safetensors"} <= there

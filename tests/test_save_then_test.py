@@ -219,7 +219,7 @@ def test_stopped_by_its_user_while_it_tests(recipe, whole, tmp_path, monkeypatch
         status, _, err = mtl_(*command, *["--overwrite"] * overwrite)
     assert status == 130
     assert f"the trained model is in {output}; --resume does the tests and reports" in err
-    status, out, _ = mtl_("predict", output, "--task", "ner", "--text", "Ann met Bob .")
+    status, *_ = mtl_("predict", output, "--task", "ner", "--text", "Ann met Bob .")
     assert status == 0
     no_training(monkeypatch)
     status, _, _ = mtl_(*command, "--resume")
@@ -320,7 +320,7 @@ def test_killed_while_it_tests_it_ends_as_if_it_never_was(recipe, whole, tmp_pat
     assert (output / "model.safetensors").stat().st_mtime > started - 60
 
 
-# --- validation -----------------------------------------------------------------------------------
+# --- validation ---------------------------------------------------------------------------------
 
 
 def small_training(build_model, folder, **options):
