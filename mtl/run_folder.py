@@ -116,6 +116,11 @@ def _cannot_be_made(output: Path, found: str) -> ConfigError:
     )
 
 
+def holds_run(output: Path) -> bool:
+    """Whether a trained model is there, tested or not."""
+    return any((output / name).exists() for name in (METRICS_FILE, HISTORY_FILE))
+
+
 def is_finished(output: Path) -> bool:
     """Whether a run is done, all that is said about it included."""
     is_going_on = (output / STATE).exists() or (output / UNFINISHED).exists()
@@ -130,7 +135,7 @@ def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
     is_run = (output / METRICS_FILE).exists()
     was_stopped = any((place / STATE).exists() for place in (output, output / UNFINISHED))
     known = {path for pattern in BEFORE_THE_END for path in output.glob(pattern)}
-    if not (is_run or was_stopped) and not known.issuperset(there):
+    if not (holds_run(output) or was_stopped) and not known.issuperset(there):
         raise ConfigError(
             "the output folder holds other files", path=output, fix="give an empty folder"
         )
@@ -154,8 +159,7 @@ def choose_place(output: Path, resume: bool) -> Path:
     unfinished = output / UNFINISHED
     goes_on_there = resume and (unfinished / STATE).exists()
     goes_on_here = resume and (output / STATE).exists()
-    is_run = (output / METRICS_FILE).exists()
-    return unfinished if goes_on_there or (is_run and not goes_on_here) else output
+    return unfinished if goes_on_there or (holds_run(output) and not goes_on_here) else output
 
 
 def prepare(output: Path, place: Path, resume: bool) -> None:
@@ -200,9 +204,10 @@ def put_in_place(place: Path, output: Path) -> None:
     """
     if place == output:
         return
-    if (output / METRICS_FILE).exists():
+    if holds_run(output):
         clear(output)
-        (output / METRICS_FILE).unlink()  # from now on it is a stopped run
+        (output / METRICS_FILE).unlink(missing_ok=True)
+        (output / HISTORY_FILE).unlink(missing_ok=True)  # from now on it is a stopped run
     for new in sorted(place.iterdir(), key=lambda path: path.name == STATE):
         new.rename(output / new.name)
     place.rmdir()
@@ -214,7 +219,8 @@ def finish(output: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)  # of a run that was killed in the next line but one
     with suppress(FileNotFoundError):
         (output / STATE).rename(old)  # in one moment, which a deletion is not
-    shutil.rmtree(old, ignore_errors=True)
+    for useless in (old, output / UNFINISHED):
+        shutil.rmtree(useless, ignore_errors=True)
 
 
 @contextmanager

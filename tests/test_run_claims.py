@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,12 +66,12 @@ def start(tmp_path):
 def test_two_that_are_given_the_same_folder(start, tmp_path):
     first = start("--output", "run")
     assert first.stdout.readline() == "training\n"
-    for options in ([], ["--resume"], ["--overwrite"]):
+    for options in ([], ["--resume"]):
         second = start("--output", "run", *options)
-        _, err = second.communicate(timeout=60)
+        _, err = second.communicate(timeout=300)
         assert second.returncode == 2
         assert "another process is at work in the output folder" in err
-    _, err = first.communicate("\n" * 100, timeout=60)
+    _, err = first.communicate("\n" * 100, timeout=300)
     assert first.returncode == 0, err
     there = {path.name for path in (tmp_path / "here" / "run").iterdir()}
     assert {"metrics.json", "model.safetensors"} <= there
@@ -83,7 +84,7 @@ def test_after_a_kill_the_folder_is_free_at_once(start, tmp_path):
     first.kill()
     assert first.wait() == -signal.SIGKILL
     again = start("--output", "run", "--resume", program=("-m", "mtl"))
-    _, err = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     assert (tmp_path / "here" / "run" / "metrics.json").exists()
 
@@ -93,7 +94,7 @@ def test_runs_that_start_together_take_folders_of_their_own(start, tmp_path):
     for process in processes:
         assert process.stdout.readline() == "training\n"  # all three at once
     for process in processes:
-        _, err = process.communicate("\n" * 100, timeout=60)
+        _, err = process.communicate("\n" * 100, timeout=300)
         assert process.returncode == 0, err
     runs = sorted((tmp_path / "here" / "runs" / "practical7").iterdir())
     assert [run.name for run in runs] == ["1", "2", "3"]
@@ -109,6 +110,25 @@ def test_the_next_folder_is_the_first_that_is_free(tmp_path, monkeypatch):
         assert folder == Path("runs/r/2")
         (folder / "file").touch()
     assert folder.is_dir()
+
+
+def test_of_many_that_ask_at_the_same_moment_each_gets_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    n, taken = 8, []
+    together = threading.Barrier(n)
+
+    def take():
+        together.wait()
+        with next_run_folder("r") as folder:
+            taken.append(folder.name)
+            together.wait()  # all have one now
+
+    threads = [threading.Thread(target=take) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == [str(number) for number in range(1, n + 1)]
 
 
 def test_what_is_still_empty_is_taken_away(tmp_path, monkeypatch):

@@ -211,9 +211,6 @@ def test_stopped_by_its_user_while_it_tests(recipe, whole, tmp_path, monkeypatch
     if overwrite:
         run_recipe(load_recipe(recipe, ["seed=1"]), output, progress=False)
 
-    def stop(*args):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(QATask, "baselines", stop)
         status, _, err = mtl_(*command, *["--overwrite"] * overwrite)
@@ -227,24 +224,31 @@ def test_stopped_by_its_user_while_it_tests(recipe, whole, tmp_path, monkeypatch
     assert results(output) == whole
 
 
-def test_a_run_that_could_not_be_reported_stays_until_another_is_trained(
-    recipe, whole, tmp_path, monkeypatch
+def stop(*args, **options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("method", ["next_step", "finish_epoch"])
+@pytest.mark.parametrize("tested", [False, True])
+def test_a_run_that_was_not_reported_stays_until_another_is_trained(
+    recipe, whole, tmp_path, monkeypatch, tested, method
 ):
+    """The other is stopped before it has a state, or at the end of its first epoch."""
     output = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(NERTask, "baselines", broken)
-        with pytest.warns(TrainingWarning, match="trivial baselines of ner"):
+        patch.setattr(NERTask, "baselines", broken if tested else stop)
+        with pytest.warns(TrainingWarning) if tested else pytest.raises(KeyboardInterrupt):
             run_recipe(load_recipe(recipe, ["seed=1"]), output, progress=False)
-        before = results(output)
-
-        def stop(run):
-            raise KeyboardInterrupt
-
-        patch.setattr(Run, "finish_epoch", stop)  # with a state: the first epoch is trained
+        assert (output / "metrics.json").exists() == tested
+        before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+        patch.setattr(Run, method, stop)
         with pytest.raises(KeyboardInterrupt):
             run_recipe(load_recipe(recipe), output, overwrite=True, progress=False)
-    there = {name: file for name, file in results(output).items() if "unfinished" not in name}
-    assert there == before
+    assert {path: path.read_bytes() for path in before} == before
+    if method == "next_step":
+        run_recipe(load_recipe(recipe), output, overwrite=True, progress=False)
+        assert results(output) == whole
+        return
     run_recipe(load_recipe(recipe), output, resume=True, progress=False)
     assert results(output) == whole
 
@@ -265,9 +269,6 @@ def test_stopped_while_it_replaces_another_run_nothing_is_trained_again(
                 raise KeyboardInterrupt
             renamed.append(path.name)
         return rename(path, target)
-
-    def stop(path):
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", rename_or_stop)
