@@ -7,14 +7,8 @@ from dataclasses import replace
 import pytest
 
 import mtl
-from mtl.data.examples import (
-    Answer,
-    Dataset,
-    NERExample,
-    PairExample,
-    QAExample,
-    TextExample,
-)
+from mtl.data.dataset import Dataset
+from mtl.data.examples import Answer, NERExample, PairExample, QAExample, TextExample
 from mtl.data.toy import qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.inference import evaluate, evaluate_baselines
