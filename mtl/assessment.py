@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import check_cases
-from .errors import MTLError, TrainingWarning
+from .errors import DataWarning, MTLError, TrainingWarning
 from .files import write_atomically
 from .inference import BASELINES, predictions_of
 from .model import MultiTaskModel
@@ -73,6 +73,7 @@ def score_everything(
                         tested[task.name] = said
                     if said[0]:
                         metrics[split][task.name] = task.score(*said)
+                        _warn_of_remarks(task, split, metrics[split][task.name])
     metrics["baselines"] = {}
     for one in data:
         for task in one.tasks:
@@ -82,6 +83,12 @@ def score_everything(
                     with parts.part(f"{what} of {task.name}"):
                         found |= score(model, task, encoded)
     return metrics, tested
+
+
+def _warn_of_remarks(task: Task, split: str, scores: dict[str, float]) -> None:
+    """Say what a task remarks on the scores of the test, as a DataWarning."""
+    for remark in task.remarks(scores) if split == "test" else ():
+        warnings.warn(f"{task.name}: {remark}", DataWarning, stacklevel=4)
 
 
 def write_findings(

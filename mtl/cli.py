@@ -1,5 +1,5 @@
 """The command line: mtl train | compare | evaluate | predict | validate | interactive | check |
-toy | recipes.
+convert | toy | recipes.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.
@@ -13,20 +13,21 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .cases import CaseResult, cases_summary, cases_table, check_cases
+from .cases import CaseResult, cases_summary, cases_table, check_cases, why_left_out
 from .compare import compare
 from .comparison import comparison_tables
 from .data.check import check_file
-from .data.readers import write_examples
+from .data.readers import WRITERS, files_of, read, write_examples
 from .data.toy import GENERATORS, SPLITS
+from .datasets import check_kind, reader_options
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
 from .experiment import build_tasks, run_recipe
@@ -40,13 +41,16 @@ from .inference import (
 )
 from .interactive import interact
 from .model import MultiTaskModel
-from .recipe import Recipe, bundled_recipes, load_recipe
+from .recipe import Recipe, bundled_recipes, load_recipe, split_data
 from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
+from .stdin import arriving_lines, decode_line
 from .tables import format_table, metrics_table, scores_table
 from .tasks import Task
 from .version import __version__
 
 ALL = "all"
+STRICT = "refuse tags that break the scheme of their file, rather than repair and count them"
+COLUMN = "of the tags, or of the label in a table: its number from 1, or its name"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,22 +142,37 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate_ = commands.add_parser("evaluate", help="score a trained model")
     evaluate_.add_argument("folder", metavar="DIR", help="a run folder")
     evaluate_.add_argument("--task", metavar="T", help="name or kind; default all")
-    evaluate_.add_argument("--data", metavar="FILE", help="default: the test data of its recipe")
+    evaluate_.add_argument(
+        "--data",
+        metavar="[NAME=]PATH",
+        action="append",
+        default=[],
+        help="a file, or a folder whose test (or else dev) file is used; tasks.NAME=PATH or "
+        "datasets.NAME=PATH says for which tasks; default: the test data of its recipe",
+    )
     evaluate_.add_argument("--on-error", choices=("stop", "skip"), default="stop")
+    evaluate_.add_argument("--strict", action="store_true", help=STRICT)
     evaluate_.add_argument("--json", action="store_true")
     evaluate_.set_defaults(command=run_evaluate)
 
     predict_ = commands.add_parser(
         "predict",
         help="use a trained model",
-        description="Without --text or --question, inputs are read from standard input: a text a "
-        'line, or for question answering {"question": ..., "context": ...} a line.',
+        description="Without --text or --question, inputs are read from standard input, and "
+        "answered as they arrive: a text per line, or for question answering "
+        '{"question": ..., "context": ...} on each line.',
     )
     predict_.add_argument("folder", metavar="DIR", help="a run folder")
     predict_.add_argument(
         "--task", metavar="T", help="name or kind of a task, or all (that read single texts)"
     )
     predict_.add_argument("--text")
+    predict_.add_argument(
+        "--words",
+        action="store_true",
+        help="the words are those between blanks, as in a file with a word per line; a line of "
+        'input may also be a JSON list of words: ["王", "小", "明"]',
+    )
     predict_.add_argument("--question")
     predict_.add_argument("--context")
     predict_.add_argument(
@@ -163,7 +182,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the N best answers to a question (at most 20)",
     )
-    predict_.add_argument("--json", action="store_true", help="one JSON object a line")
+    predict_.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="skip: leave out lines that cannot be read, and count them",
+    )
+    predict_.add_argument("--json", action="store_true", help="one JSON object per line")
     predict_.set_defaults(command=run_predict)
 
     validate = commands.add_parser(
@@ -183,11 +208,23 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "check",
-        help="say what is in a data file, and what is wrong with it",
+        help="say what is in a data file or folder, and what is wrong with it",
         description="Exit status 1 if there is any problem.",
     )
-    check.add_argument("file", metavar="FILE", help="CoNLL, SQuAD, a table, or JSON records")
+    check.add_argument("file", metavar="PATH", help="a file of any form, or a folder of files")
+    check.add_argument("--column", metavar="C", help=COLUMN)
+    check.add_argument("--strict", action="store_true", help=STRICT)
     check.set_defaults(command=run_check)
+
+    convert = commands.add_parser("convert", help="write a data file in another form")
+    convert.add_argument("input", metavar="IN", help="a file of any form")
+    convert.add_argument("output", metavar="OUT", help="the file to write")
+    convert.add_argument("--to", choices=list(WRITERS), help="default: what the ending of OUT says")
+    convert.add_argument("--column", metavar="C", help=COLUMN)
+    convert.add_argument("--strict", action="store_true", help=STRICT)
+    convert.add_argument("--on-error", choices=("stop", "skip"), default="stop")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT")
+    convert.set_defaults(command=run_convert)
 
     toy = commands.add_parser("toy", help="write toy data, a template for your own files")
     toy.add_argument("kind", metavar="KIND", help=", ".join(GENERATORS))
@@ -228,6 +265,15 @@ def _add_recipe_options(command: argparse.ArgumentParser) -> None:
         default=[],
         help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",
     )
+    command.add_argument(
+        "--data",
+        metavar="[NAME=]PATH",
+        action="append",
+        default=[],
+        help="train on this file, or on the train, dev and test files of this folder; "
+        "tasks.NAME=PATH or datasets.NAME=PATH where the recipe has several datasets",
+    )
+    command.add_argument("--strict", action="store_true", help=STRICT)
     command.add_argument("--preset", metavar="NAME", help="a table [presets.NAME] of the recipe")
     command.add_argument("--hardware", metavar="NAME", help="a table [hardware.NAME] of the recipe")
     command.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
@@ -293,7 +339,14 @@ def _chosen_recipe(options: argparse.Namespace) -> Recipe:
     settings = list(options.set)
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
-    return load_recipe(options.recipe, settings, preset=options.preset, hardware=options.hardware)
+    settings += ["strict=true"] if options.strict else []
+    return load_recipe(
+        options.recipe,
+        settings,
+        data=options.data,
+        preset=options.preset,
+        hardware=options.hardware,
+    )
 
 
 def run_compare(options: argparse.Namespace) -> int:
@@ -327,21 +380,18 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """`mtl evaluate`."""
     model = load_model(options.folder)
     chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
-    if options.data and len(chosen) > 1:
-        raise ConfigError(
-            "which task is the data for?", fix=f"add --task, one of {', '.join(model.tasks)}"
-        )
-    if options.data:
-        examples = {chosen[0].name: chosen[0].read(Path(options.data), options.on_error)}
-    else:
-        examples = _test_examples(options, chosen)
+    read = _given_examples if options.data else _test_examples
+    examples = read(options, chosen)
     results = {}
     for name, split in examples.items():
         if not model.tasks[name].labelled(split):
-            raise DataError(f"no example has a label for the task {name!r}", path=options.data)
+            path = ", ".join(options.data) or None
+            raise DataError(f"no example has a label for the task {name!r}", path=path)
         task, encoded = encode_labelled(model, name, split, options.on_error)
         labelled, predictions = predictions_of(model, name, encoded)
         scores = {"model": task.score(labelled, predictions)}
+        for remark in task.remarks(scores["model"]):
+            warnings.warn(f"{name}: {remark}", DataWarning, stacklevel=1)
         results[name] = scores | score_baselines(model, task, encoded)
         if not options.json:
             report = model.tasks[name].report(labelled, predictions)
@@ -349,6 +399,50 @@ def run_evaluate(options: argparse.Namespace) -> None:
             print(f"{report}\n\n" if report else "", end="")
     if options.json:
         print(json.dumps(results, indent=2))
+
+
+def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+    """The examples that --data names, by task; the options of its reader are the recipe's."""
+    path = Path(options.folder) / RECIPE_FILE
+    recipe = load_recipe(path) if path.exists() else None
+    examples: dict[str, Sequence[Any]] = {}
+    for item in options.data:
+        section, file = split_data(item)
+        tasks = _tasks_of_section(section, chosen, recipe)
+        for task in tasks:
+            data, fields = None, []
+            if recipe is not None and task.name in recipe.tasks:
+                data, fields = recipe.source_of(task.name), recipe.fields_of(task.name)
+            files = files_of(file)
+            split = next((s for s in ("test", "validation", "train") if s in files), None)
+            if split == "train" and files["train"] != Path(file):
+                fix = "name the file that you want the scores of"
+                raise DataError("the folder has no test or dev file", path=file, fix=fix)
+            given = reader_options(data, options.strict, fields)
+            examples[task.name] = task.read(files[split], options.on_error, **given)
+            check_kind(task.name, type(task), examples[task.name], files[split])
+    return examples
+
+
+def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:
+    """The tasks that data is for: of a section, or all if they share one dataset."""
+    kind, _, name = (section or "").partition(".")
+    of = {t: recipe.tasks[t].data for t in recipe.tasks} if recipe is not None else {}
+    if kind == "tasks":
+        found = [task for task in chosen if task.name == name]
+    elif kind == "datasets":
+        found = [task for task in chosen if of.get(task.name) == name]
+    else:
+        shared = {of.get(task.name) or task.name for task in chosen}
+        found = chosen if len(shared) == 1 else []
+    if not found:
+        names = ", ".join(task.name for task in chosen)
+        raise ConfigError(
+            "which task is the data for?",
+            found=section,
+            fix=f"add --task, one of {names}; or write --data tasks.{chosen[0].name}=PATH",
+        )
+    return found
 
 
 def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
@@ -372,8 +466,8 @@ def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str,
     return examples
 
 
-def run_predict(options: argparse.Namespace) -> None:
-    """`mtl predict`."""
+def run_predict(options: argparse.Namespace) -> int:
+    """`mtl predict`: every input that can be read is answered, and the others are listed."""
     model = load_model(options.folder)
     asked = options.question is not None or options.context is not None
     if asked and (options.question is None or options.context is None):
@@ -381,32 +475,104 @@ def run_predict(options: argparse.Namespace) -> None:
     if asked and options.text is not None:
         raise ConfigError("give --text, or --question with --context, not both")
     tasks = _tasks_to_predict(model, options.task, asked)
-    if tasks[0].reads_pairs:
-        pairs = (
-            [(options.question, options.context)] if asked else _pairs_from_stdin(model, options)
+    reads_pairs = tasks[0].reads_pairs
+    if reads_pairs and options.text is not None:
+        raise ConfigError("a question needs --question and --context, not --text")
+    if reads_pairs and options.words:
+        raise ConfigError("--words is for tasks that read single texts", found=tasks[0].name)
+    if asked and not reads_pairs:
+        raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
+    if options.top != 1 and not reads_pairs:
+        raise ConfigError("--top goes with a question", found=f"--top {options.top}")
+    guessed = [] if options.words else [task.name for task in tasks if task.words_given]
+    if guessed:
+        print(
+            f"mtl: note: {', '.join(guessed)} learned from a file with words of its own; plain "
+            "text is cut by our rule. If you have words, give them with --words",
+            file=sys.stderr,
         )
-        results = [Predictions() for _ in pairs]
-        for task in tasks:
-            answers = answer(
-                model, *map(list, zip(*pairs, strict=True)), task=task.name, n=options.top
-            )
-            for result, found in zip(results, answers, strict=True):
-                result[task.name] = found
-        _print_predictions(model, results, pairs, options)
-    else:
-        if asked:
-            raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
-        if options.top != 1:
-            raise ConfigError("--top goes with a question", found=f"--top {options.top}")
-        texts = [options.text] if options.text is not None else _texts_from_stdin()
-        results = predict(model, texts, [task.name for task in tasks])
-        _print_predictions(model, results, texts, options)
+    if asked or options.text is not None:
+        given = (options.question, options.context) if asked else options.text
+        given = given.split() if options.words else given
+        _print_predictions(model, _predict_inputs(model, tasks, [given], options), [given], options)
+        return 0
+    return _predict_lines(model, tasks, options)
+
+
+def _predict_lines(
+    model: MultiTaskModel, tasks: Sequence[Task], options: argparse.Namespace
+) -> int:
+    """Answer the lines of standard input as they arrive; 1 if one could not be read."""
+    faults: list[Fault] = []
+    empty, n_lines = [], 0
+    for lines in arriving_lines():
+        n_lines += len(lines)
+        inputs: list[tuple[int, Any]] = []
+        for number, line in lines:
+            try:
+                text = decode_line(number, line)
+                if text.strip():
+                    inputs.append((number, _parse_line(text, tasks, options)))
+                else:
+                    empty.append(number)
+            except DataError as error:
+                faults += [replace(fault, path="stdin", line=number) for fault in error.faults]
+        for inputs_read, results in _readable(model, tasks, inputs, faults, options):
+            _print_predictions(model, results, inputs_read, options)
+    if not n_lines:
+        raise DataError("there is no input", path="stdin", fix="give --text, or a line of input")
+    if empty:
+        where = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        print(f"mtl: note: empty lines are left out: {len(empty)} (line {where})", file=sys.stderr)
+    if not faults:
+        return 0
+    error = DataError.collect(sorted(faults, key=lambda fault: fault.line or 0))
+    if options.on_error == "skip":
+        n = len({fault.line for fault in faults})
+        print(f"mtl: note: lines left out: {n}. The first: {error.faults[0]}", file=sys.stderr)
+        return 0
+    raise error
+
+
+def _readable(
+    model: MultiTaskModel,
+    tasks: Sequence[Task],
+    inputs: list[tuple[int, Any]],
+    faults: list[Fault],
+    options: argparse.Namespace,
+) -> Iterator[tuple[list[Any], list[Predictions]]]:
+    """Inputs with what is said of them, all at once; one by one if one of them cannot be read."""
+    if not inputs:
+        return
+    given = [value for _, value in inputs]
+    try:
+        yield given, _predict_inputs(model, tasks, given, options)
+    except DataError as error:
+        if len(inputs) == 1:
+            faults += [replace(fault, path="stdin", line=inputs[0][0]) for fault in error.faults]
+            return
+        for one in inputs:
+            yield from _readable(model, tasks, [one], faults, options)
+
+
+def _predict_inputs(
+    model: MultiTaskModel, tasks: Sequence[Task], given: list[Any], options: argparse.Namespace
+) -> list[Predictions]:
+    """What the tasks say of texts, lists of words, or pairs of question and context."""
+    if not tasks[0].reads_pairs:
+        return predict(model, given, [task.name for task in tasks], progress=True)
+    results = [Predictions() for _ in given]
+    for task in tasks:
+        answers = answer(model, *map(list, zip(*given, strict=True)), task=task.name, n=options.top)
+        for result, found in zip(results, answers, strict=True):
+            result[task.name] = found
+    return results
 
 
 def _print_predictions(
     model: MultiTaskModel,
     results: Iterable[Predictions],
-    inputs: Iterable[str | tuple[str, str]],
+    inputs: Iterable[str | list[str] | tuple[str, str]],
     options: argparse.Namespace,
 ) -> None:
     """Task, input and prediction; or one JSON object a line, by task name for `--task all`."""
@@ -420,8 +586,16 @@ def _print_predictions(
         for name, prediction in result.items():
             kind = model.tasks[name].kind
             print(f"task: {name}" + (f" ({kind})" if kind != name else ""))
-            print(f"input: {given if isinstance(given, str) else given[0]}")
+            print(f"input: {_shown(given)}")
             print(f"prediction: {prediction}\n")
+    sys.stdout.flush()  # whoever reads our output need not wait for the next input
+
+
+def _shown(given: str | list[str] | tuple[str, str]) -> str:
+    """A text, the question of a pair, or words with blanks between them."""
+    if isinstance(given, list):
+        return " ".join(given)
+    return given if isinstance(given, str) else given[0]
 
 
 def _tasks_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> list[Task]:
@@ -439,80 +613,48 @@ def _tasks_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> l
     return fitting
 
 
-def _stdin_lines() -> list[str]:
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(
-            "the input is not UTF-8", path="stdin", line=line, fix="convert it to UTF-8 first"
-        ) from None
-    lines = text.split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise DataError("there is no input", path="stdin", fix="give --text, or a line of input")
-    return [line.removesuffix("\r") for line in lines]
+def _parse_line(line: str, tasks: Sequence[Task], options: argparse.Namespace) -> Any:
+    """The text, list of words, or pair that a line of input holds."""
+    if tasks[0].reads_pairs:
+        return _pair_of(line)
+    if not options.words:
+        return line
+    if line.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            words = json.loads(line)
+            if all(isinstance(word, str) for word in words):
+                return words
+    return line.split()
 
 
-def _texts_from_stdin() -> list[str]:
-    lines = _stdin_lines()
-    _raise_faults(
-        Fault("the line is empty", "stdin", number, fix="take it out")
-        for number, line in enumerate(lines, 1)
-        if not line.strip()
-    )
-    return lines
-
-
-def _pairs_from_stdin(model: MultiTaskModel, options: argparse.Namespace) -> list[tuple[str, str]]:
-    if options.text is not None:
-        raise ConfigError("a question needs --question and --context, not --text")
-    records = [_pair_or_fault(model, n, line) for n, line in enumerate(_stdin_lines(), 1)]
-    _raise_faults(record for record in records if isinstance(record, Fault))
-    return records
-
-
-def _pair_or_fault(model: MultiTaskModel, number: int, line: str) -> tuple[str, str] | Fault:
+def _pair_of(line: str) -> tuple[str, str]:
     form = 'write {"question": "...", "context": "..."} on one line'
     try:
         record = json.loads(line)
+        line.encode()
     except (ValueError, RecursionError) as error:
-        return Fault(f"the line is not JSON: {error}", "stdin", number, repr(line[:80]), form)
-    pair = (
-        tuple(record.get(key) for key in ("question", "context"))
-        if isinstance(record, dict)
-        else ()
-    )
+        raise DataError(f"the line is not JSON: {error}", found=repr(line[:80]), fix=form) from None
+    keys = ("question", "context")
+    pair = tuple(record.get(key) for key in keys) if isinstance(record, dict) else ()
     if len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair):
         what = "the line does not hold a question and a context"
-        return Fault(what, "stdin", number, repr(line[:80]), form)
-    try:
-        line.encode(), "".join(pair).encode()
-        model.tokenizer.rows(pair, model.encoder.config.max_length)
-    except UnicodeEncodeError as error:
-        return Fault("half a character", "stdin", number, str(error), form)
-    except DataError as error:
-        return replace(error.faults[0], path="stdin", line=number)
+        raise DataError(what, found=repr(line[:80]), fix=form)
     return pair
-
-
-def _raise_faults(faults: Iterable[Fault]) -> None:
-    faults = list(faults)
-    if faults:
-        raise DataError.collect(faults)
 
 
 def run_validate(options: argparse.Namespace) -> None:
     """`mtl validate`."""
-    results = check_cases(load_model(options.folder))
+    model = load_model(options.folder)
+    results, left_out = check_cases(model), why_left_out(model)
     if not results:
         raise ConfigError(
             "the cases are for tasks that find entities or answer questions",
             path=options.folder,
-            found="a model with neither",
+            found="; ".join(left_out) or "a model with neither",
             fix="use mtl predict, or mtl evaluate",
         )
+    for line in left_out:
+        print(f"mtl: note: {line}", file=sys.stderr)
     if options.json:
         print(json.dumps([result.to_dict() for result in results], ensure_ascii=False, indent=2))
         return
@@ -531,9 +673,19 @@ def run_interactive(options: argparse.Namespace) -> None:
 
 def run_check(options: argparse.Namespace) -> int:
     """`mtl check`."""
-    report = check_file(options.file)
+    report = check_file(options.file, column=options.column, strict=options.strict)
     print(report)
     return 1 if report.problems else 0
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """`mtl convert`."""
+    output = Path(options.output)
+    if output.exists() and not options.overwrite:
+        raise ConfigError("the file exists", path=output, fix="add --overwrite to replace it")
+    examples = read(options.input, options.on_error, strict=options.strict, column=options.column)
+    write_examples(examples, output, options.to)
+    print(f"wrote {len(examples):,} examples ({examples.form}) to {output}", file=sys.stderr)
 
 
 def run_toy(options: argparse.Namespace) -> None:

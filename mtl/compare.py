@@ -32,7 +32,7 @@ from .assessment import Parts
 from .comparison import ALONE, comparison_tables, costs, summarise, write_summary
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError, suggest
-from .experiment import build_model, build_tasks, cache_folder, warn_of_shared_texts
+from .experiment import build_model, build_tasks, cache_folder
 from .files import write_atomically
 from .inference import predict_examples
 from .model import MultiTaskModel
@@ -150,7 +150,6 @@ def compare(
     _check_distinct(settings, sizes, recipe)
     config = TrainConfig(**recipe.train)
     tasks = build_tasks(recipe)
-    warn_of_shared_texts(recipe, tasks)
     _check_trainings(recipe, tasks, settings)
     longest = max(len(task.dataset.train) for task in tasks)
     rounds = config.rounds or math.ceil(longest / config.batch_size)
@@ -428,7 +427,7 @@ def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
         if not all(isinstance(score, int | float) for score in scores):
             raise ValueError("a score is no number")
         return result
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(
             "the result of a run is broken", path=path, found=str(error), fix="delete it"
         ) from None

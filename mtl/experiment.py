@@ -7,7 +7,6 @@ import math
 import os
 import random
 import sys
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,16 +18,17 @@ from tqdm import tqdm
 
 from .assessment import Parts, score_everything, write_findings
 from .data.augment import augment
-from .data.examples import Dataset, hold_out, shared_texts
+from .data.dataset import Dataset
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
+from .datasets import check_kind, read_dataset
 from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
-from .errors import ConfigError, DataError, DataWarning
+from .errors import ConfigError, DataError
 from .files import write_atomically
 from .model import MultiTaskModel
 from .pretrained import load_pretrained
-from .recipe import FILE_KEYS, DatasetRecipe, Recipe
+from .recipe import DatasetRecipe, Recipe
 from .run_folder import (
     BEST,
     CHECKPOINT,
@@ -51,7 +51,7 @@ from .training.checkpoint import has_state
 from .training.config import check_training
 from .training.history import History
 from .training.loop import train
-from .training.preflight import EncodedDataset, by_dataset, encode_datasets
+from .training.preflight import EncodedDataset, encode_datasets
 
 FROM_RECIPE = (
     "max_length",
@@ -68,30 +68,28 @@ def build_tasks(recipe: Recipe) -> list[Task]:
     for name, task in recipe.tasks.items():
         task_class = Task.of_kind(task.kind)
         if task.has_own_data:
-            dataset = _build_dataset(task_class, task, recipe)
+            dataset = _build_dataset(task_class, task, recipe, recipe.fields_of(name))
         elif task.data in shared:
             dataset = shared[task.data]
         else:
-            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe)
+            fields = recipe.fields_of(name)
+            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe, fields)
             shared[task.data] = dataset
-        if not all(isinstance(example, task_class.example) for example in dataset.train):
-            raise ConfigError(
-                f"the data of the task {name!r} is of another kind than the task",
-                found=f"{type(dataset.train[0]).__name__}, kind = {task.kind!r}",
-                fix="give the task data of its own: toy or train in its section",
-            )
+        source = recipe.source_of(name)
+        check_kind(name, task_class, dataset.train, source.train)
         try:
             tasks.append(task_class(name, dataset, **task.options))
         except DataError as error:
-            source = task if task.has_own_data else recipe.datasets[task.data]
             error.faults = [replace(fault, path=source.train or None) for fault in error.faults]
             raise
     return tasks
 
 
-def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) -> Dataset:
+def _build_dataset(
+    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
+) -> Dataset:
     if data.train:
-        dataset = _read_dataset(task_class, data, recipe)
+        dataset = read_dataset(task_class, data, recipe, fields)
     else:
         sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
         dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
@@ -102,41 +100,6 @@ def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) 
     if data.augment:
         train = augment(train, data.augment, recipe.seed, data.synonyms)
     return replace(dataset, train=train)
-
-
-def _read_dataset(task_class: type[Task], task: DatasetRecipe, recipe: Recipe) -> Dataset:
-    files = {split: getattr(task, split) for split in FILE_KEYS}
-    splits = {
-        split: task_class.read(Path(file), recipe.on_error) for split, file in files.items() if file
-    }
-    missing = [split for split in ("validation", "test") if split not in splits]
-    if missing:
-        try:
-            splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
-        except DataError as error:
-            error.faults = [replace(fault, path=task.train) for fault in error.faults]
-            raise
-        splits |= dict(zip(missing, parts, strict=True))
-    return Dataset(**splits)
-
-
-def warn_of_shared_texts(recipe: Recipe, tasks: Sequence[Task]) -> None:
-    """Say as DataWarnings how many texts of a user's held-out files also stand in training.
-
-    The few short sentences that toy splits share are meant: they have no name to remember.
-    """
-    for dataset, sharing in by_dataset(tasks):
-        task = recipe.tasks[sharing[0].name]
-        source = task if task.has_own_data else recipe.datasets[task.data]
-        for split, (n, of) in shared_texts(dataset).items() if source.train else ():
-            if n:
-                names = " and ".join(task.name for task in sharing)
-                warnings.warn(
-                    f"{names}: {n:,} of {of:,} texts in {split} are also in train; scores there "
-                    "say less about new texts",
-                    DataWarning,
-                    stacklevel=3,
-                )
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
@@ -209,7 +172,6 @@ def run_recipe(
         for config, _ in recipe.train_configs():  # before data are read and weights downloaded
             choose_precision(config.precision, choose_device(config.device))
         tasks = build_tasks(recipe)
-        warn_of_shared_texts(recipe, tasks)
         model = build_model(recipe, tasks)
         if progress:
             tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
@@ -289,6 +251,7 @@ def _assess(
         "recipe": recipe.name,
         "seed": recipe.seed,
         "train_seconds": round(history.seconds, 2),
+        "threads": history.threads,
         "parameters": sum(p.numel() for p in model.parameters()),
         **scores,
     }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from .data.batching import (
     Batch,
@@ -19,14 +22,16 @@ from .data.batching import (
     warn_of_encoding,
 )
 from .data.examples import Query, check_unicode
+from .data.readers import as_examples
+from .devices import choose_threads, use_threads
 from .encoder import TransformerEncoder
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, DataWarning
 from .heads import merge_rows, pool, unit_vectors
 from .model import MultiTaskModel
 from .tasks import Task
 from .tasks.qa import MOST_SPANS, Answers
 
-BATCH_SIZE = 64
+MAX_TOKENS = 8192  # in one pass of the encoder, padding included: this bounds the memory
 
 
 class Predictions(dict):
@@ -76,24 +81,30 @@ def encode_for(
 
 
 def predict_examples(
-    model: MultiTaskModel, examples: Sequence[Any], tasks: Sequence[str]
+    model: MultiTaskModel, examples: Sequence[Any], tasks: Sequence[str], progress: bool = False
 ) -> list[Predictions]:
-    """The predictions of several heads for every example, from one encoder pass per batch.
+    """The predictions of several heads for every example, all from the same encoder passes.
+
+    Args:
+        progress: show a bar on stderr if it takes more than two seconds.
 
     Raises:
         DataError: an example with an empty text, or a question that leaves no room for a context.
     """
-    return predict_encoded(model, encode_for(model, examples), tasks)
+    return predict_encoded(model, encode_for(model, examples), tasks, progress)
 
 
 @torch.inference_mode()
 def predict_encoded(
-    model: MultiTaskModel, encoded: Sequence[EncodedExample], tasks: Sequence[str]
+    model: MultiTaskModel,
+    encoded: Sequence[EncodedExample],
+    tasks: Sequence[str],
+    progress: bool = False,
 ) -> list[Predictions]:
     """The same for examples that `encode_for` has encoded."""
     results = [Predictions() for _ in encoded]
-    for indices, batch in _batches(model, encoded):
-        for name, outputs in model(batch, tasks).items():
+    for indices, batch in _batches(model, encoded, progress):
+        for name, outputs in _in_parts(model, batch, lambda part: model(part, tasks)).items():
             for i, prediction in zip(
                 indices, model.tasks[name].decode(outputs, batch), strict=True
             ):
@@ -102,7 +113,7 @@ def predict_encoded(
 
 
 def _batches(
-    model: MultiTaskModel, encoded: Sequence[EncodedExample]
+    model: MultiTaskModel, encoded: Sequence[EncodedExample], progress: bool = False
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches of the examples with their indices; meanwhile the model predicts, without gradients.
 
@@ -110,28 +121,57 @@ def _batches(
     """
     was_training = model.training
     model.eval()
+    n_rows = sum(len(item.rows) for item in encoded)
+    bar = tqdm(total=n_rows, unit="row", delay=2, disable=not progress, file=sys.stderr)
     try:
-        for indices, batch in sorted_batches(encoded, model.tokenizer, BATCH_SIZE):
-            yield indices, batch.to(model.device)
+        with bar:
+            for indices, batch in sorted_batches(encoded, model.tokenizer, MAX_TOKENS):
+                yield indices, batch.to(model.device)
+                bar.update(len(batch.rows))
     finally:
         model.train(was_training)
 
 
+def _in_parts(model: MultiTaskModel, batch: Batch, run: Callable[[Batch], Any]) -> Any:
+    """What `run` gives for all rows of a batch, a part of them at a time.
+
+    A long text is a single example of many rows; memory is needed for one part only.
+    """
+    tokens = min(batch.input_ids.numel(), MAX_TOKENS)
+    with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
+        return _joined([run(part) for part in batch.row_parts(MAX_TOKENS)])
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Tensors one after the other; of dicts and tuples of tensors, each entry so."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(map(_joined, zip(*parts, strict=True)))
+    return first if len(parts) == 1 else torch.cat(list(parts))
+
+
 def predict(
-    model: MultiTaskModel, texts: str | Sequence[str], tasks: str | Sequence[str] | None = None
+    model: MultiTaskModel,
+    texts: str | Sequence[str | Sequence[str]],
+    tasks: str | Sequence[str] | None = None,
+    progress: bool = False,
 ) -> Predictions | list[Predictions]:
     """What the model says about a text, or about each of a list of texts.
 
     Args:
         texts: one text, or several. A text longer than the encoder's positions is read in windows.
+            In place of a text, a list of its words says what the words are: `[["王", "小", "明"]]`.
         tasks: name (or kind) of a task that reads single texts, or several; by default all.
+        progress: show a bar on stderr if it takes more than two seconds.
 
     Returns:
         for each text a dict from task name to prediction; for one text just that dict.
 
     Raises:
         ConfigError: an unknown task, or one that reads pairs (use `answer`).
-        DataError: an empty text.
+        DataError: an empty text, or an empty word.
     """
     if tasks is None:
         fitting = [name for name, task in model.tasks.items() if not task.reads_pairs]
@@ -144,9 +184,8 @@ def predict(
                 fix="call mtl.answer(model, question=..., context=...)",
             )
     single = isinstance(texts, str)
-    queries = [Query(text) for text in ([texts] if single else texts)]
-    _check_filled(queries)
-    results = predict_examples(model, queries, [task.name for task in chosen])
+    queries = _queries([texts] if single else texts)
+    results = predict_examples(model, queries, [task.name for task in chosen], progress)
     return results[0] if single else results
 
 
@@ -195,8 +234,7 @@ def answer(
             "questions and contexts differ in number",
             found=f"{len(questions)} questions, {len(contexts)} contexts",
         )
-    queries = [Query(q, c) for q, c in zip(questions, contexts, strict=True)]
-    _check_filled(queries)
+    queries = _queries(questions, contexts)
     answers = [result[name] for result in predict_examples(model, queries, [name])]
     if n > 1:
         answers = [Answers([best, *best.alternatives[: n - 1]]) for best in answers]
@@ -229,19 +267,23 @@ def encode(model: MultiTaskModel, texts: str | Sequence[str], task: str | None =
         DataError: an empty text.
     """
     chosen = _embedding_task(model, task)
-    queries = [Query(text) for text in ([texts] if isinstance(texts, str) else texts)]
-    _check_filled(queries)
+    queries = _queries([texts] if isinstance(texts, str) else texts)
     width = model.encoder.config.d_model
     vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
     for indices, batch in _batches(model, encode_for(model, queries)):
         if chosen is None:
-            hidden = model.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
-            rows = pool(hidden, batch.attention_mask, "mean")
+            rows = _in_parts(model, batch, lambda part: _mean_of_tokens(model, part))
         else:
-            rows = model(batch, [chosen.name])[chosen.name]
+            rows = _in_parts(model, batch, lambda part: model(part, [chosen.name]))[chosen.name]
         merged = merge_rows(rows.float(), batch.rows, len(batch))
         vectors[indices] = unit_vectors(merged).cpu()
     return vectors[0] if isinstance(texts, str) else vectors
+
+
+def _mean_of_tokens(model: MultiTaskModel, batch: Batch) -> Tensor:
+    """The mean of the encoder's hidden states, `(B, D)`."""
+    hidden = model.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
+    return pool(hidden, batch.attention_mask, "mean")
 
 
 def _embedding_task(model: MultiTaskModel, name: str | None) -> Task | None:
@@ -286,7 +328,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Predict the examples and score the predictions of one task.
 
-    Examples without a label for the task are left out.
+    Examples without a label for the task are left out. What the task has to remark on its scores
+    is a `DataWarning`.
 
     Args:
         on_error: "skip" leaves out examples that cannot be used, such as a question that is too
@@ -298,7 +341,11 @@ def evaluate(
             be used.
     """
     labelled, predictions = predict_labelled(model, task, examples, on_error)
-    return model.task(task).score(labelled, predictions)
+    chosen = model.task(task)
+    scores = chosen.score(labelled, predictions)
+    for remark in chosen.remarks(scores):
+        warnings.warn(f"{chosen.name}: {remark}", DataWarning, stacklevel=2)
+    return scores
 
 
 def predict_labelled(
@@ -409,7 +456,7 @@ def encode_labelled(
 ) -> tuple[Task, list[EncodedExample]]:
     """The task of a name, and the examples that have a label for it; DataError if none has."""
     chosen = model.task(task)
-    labelled = chosen.labelled(examples)
+    labelled = chosen.labelled(as_examples(examples))
     encoded = encode_for(model, labelled, [chosen], on_error)
     if not encoded:
         raise DataError(
@@ -430,19 +477,32 @@ def _untrained(model: MultiTaskModel) -> MultiTaskModel:
     return fresh.to(model.device)
 
 
-def _check_filled(queries: Sequence[Query]) -> None:
-    for i, query in enumerate(queries, 1):
-        for text in [query.text] if query.second is None else [query.text, query.second]:
-            if not isinstance(text, str):
-                raise DataError(
-                    f"text {i} is no text", found=repr(text)[:80], fix="give a string, or a list"
-                )
-            check_unicode(text)
-            if not text.strip():
-                raise DataError(
-                    f"text {i} is empty or only blanks"
-                    if len(queries) > 1
-                    else "the text is empty",
-                    found=repr(text),
-                    fix="give at least one word",
-                )
+def _queries(
+    texts: Sequence[str | Sequence[str]], seconds: Sequence[str] | None = None
+) -> list[Query]:
+    """Texts, or pairs of them, ready to be encoded; DataError, with its number, for a bad one."""
+    queries = []
+    for i, text in enumerate(texts):
+        name = f"text {i + 1}" if len(texts) > 1 else "the text"
+        second = None if seconds is None else seconds[i]
+        _check_text(name, text)
+        if second is not None:
+            _check_text(name, second)
+        try:
+            queries.append(Query(text, second))
+        except DataError as error:
+            faults = [replace(fault, what=f"{name}: {fault.what}") for fault in error.faults]
+            raise DataError.collect(faults) from None
+    return queries
+
+
+def _check_text(name: str, text: Any) -> None:
+    """Raise DataError unless this is a text with something in it, or a list of words."""
+    if isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
+        return  # the words are looked at where they are joined
+    if not isinstance(text, str):
+        fix = "give a string, or a list of its words"
+        raise DataError(f"{name} is not a text", found=repr(text)[:80], fix=fix)
+    check_unicode(text)
+    if not text.strip():
+        raise DataError(f"{name} is empty", found=repr(text), fix="give at least one word")

@@ -89,6 +89,18 @@ def entity_f1(references: TagSequences, predictions: TagSequences) -> float:
     return entity_scores(references, predictions)["entity_f1"]
 
 
+def f1_of_sets(references: Sequence[set], predictions: Sequence[set]) -> float:
+    """Micro-averaged F1 of sets, such as the entities of texts by type and characters.
+
+    Raises:
+        ValueError: lists of different length.
+    """
+    _check_lengths(references, predictions)
+    right = sum(len(gold & found) for gold, found in zip(references, predictions, strict=True))
+    found, wanted = (sum(map(len, sets)) for sets in (predictions, references))
+    return _precision_recall_f1(right, found, wanted)["f1"]
+
+
 def _precision_recall_f1(right: int, found: int, wanted: int) -> dict[str, float]:
     return {
         "precision": right / found if found else 0.0,

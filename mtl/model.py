@@ -243,6 +243,7 @@ class MultiTaskModel(nn.Module):
             "encoder": self.encoder.config.to_dict(),
             "private_layers": self.private_layers,
             "tokenizer": type(self.tokenizer).__name__,
+            "words_given": [name for name, task in self.tasks.items() if task.words_given],
             "tasks": {
                 name: {"kind": task.kind, **task.settings()} for name, task in self.tasks.items()
             },
@@ -273,7 +274,9 @@ class MultiTaskModel(nn.Module):
         tokenizer = tokenizer_class.load(folder)
         try:
             model = cls(encoder, tokenizer, tasks, config.get("private_layers", 0))
-        except (ConfigError, TypeError) as error:
+            for name in config.get("words_given", []):
+                model.tasks[name].words_given = True
+        except (ConfigError, TypeError, KeyError) as error:
             raise _bad_config(folder, error) from None
         model._load_weights(folder / WEIGHTS)
         model.trained = set(model.tasks)

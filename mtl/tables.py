@@ -58,7 +58,11 @@ def scores_table(scores: dict[str, dict[str, float]]) -> str:
 def types_table(scores: dict[str, float]) -> str:
     """Precision, recall and F1 of each type, from metrics such as `entity_f1_PER`."""
     prefix = "entity_f1_"
-    types = [name.removeprefix(prefix) for name in scores if name.startswith(prefix)]
+    types = [
+        name.removeprefix(prefix)
+        for name in scores
+        if name.startswith(prefix) and is_of_one_type(name)
+    ]
     rows = [
         [kind, *(scores[f"entity_{name}_{kind}"] for name in ("precision", "recall", "f1"))]
         for kind in types
@@ -68,7 +72,8 @@ def types_table(scores: dict[str, float]) -> str:
 
 def is_of_one_type(metric: str) -> bool:
     """Whether a metric counts one entity type only, as `entity_f1_PER` does."""
-    return metric.startswith(("entity_precision_", "entity_recall_", "entity_f1_"))
+    prefixes = ("entity_precision_", "entity_recall_", "entity_f1_")
+    return metric.startswith(prefixes) and metric != "entity_f1_plain_text"
 
 
 def _words(name: str) -> str:

@@ -14,13 +14,10 @@ from mtl.data.examples import (
     PairExample,
     QAExample,
     TextExample,
-    shared_texts,
 )
-from mtl.data.toy import ner_examples, qa_examples
+from mtl.data.toy import qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning
-from mtl.experiment import run_recipe
 from mtl.inference import evaluate, evaluate_baselines
-from mtl.recipe import load_recipe
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
@@ -255,42 +252,6 @@ def test_with_skip_a_run_trains_tests_and_can_be_used(mtl_, files, tmp_path, mon
     status, _, err = mtl_("evaluate", output, "--task", "qa", "--data", files["test"])
     assert status == 1
     assert "example 'test-1': the question has 70 tokens" in err
-
-
-# --- texts in two splits --------------------------------------------------------------------------
-
-
-def test_texts_in_two_splits_by_hand():
-    a, b, c = (TextExample(f"{word} ran .") for word in ("Ann", "Bob", "Eve"))
-    dataset = Dataset(train=[a, b, b], validation=[b, b, c], test=[a, b], test_unseen=[c])
-    assert shared_texts(dataset) == {"validation": (1, 2), "test": (2, 2), "test_unseen": (0, 1)}
-    pair = PairExample("Ann ran .", "Ann walked .")
-    assert shared_texts(Dataset([pair], [pair]))["validation"] == (1, 1)
-
-
-@pytest.mark.usefixtures("no_curves")
-def test_a_run_says_how_many_texts_of_the_test_file_it_trains_on(tmp_path):
-    sentences = ner_examples("train", 40)
-    mtl.write_conll(sentences, tmp_path / "train.conll")
-    mtl.write_conll([*sentences[:2], *ner_examples("test", 3)], tmp_path / "test.conll")
-    settings = [f"tasks.ner.train={tmp_path / 'train.conll'}", "tasks.qa.toy_train=16"]
-    settings += [f"tasks.ner.test={tmp_path / 'test.conll'}", "tasks.qa.toy_held_out=4"]
-    recipe = load_recipe("practical7", [*SHAPE, "train.batch_size=8", *settings])
-    with pytest.warns(DataWarning) as said:
-        run_recipe(recipe, tmp_path / "run", progress=False)
-    assert [str(warning.message) for warning in said] == [
-        "ner: 2 of 5 texts in test are also in train; scores there say less about new texts"
-    ]
-
-
-@pytest.mark.usefixtures("no_curves")
-def test_toy_splits_are_no_users_files(tmp_path):
-    """The generator repeats a short sentence now and then."""
-    sizes = ["tasks.ner.toy_train=300", "tasks.ner.toy_held_out=100", "tasks.qa.toy_held_out=4"]
-    recipe = load_recipe("practical7", [*SHAPE, *sizes, "tasks.qa.toy_train=16"])
-    tasks = mtl.build_tasks(recipe)
-    assert shared_texts(tasks[0].dataset)["test"][0] > 0
-    run_recipe(recipe, tmp_path / "run", progress=False)
 
 
 def test_pairs_are_encoded_before_training_too(build_model):

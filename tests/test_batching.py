@@ -1,6 +1,7 @@
 """Batches: what is padded, masked, supervised and left out; streams that can be resumed."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import BatchStream, collate, encode_examples, length_buckets, sorted_batches
-from mtl.data.examples import Answer, NERExample, QAExample, Query
+from mtl.data.examples import Answer, NERExample, QAExample, Query, TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.errors import DataError
 from mtl.tasks.ner import NERTask
@@ -251,60 +252,87 @@ def test_to_moves_every_tensor(sentences, tokenizer):
 
 def test_sorted_batches_hold_every_example_once(sentences, tokenizer):
     items, _ = encode(sentences, tokenizer)
-    batches = list(sorted_batches(items, tokenizer, 7))
+    batches = list(sorted_batches(items, tokenizer, 100))
     assert sorted(i for indices, _ in batches for i in indices) == list(range(len(items)))
     for indices, batch in batches:
         assert [items[i] for i in indices] == batch.items
         assert batch.targets == {}
-    assert list(sorted_batches([], tokenizer, 7)) == []
+        assert batch.input_ids.numel() <= 100
+    assert len(batches) < len(items)
+    assert list(sorted_batches([], tokenizer, 100)) == []
+
+
+@pytest.mark.parametrize("max_tokens", [1, 60, 10_000])
+def test_parts_hold_every_row_once(questions, tokenizer, max_tokens):
+    items, _ = encode(questions[:3], tokenizer, max_length=32)
+    whole = collate(items, tokenizer, [])
+    parts = list(whole.row_parts(max_tokens))
+    assert all(len(part.rows) == 1 or part.input_ids.numel() <= max_tokens for part in parts)
+    for name in ("rows", "input_ids", "attention_mask", "type_ids", "text_mask"):
+        assert torch.equal(torch.cat([getattr(p, name) for p in parts]), getattr(whole, name))
 
 
 # --- what is supervised: NER --------------------------------------------------------------------
 
 
 NER = NERTask("ner", types=["LOC", "PER"])
-OUT, LOC, IN_LOC, PER = (NER.tag_id[tag] for tag in ("O", "B-LOC", "I-LOC", "B-PER"))
+OUT, LOC, IN_LOC, PER, IN_PER = map(NER.tag_id.get, ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"))
 
 
-def test_only_first_pieces_are_supervised():
+def test_every_word_of_plain_text_is_supervised_and_nothing_else():
+    """`U.S.` and `Ann-Lee` are one token each in the file, and several words in plain text."""
     example = NERExample(("The", "U.S.", "met", "Ann-Lee"), ("O", "B-LOC", "O", "B-PER"))
     tokenizer = WhitespaceTokenizer.train(["The U . S met Ann - Lee"])
     items, _ = encode([example, NERExample(("Ann",), ("B-PER",))], tokenizer, NER)
     # [CLS] The U . S . met Ann - Lee [SEP]   and   [CLS] Ann [SEP]
     targets = collate(items, tokenizer, [NER]).targets["ner"].tolist()
-    assert targets[0] == [-100, OUT, LOC, -100, -100, -100, OUT, PER, -100, -100, -100]
+    assert targets[0] == [-100, OUT, LOC, *[IN_LOC] * 3, OUT, PER, IN_PER, IN_PER, -100]
     assert targets[1] == [-100, PER] + [-100] * 9
 
 
-def test_windows_supervise_the_words_that_begin_in_them():
+def test_windows_supervise_the_words_that_are_in_them():
     words = ("Ann", "saw", "New", "York-Rome", "and", "U.S.", "met", "me")
     tags = ("B-PER", "O", "B-LOC", "I-LOC", "O", "B-LOC", "O", "O")
-    tokenizer = WhitespaceTokenizer.train([words])
+    tokenizer = WhitespaceTokenizer.train([" ".join(words)])
     items, _ = encode([NERExample(words, tags)], tokenizer, NER, max_length=8)
-    # pieces: Ann saw New York - Rome and U . S . met me; windows of six that share three
+    # words: Ann saw New York - Rome and U . S . met me; windows of six that share three
     assert [row.first_piece for row in items[0].rows] == [0, 3, 6, 7]
     assert collate(items, tokenizer, [NER]).targets["ner"].tolist() == [
-        [-100, PER, OUT, LOC, IN_LOC, -100, -100, -100],
-        [-100, IN_LOC, -100, -100, OUT, LOC, -100, -100],
-        [-100, OUT, LOC, -100, -100, -100, OUT, -100],
-        [-100, LOC, -100, -100, -100, OUT, OUT, -100],
+        [-100, PER, OUT, LOC, IN_LOC, IN_LOC, IN_LOC, -100],
+        [-100, IN_LOC, IN_LOC, IN_LOC, OUT, LOC, IN_LOC, -100],
+        [-100, OUT, LOC, IN_LOC, IN_LOC, IN_LOC, OUT, -100],
+        [-100, LOC, IN_LOC, IN_LOC, IN_LOC, OUT, OUT, -100],
     ]
 
 
-def test_a_window_without_a_first_piece_is_not_labelled():
-    example = NERExample(("." * 30, "Ann"), ("O", "B-PER"))
-    items, _ = encode([example], WhitespaceTokenizer.train([]), NER, max_length=8)
-    targets = items[0].targets["ner"]
-    assert targets[1] is None
-    batch = collate(items, WhitespaceTokenizer.train([]), [NER])
+def test_a_window_without_a_first_piece_is_not_labelled(monkeypatch):
+    """A word of many pieces can fill a window without beginning in it."""
+    tokenizer = WhitespaceTokenizer.train([])
+    pieces = tokenizer.encode(". " * 30 + "Ann")
+    one_word = replace(pieces, word_ids=[*[0] * 30, 1], words=[(0, 59), pieces.words[-1]])
+    monkeypatch.setattr(tokenizer, "encode", lambda text: one_word)
+    items, _ = encode(
+        [NERExample((". " * 29 + ".", "Ann"), ("O", "B-PER"))], tokenizer, NER, max_length=8
+    )
+    assert items[0].targets["ner"][1] is None
+    batch = collate(items, tokenizer, [NER])
     assert (batch.targets["ner"][1] == -100).all()
 
 
+def test_an_entity_without_a_word_of_its_own_is_counted():
+    """Both tokens become one word where the tokenizer cannot tell them apart."""
+    tokenizer = WhitespaceTokenizer.train([])
+    example = TextExample("ABcd", ("AB", "cd"), tags=("B-PER", "B-LOC"))
+    items, notes = encode([example], tokenizer, NER)
+    assert items[0].targets["ner"] == [[-100, PER, -100]]
+    assert notes == {"entities have no word of their own and are left out of training": 1}
+
+
 def test_the_ner_loss_reads_labelled_words_only():
-    tokenizer = WhitespaceTokenizer.train(["The U . S"])
-    items, _ = encode([NERExample(("The", "U.S."), ("O", "B-LOC"))], tokenizer, NER)
+    tokenizer = WhitespaceTokenizer.train(["The U"])
+    items, _ = encode([NERExample(("The", "U"), ("O", "B-LOC"))], tokenizer, NER)
     batch = collate(items, tokenizer, [NER])
-    logits = torch.randn(1, 7, 5)
+    logits = torch.randn(1, 4, 5)
     loss = NER.loss(logits, batch.targets["ner"], batch)
     chosen = logits[0].log_softmax(-1)[[1, 2], [OUT, LOC]]
     assert loss.item() == pytest.approx(-chosen.mean().item(), rel=1e-5)

@@ -14,7 +14,8 @@ import mtl
 from mtl.data import cache
 from mtl.data.batching import collate, encode_examples
 from mtl.data.cache import cache_key, encode_cached
-from mtl.data.examples import Dataset, PairExample, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import PairExample, TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.errors import DataWarning

@@ -488,9 +488,15 @@ BAD_FILES = {
         *("qa", "x.csv", OTHER_COLUMNS, 1),
         ["no column for the answer", "'context', 'question', 'reply'", "name the columns"],
     ),
-    "not SQuAD": ("qa", "x.json", '{"rows": []}', None, ["not SQuAD", "'rows'", "looks like"]),
+    "not SQuAD": ("qa", "x.json", '{"data": 3}', None, ["not SQuAD", '"data" is 3', "looks like"]),
     "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "column 3"]),
-    "other ending": ("qa", "x.txt", "Bob ran.", None, [".json, .jsonl, .csv, .tsv", "'.txt'"]),
+    "plain text": (
+        "qa",
+        "x.txt",
+        "Bob ran.\n\nAnn sat down.\nJo slept all day.",
+        None,
+        ["plain text"],
+    ),
 }
 
 
@@ -1109,36 +1115,73 @@ def test_no_line_on_stdin(mtl_, run, stdin):
         assert "stdin: there is no input" in err
 
 
-def test_every_empty_line_on_stdin_is_named(mtl_, run, stdin):
+def test_empty_lines_on_stdin_are_left_out_and_counted(mtl_, run, stdin):
     stdin("Ann ran.\n\nBob ran.\n \t\nEve ran.\n")
-    status, out, err = mtl_("predict", run, "--task", "ner")
-    assert (status, out) == (1, "")
-    assert "stdin:2: the line is empty" in err
-    assert "stdin:4: the line is empty" in err
-    assert "2 problems in all" in err
+    status, out, err = mtl_("predict", run, "--task", "ner", "--json")
+    assert status == 0
+    assert [json.loads(line)["text"] for line in out.splitlines()] == [
+        "Ann ran.",
+        "Bob ran.",
+        "Eve ran.",
+    ]
+    assert "empty lines are left out: 2 (line 2, 4)" in err
 
 
-def test_every_bad_question_line_on_stdin_is_named(mtl_, run, stdin):
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_good_lines_are_answered_and_every_bad_one_is_named(mtl_, run, stdin, on_error):
     good = '{"question": "Who ran?", "context": "Bob ran."}'
-    bad = ["{nope", '["Who?", "Bob."]', '{"question": "Who?"}', "", '{"question": 1, "context": 2}']
-    bad += ['{"question": "Who?", "context": "  "}']
+    bad = ["{nope", '["Who?", "Bob."]', '{"question": "Who?"}', '{"question": 1, "context": 2}']
+    bad += ['{"question": "Who?", "context": "  "}', "[" * 100_000]
+    bad.append(json.dumps({"question": "who " * 70, "context": "Bob."}))
     stdin("\n".join([good, *bad, good]))
-    status, out, err = mtl_("predict", run, "--task", "qa", "--json")
-    assert (status, out) == (1, "")
-    for number, line in enumerate(bad, start=2):
+    status, out, err = mtl_("predict", run, "--task", "qa", "--json", "--on-error", on_error)
+    assert [json.loads(line)["answer"] != "" for line in out.splitlines()] == [True, True]
+    if on_error == "skip":
+        assert status == 0
+        assert "lines left out: 7. The first: stdin:2: the line is not JSON" in err
+        return
+    assert status == 1
+    for number in range(2, 9):
         assert f"stdin:{number}: " in err
-        assert repr(line) in err
     assert "stdin:1: " not in err
-    assert "stdin:8: " not in err
-    assert f"{len(bad)} problems in all" in err
+    assert "stdin:9: " not in err
+    assert "7 problems in all" in err
     assert 'write {"question": "...", "context": "..."}' in err
 
 
 def test_stdin_that_is_not_utf8(mtl_, run, stdin):
-    stdin(b"Ann ran.\nM\xfcller ran.\n")
-    status, out, err = mtl_("predict", run, "--task", "ner")
-    assert (status, out) == (1, "")
+    stdin(b"Ann ran.\nM\xfcller ran.\nEve ran.\n")
+    status, out, err = mtl_("predict", run, "--task", "ner", "--json")
+    assert status == 1
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["Ann ran.", "Eve ran."]
     assert "stdin:2: the input is not UTF-8" in err
+
+
+def test_a_line_is_answered_before_the_next_is_there(run):
+    """Whoever writes a line into the pipe may wait for its answer."""
+    command = [sys.executable, "-m", "mtl", "predict", run, "--task", "ner", "--json"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        for text in ("Ann ran.", "Bob met Eve."):
+            process.stdin.write(f"{text}\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["Ann-Lee met U.S. envoys", '["Ann-Lee", "met", "U.S.", "envoys"]', "[sic] Ann-Lee"]
+)
+def test_predict_words(mtl_, run, stdin, line):
+    words = json.loads(line) if line.startswith('["') else line.split()
+    expected = mtl.predict(mtl.MultiTaskModel.from_pretrained(run), [words])[0]["ner"].to_dict()
+    stdin(line)
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--words", "--json")
+    assert status == 0
+    assert json.loads(out) == expected
+    status, out, _ = mtl_("predict", run, "--words", "--text", " ".join(words), "--json")
+    assert json.loads(out) == expected
 
 
 def test_a_byte_order_mark_on_stdin_is_no_text(mtl_, run, stdin):
@@ -1369,6 +1412,21 @@ def test_validate_a_model_that_no_case_is_for(mtl_, tmp_path):
     status, out, err = mtl_("validate", save_untrained(tmp_path / "model", tasks))
     assert (status, out) == (2, "")
     assert "find entities or answer questions" in err
+    assert "found: a model with neither" in err
+
+
+def test_validate_says_why_there_are_no_cases_for_other_entities(mtl_, tmp_path):
+    tasks = [mtl.NERTask("slots", types=["date", "playlist"])]
+    status, out, err = mtl_("validate", save_untrained(tmp_path / "slots", tasks))
+    assert (status, out) == (2, "")
+    assert "the task 'slots' finds date, playlist; the cases ask for LOC, ORG, PER" in err
+    tasks.append(mtl.QATask("qa"))
+    status, out, err = mtl_("validate", save_untrained(tmp_path / "both", tasks))
+    assert status == 0
+    assert out.splitlines()[-1].startswith("QA ")
+    assert err == (
+        "mtl: note: the task 'slots' finds date, playlist; the cases ask for LOC, ORG, PER\n"
+    )
 
 
 def test_interactive_reads_a_pipe_to_its_end(many):
@@ -1542,7 +1600,7 @@ def test_toy_keeps_an_existing_file(mtl_, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "name", "words"),
     [
-        ("ner", "x.json", [".json", ".conll or .jsonl"]),
+        ("ner", "x.json", [".json", ".conll or .jsonl or .conllu"]),
         ("qa", "x.conll", [".conll", ".json or .jsonl"]),
         ("qa", "x.txt", [".txt", ".json or .jsonl"]),
         ("ner", "x", ["ending", ".conll or .jsonl"]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mtl import devices
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.devices import autocast, choose_device, choose_precision, is_out_of_memory
 from mtl.encoder import EncoderConfig, MultiHeadSelfAttention, attention
 from mtl.errors import ConfigError, MTLError
@@ -76,7 +76,9 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(
     ("key", "value", "nearest"),
     [
         ("device", "cude", "cuda"),
-        ("device", "cuda:0", "cuda"),
+        ("device", "cuda:", "cuda"),
+        ("device", "cuda:x", "cuda"),
+        ("device", "cpu:0", "cpu"),
         ("precision", "bfloat", "bfloat16"),
         ("precision", "float61", "float16"),
     ],
@@ -168,7 +170,7 @@ def test_on_a_device_without_bfloat16_auto_is_float32(build_model, tasks, monkey
 def test_the_run_says_where_it_computes_and_how(build_model, tasks):
     config = replace(FAST, precision="bfloat16")
     run = Run(build_model(tasks), tasks, config, FixedWeighting())
-    assert run.describe() == f"cpu, bfloat16; {run.describe_epoch()}"
+    assert run.describe() == f"cpu, bfloat16, 1 thread; {run.describe_epoch()}"
 
 
 @given(seed=st.integers(0, 99), p=st.sampled_from([0.1, 0.5, 0.9]))

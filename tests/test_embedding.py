@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset, PairExample, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import PairExample, TextExample
 from mtl.errors import ConfigError, DataError
-from mtl.inference import BATCH_SIZE, encode, evaluate, evaluate_baselines, predict
+from mtl.inference import encode, evaluate, evaluate_baselines, predict
 from mtl.model import MultiTaskModel
 from mtl.tasks.embedding import Embedding, EmbeddingTask, Similarity
 from mtl.tasks.ner import NERTask
@@ -32,7 +33,7 @@ def texts(sentences):
     """Texts of very different lengths, more than one batch of them, in no order."""
     cut = [" ".join(e.tokens[: 1 + i % 7]) for i, e in enumerate(sentences)]
     texts = [LONG, *cut, "Ann", *(e.text for e in sentences), OTHER_LONG, *reversed(cut)]
-    assert len(texts) > BATCH_SIZE
+    assert len(texts) > 60
     return texts
 
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mtl.data.examples import Dataset, PairExample, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import PairExample, TextExample
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError, MTLError
 from mtl.inference import evaluate, evaluate_encoded
@@ -270,7 +271,7 @@ def test_records_with_a_label_and_tags_train_both_heads_in_one_pass(
     losses = {"topic": [], "ner": []}
     with torch.no_grad():
         for record in records:
-            (row,) = tokenizer.rows((record.tokens, None), 64)
+            (row,) = tokenizer.rows(record.rows[0], 64)
             hidden = model.encoder(torch.tensor([row.input_ids]))[0]  # (T, D)
             if record.label is not None:
                 scores = (topic.weight @ hidden.mean(0) + topic.bias).log_softmax(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -78,6 +78,24 @@ class Batch:
     def n_labelled(self, task: str) -> int:
         """How many of the batch's examples have a label for a task."""
         return len(self.labelled(task))
+
+    def row_parts(self, max_tokens: int) -> Iterator[Batch]:
+        """The rows in parts of at most so many tokens, but at least one row each.
+
+        A part knows all of `items`, whose other rows are in other parts.
+        """
+        n_rows, length = self.input_ids.shape
+        size = max(1, max_tokens // length)
+        for part in (slice(start, start + size) for start in range(0, n_rows, size)):
+            yield replace(
+                self,
+                rows=self.rows[part],
+                input_ids=self.input_ids[part],
+                attention_mask=self.attention_mask[part],
+                type_ids=self.type_ids[part],
+                text_mask=self.text_mask[part],
+                targets={name: target[part] for name, target in self.targets.items()},
+            )
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -252,33 +270,46 @@ class BatchStream:
 
     def next(self) -> Batch:
         """The next batch; after the last of a pass, the first of a new one."""
-        return self._collate(self._next_items())
+        batch = self._collate(self._next_items())
+        return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 
     def next_parts(self, max_tokens: int) -> list[Batch]:
         """The next batch in parts of at most so many tokens, padding included; 0 for no limit.
 
-        A part has at least one example, however long.
+        A part has at least one example, however long. Words are hidden in the whole batch before it
+        is cut, so that the parts hold what the batch would.
         """
+        batch = self.next()
         if not max_tokens:
-            return [self.next()]
-        items = self._next_items()
-        parts: list[list[EncodedExample]] = [[]]
-        for item in sorted(items, key=len):
-            rows = sum(len(other.rows) for other in [*parts[-1], item])
-            if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
-                parts.append([])
-            parts[-1].append(item)
-        return [self._collate(part) for part in parts]
+            return [batch]
+        parts, first = [], 0
+        for items in self._cut(batch.items, max_tokens):
+            part = self._collate(items)
+            n_rows, length = part.input_ids.shape
+            input_ids = batch.input_ids[first : first + n_rows, :length]
+            parts.append(replace(part, input_ids=input_ids))
+            first += n_rows
+        return parts
 
     def _next_items(self) -> list[EncodedExample]:
+        """The examples of the next batch, from the shortest to the longest."""
         if self.position == len(self.order):
             self._start_pass()
         self.position += 1
         return [self.items[i] for i in self.order[self.position - 1]]
 
+    def _cut(self, items: list[EncodedExample], max_tokens: int) -> list[list[EncodedExample]]:
+        """The examples in groups, none of which has more tokens than allowed, if it can be."""
+        parts: list[list[EncodedExample]] = [[]]
+        for item in items:
+            rows = sum(len(other.rows) for other in [*parts[-1], item])
+            if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
+                parts.append([])
+            parts[-1].append(item)
+        return parts
+
     def _collate(self, items: list[EncodedExample]) -> Batch:
-        batch = collate(items, self.tokenizer, self.tasks, self.sizes)
-        return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
+        return collate(items, self.tokenizer, self.tasks, self.sizes)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides which batches come next."""
@@ -297,14 +328,23 @@ class BatchStream:
 
 
 def sorted_batches(
-    items: Sequence[EncodedExample], tokenizer: Tokenizer, batch_size: int
+    items: Sequence[EncodedExample], tokenizer: Tokenizer, max_tokens: int
 ) -> Iterable[tuple[list[int], Batch]]:
     """Every example once, longest first, without targets: the batches of prediction.
+
+    A batch has at most `max_tokens` tokens, padding included, or a single example.
 
     Yields:
         the indices of a batch's examples in `items`, and the batch.
     """
-    order = sorted(range(len(items)), key=lambda i: -len(items[i]))
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        yield indices, collate([items[i] for i in indices], tokenizer, [])
+    indices: list[int] = []
+    tokens = 0
+    for i in sorted(range(len(items)), key=lambda i: -len(items[i])):
+        longest = len(items[indices[0]]) if indices else len(items[i])
+        tokens += len(items[i].rows) * longest
+        if indices and tokens > max_tokens:
+            yield indices, collate([items[j] for j in indices], tokenizer, [])
+            indices, tokens = [], len(items[i].rows) * len(items[i])
+        indices.append(i)
+    if indices:
+        yield indices, collate([items[j] for j in indices], tokenizer, [])

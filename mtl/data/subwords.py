@@ -9,16 +9,15 @@ weights; here its pieces are led back to characters and words.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, missing_extra
 from ..files import missing_file, read_json
-from .examples import Text
 from .tokenization import Encoding, Tokenizer
+from .words import Place, split_words
 
 if TYPE_CHECKING:
     import tokenizers
@@ -27,17 +26,6 @@ if TYPE_CHECKING:
 BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
 ROBERTA_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>"}
 VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
-
-# What a tag is for, where nobody said what the words are: nearly the tokens of CoNLL's files. Marks
-# inside a word stay ("U.S", "first-half", "1,000"), but for an English 's; ideographs stand alone.
-ACCENT = "\u0300-\u036f\u200c\u200d"  # combining accents (as macOS writes them) and joiners
-IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-WORD = re.compile(
-    rf"[{IDEOGRAPH}]"
-    r"|['’]s\b"
-    rf"|(?:(?![{IDEOGRAPH}])[\w{ACCENT}]|(?<=\w)(?!['’]s\b)[-.,&/'’](?=\w))+"
-    r"|\S"
-)
 
 
 class SubwordTokenizer(Tokenizer):
@@ -56,6 +44,7 @@ class SubwordTokenizer(Tokenizer):
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         backend.no_truncation()  # or the end of a long text is lost without a word
         backend.no_padding()
+        backend.encode_special_tokens = True  # "[SEP]" in somebody's text is text
         self.backend = backend
         self.special_tokens = _special_tokens(backend)
         ids = {use: backend.token_to_id(token) for use, token in self.special_tokens.items()}
@@ -70,18 +59,14 @@ class SubwordTokenizer(Tokenizer):
     def __repr__(self) -> str:
         return f"SubwordTokenizer({len(self):,} pieces, {type(self.backend.model).__name__})"
 
-    def encode(self, text: Text) -> Encoding:
+    def encode(self, text: str) -> Encoding:
         """Pieces of `text` with their offsets; every word has at least one piece.
 
-        Of a string, words are what blanks and marks around them set apart; those that share a piece
-        are one, and those that leave no piece, such as a lone control character, are none. Of given
-        words, one that leaves no piece gets the unknown one.
+        Words that share a piece are one, and one that leaves no piece, such as a lone control
+        character, is left out.
         """
-        return self._encode_string(text) if isinstance(text, str) else self._encode_words(text)
-
-    def _encode_string(self, text: str) -> Encoding:
         found = self.backend.encode(text, add_special_tokens=False)
-        words = _join_words([match.span() for match in WORD.finditer(text)], found.offsets)
+        words = _join_words(split_words(text), found.offsets)
         if not words:  # RoBERTa has pieces for blanks too
             return Encoding(text, [], [], [], [], [])
         word_ids = _words_of_pieces(found.offsets, words)
@@ -90,23 +75,6 @@ class SubwordTokenizer(Tokenizer):
         word_ids = [number[word] for word in word_ids]
         words = [words[word] for word in kept]
         return Encoding(text, found.tokens, found.ids, found.offsets, word_ids, words)
-
-    def _encode_words(self, given: Sequence[str]) -> Encoding:
-        words, position = [], 0
-        for word in given:
-            words.append((position, position + len(word)))
-            position += len(word) + 1
-        text = " ".join(given)
-        found = self.backend.encode(text, add_special_tokens=False)
-        word_ids = _words_of_pieces(found.offsets, words)
-        pieces = list(zip(found.tokens, found.ids, found.offsets, word_ids, strict=True))
-        unk = self.backend.id_to_token(self.unk_id)
-        without = set(range(len(words))) - set(word_ids)
-        pieces += [(unk, self.unk_id, words[i], i) for i in without]
-        pieces.sort(key=lambda piece: piece[3])  # stable: pieces of a word stay in order
-        columns = zip(*pieces, strict=True) if pieces else [()] * 4
-        tokens, ids, offsets, word_ids = map(list, columns)
-        return Encoding(text, tokens, ids, offsets, word_ids, words)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The pieces of `ids`."""
@@ -162,12 +130,10 @@ def _special_tokens(backend: tokenizers.Tokenizer) -> dict[str, str]:
     )
 
 
-def _join_words(
-    words: list[tuple[int, int]], offsets: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
+def _join_words(words: list[Place], offsets: list[Place]) -> list[Place]:
     """The same words, but neighbours are one if a piece holds characters of both."""
     inner = {position for start, end in offsets for position in range(start + 1, end)}
-    joined: list[tuple[int, int]] = []
+    joined: list[Place] = []
     for start, end in words:
         if joined and joined[-1][1] in inner and start in inner:
             start = joined.pop()[0]
@@ -175,7 +141,7 @@ def _join_words(
     return joined
 
 
-def _words_of_pieces(offsets: list[tuple[int, int]], words: list[tuple[int, int]]) -> list[int]:
+def _words_of_pieces(offsets: list[Place], words: list[Place]) -> list[int]:
     """The word that each piece is of; both are in the order of the text.
 
     A piece that holds only blanks is of the word before.

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, ModelError
 from ..files import missing_file, write_atomically
-from .examples import Text, TextRow
-from .words import join_words, split_words
+from .examples import TextRow
+from .words import Place, has_sign, join_words, keep_together, split_words
 
 SHAPES = ("x", "Xx", "XX", "9", ".")
 
@@ -51,20 +51,20 @@ class Encoding:
     """One text as pieces.
 
     Attributes:
-        text: the text itself; of a list of words, the words joined by blanks.
+        text: the text itself.
         tokens: the pieces as strings.
         ids: their vocabulary ids.
         offsets: start and end character of each piece in `text`.
         word_ids: which word each piece belongs to.
-        words: start and end character of each word in `text`.
+        words: start and end character of each word in `text`; words that share a piece are one.
     """
 
     text: str
     tokens: list[str]
     ids: list[int]
-    offsets: list[tuple[int, int]]
+    offsets: list[Place]
     word_ids: list[int]
-    words: list[tuple[int, int]]
+    words: list[Place]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,8 +120,8 @@ class Tokenizer(ABC):
         """Number of ids, special ones included."""
 
     @abstractmethod
-    def encode(self, text: Text) -> Encoding:
-        """Pieces of a string, or of a list of words that rules what the words are."""
+    def encode(self, text: str) -> Encoding:
+        """Pieces of a text; each belongs to one of the words that `split_words` finds."""
 
     @abstractmethod
     def to_json(self) -> str:
@@ -166,7 +166,7 @@ class Tokenizer(ABC):
             raise DataError(
                 f"the question has {n_question} tokens, which leaves too little room for its "
                 f"context: the model reads {max_length} tokens at once",
-                found=f"{str(first)[:80]!r} ...",
+                found=f"{first[:80]!r} ...",
                 fix="shorten the question, or train a model with a larger encoder.max_length",
             )
         rows = []
@@ -185,7 +185,7 @@ class Tokenizer(ABC):
             )
         return rows
 
-    def _encode_filled(self, text: Text) -> Encoding:
+    def _encode_filled(self, text: str) -> Encoding:
         encoding = self.encode(text)
         if not len(encoding):
             raise DataError(
@@ -205,8 +205,10 @@ class Tokenizer(ABC):
 class WhitespaceTokenizer(Tokenizer):
     """Words split at whitespace and punctuation; the vocabulary is the words of the training text.
 
+    A word of the vocabulary that holds punctuation stays whole, such as `U.S.` or `Jean-Luc`.
+
     Args:
-        counts: how often each word stood in the training text.
+        counts: how often each word appeared in the training text.
         lower_case: whether words are lower-cased before they are looked up. Names then lose the
             capital that marks them, so `hide_words` can hide only rare words.
         numbered_unknowns: how many unseen words of a row can be told apart, for each word shape;
@@ -234,11 +236,13 @@ class WhitespaceTokenizer(Tokenizer):
         self.tokens = [*self.SPECIAL, *unknowns, *self.counts]
         self.id_of = {word: i for i, word in enumerate(self.counts, self.first_word)}
         self._shape_of, self._hide_weight = self._word_tables()
+        parts = {word: len(split_words(word)) for word in self.counts if not word.isalnum()}
+        self.kept_whole = {word: n for word, n in parts.items() if n > 1}
 
     @classmethod
     def train(
         cls,
-        texts: Iterable[Text],
+        texts: Iterable[str | Sequence[str]],
         *,
         lower_case: bool = False,
         min_count: int = 1,
@@ -247,22 +251,29 @@ class WhitespaceTokenizer(Tokenizer):
         """A tokenizer whose vocabulary is the words of `texts` (training text only, never test).
 
         Args:
-            texts: strings, or lists of words.
+            texts: strings, or lists of words. Of these, words with punctuation in them that come
+                more than once are kept whole; the others are split, so that the model also learns
+                to read the parts of a word it does not know.
             lower_case: fold `Paris` and `paris` into one word.
             min_count: rarer words stay unknown.
             numbered_unknowns: see the class.
         """
+        texts = list(texts)
+        given = Counter(
+            word.lower() if lower_case else word
+            for text in texts
+            if not isinstance(text, str)
+            for word in text
+            if not word.isalnum() and has_sign(word)
+        )
+        options = {"lower_case": lower_case, "numbered_unknowns": numbered_unknowns}
+        splitter = cls({word: n for word, n in given.items() if n > 1}, **options)
         counts: Counter[str] = Counter()
         for text in texts:
             joined = text if isinstance(text, str) else join_words(text)[0]
-            words = [joined[start:end] for start, end in split_words(joined)]
-            counts.update(word.lower() if lower_case else word for word in words)
+            counts.update(splitter.encode(joined).tokens)
         kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
-        return cls(
-            {word: -n for n, word in kept},
-            lower_case=lower_case,
-            numbered_unknowns=numbered_unknowns,
-        )
+        return cls({word: -n for n, word in kept}, **options)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -270,31 +281,18 @@ class WhitespaceTokenizer(Tokenizer):
     def __repr__(self) -> str:
         return f"WhitespaceTokenizer({len(self.counts):,} words, lower_case={self.lower_case})"
 
-    def encode(self, text: Text) -> Encoding:
-        """Words of `text` with ids and offsets; an unseen word has `unk_id` until its row is made.
-
-        Given a list of words, each is split at punctuation as in running text (so training and use
-        see the same pieces), and `word_ids` says which of the given words a piece came from.
-        """
-        given = [text] if isinstance(text, str) else text
-        offsets, word_ids, starts = [], [], []
-        position = 0
-        for i, word in enumerate(given):
-            starts.append(position)
-            spans = split_words(word)
-            offsets += [(position + start, position + end) for start, end in spans]
-            word_ids += [i] * len(spans)
-            position += len(word) + 1
-        if isinstance(text, str):
-            word_ids, words = list(range(len(offsets))), offsets
-        else:
-            words = [(start, start + len(word)) for start, word in zip(starts, given, strict=True)]
-            text = " ".join(text)
-        tokens = [text[start:end] for start, end in offsets]
+    def encode(self, text: str) -> Encoding:
+        """Words with ids and offsets; an unseen word has `unk_id` until its row is made."""
+        places = split_words(text)
+        if self.kept_whole:
+            lowered = text.lower() if self.lower_case else text
+            if len(lowered) == len(text):  # a few letters change length, and their texts are split
+                places = keep_together(lowered, places, self.kept_whole)
+        tokens = [text[start:end] for start, end in places]
         if self.lower_case:  # word by word: a few letters change length, so offsets come first
             tokens = [token.lower() for token in tokens]
         ids = [self.id_of.get(token, self.unk_id) for token in tokens]
-        return Encoding(text, tokens, ids, offsets, word_ids, words)
+        return Encoding(text, tokens, ids, places, list(range(len(places))), places)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The tokens of `ids`, special ones and numbered unknowns in brackets."""

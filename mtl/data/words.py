@@ -15,7 +15,7 @@ import io
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -32,14 +32,12 @@ OTHERS_WITHOUT_SPACES = (
     "\u0e01-\u0e4e\u0e5a\u0e5b\u0e80-\u0ecf\u0edc-\u0eff\u1000-\u103f\u104a-\u108f\u109a-\u109f"
     "\ua9e0-\ua9ef\ua9fa-\ua9ff\uaa60-\uaa7f\u1780-\u17df"
 )
-CJK_SIGNS = (
-    "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms stand without blanks too
-)
+CJK_SIGNS = "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms stand without blanks too
 STACKERS = "\u1039\u17d2"  # Burmese and Khmer: the next letter is written below the one before
 JOINERS = "\u00ad\u200c\u200d\u2060"  # soft hyphen, (non-)joiners, word joiner
 BLANKS = r"\s\u200b\ufeff"  # the zero-width space parts words in Thai and Khmer
 WITHOUT_BLANK = re.compile(f"[{IDEOGRAPHS}{CJK_SIGNS}]")
-SPACES = re.compile(r"\s*")
+SPACES = re.compile(f"[{BLANKS}]*")
 
 
 @cache
@@ -65,6 +63,32 @@ def _combining_marks() -> str:
 def split_words(text: str) -> list[Place]:
     """The place of every word of `text`, as characters from and to."""
     return [match.span() for match in _pattern().finditer(text)]
+
+
+def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) -> list[Place]:
+    """The same words, but neighbours that spell a known longer one are that one: `U.S.`, `C++`.
+
+    Args:
+        places: of the words of `text`, from `split_words`.
+        known: longer words, and how many words `split_words` makes of each.
+    """
+    most = max(known.values(), default=1)
+    kept, i = [], 0
+    while i < len(places):
+        n_joined = 1
+        for n in range(2, min(most, len(places) - i) + 1):
+            if places[i + n - 2][1] < places[i + n - 1][0]:  # a blank parts them
+                break
+            if known.get(text[places[i][0] : places[i + n - 1][1]]) == n:
+                n_joined = n
+        kept.append((places[i][0], places[i + n_joined - 1][1]))
+        i += n_joined
+    return kept
+
+
+def has_sign(word: str) -> bool:
+    """Whether a word holds a sign such as a hyphen or a full stop."""
+    return any(not (word[start].isalnum() or word[start] == "_") for start, _ in split_words(word))
 
 
 def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:
@@ -95,7 +119,7 @@ def find_words(text: str, words: Iterable[str]) -> list[Place] | None:
             return None
         end = start + len(word)
         places.append((start, end))
-    return None if text[end:].strip() else places
+    return places if SPACES.fullmatch(text, end) else None
 
 
 def tags_of_entities(words: Sequence[Place], entities: Iterable[Entity]) -> list[str]:

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset
+from ..data.dataset import Dataset
+from ..data.readers import read
 from ..data.tokenization import Row
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, check_name_is_free, suggest
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ IGNORED = -100  # a target where nothing is asked; cross-entropy leaves it out
 class Task(ABC):
     """One thing to learn from a dataset: its targets, head, loss, decoding and score.
 
-    A subclass that sets `kind` is registered under it, so that recipes and model folders find it.
+    A subclass that sets `kind` is registered under it, so that recipes and model folders find it;
+    one that takes the kind of another class is refused with a ConfigError.
 
     Args:
         name: what the task is called in models, recipes and results.
@@ -52,6 +54,7 @@ class Task(ABC):
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
         rows_alone: whether its loss is a mean over rows that do not see each other.
+        words_given: whether it was trained on words that somebody gave and plain text has others.
     """
 
     kind: ClassVar[str]
@@ -61,11 +64,13 @@ class Task(ABC):
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False
     rows_alone: ClassVar[bool] = True
+    words_given: bool = False
     kinds: ClassVar[dict[str, type[Task]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "kind" in cls.__dict__:
+            check_name_is_free(cls.kind, cls, Task.kinds)
             Task.kinds[cls.kind] = cls
 
     def __init__(self, name: str, dataset: Dataset | None = None) -> None:
@@ -131,6 +136,10 @@ class Task(ABC):
     def score(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
         """Metrics of predictions against labelled examples; the main one is 1 at best."""
 
+    def remarks(self, scores: dict[str, float]) -> list[str]:
+        """What a user should be warned of when these are the scores."""
+        return []
+
     def report(self, examples: Sequence[Any], predictions: Sequence[Any]) -> str:
         """More about the same predictions than a few numbers can say; a text to print."""
         return ""
@@ -169,9 +178,12 @@ class Task(ABC):
         return cls(name, **settings)
 
     @classmethod
-    @abstractmethod
-    def read(cls, path: Path, on_error: str) -> list[Any]:
-        """Examples from a file; see `mtl.data.readers`."""
+    def read(cls, path: Path, on_error: str = "stop", **options: Any) -> list[Any]:
+        """Examples from a file of any form that `mtl.read` knows, which also names the options.
+
+        A task's own `read` need not take options: it is given only those that a recipe sets.
+        """
+        return read(path, on_error, **options)
 
     @classmethod
     def of_kind(cls, kind: str) -> type[Task]:

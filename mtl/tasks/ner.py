@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,15 +14,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
-from ..data.examples import Dataset, NERExample, TextExample
-from ..data.readers import read_conll, read_jsonl
+from ..data.dataset import Dataset
+from ..data.examples import NERExample, TextExample
 from ..data.tokenization import Encoding, Row
+from ..data.words import Entity as CharacterSpan
+from ..data.words import Place, split_words, tags_of_entities
 from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
-from ..metrics import Span, confusion, entity_scores, entity_spans, token_accuracy
+from ..metrics import (
+    Span,
+    confusion,
+    entity_scores,
+    entity_spans,
+    f1_of_sets,
+    token_accuracy,
+)
 from ..tables import format_table, types_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt, highlight_html, highlight_text
+
+MOST_GAP = 0.01  # of entity F1, between given words and plain text, without a warning
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,16 @@ class Entity:
 
 @dataclass(frozen=True)
 class NERPrediction:
-    """A text, its words, and for each word the tag and its probability."""
+    """A text, its words, and for each word the tag and its probability.
+
+    Where somebody said what the words are, `plain` is what the same text says on words of our own.
+    """
 
     text: str
-    words: list[tuple[int, int]]
+    words: list[Place]
     tags: list[str]
     scores: list[float]
+    plain: NERPrediction | None = field(default=None, repr=False)
 
     @property
     def entities(self) -> list[Entity]:
@@ -133,18 +149,35 @@ class NERTask(Task):
     def targets(
         self, example: NERExample | TextExample, rows: list[Row], notes: Counter[str]
     ) -> list[list[int] | None]:
-        """For each row, the tag at each word's first piece and -100 everywhere else."""
+        """For each row, the tag at each word's first piece and -100 everywhere else.
+
+        The words are those of plain text, which the model will meet in use: `Jean-Luc`, a single
+        token of a file, has three, and all three are tagged.
+        """
         if not self.is_labelled(example):
             return [None] * len(rows)
         self._check_types([example])
-        return [self._row_target(example.tags, row) for row in rows]
+        text = rows[0].text
+        entities = entity_characters(example)
+        tags = tags_of_entities(text.words, entities)
+        lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
+        if lost:
+            notes["entities have no word of their own and are left out of training"] += lost
+        first = first_pieces(text)
+        return [self._row_target(tags, first, row) for row in rows]
 
-    def _row_target(self, tags: Sequence[str], row: Row) -> list[int] | None:
+    def _row_target(self, tags: list[str], first: list[int], row: Row) -> list[int] | None:
+        """The tags of the words that begin in a window.
+
+        Args:
+            tags: of every word of the text.
+            first: each word's first piece.
+        """
         target = [IGNORED] * len(row)
-        for word, piece in enumerate(first_pieces(row.text)):
-            if row.first_piece <= piece < row.first_piece + row.n_pieces:
-                target[row.text_start + piece - row.first_piece] = self.tag_id[tags[word]]
-        return target if any(tag != IGNORED for tag in target) else None
+        begin, end = (bisect_left(first, row.first_piece + n) for n in (0, row.n_pieces))
+        for word in range(begin, end):
+            target[row.text_start + first[word] - row.first_piece] = self.tag_id[tags[word]]
+        return target if begin < end else None
 
     def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
         """`(B, T)` tag ids, -100 where nothing is asked."""
@@ -163,28 +196,48 @@ class NERTask(Task):
     def _merge(
         self, item: EncodedExample, outputs: list[tuple[list[int], list[float]]]
     ) -> NERPrediction:
-        """Tags from each word's first piece, in the window where it stands farthest from a cut."""
+        """Tags from each word's first piece, in the window where it is farthest from a cut."""
         encoding = item.rows[0].text
+        pieces = first_pieces(encoding)
         tags, scores = [], []
-        for piece in first_pieces(encoding):
-            window = max(range(len(item.rows)), key=lambda i: _room(item.rows[i], piece))
+        for piece, window in zip(pieces, best_windows(item.rows, pieces), strict=True):
             position = item.rows[window].text_start + piece - item.rows[window].first_piece
             best, probabilities = outputs[window]
             tags.append(self.tags[best[position]])
             scores.append(probabilities[position])
-        return NERPrediction(encoding.text, encoding.words, tags, scores)
+        plain = NERPrediction(encoding.text, encoding.words, tags, scores)
+        given = getattr(item.example, "word_places", None)
+        return plain if given in (None, encoding.words) else on_given_words(plain, given)
 
     def score(
         self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
     ) -> dict[str, float]:
-        """`token_accuracy`, entity precision, recall and F1, and these by type."""
+        """`token_accuracy`, entity precision, recall and F1, and these by type.
+
+        Where examples say what their words are and plain text has others, `entity_f1_plain_text`
+        is the F1 of the same predictions on plain text: an entity is right by its characters.
+        """
         self._check_types(examples)
         references = [example.tags for example in examples]
         predicted = [prediction.tags for prediction in predictions]
-        return {
-            "token_accuracy": token_accuracy(references, predicted),
-            **entity_scores(references, predicted),
-        }
+        scores = {"token_accuracy": token_accuracy(references, predicted)}
+        scores |= entity_scores(references, predicted)
+        if any(prediction.plain for prediction in predictions):
+            gold = [set(entity_characters(example)) for example in examples]
+            found = [_characters(p.plain or p) for p in predictions]
+            scores["entity_f1_plain_text"] = f1_of_sets(gold, found)
+        return scores
+
+    def remarks(self, scores: dict[str, float]) -> list[str]:
+        """A warning where plain text is tagged otherwise than the words of a file."""
+        given, plain = scores["entity_f1"], scores.get("entity_f1_plain_text")
+        if plain is None or abs(given - plain) <= MOST_GAP:
+            return []
+        return [
+            f"entity F1 is {given:.3f} on the words of the file, but {plain:.3f} on the same "
+            "sentences as plain text, whose words differ; to predict on words of your own, give "
+            "lists of words (mtl predict --words)"
+        ]
 
     def report(self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]) -> str:
         """Precision, recall and F1 of each entity type, and the confusion matrix of the words."""
@@ -253,6 +306,14 @@ class NERTask(Task):
             ]
         }
 
+    @cached_property
+    def words_given(self) -> bool:
+        """Whether training examples say what their words are, and plain text has others."""
+        return any(
+            example.word_places not in (None, split_words(example.rows[0][0]))
+            for example in self.labelled(self.dataset.train)
+        )
+
     def settings(self) -> dict[str, Any]:
         return {"id2label": dict(enumerate(self.tags)), "label2id": self.tag_id}
 
@@ -260,12 +321,6 @@ class NERTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> NERTask:
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
         return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
-
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[NERExample] | list[TextExample]:
-        """JSON records where the file's name ends in .json or .jsonl, else CoNLL columns."""
-        is_json = path.suffix.lower() in (".json", ".jsonl")
-        return (read_jsonl if is_json else read_conll)(path, on_error)
 
 
 def compare_entities(
@@ -300,6 +355,49 @@ def _kind_of_mistake(gold: list[Span], guess: list[Span]) -> str:
 
 def _in_words(tokens: Sequence[str], spans: list[Span]) -> str:
     return ", ".join(f"{' '.join(tokens[first:last])} ({kind})" for kind, first, last in spans)
+
+
+def entity_characters(example: NERExample | TextExample) -> list[CharacterSpan]:
+    """The entities of a tagged example as type, first character and one past the last."""
+    places = example.word_places
+    return [
+        (kind, places[first][0], places[last - 1][1])
+        for kind, first, last in entity_spans(example.tags)
+    ]
+
+
+def _characters(prediction: NERPrediction) -> set[CharacterSpan]:
+    return {(e.entity_group, e.start, e.end) for e in prediction.entities}
+
+
+def on_given_words(plain: NERPrediction, given: list[Place]) -> NERPrediction:
+    """What a prediction on words of our own says of the words that somebody gave.
+
+    A given word has the tag of the entity that touches it, with the probability of its first part.
+    """
+    spans = [(e.entity_group, e.start, e.end) for e in plain.entities]
+    scores, word = [], 0
+    for start, _ in given:
+        while word + 1 < len(plain.words) and plain.words[word][1] <= start:
+            word += 1
+        scores.append(plain.scores[word])
+    return NERPrediction(plain.text, given, tags_of_entities(given, spans), scores, plain)
+
+
+def best_windows(rows: Sequence[Row], pieces: Sequence[int]) -> list[int]:
+    """For each piece, in rising order, the window where it is farthest from a cut.
+
+    Windows overlap in order, so the best one only ever moves on: the work grows with the text.
+    """
+    best, window = [], 0
+    for piece in pieces:
+        while window + 1 < len(rows) and (
+            _room(rows[window], piece) < 0
+            or _room(rows[window + 1], piece) > _room(rows[window], piece)
+        ):
+            window += 1
+        best.append(window)
+    return best
 
 
 def first_pieces(encoding: Encoding) -> list[int]:

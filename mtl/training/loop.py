@@ -18,9 +18,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from ..devices import choose_device
+from ..devices import choose_device, use_threads
 from ..errors import ConfigError
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -100,7 +101,8 @@ def train(
             if progress:
                 at = f"going on after epoch {run.epoch}, step {run.step}"
                 tqdm.write(at, file=sys.stderr)
-        _run_epochs(run, checkpoint, save_every, after_epoch, progress)
+        with use_threads(run.history.threads or torch.get_num_threads()):
+            _run_epochs(run, checkpoint, save_every, after_epoch, progress)
     finally:
         model.unfreeze(*frozen)
     return run.history
