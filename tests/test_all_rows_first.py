@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 import mtl
+from mtl.data.dataset import Dataset
 from mtl.data.examples import (
     Answer,
-    Dataset,
     NERExample,
     PairExample,
     QAExample,
