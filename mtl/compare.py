@@ -322,8 +322,15 @@ def _check_rows(todo: Sequence[Plan], recipe: Recipe, progress: bool) -> None:
     """
     for size, seed in dict.fromkeys((plan.size, plan.seed) for plan in todo):
         own = replace(with_size(recipe, size), seed=seed)
-        tasks = build_tasks(own)
+        tasks = _build_again(own)
         _encode(own, build_model(own, tasks), tasks, progress)
+
+
+def _build_again(recipe: Recipe) -> list[Task]:
+    """The tasks for another seed or size; what there is to say of their files was said before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return build_tasks(recipe)
 
 
 def _encode(
@@ -401,7 +408,7 @@ def _run_all(
         started = time.perf_counter()
         with parts.part(str(plan)):
             if built_for != (plan.size, plan.seed):  # the runs of a seed share their examples
-                tasks = build_tasks(replace(with_size(recipe, plan.size), seed=plan.seed))
+                tasks = _build_again(replace(with_size(recipe, plan.size), seed=plan.seed))
                 built_for = (plan.size, plan.seed)
             result = _run(plan, recipe, settings, tasks)
             write_atomically(output / RUNS / plan.file, json.dumps(result) + "\n")

@@ -201,6 +201,18 @@ def test_rows_of_all_splits_are_made_before_the_first_run(recipe, tmp_path, monk
     assert len(content["runs"]) == 5
 
 
+def test_what_there_is_to_say_of_the_files_is_said_once(recipe, tmp_path):
+    questions = qa_examples("train", 30)
+    mtl.write_squad(questions, tmp_path / "train.json")
+    mtl.write_squad(questions[:3], tmp_path / "test.json")
+    settings = [f"tasks.qa.train={tmp_path}/train.json", f"tasks.qa.test={tmp_path}/test.json"]
+    with pytest.warns(mtl.DataWarning) as said:
+        compare(load_recipe(recipe, settings), tmp_path / "out", seeds=2, progress=False)
+    (line,) = [str(w.message) for w in said if issubclass(w.category, mtl.DataWarning)]
+    assert "train" in line
+    assert "test" in line
+
+
 def test_two_comparisons_do_not_write_into_one_folder(recipe, tmp_path):
     with claimed(tmp_path / "out"), pytest.raises(ConfigError, match="another process"):
         compare(load_recipe(recipe), tmp_path / "out", seeds=1, progress=False)

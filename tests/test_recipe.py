@@ -252,7 +252,7 @@ TRAIN = {
     },
     **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "sampled"},
     **{"alpha": 0.7, "anneal": 0.2, "freeze": ["encoder.embeddings"]},
-    **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3},
+    **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3, "threads": 1},
     **{"pretrained_learning_rate": 2e-5, "device": "cpu", "precision": "bfloat16"},
 }
 BALANCE = {  # needs joint steps and whole batches, so it cannot be part of the table above
@@ -1292,9 +1292,9 @@ def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
     read, read_in_training = [], []
     real_predict, real_restore = inference.predict_encoded, Run.restore_best
 
-    def predict(model, encoded, tasks):
+    def predict(model, encoded, tasks, *progress):
         read.append([item.example for item in encoded])
-        return real_predict(model, encoded, tasks)
+        return real_predict(model, encoded, tasks, *progress)
 
     def restore(run):
         read_in_training.extend(read)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -112,23 +111,19 @@ def test_the_next_folder_is_the_first_that_is_free(tmp_path, monkeypatch):
     assert folder.is_dir()
 
 
-def test_of_many_that_ask_at_the_same_moment_each_gets_its_own(tmp_path, monkeypatch):
+def test_a_folder_that_another_takes_at_the_same_moment_is_not_taken(tmp_path, monkeypatch):
+    """The other is faster by the least there can be: between looking and making."""
     monkeypatch.chdir(tmp_path)
-    n, taken = 8, []
-    together = threading.Barrier(n)
+    mkdir = Path.mkdir
 
-    def take():
-        together.wait()
-        with next_run_folder("r") as folder:
-            taken.append(folder.name)
-            together.wait()  # all have one now
+    def mkdir_too_late(path, *args, **options):
+        if path.name == "1":
+            os.makedirs(path, exist_ok=True)
+        return mkdir(path, *args, **options)
 
-    threads = [threading.Thread(target=take) for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(taken) == [str(number) for number in range(1, n + 1)]
+    monkeypatch.setattr(Path, "mkdir", mkdir_too_late)
+    with next_run_folder("r") as folder:
+        assert folder == Path("runs/r/2")
 
 
 def test_what_is_still_empty_is_taken_away(tmp_path, monkeypatch):
