@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
 TagSequences = Sequence[Sequence[str]]
 Span = tuple[str, int, int]
 
@@ -174,7 +176,7 @@ def normalize_answer(text: str) -> str:
 
     The definition of SQuAD's official evaluation script (Rajpurkar et al. 2016, section 6.1).
     """
-    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    text = text.lower().translate(WITHOUT_PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 

@@ -167,7 +167,8 @@ class Run:
             progress = len(self.history.rounds) / (self.config.epochs * self.rounds_per_epoch)
             self.conflict = self.measure_conflict() if self._is_time_to_measure() else {}
             self.pending, self.records = self.sampler.round(progress), []
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         step = self.pending.pop(0)
         try:
             self.records.append(self._train_on(step))
