@@ -46,7 +46,8 @@ def first_cells(text: str, delimiter: str) -> list[str]:
 
 
 def _tab_rows(text: str) -> Rows:
-    rows = [(n, line.split("\t")) for n, line in enumerate(lines_of(text), start=1)]
+    lines = lines_of(text.removesuffix("\n"))
+    rows = [(n, line.split("\t")) for n, line in enumerate(lines, start=1)]
     rows = [(n, cells if any(cell.strip() for cell in cells) else []) for n, cells in rows]
     if '"' not in text:
         return rows
@@ -90,11 +91,18 @@ def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
     return rows
 
 
+_NUMPY_ITEM = r"""('[^']*'|"[^"]*"|-?\d+)"""
+_NUMPY_LIST = re.compile(rf"\[\s*{_NUMPY_ITEM}(\s+{_NUMPY_ITEM})+\s*\]")
+
+
 def list_in(cell: str) -> list[Any] | None:
     """The list that a cell holds as JSON, or as Python or NumPy print it; None for another cell."""
     cell = cell.strip()
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
+    if _NUMPY_LIST.fullmatch(cell):  # no commas: Python would join the texts to one
+        items = re.findall(_NUMPY_ITEM, cell)
+        return [item[1:-1] if item[0] in "'\"" else int(item) for item in items]
     for parse in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError):
             value = parse(cell)

@@ -16,7 +16,7 @@ from .json_forms import json_form
 from .parallel import parallel_files, read_parallel
 from .schemes import spelling_of
 from .source import FilePath, lines_of, only_set, read_text, short
-from .tables import bare_table_form, table_form
+from .tables import clear_table_form, table_form, unknown_table_form
 
 FORMS = (
     "columns (a word and its tag per line), JSON records, SQuAD, tables (CSV, TSV), lines of "
@@ -56,8 +56,10 @@ def detect(path: FilePath) -> Form:
         )
     text = read_text(path)
     form = json_form(text) or table_form(text)
-    if form is None and not _looks_like_columns(text):
-        form = bare_table_form(text) or _plain_text_form(text)
+    if form is None and not _has_column_of_tags(text):
+        form = clear_table_form(text)
+        if form is None and not _looks_like_columns(text):
+            form = unknown_table_form(text) or _plain_text_form(text)
     if form is None:
         form = ("CoNLL-U" if _is_conllu(text) else "CoNLL columns"), _read_columns
     return Form(*form)
@@ -102,25 +104,34 @@ def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> lis
     return read_conll(path, on_error, **options)
 
 
-def _looks_like_columns(text: str) -> bool:
-    """Whether most lines have the same number of cells, at least two, and these look like words.
-
-    Cells between tabs may hold blanks, but seldom do; words between blanks, as in a text, are
-    columns where nearly all lines have as many, or where one column holds tags.
-    """
+def _rows(text: str) -> tuple[list[list[str]], float]:
+    """The first lines as columns, those that have as many as most; and the share that has."""
     rows = [columns_of(line) for line in lines_of(text)[:2000] if not line.startswith("#")]
     rows = [cells for cells in rows if cells]
-    widths = [len(cells) for cells in rows]
-    width = max(set(widths), key=widths.count, default=0)
-    fitting = [cells for cells in rows if len(cells) == width]
-    if width < 2 or 2 * len(fitting) <= len(rows):
-        return False
-    read = [spelling_of(Counter(column)) for column in zip(*fitting, strict=True)]
-    if any(known and known[1] > 0.9 and not known[0].is_plain for known in read):
-        return True
+    widths = Counter(map(len, rows))
+    width = max(widths, key=widths.__getitem__, default=0)
+    fitting = [cells for cells in rows if len(cells) == width > 1]
+    return fitting, len(fitting) / max(1, len(rows))
+
+
+def _has_column_of_tags(text: str) -> bool:
+    """Whether most lines have as many columns, and one column holds tags with letters (B-PER)."""
+    rows, share = _rows(text)
+    read = [spelling_of(Counter(column)) for column in zip(*rows, strict=True)]
+    tagged = any(known and known[1] > 0.9 and not known[0].is_plain for known in read)
+    return share > 0.5 and tagged
+
+
+def _looks_like_columns(text: str) -> bool:
+    """Whether lines have as many columns as each other, and what stands in them looks like words.
+
+    Between tabs there may be blanks in a word, but seldom are; a text between blanks has as many
+    words in all lines only if it is meant to be columns.
+    """
+    rows, share = _rows(text)
     if "\t" not in text:
-        return len(fitting) >= 0.9 * len(rows)
-    return 4 * sum(any(" " in cell for cell in cells) for cells in fitting) < len(fitting)
+        return share >= 0.9
+    return share > 0.5 and 4 * sum(any(" " in cell for cell in cells) for cells in rows) < len(rows)
 
 
 def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:

@@ -202,8 +202,8 @@ class _Kinds:
         if outside:
             (mark,) = self.columns[outside[-1]]
             return outside[-1], Spelling("B-PER", mark, IOB2_SPELLING.pattern)
-        # Chunks (NP, VP) where nothing else is tagged, or a column with many bad tags.
-        tagged = [i for i in self.rest if self.read[i]]
+        # A column with many bad tags, or else chunks (NP, VP) where nothing else is tagged.
+        tagged = list(self._entities(least=0.5)) or [i for i in self.rest if self.read[i]]
         if tagged:
             best = max(tagged, key=lambda i: (self.read[i][1], i))
             return best, self.read[best][0]
@@ -213,10 +213,10 @@ class _Kinds:
             return 1, IOB2_SPELLING  # no row has two columns: each is a fault of its own
         raise self._no_tags("no column holds entity tags")
 
-    def _entities(self) -> Iterator[int]:
+    def _entities(self, least: float = 0.9) -> Iterator[int]:
         """The columns that hold tags of entities, rather than of chunks, clauses or roles."""
         for i, read in self.read.items():
-            if read is None or read[1] < 0.9:
+            if read is None or read[1] < least:
                 continue
             types = Counter()
             for cell, n in self.columns[i].items():

@@ -22,6 +22,7 @@ TEXTS = (
     *("commenttext", "tweettext", "sentences", "texts", "input", "question", "query", "headline"),
     *("title", "tokens", "words", "phrase", "prompt", "transcript", "statement", "v2"),
 )
+BODIES = ("text", "description", "content", "body", "article", "abstract")  # may have a title
 LABELS = (
     *("label", "class", "category", "target", "labels", "classes", "classindex", "classlabel"),
     *("goldlabel", "intent", "sentiment", "emotion", "topic", "polarity", "stars", "rating"),
@@ -67,16 +68,21 @@ class Table:
     rows: Rows
 
     @classmethod
-    def read(cls, path: FilePath, known: Callable[[set[str]], bool]) -> Table:
-        """The table at a path, cut at the sign that gives a known header."""
+    def read(
+        cls, path: FilePath, known: Callable[[set[str]], bool], delimiter: str | None = None
+    ) -> Table:
+        """The table at a path, cut at the sign that gives a known header.
+
+        Args:
+            known: whether the plain names of a header are ones that we know.
+            delimiter: between the cells of a table without a header.
+        """
         text = read_text(path)
-        signs = delimiters(text)
-        for delimiter in signs:
-            if known({plain_name(name) for name in first_cells(text, delimiter)}):
-                rows = table_rows(text, delimiter, str(path))
+        for sign in delimiters(text):
+            if known({plain_name(name) for name in first_cells(text, sign)}):
+                rows = table_rows(text, sign, str(path))
                 return cls(str(path), rows[0][1], rows[1:])
-        rows = table_rows(text, signs[0], str(path)) if signs else []
-        return cls(str(path), [], rows)
+        return cls(str(path), [], table_rows(text, delimiter or ",", str(path)))
 
     def find(self, names: Iterable[str]) -> int | None:
         """The column of the first of some names."""

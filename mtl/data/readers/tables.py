@@ -6,7 +6,7 @@ is clear. Tables of questions go to `mtl.data.readers.squad`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -50,16 +50,30 @@ def table_form(text: str) -> tuple[str, Reader] | None:
     return None
 
 
-def bare_table_form(text: str) -> tuple[str, Reader] | None:
-    """The same of a table without a header, where its columns are clear; or with one unknown."""
-    for delimiter in delimiters(text):
-        rows = [row for row in head_rows(text, delimiter) if row[1]]
-        width = len(rows[0][1])
-        if width > 1 and sum(len(cells) == width for _, cells in rows) >= 0.9 * len(rows):
-            if bare_columns([cells for _, cells in rows if len(cells) == width]) is not None:
-                return "table of texts with a class, without a header", read_text_table
-            return "table", partial(refuse_columns, header=rows[0][1])
+def clear_table_form(text: str) -> tuple[str, Reader] | None:
+    """The form of a table without a header, where it is clear which column is the class."""
+    for delimiter, rows in _bare_tables(text):
+        if bare_columns(rows) is not None:
+            name = "table of texts with a class, without a header"
+            return name, partial(read_text_table, delimiter=delimiter)
     return None
+
+
+def unknown_table_form(text: str) -> tuple[str, Reader] | None:
+    """A table whose columns we do not know: its reader says which there are."""
+    for _, rows in _bare_tables(text):
+        return "table", partial(refuse_columns, header=rows[0])
+    return None
+
+
+def _bare_tables(text: str) -> Iterator[tuple[str, list[list[str]]]]:
+    """The signs that cut the first rows of a text into nearly always as many cells; and these."""
+    for delimiter in delimiters(text):
+        rows = [cells for _, cells in head_rows(text, delimiter) if cells]
+        width = len(rows[0]) if rows else 0
+        fitting = [cells for cells in rows if len(cells) == width]
+        if width > 1 and len(fitting) >= 0.9 * len(rows):
+            yield delimiter, fitting
 
 
 def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | None:

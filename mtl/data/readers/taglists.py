@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import DataError
@@ -21,6 +21,7 @@ class TaggedRow(NamedTuple):
     tokens: Sequence[str]
     tags: Sequence[str] | None  # None: nobody said
     label: str | None = None
+    fields: Mapping[str, str] = {}
 
 
 def tagged_texts(
@@ -49,7 +50,7 @@ def tagged_texts(
                 raise DataError(what, found=found, fix=RULES[scheme])
             repaired += [(row.line, before, tag) for _, before, tag in broken]
             tags = None if row.tags is None else tuple(to_iob2(row.tags))
-            examples.append(TextExample(row.text, tuple(row.tokens), row.label, tags))
+            examples.append(TextExample(row.text, tuple(row.tokens), row.label, tags, row.fields))
     report.note_strays(repaired, scheme)
     return examples
 

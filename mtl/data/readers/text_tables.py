@@ -11,9 +11,10 @@ from ...errors import DataError
 from ..examples import TextExample
 from ..words import split_words
 from .cells import list_in
-from .schemes import Spelling, spelling_of
+from .layout import HOW_TO_CHOOSE
+from .schemes import IOB2_SPELLING, Spelling, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
-from .table import GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, Table, plain_name
+from .table import BODIES, GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, WORD_TAGS, Table, plain_name
 from .taglists import SEVERAL_LABELS, TaggedRow, tagged_texts
 
 
@@ -25,6 +26,7 @@ def read_text_table(
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
+    delimiter: str | None = None,
     **_: Any,
 ) -> list[TextExample]:
     """Read a table of texts with a class, or with one tag per word between blanks.
@@ -36,6 +38,7 @@ def read_text_table(
         column: of the class or the tags, by name or number, where it is not found by its name.
         label_names: what classes written as whole numbers mean, in order from 0.
         fields: further columns to keep as labels, in `TextExample.fields`.
+        delimiter: between the cells of a table without a header.
 
     Raises:
         SoundDataError: several labels for one text; several columns that may be the label.
@@ -43,33 +46,33 @@ def read_text_table(
         ConfigError: there is no such column.
     """
     report = Report(path, on_error)
-    table = Table.read(path, lambda names: not names.isdisjoint(TEXTS))
+    table = Table.read(path, lambda names: not names.isdisjoint(TEXTS), delimiter)
     rows = list(table.full_rows(report))
-    texts, label = _text_columns(table, [cells for _, cells in rows], column, fields)
+    cells = [row for _, row in rows]
+    texts = _text_columns(table, cells, column)
+    written = [" ".join(row[i].strip() for i in texts if row[i].strip()) for row in cells]
+    tags = _tag_column(table, cells, texts, written, column, label_names)
+    label = _label_column(table, cells, (*texts, *(tags or ())[:1]), column, fields)
     others = {name: table.chosen(name) for name in fields}
-    for place in dict.fromkeys([label, *others.values()]):
-        if place is not None:
-            _refuse_several(table, place, [cells[place].strip() for _, cells in rows])
+    for place in dict.fromkeys(p for p in (label, *others.values()) if p is not None):
+        _refuse_several(table, place, [row[place].strip() for row in cells])
     if len(texts) > 1:
         names = " and ".join(table.names[i] if table.names else f"column {i + 1}" for i in texts)
         report.notes.append(f"{names} are read as one text")
-    table.note_unread([*texts, label, *others.values()], report)
-    given = [(line, " ".join(c[i].strip() for i in texts if c[i].strip()), c) for line, c in rows]
-    if label is not None and (spelling := _tag_spelling(given, label)) is not None:
-        tagged = [_tagged(line, text, cells[label]) for line, text, cells in given]
-        return report.finish(tagged_texts(tagged, spelling, report, strict), "text")
-    names = {i: _Names([cells[i] for _, cells in rows], label_names) for i in others.values()}
-    if label is not None:
-        names[label] = _Names([cells[label] for _, cells in rows], label_names)
-    examples = []
-    for line, text, cells in given:
+    table.note_unread([*texts, *(tags or ())[:1], label, *others.values()], report)
+    places = {"label": label, **others} if label is not None else others
+    classes = {name: _Names([row[i] for row in cells], label_names) for name, i in places.items()}
+    parsed = []
+    for (line, row), text in zip(rows, written, strict=True):
         with report.record(line):
-            kept = {name: names[i].of(cells[i]) for name, i in others.items()}
-            kept = {name: value for name, value in kept.items() if value is not None}
-            value = None if label is None else names[label].of(cells[label])
-            more = {"fields": kept} if kept else {}
-            examples.append(TextExample(text, (), value, **more))
-    return report.finish(examples, "text")
+            said = {name: classes[name].of(row[i]) for name, i in places.items()}
+            given = _items(row[tags[0]], label_names) if tags else None
+            tokens = () if given is None else _tokens(text, given) or text.split()
+            text = text if list_in(text) is None else " ".join(tokens)
+            kept = {name: said[name] for name in others if said[name] is not None}
+            parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept))
+    spelling = tags[1] if tags else IOB2_SPELLING
+    return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
 
 
 def refuse_columns(
@@ -80,47 +83,47 @@ def refuse_columns(
     raise DataError(what, path=path, found=found, fix=WHAT_WE_KNOW)
 
 
-def _text_columns(
-    table: Table,
-    rows: list[list[str]],
-    column: int | str | None,
-    fields: Sequence[str],
-) -> tuple[list[int], int | None]:
-    """The columns of the text, and the one of the label."""
+def _text_columns(table: Table, rows: list[list[str]], column: int | str | None) -> list[int]:
+    """The column of the text; with that of its title, if there is one beside a longer text."""
     if not table.names:
         clear = bare_columns(rows, None if column is None else table.chosen(column))
         if clear is None:
             refuse_columns(table.path, header=rows[0] if rows else [])
-        return clear
+        return clear[0]
+    text, title = table.find(TEXTS), table.find(["title"])
+    is_longer = plain_name(table.names[text]) in BODIES
+    return [title, text] if title not in (None, text) and is_longer else [text]
+
+
+def _label_column(
+    table: Table,
+    rows: list[list[str]],
+    taken: Sequence[int],
+    column: int | str | None,
+    fields: Sequence[str],
+) -> int | None:
+    """The column of the class; None if tags, or the columns named in `fields`, are all there is."""
+    if column is not None:
+        place = table.chosen(column)
+        return None if place in taken else place
+    if not table.names:
+        return bare_columns(rows)[1]
     plain = [plain_name(name) for name in table.names]
-    text = table.find(TEXTS)
-    label = table.chosen(column) if column is not None else None
-    if label is None:
-        labels = [
-            plain.index(name) for name in LABELS if name in plain and plain.index(name) != text
-        ]
-        generic = [i for i in labels if plain[i] in GENERIC_LABELS]
-        if len(labels) > 1 and not generic and not fields:
-            found = "; ".join(_describe(table, i, rows) for i in labels)
-            name = table.names[labels[0]]
-            fix = f'say which: tasks.NAME.column = "{name}", or column="{name}" in Python'
-            what = f"{len(labels)} columns may be the label"
-            raise SoundDataError(what, path=table.path, found=found, fix=fix)
-        label = (generic or labels or [None])[0]
-    if label is None and not fields:
-        _refuse_one_hot(table, rows, text)
+    labels = [plain.index(name) for name in LABELS if name in plain]
+    labels = [place for place in labels if place not in taken]
+    generic = [place for place in labels if plain[place] in GENERIC_LABELS]
+    if len(labels) > 1 and not generic and not fields:
+        found = "; ".join(_describe(table, i, rows) for i in labels)
+        name = table.names[labels[0]]
+        fix = f'say which: tasks.NAME.column = "{name}", or column="{name}" in Python'
+        what = f"{len(labels)} columns may be the label"
+        raise SoundDataError(what, path=table.path, found=found, fix=fix)
+    if not labels and not fields and len(taken) == len(_text_columns(table, rows, None)):
+        _refuse_one_hot(table, rows, taken[-1])
         found = f"the columns {', '.join(map(repr, table.names))}"
         fix = 'say which it is: tasks.NAME.column = "NAME", or column="NAME" in Python'
         raise DataError("no column is known as the label", path=table.path, found=found, fix=fix)
-    title = table.find(["title"])
-    body = table.find(
-        name
-        for name in TEXTS
-        if name in ("text", "description", "content", "body", "article", "abstract")
-    )
-    if title is not None and text == body and title not in (text, label):
-        return [title, text], label
-    return [text], label
+    return None if fields and not generic else (generic or labels or [None])[0]
 
 
 def _describe(table: Table, place: int, rows: list[list[str]]) -> str:
@@ -217,27 +220,63 @@ class _Names:
         return cell or None
 
 
-def _tag_spelling(rows: Sequence[tuple[int, str, list[str]]], label: int) -> Spelling | None:
-    """How tags are written, if most cells hold as many as their text has words; else None."""
-    tags = [_items(cells[label]) for _, _, cells in rows]
-    read = spelling_of(Counter(tag for row in tags for tag in row))
-    if read is None or read[1] < 0.9 or read[0].pattern is None:
-        return None
-    long = sum(len(row) > 1 for row in tags)
-    fits = sum(_tokens(text, row) is not None for (_, text, _), row in zip(rows, tags, strict=True))
-    return read[0] if 2 * long > len(rows) and 2 * fits > len(rows) else None
+def _tag_column(
+    table: Table,
+    rows: list[list[str]],
+    texts: Sequence[int],
+    written: Sequence[str],
+    column: int | str | None,
+    names: Sequence[str] | None,
+) -> tuple[int, Spelling] | None:
+    """The column whose cells hold as many tags as their text has words, and how they are written.
+
+    Raises:
+        SoundDataError: several columns do; or tags are numbers, and nobody says what they mean.
+    """
+    width = len(rows[0]) if rows else 0
+    lists = {i: [row[i] for row in rows] for i in range(width) if i not in texts}
+    if column is not None:
+        lists = {i: cells for i, cells in lists.items() if i == table.chosen(column)}
+    lists = {i: cells for i, cells in lists.items() if _count_words(cells, written)}
+    named = [i for i in lists if table.names and plain_name(table.names[i]) in WORD_TAGS]
+    found: dict[int, Spelling] = {}
+    for place in named[:1] if len(named) == 1 else lists:
+        counts = Counter(item for cell in lists[place] for item in _items(cell, names))
+        read = spelling_of(counts)
+        if read is not None and read[1] >= 0.9 and read[0].pattern is not None:
+            found[place] = read[0]
+        elif all(item.isdecimal() for item in counts):
+            raise SoundDataError(
+                "tags are numbers, and nobody says what they stand for",
+                path=table.path,
+                found=f"the numbers {', '.join(sorted(counts, key=int)[:30])}",
+                fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
+            )
+    if len(found) > 1:
+        raise SoundDataError(
+            f"{len(found)} columns hold tags",
+            path=table.path,
+            found="; ".join(_describe(table, i, rows) for i in found),
+            fix=HOW_TO_CHOOSE.format(next(iter(found)) + 1),
+        )
+    return next(iter(found.items()), None)
 
 
-def _tagged(line: int, text: str, cell: str) -> TaggedRow:
-    tags = _items(cell)
-    tokens = _tokens(text, tags) or text.split()
-    return TaggedRow(line, text if list_in(text) is None else " ".join(tokens), tokens, tags)
+def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
+    """Whether most cells hold several items, as many as their text has words."""
+    lists = [_items(cell, None) for cell in cells]
+    several = sum(len(items) > 1 for items in lists)
+    fitting = sum(_tokens(*pair) is not None for pair in zip(written, lists, strict=True))
+    return 2 * several > len(cells) and 2 * fitting > len(cells)
 
 
-def _items(cell: str) -> list[str]:
-    """The tags of a cell: a list as JSON or Python print it, or what stands between blanks."""
+def _items(cell: str, names: Sequence[str] | None) -> list[str]:
+    """The tags of a cell, a list or what stands between blanks; numbers by their names."""
     items = list_in(cell)
-    return [str(item) for item in items] if items is not None else re.split(r"[\s,]+", cell.strip())
+    items = [str(i) for i in items] if items is not None else re.split(r"[\s,]+", cell.strip())
+    if names and "O" in names and all(i.isdecimal() and int(i) < len(names) for i in items):
+        return [names[int(i)] for i in items]
+    return items
 
 
 def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
