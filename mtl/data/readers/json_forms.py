@@ -154,6 +154,8 @@ def _records(data: Any) -> list[Any]:
     if isinstance(data, Mapping):
         columns = records_of_columns({key: list(value) for key, value in data.items()})
         return columns or [dict(data)]
+    if hasattr(data, "to_dicts"):  # a polars frame
+        return data.to_dicts()
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a pandas frame
         return data.to_dict("records")
     features = getattr(data, "features", None)  # of a `datasets.Dataset`
