@@ -169,7 +169,8 @@ def test_unknown_classes_are_not_targets(model):
 def test_minus_one_says_that_nobody_labelled_a_text():
     """GLUE hides the labels of its test files this way."""
     test = texts(["-1"] * 5)
-    task = ClassificationTask("topic", Dataset(train=texts(["0", "1"]), test=test))
+    with pytest.warns(DataWarning, match="5 of 5 texts in test have the label -1"):
+        task = ClassificationTask("topic", Dataset(train=texts(["0", "1"]), test=test))
     assert task.labels == ["0", "1"]
     assert task.labelled(test) == []
 

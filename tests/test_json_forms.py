@@ -353,3 +353,14 @@ def test_dicts_are_trained_and_scored_on_with_any_field(build_model):
     model = build_model(tasks)
     for task in ("one", "two"):
         assert evaluate(model, task, records) == evaluate(model, task, dataset.train)
+
+
+def test_deeply_nested_dicts_are_a_fault_of_their_record():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(DataError) as caught:
+        as_examples([RECORDS[0], {"text": "a", "label": deep}])
+    assert str(caught.value).startswith("the records: lists or objects are nested too deeply (reco")
+    while deep:  # or Python takes them apart by recursion
+        deep = deep.pop()

@@ -154,9 +154,15 @@ class ClassificationTask(Task):
 
     def _warn_of_unknown_classes(self) -> None:
         for split in ("validation", "test", "test_unseen"):
-            examples = self.labelled(self.dataset.split(split))
-            unknown = Counter(label for e in examples if not self._knows(label := self.label_of(e)))
+            said = Counter(map(self.label_of, self.dataset.split(split)))
+            unknown = Counter({x: n for x, n in said.items() if x and not self._knows(x)})
+            hidden = unknown.pop(NOBODY_SAID, 0)
             self.warned_of |= unknown.keys()
+            if hidden:
+                _warn(
+                    f"{self.name}: {hidden:,} of {said.total():,} texts in {split} have the label "
+                    f"{NOBODY_SAID}, which train does not have: they count as not labelled"
+                )
             if unknown:
                 names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
                 _warn(

@@ -121,7 +121,10 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
     records = _records(data)
     report = Report("the records", options.pop("on_error", "stop"))
     options = {key: options[key] for key in options if key in ("strict", "label_names", "fields")}
-    rows = [Row(None, f" (record {n})", _clean(record)) for n, record in enumerate(records, 1)]
+    rows = []
+    for number, record in enumerate(records, start=1):
+        with report.record(None, f" (record {number})"):
+            rows.append(Row(None, f" (record {number})", _plain(record)))
     name = _form_of([row.value for row in rows[:SAMPLE]])
     options.setdefault("fields", _fields_of_classes([row.value for row in rows]))
     if name.startswith(("SQuAD", _QUESTIONS)):
@@ -151,10 +154,20 @@ def _records(data: Any) -> list[Any]:
     if isinstance(data, Mapping):
         columns = records_of_columns({key: list(value) for key, value in data.items()})
         return columns or [dict(data)]
+    if hasattr(data, "to_dicts"):  # a polars frame
+        return data.to_dicts()
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a pandas frame
         return data.to_dict("records")
     features = getattr(data, "features", None)  # of a `datasets.Dataset`
     return [with_class_names(record, features) for record in data]
+
+
+def _plain(record: Any) -> Any:
+    try:
+        return _clean(record)
+    except RecursionError:
+        fix = "give texts, labels and lists of tags or spans"
+        raise DataError("lists or objects are nested too deeply", fix=fix) from None
 
 
 def _clean(value: Any) -> Any:
