@@ -16,12 +16,25 @@ from .source import FilePath, Report, lines_of, read_text, short
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
 HEADER_NAMES = {  # a first line that holds nothing else is a header
-    *("id", "idx", "index", "#", "sentence", "sentence_id", "word", "words", "token", "tokens"),
+    *(
+        "id",
+        "idx",
+        "index",
+        "#",
+        "prev",
+        "next",
+        "sentence",
+        "sentence_id",
+        "word",
+        "words",
+        "token",
+        "tokens",
+    ),
     *("form", "lemma", "pos", "pos_tag", "upos", "xpos", "chunk", "chunk_tag", "ner", "ner_tag"),
     *("tag", "tags", "label", "labels", "entity", "bio", "iob", "feats", "head", "deprel", "misc"),
 }
 _ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
-_TOO_LONG = 200  # words, in a "sentence" that has several ends
+_TOO_LONG = 100  # words, in a "sentence" that has several ends
 
 
 class _Sentence(NamedTuple):
@@ -83,6 +96,8 @@ def read_conll(
         examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
     else:
         _check_blank_lines(blocks, layout, report.path)
+        if len(blocks) > 20 and all(len(block) == 1 for block in blocks):
+            report.notes.append("every sentence is one word: does a blank line follow every word?")
         examples = tagged_examples(blocks, layout, report, strict)
     return report.finish(examples, "sentence")
 

@@ -196,6 +196,9 @@ class _Kinds:
         if entities[:1] == self.rest[:1] and self.read[entities[0]][0].is_plain and others:
             entities = entities[1:]  # words such as "O" look like plain types
         if len(entities) > 1:
+            named = [i for i in entities if self.names[i : i + 1] and self._is_named(i)]
+            entities = named if len(named) == 1 else entities
+        if len(entities) > 1:
             raise self._several(entities)
         if entities:
             return entities[0], self.read[entities[0]][0]
@@ -225,6 +228,10 @@ class _Kinds:
             other = sum(n for t, n in types.items() if t in CHUNKS or _ROLES.fullmatch(t))
             if not types or other < 0.9 * sum(types.values()):
                 yield i
+
+    def _is_named(self, column: int) -> bool:
+        """Whether the header calls a column by what entity tags are called."""
+        return self.names[column].strip().lower() in ("ner", "ner_tag", "tag", "entity", "label")
 
     def describe(self, column: int) -> str:
         """The column by its number, its name if it has one, and its commonest cells."""

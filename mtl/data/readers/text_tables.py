@@ -265,9 +265,10 @@ def _tag_column(
 def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
     """Whether most cells hold several items, as many as their text has words."""
     lists = [_items(cell, None) for cell in cells]
-    several = sum(len(items) > 1 for items in lists)
+    if 2 * sum(len(items) > 1 for items in lists) <= len(cells):
+        return False
     fitting = sum(_tokens(*pair) is not None for pair in zip(written, lists, strict=True))
-    return 2 * several > len(cells) and 2 * fitting > len(cells)
+    return 2 * fitting > len(cells)
 
 
 def _items(cell: str, names: Sequence[str] | None) -> list[str]:
@@ -282,9 +283,10 @@ def _items(cell: str, names: Sequence[str] | None) -> list[str]:
 def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
     """The words that tags count: a list, what stands between blanks, or words and marks."""
     given = list_in(text)
-    words = [text[start:end] for start, end in split_words(text)]
-    ways = [[str(item) for item in given]] if given is not None else [text.split(), words]
-    return next((tokens for tokens in ways if len(tokens) == len(tags)), None)
+    tokens = text.split() if given is None else [str(item) for item in given]
+    if given is None and len(tokens) != len(tags):
+        tokens = [text[start:end] for start, end in split_words(text)]
+    return tokens if len(tokens) == len(tags) else None
 
 
 def read_fasttext(
