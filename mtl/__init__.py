@@ -5,7 +5,8 @@ from .compare import compare
 from .comparison import comparison_tables, read_comparison
 from .data.augment import augment
 from .data.check import check_file
-from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample
+from .data.dataset import Dataset
+from .data.examples import Answer, NERExample, PairExample, QAExample, TextExample
 from .data.readers import (
     read,
     read_conll,

@@ -22,10 +22,10 @@ EXACT, PARTIAL, WRONG = "exact", "partial", "wrong"
 
 # What data sets call the four types of CoNLL-2003.
 TYPES = {
-    **dict.fromkeys(("per", "person", "people"), "PER"),
+    **dict.fromkeys(("per", "pers", "person", "people"), "PER"),
     **dict.fromkeys(("org", "organization", "organisation"), "ORG"),
     **dict.fromkeys(("corporation", "company", "group"), "ORG"),
-    **dict.fromkeys(("loc", "location", "gpe", "geo-loc", "fac", "facility"), "LOC"),
+    **dict.fromkeys(("loc", "location", "gpe", "geo", "geo-loc", "fac", "facility"), "LOC"),
     **dict.fromkeys(("misc", "miscellaneous"), "MISC"),
 }
 
@@ -122,20 +122,32 @@ def check_cases(model: MultiTaskModel) -> list[CaseResult]:
 
     NER is `exact` if just the expected entities are predicted (type and text), `partial` if one of
     them is right, or overlapped by an entity of its type. Types are compared by `TYPES`; entities
-    of types that are not in it, such as dates, are left out. QA is `exact` if `exact_match` with
+    of types that are not in it, such as dates, are left out. Of a task that does not know all the
+    types, only the entities that it could find are expected; a sentence without any is left out,
+    and a task that knows none of the types is passed over. QA is `exact` if `exact_match` with
     one of the accepted answers is 1, `partial` if `token_f1` is above 0.
 
     Returns:
-        one result a case; none for a kind of task that the model has not.
+        one result for each case; none for a kind of task that the model does not have.
     """
+    tasks = model.tasks.values()
     results = []
-    for task_class, check, cases in (
-        (NERTask, _check_entities, NER_CASES),
-        (QATask, _check_answer, QA_CASES),
-    ):
-        for task in [t for t in model.tasks.values() if isinstance(t, task_class)][:1]:
-            results += [check(model, task, case) for case in cases]
+    for task in [t for t in tasks if isinstance(t, NERTask) and _cases_for(t)][:1]:
+        results += [_check_entities(model, task, case) for case in _cases_for(task)]
+    for task in [t for t in tasks if isinstance(t, QATask)][:1]:
+        results += [_check_answer(model, task, case) for case in QA_CASES]
     return results
+
+
+def why_left_out(model: MultiTaskModel) -> list[str]:
+    """For each task that finds entities but none that the cases ask for, a line that says so."""
+    asked = sorted({kind for case in NER_CASES for kind, _ in case.entities})
+    return [
+        f"the task {task.name!r} finds {', '.join(task.types)}; the cases ask for "
+        f"{', '.join(asked)}"
+        for task in model.tasks.values()
+        if isinstance(task, NERTask) and not _cases_for(task)
+    ]
 
 
 def cases_table(results: Sequence[CaseResult]) -> str:
@@ -159,6 +171,21 @@ def cases_summary(results: Sequence[CaseResult]) -> str:
         f"{kind} " + ", ".join(f"{n[verdict]} {verdict}" for verdict in (EXACT, PARTIAL, WRONG))
         for kind, n in counts.items()
     )
+
+
+def _known_types(task: NERTask) -> set[str]:
+    """Those of CoNLL-2003's types that a task knows, by any of their names."""
+    return {TYPES[name.lower()] for name in task.types if name.lower() in TYPES}
+
+
+def _cases_for(task: NERTask) -> list[NERCase]:
+    """The cases with the entities that a task could find; those without any are left out."""
+    known = _known_types(task)
+    cases = [
+        NERCase(case.text, tuple(entity for entity in case.entities if entity[0] in known))
+        for case in NER_CASES
+    ]
+    return [case for case in cases if case.entities]
 
 
 def _check_entities(model: MultiTaskModel, task: NERTask, case: NERCase) -> CaseResult:

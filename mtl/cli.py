@@ -14,14 +14,14 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .cases import CaseResult, cases_summary, cases_table, check_cases
+from .cases import CaseResult, cases_summary, cases_table, check_cases, why_left_out
 from .compare import compare
 from .comparison import comparison_tables
 from .data.check import check_file
@@ -31,7 +31,14 @@ from .datasets import check_kind, reader_options
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
 from .experiment import build_tasks, run_recipe
-from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
+from .inference import (
+    Predictions,
+    answer,
+    encode_labelled,
+    predict,
+    predictions_of,
+    score_baselines,
+)
 from .interactive import interact
 from .model import MultiTaskModel
 from .recipe import Recipe, bundled_recipes, load_recipe, split_data
@@ -283,23 +290,34 @@ def describe_version() -> str:
     return f"mtl {__version__}, torch {torch.__version__}, devices: {', '.join(['cpu', *devices])}"
 
 
-def run_train(options: argparse.Namespace) -> None:
-    """`mtl train`."""
+def run_train(options: argparse.Namespace) -> int:
+    """`mtl train`; exit status 1 if something about the trained model could not be reported."""
     recipe = _chosen_recipe(options)
     if options.resume and not options.output:
         raise ConfigError("--resume needs to know which run", fix="add --output DIR")
-    output = Path(options.output) if options.output else next_run_folder(recipe.name)
-    metrics = run_recipe(
-        recipe,
-        output,
-        overwrite=options.overwrite,
-        resume=options.resume,
-        save_every=options.save_every,
-        save_every_steps=options.save_every_steps,
-    )
+    with _output_folder(options, recipe.name) as output:
+        metrics = run_recipe(
+            recipe,
+            output,
+            overwrite=options.overwrite,
+            resume=options.resume,
+            save_every=options.save_every,
+            save_every_steps=options.save_every_steps,
+        )
     if options.json:
         print(json.dumps(metrics, indent=2))
-        return
+    else:
+        _print_run(metrics, output)
+    for what, why in metrics.get("not_reported", {}).items():
+        print(f"mtl: error: {what}: {why}", file=sys.stderr)
+    if "not_reported" in metrics:
+        fix = f"put it right, and give the same command with --output {output} --resume"
+        print(f"  to do: the model is trained and saved; {fix}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print_run(metrics: dict[str, Any], output: Path) -> None:
     print(metrics_table(metrics))
     cases_file = output / CASES_FILE
     if cases_file.exists():
@@ -310,6 +328,11 @@ def run_train(options: argparse.Namespace) -> None:
         f"\ntrained {metrics['parameters']:,} parameters in {metrics['train_seconds']:.1f} s; "
         f"model, metrics and curves are in {output}"
     )
+
+
+def _output_folder(options: argparse.Namespace, name: str) -> AbstractContextManager[Path]:
+    """The folder that was asked for, or a new one."""
+    return nullcontext(Path(options.output)) if options.output else next_run_folder(name)
 
 
 def _chosen_recipe(options: argparse.Namespace) -> Recipe:
@@ -326,23 +349,26 @@ def _chosen_recipe(options: argparse.Namespace) -> Recipe:
     )
 
 
-def run_compare(options: argparse.Namespace) -> None:
-    """`mtl compare`."""
+def run_compare(options: argparse.Namespace) -> int:
+    """`mtl compare`; exit status 1 if a run broke."""
     recipe = _chosen_recipe(options)
-    output = options.output or next_run_folder(f"compare-{recipe.name}")
-    content = compare(
-        recipe,
-        output,
-        seeds=options.seeds,
-        methods=options.methods,
-        sizes=options.sizes,
-        command=options.line,
-    )
+    with _output_folder(options, f"compare-{recipe.name}") as output:
+        content = compare(
+            recipe,
+            output,
+            seeds=options.seeds,
+            methods=options.methods,
+            sizes=options.sizes,
+            command=options.line,
+        )
     if options.json:
         print(json.dumps(content, indent=2))
-        return
-    print(comparison_tables(content["summary"], content["cost"]))
-    print(f"\nevery run, tables and picture are in {output}")
+    else:
+        print(comparison_tables(content["summary"], content["cost"]))
+        print(f"\nevery run, tables and picture are in {output}")
+    for plan, why in content.get("failed", {}).items():
+        print(f"mtl: error: {plan}: {why}", file=sys.stderr)
+    return 1 if "failed" in content else 0
 
 
 def load_model(folder: str) -> MultiTaskModel:
@@ -354,19 +380,19 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """`mtl evaluate`."""
     model = load_model(options.folder)
     chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
-    if options.data:
-        examples = _given_examples(options, chosen)
-    else:
-        examples = _test_examples(options.folder, chosen)
+    read = _given_examples if options.data else _test_examples
+    examples = read(options, chosen)
     results = {}
     for name, split in examples.items():
-        labelled = model.tasks[name].labelled(split)
-        if not labelled:
+        if not model.tasks[name].labelled(split):
             path = ", ".join(options.data) or None
             raise DataError(f"no example has a label for the task {name!r}", path=path)
-        predictions = [p[name] for p in predict_examples(model, labelled, [name])]
-        scores = {"model": model.tasks[name].score(labelled, predictions)}
-        results[name] = scores | evaluate_baselines(model, name, labelled)
+        task, encoded = encode_labelled(model, name, split, options.on_error)
+        labelled, predictions = predictions_of(model, name, encoded)
+        scores = {"model": task.score(labelled, predictions)}
+        for remark in task.remarks(scores["model"]):
+            warnings.warn(f"{name}: {remark}", DataWarning, stacklevel=1)
+        results[name] = scores | score_baselines(model, task, encoded)
         if not options.json:
             report = model.tasks[name].report(labelled, predictions)
             print(f"{name}, {len(labelled):,} examples\n{scores_table(results[name])}\n")
@@ -419,16 +445,19 @@ def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | 
     return found
 
 
-def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
     """The test split of each task, from the recipe that the run folder holds."""
-    path = Path(folder) / RECIPE_FILE
+    path = Path(options.folder) / RECIPE_FILE
     if not path.exists():
         raise DataError(
             f"the folder has no {RECIPE_FILE} that says what the test data is",
-            path=folder,
+            path=options.folder,
             fix="give --task and --data",
         )
-    tests = {task.name: task.dataset.test for task in build_tasks(load_recipe(path))}
+    recipe = load_recipe(path)
+    if recipe.on_error == "skip":  # then the test of the run left the same examples out
+        options.on_error = "skip"
+    tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
     examples = {
         task.name: tests[task.name] for task in chosen if task.labelled(tests.get(task.name, ()))
     }
@@ -615,14 +644,17 @@ def _pair_of(line: str) -> tuple[str, str]:
 
 def run_validate(options: argparse.Namespace) -> None:
     """`mtl validate`."""
-    results = check_cases(load_model(options.folder))
+    model = load_model(options.folder)
+    results, left_out = check_cases(model), why_left_out(model)
     if not results:
         raise ConfigError(
             "the cases are for tasks that find entities or answer questions",
             path=options.folder,
-            found="a model with neither",
+            found="; ".join(left_out) or "a model with neither",
             fix="use mtl predict, or mtl evaluate",
         )
+    for line in left_out:
+        print(f"mtl: note: {line}", file=sys.stderr)
     if options.json:
         print(json.dumps([result.to_dict() for result in results], ensure_ascii=False, indent=2))
         return

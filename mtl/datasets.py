@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .data.check import examples_in_words, names_not_in_train, texts_in_two_splits
-from .data.examples import Dataset, hold_out
+from .data.dataset import Dataset, hold_out
 from .data.readers import detect, files_of, only_set
 from .errors import ConfigError, DataError, DataWarning
 from .recipe import FILE_KEYS, DatasetRecipe, Recipe

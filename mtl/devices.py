@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
+from torch import Tensor
 
 from .errors import ConfigError, suggest
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
+LARGE = 2e9  # multiply-adds: about a tenth of a second on one core
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 # What CUDA, and the CPU of Linux and of Windows, say.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
+def check_device_name(name: str, what: str = "the device") -> None:
+    """Raise ConfigError if a name is none of `DEVICES`, nor one GPU of several, such as `cuda:1`.
+
+    Whether this machine has the device is another matter: see `choose_device`.
+    """
+    if name not in DEVICES and not re.fullmatch(r"cuda:[0-9]+", str(name)):
+        fix = f"{suggest(str(name), DEVICES)}; or cuda:0, cuda:1 and so on"
+        raise ConfigError(f"{what} is unknown", found=repr(name), fix=fix)
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """The device of a name; `auto` takes CUDA before MPS (Apple silicon) before the CPU.
+
+    Args:
+        name: one of `DEVICES`, or one GPU of several: `cuda:0` is the first.
 
     Raises:
         ConfigError: an unknown device, or one that this machine does not have.
     """
-    if name not in DEVICES:
-        raise ConfigError("unknown device", found=repr(name), fix=suggest(str(name), DEVICES))
+    check_device_name(name)
+    kind, _, number = name.partition(":")
     present = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -27,11 +46,19 @@ def choose_device(name: str = "auto") -> torch.device:
     }
     if name == "auto":
         name = next(device for device, is_there in present.items() if is_there)
-    if not present[name]:
+        kind = name
+    if not present[kind]:
         raise ConfigError(
             f"this machine has no device {name!r} that torch can use",
             found=", ".join(device for device, is_there in present.items() if is_there),
             fix='use "auto", or install the torch that was built for the device',
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        n = torch.cuda.device_count()
+        raise ConfigError(
+            f"this machine has no device {name!r}",
+            found="one GPU, cuda:0" if n == 1 else f"{n} GPUs, cuda:0 to cuda:{n - 1}",
+            fix="the first one is cuda:0",
         )
     return torch.device(name)
 
@@ -79,10 +106,60 @@ def full_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, enabled=False)
 
 
-def describe_device(device: torch.device, dtype: torch.dtype) -> str:
-    """For people: `cuda (NVIDIA T4), float16`."""
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's global generators that a model on this device draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put back what `random_state` gave; a state of another kind of device is left out."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def choose_threads(multiply_adds: float, asked: int = 0) -> int:
+    """How many threads a CPU computes batches of one size with.
+
+    A small batch is computed by one thread. The threads of an operation wait for each other, and
+    if another program keeps one core busy, all of them wait for the one that has to share it, some
+    hundred times in each step. Only where operations are long is that worth it. The rule looks at
+    sizes and never at a clock, so that a run can be repeated.
+
+    Args:
+        multiply_adds: in one pass of the encoder; see `EncoderConfig.multiply_adds`.
+        asked: so many, whatever the size; 0 for the rule.
+
+    Returns:
+        1, or as many as torch has: the cores that this process may use, or fewer if
+        `OMP_NUM_THREADS` or `torch.set_num_threads` say so.
+    """
+    return asked or (torch.get_num_threads() if multiply_adds >= LARGE else 1)
+
+
+@contextmanager
+def use_threads(n: int) -> Iterator[None]:
+    """Within it torch computes with `n` threads on the CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def describe_device(device: torch.device, dtype: torch.dtype, threads: int) -> str:
+    """For people: `cpu, float32, 1 thread`, or `cuda:0 (NVIDIA T4), float16`."""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    return f"{device.type}{name}, {str(dtype).removeprefix('torch.')}"
+    text = f"{device}{name}, {str(dtype).removeprefix('torch.')}"
+    return f"{text}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else text
 
 
 def is_out_of_memory(error: BaseException) -> bool:

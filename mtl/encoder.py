@@ -147,6 +147,11 @@ class EncoderConfig:
         """F."""
         return self.d_ff or 4 * self.d_model
 
+    @property
+    def multiply_adds(self) -> int:
+        """What the linear layers do to one token: four D x D and two D x F matrices in a layer."""
+        return self.n_layers * self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
+
     def to_dict(self) -> dict:
         """Plain values, for `config.json`."""
         return asdict(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,28 @@ from .errors import DataError, ModelError
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write beside `path` and move over it; missing folders are made.
 
+    Each call writes a temporary file of its own, so that processes which write the same file at
+    once never mix their contents: the last one wins. It is gone when the call is over.
+
     Raises:
         DataError: the file cannot be written; what stood there before still does.
     """
     path = Path(path)
-    beside = path.with_name(f".{path.name}.partial")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         os.replace(beside, path)
     except (OSError, UnicodeEncodeError) as error:
-        with suppress(OSError):
-            beside.unlink()
         raise DataError(
             "the file cannot be written",
             path=path,
             found=str(error),
             fix="check the path, its folder and the free space",
         ) from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()  # still there only if something went wrong, a Ctrl-C included
 
 
 MOST_NAMED = 10
@@ -74,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return content
     except FileNotFoundError:
         raise missing_file(path) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{path.name} cannot be read as JSON",
             path=path,

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from datetime import date, time
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -304,7 +305,7 @@ def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
             found=error.strerror,
             fix=f"check the path, or use a bundled recipe: {', '.join(bundled_recipes())}",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
         raise ConfigError(
             "the recipe is not TOML",
             path=path,
@@ -321,7 +322,7 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
         )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     *sections, name = key.strip().split(".")
     section: Any = content
@@ -364,7 +365,7 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
         raise ConfigError("on_error is stop or skip", path=path, found=repr(content["on_error"]))
     if not content.get("tasks"):
         raise ConfigError("the recipe has no task", path=path, fix="add a section [tasks.ner]")
-    tokenizer = _types_of_parameters(WhitespaceTokenizer.train)
+    tokenizer = _types_of_parameters(WhitespaceTokenizer.train, "texts")
     _check_keys(content.get("tokenizer", {}), tokenizer, "tokenizer.", path)
     encoder = _types_of_fields(EncoderConfig, "vocab_size")
     _check_keys(content.get("encoder", {}), encoder, "encoder.", path)
@@ -438,8 +439,16 @@ def _check_task(
             fix=f"kind is one of {', '.join(sorted(Task.kinds))}",
         )
     own = _types_of_fields(TaskRecipe, "options")
-    options = _types_of_parameters(Task.of_kind(section["kind"]), "name", "dataset")
+    task_class = Task.of_kind(section["kind"])
+    options = _types_of_parameters(task_class, "name", "dataset")
     _check_keys(section, own | options, where, path)
+    for option in _required(task_class, "name", "dataset"):
+        if option not in section:
+            raise ConfigError(
+                f"{where}{option} is missing",
+                path=path,
+                fix=f"set it: a task of the kind {section['kind']!r} has no default for it",
+            )
     task = TaskRecipe(
         **{key: value for key, value in section.items() if key in own},
         options={key: value for key, value in section.items() if key in options},
@@ -525,13 +534,20 @@ def _types_of_fields(cls: type, *without: str) -> dict[str, type]:
 
 
 def _types_of_parameters(function: Any, *without: str) -> dict[str, type]:
-    """The type of each named parameter of a function or class, from its default."""
+    """The type of each named parameter of a function or class, from its default if it has one."""
     parameters = inspect.signature(function).parameters.values()
     return {
         p.name: _plain_type(p.default)
         for p in parameters
-        if p.name not in without and p.default is not inspect.Parameter.empty
+        if p.name not in without and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
+
+
+def _required(function: Any, *without: str) -> list[str]:
+    """The named parameters of a function or class that have no default."""
+    parameters = inspect.signature(function).parameters
+    named = _types_of_parameters(function, *without)
+    return [name for name in named if parameters[name].default is inspect.Parameter.empty]
 
 
 def _plain_type(default: Any) -> type:
@@ -566,5 +582,11 @@ def _toml_key(key: str) -> str:
 def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(_toml_section(value)) + "}"
-    # A JSON string, number, bool or list is TOML, but for one character.
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan too, which JSON writes otherwise
+    if isinstance(value, date | time):
+        return value.isoformat()
+    # A JSON string, whole number or bool is TOML, but for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -16,7 +16,7 @@ TEXT = "Microsoft was founded by Bill Gates and Paul Allen."
 
 @pytest.fixture(scope="module")
 def model(build_model):
-    return build_model([mtl.NERTask("tags", types=["PER"]), mtl.QATask("qa")])
+    return build_model([mtl.NERTask("tags", types=["PER", "ORG", "LOC", "MISC"]), mtl.QATask("qa")])
 
 
 @pytest.fixture
@@ -115,8 +115,9 @@ def test_cases_are_for_the_first_task_of_each_kind_that_there_is(build_model):
         mtl.ClassificationTask("topic", labels=["a", "b"]),
         mtl.QATask("one"),
         mtl.QATask("two"),
-        mtl.NERTask("tags", types=["PER"]),
-        mtl.NERTask("more", types=["PER"]),
+        mtl.NERTask("dates", types=["DATE"]),
+        mtl.NERTask("tags", types=["PER", "LOC", "ORG"]),
+        mtl.NERTask("more", types=["PER", "LOC", "ORG"]),
     ]
     results = check_cases(build_model(tasks, embedding_std=1.0))
     assert [r.task for r in results] == ["tags"] * 5 + ["one"] * 5
@@ -148,3 +149,45 @@ def test_the_summary_counts_verdicts():
     assert cases_summary(results) == (
         "NER 2 exact, 0 partial, 1 wrong; QA 0 exact, 1 partial, 0 wrong"
     )
+
+
+# --- a model whose types are others ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "types", [["DATE"], ["artist", "playlist", "B"], ["MISC"], ["personality", "local"]]
+)
+def test_a_model_that_could_not_be_right_is_asked_nothing(build_model, types):
+    model = build_model([mtl.NERTask("slots", types=types)])
+    assert check_cases(model) == []
+    assert mtl.cases.why_left_out(model) == [
+        f"the task 'slots' finds {', '.join(types)}; the cases ask for LOC, ORG, PER"
+    ]
+    with_questions = check_cases(build_model([mtl.NERTask("slots", types=types), mtl.QATask("qa")]))
+    assert {result.kind for result in with_questions} == {"qa"}
+
+
+@pytest.mark.parametrize(
+    ("types", "n_cases", "expected"),
+    [
+        (["PER"], 3, "Bill Gates (PER), Paul Allen (PER)"),
+        (["Person", "DATE"], 3, "Bill Gates (PER), Paul Allen (PER)"),
+        (["company"], 3, "Microsoft (ORG)"),
+        (["GPE"], 3, "Nelson Mandela"),
+        (["per", "org"], 4, "Microsoft (ORG), Bill Gates (PER), Paul Allen (PER)"),
+        (["PER", "ORG", "LOC"], 5, "Microsoft (ORG), Bill Gates (PER), Paul Allen (PER)"),
+    ],
+)
+def test_only_entities_of_the_types_it_has_are_expected(
+    build_model, says, types, n_cases, expected
+):
+    model = build_model([mtl.NERTask("tags", types=types)])
+    assert mtl.cases.why_left_out(model) == []
+    known = {mtl.cases.TYPES[t.lower()] for t in types if t.lower() in mtl.cases.TYPES}
+    says([entity for case in NER_CASES for entity in case.entities if entity[0] in known])
+    results = check_cases(model)
+    assert len(results) == n_cases
+    assert {result.verdict for result in results} == {"exact"}
+    assert results[0].expected == expected or expected in results[0].given
+    says()
+    assert {result.verdict for result in check_cases(model)} == {"wrong"}

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, DataWarning
 from mtl.inference import evaluate, predict
 from mtl.model import MultiTaskModel

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.heads import POOLINGS
 from mtl.inference import evaluate, evaluate_baselines, predict

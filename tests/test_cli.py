@@ -1412,6 +1412,21 @@ def test_validate_a_model_that_no_case_is_for(mtl_, tmp_path):
     status, out, err = mtl_("validate", save_untrained(tmp_path / "model", tasks))
     assert (status, out) == (2, "")
     assert "find entities or answer questions" in err
+    assert "found: a model with neither" in err
+
+
+def test_validate_says_why_there_are_no_cases_for_other_entities(mtl_, tmp_path):
+    tasks = [mtl.NERTask("slots", types=["date", "playlist"])]
+    status, out, err = mtl_("validate", save_untrained(tmp_path / "slots", tasks))
+    assert (status, out) == (2, "")
+    assert "the task 'slots' finds date, playlist; the cases ask for LOC, ORG, PER" in err
+    tasks.append(mtl.QATask("qa"))
+    status, out, err = mtl_("validate", save_untrained(tmp_path / "both", tasks))
+    assert status == 0
+    assert out.splitlines()[-1].startswith("QA ")
+    assert err == (
+        "mtl: note: the task 'slots' finds date, playlist; the cases ask for LOC, ORG, PER\n"
+    )
 
 
 def test_interactive_reads_a_pipe_to_its_end(many):

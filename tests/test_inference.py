@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Answer, Dataset, NERExample, QAExample, Query, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import Answer, NERExample, QAExample, Query, TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.encoder import EncoderConfig, TransformerEncoder
 from mtl.errors import ConfigError, DataError, ModelError

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl.data.dataset import Dataset
 from mtl.data.examples import Answer, NERExample, PairExample, QAExample, TextExample
 from mtl.data.readers.json_forms import as_examples, json_form
 from mtl.errors import DataError, DataWarning
+from mtl.inference import evaluate
+from mtl.tasks.classification import ClassificationTask
 
 CONTEXT = "Rosa sells cheese. Luis buys it."
 
@@ -322,3 +325,31 @@ def test_records_in_memory_are_read_as_in_a_file(tmp_path_factory, records):
     path = tmp_path_factory.mktemp("records") / "x.jsonl"
     path.write_text(lines(*records))
     assert as_examples(records) == json_form(path.read_text())[1](path)
+
+
+def test_tuples_of_spacy_become_examples():
+    data = [("Ann ran", {"entities": [(0, 3, "P")]}), ("Bob", {"entities": []})]
+    assert [example.tags for example in as_examples(data)] == [("B-P", "O"), ("O",)]
+
+
+# --- in a dataset ---------------------------------------------------------------------------------
+
+
+def test_a_dataset_takes_dicts_and_frames_wherever_it_takes_examples():
+    dataset = Dataset(train=RECORDS, validation=Frame(), test=TEXTS)
+    assert dataset.train == TEXTS
+    assert dataset.validation[0] == TEXTS[0]
+    assert dataset.test is TEXTS
+
+
+def test_dicts_are_trained_and_scored_on_with_any_field(build_model):
+    records = [
+        {"text": f"{('Bob', 'Oslo')[i % 2]} {i}", "label": "xy"[i % 2], "room": "ab"[i // 2 % 2]}
+        for i in range(12)
+    ]
+    dataset = Dataset(train=records)
+    tasks = [ClassificationTask("one", dataset), ClassificationTask("two", dataset, field="room")]
+    assert [task.labels for task in tasks] == [["x", "y"], ["a", "b"]]
+    model = build_model(tasks)
+    for task in ("one", "two"):
+        assert evaluate(model, task, records) == evaluate(model, task, dataset.train)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset, PairExample, TextExample, hold_out
+from mtl.data.dataset import Dataset, hold_out
+from mtl.data.examples import PairExample, TextExample
 from mtl.data.readers.pairs import pairs_from, read_pairs
 from mtl.data.readers.source import Report
 from mtl.errors import DataError, DataWarning

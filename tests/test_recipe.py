@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl
-from mtl import inference, reports
+from mtl import inference
 from mtl.cli import build_parser
-from mtl.data.examples import Answer, NERExample, QAExample, TextExample, hold_out
+from mtl.data.dataset import hold_out
+from mtl.data.examples import Answer, NERExample, QAExample, TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig
@@ -23,6 +24,7 @@ from mtl.experiment import build_model, build_tasks, run_recipe
 from mtl.model import MultiTaskModel
 from mtl.recipe import DatasetRecipe, Recipe, TaskRecipe, bundled_recipes, load_recipe
 from mtl.training.loop import Run, TrainConfig, train
+from mtl.training.preflight import EncodedDataset
 from mtl.training.weighting import FixedWeighting
 
 TINY = """\
@@ -1175,10 +1177,10 @@ def scripted(monkeypatch):
         left = {name: iter(values) for name, values in scores.items()}
         main = {"topic": "accuracy", "ner": "entity_f1"}
 
-        def score(model, name, examples):
-            return {main[name]: next(left[name])}
+        def score(data, model, split):
+            return {task.name: {main[task.name]: next(left[task.name])} for task in data.tasks}
 
-        monkeypatch.setattr("mtl.training.run.evaluate", score)
+        monkeypatch.setattr(EncodedDataset, "scores", score)
         return after_epoch
 
     after_epoch = []
@@ -1288,18 +1290,17 @@ def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
     """The choice of the best epoch, and any other, reads validation data."""
     recipe = load_recipe(tiny, ["train.epochs=3"])
     read, read_in_training = [], []
-    real_predict, real_restore = inference.predict_examples, Run.restore_best
+    real_predict, real_restore = inference.predict_encoded, Run.restore_best
 
-    def predict(model, examples, tasks):
-        read.append(list(examples))
-        return real_predict(model, examples, tasks)
+    def predict(model, encoded, tasks):
+        read.append([item.example for item in encoded])
+        return real_predict(model, encoded, tasks)
 
     def restore(run):
         read_in_training.extend(read)
         real_restore(run)
 
-    for module in (inference, reports):
-        monkeypatch.setattr(module, "predict_examples", predict)
+    monkeypatch.setattr(inference, "predict_encoded", predict)
     monkeypatch.setattr(Run, "restore_best", restore)
     run_recipe(recipe, tmp_path / "run", progress=False)
     datasets = [task.dataset for task in build_tasks(recipe)]

@@ -17,9 +17,10 @@ import torch
 from stopping import stop_after
 
 import mtl
-from mtl import experiment
+from mtl import assessment, experiment
 from mtl.cli import main
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig, TransformerEncoder
@@ -210,6 +211,11 @@ def another_tokenizer(model, tasks):
     return MultiTaskModel(model.encoder, WhitespaceTokenizer(counts), tasks), tasks
 
 
+def another_task(model, tasks):
+    tasks[2] = QATask("qa", tasks[2].dataset, max_answer_tokens=7)
+    return MultiTaskModel(model.encoder, model.tokenizer, tasks), tasks
+
+
 @pytest.fixture(scope="module")
 def state(tmp_path_factory):
     """The folder of a run of one epoch; nobody changes it."""
@@ -221,9 +227,10 @@ def state(tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (swap_split("train"), "the data, the tokenizer or the tasks"),
-        (swap_split("validation"), "the data, the tokenizer or the tasks"),
-        (another_tokenizer, "the data, the tokenizer or the tasks"),
+        (swap_split("train"), r"changed since: the training data of qa\n"),
+        (swap_split("validation"), r"changed since: the validation data of qa\n"),
+        (another_tokenizer, r"changed since: the tokenizer\n"),
+        (another_task, r"changed since: the task qa\n"),
         (another_dropout, r"changed since: encoder\.dropout\n"),
         (another_width, r"changed since: encoder\.d_model\n"),
     ],
@@ -237,6 +244,15 @@ def test_other_settings_do_not_go_on(state):
     config = replace(BASE, epochs=2, clip_norm=0.5)
     with pytest.raises(ConfigError, match=r"changed since: train\.epochs, train\.clip_norm\n"):
         resumed_with(state, lambda *same: same, config)
+
+
+def test_another_version_does_not_go_on_and_is_called_the_reason(state, monkeypatch):
+    monkeypatch.setattr("mtl.training.run.__version__", "9.8.7")
+    with pytest.raises(ConfigError) as told:
+        resumed_with(state, another_tokenizer, replace(BASE, epochs=1))
+    assert "another version of mtl" in str(told.value)
+    assert f"{mtl.__version__} then, 9.8.7 now" in str(told.value)
+    assert "tokenizer" not in str(told.value)
 
 
 # --- a run folder, and a real kill ----------------------------------------------------------------
@@ -342,7 +358,8 @@ def test_killed_twice_it_ends_as_if_it_never_was(recipe, whole, tmp_path):
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert step <= step_saved(output) < 30
-    assert {path.name for path in output.iterdir()} == {"training_state", "best-ner", "best-qa"}
+    left = {path.name for path in output.iterdir() if not path.name.startswith(".")}
+    assert left == {"training_state", "best-ner", "best-qa"}
     done = subprocess.run(
         [sys.executable, "-m", "mtl", *command, "--resume"], env=environment, capture_output=True
     )
@@ -506,7 +523,7 @@ def test_stopped_among_the_last_files_nothing_is_trained_again(
     if overwrite:
         run_recipe(load_recipe(recipe, ["seed=1"]), output, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "check_cases", stop)
+        patch.setattr(assessment, "check_cases", stop)
         with pytest.raises(KeyboardInterrupt):
             run_recipe(load_recipe(recipe), output, overwrite=overwrite, progress=False)
     assert (output / "model.safetensors").exists()

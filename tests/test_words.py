@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import encode_examples
-from mtl.data.examples import Dataset, NERExample, Query, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import NERExample, Query, TextExample
 from mtl.data.subwords import SubwordTokenizer
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.words import find_words, join_words, split_words, tags_of_entities

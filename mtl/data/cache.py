@@ -1,8 +1,12 @@
 """Encoded datasets on disk, so that the next run need not encode them again.
 
 A file is named by a hash of everything that shaped its content: the examples, the tokenizer, the
-tasks with their labels, the length and overlap of the rows, and the version of this package. So it
+tasks with their labels, the length and overlap of the rows, and the code of this package. So it
 is never stale, and never has to be looked at: the folder may be deleted at any time.
+
+What a user's own classes shape is not kept. The targets that a task makes follow from its code, and
+from whatever that code calls: helpers in other cells of a notebook, constants, other modules. No
+hash sees all of it, and one that sees most of it would serve old targets on the day it counts.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -39,8 +44,11 @@ def encode_cached(
 ) -> tuple[list[EncodedExample], Counter[str]]:
     """As `encode_examples`; read from `folder` if the same was encoded before, else written there.
 
-    A cache that cannot be read or written costs time and nothing else.
+    A cache that cannot be read or written costs time and nothing else. With a task, a tokenizer or
+    examples of a class that is not this package's, nothing is read or written.
     """
+    if not all(map(_is_ours, [tokenizer, *tasks, *examples])):
+        return encode_examples(examples, tokenizer, tasks, max_length, overlap)
     path = Path(folder) / f"{cache_key(examples, tokenizer, tasks, max_length, overlap)}.encoded"
     try:
         return _unpack(read_tensors(path), examples)
@@ -60,15 +68,46 @@ def cache_key(
     overlap: int,
 ) -> str:
     """A hash of all that decides what the encoded examples are."""
-    digest = sha256(f"mtl {__version__}, {type(tokenizer).__qualname__}".encode())
-    digest.update(tokenizer.to_json().encode())
-    for task in tasks:
-        settings = json.dumps(task.settings(), sort_keys=True)
-        digest.update(f"\n{type(task).__qualname__} {task.name} {settings}".encode())
-    digest.update(f"\n{max_length} {overlap}".encode())
+    parts = [__version__, own_code(), f"{max_length} {overlap}", tokenizer_hash(tokenizer)]
+    parts += [*map(task_hash, tasks), examples_hash(examples)]
+    return sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """A hash of what a tokenizer says of itself."""
+    return sha256(f"{type(tokenizer).__qualname__}\n{tokenizer.to_json()}".encode()).hexdigest()
+
+
+def task_hash(task: Target) -> str:
+    """A hash of a task's class, name and settings."""
+    settings = json.dumps(task.settings(), sort_keys=True)
+    return sha256(f"{type(task).__qualname__} {task.name} {settings}".encode()).hexdigest()
+
+
+def examples_hash(examples: Iterable[Any]) -> str:
+    """A hash of some examples in their order."""
+    digest = sha256()
     for example in examples:
         digest.update(f"\n{example!r}".encode())
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
+
+
+@cache
+def own_code() -> str:
+    """A hash of the files that make rows and targets.
+
+    In a checkout that someone works on, they change while the version stays.
+    """
+    digest = sha256()
+    for folder in (Path(__file__).parent, Path(__file__).parents[1] / "tasks"):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_ours(thing: Any) -> bool:
+    """Whether its class comes with this package."""
+    return type(thing).__module__.split(".")[0] == __name__.split(".")[0]
 
 
 def _pack(encoded: Sequence[EncodedExample], notes: Counter[str]) -> dict[str, Tensor]:

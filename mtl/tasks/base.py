@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset
+from ..data.dataset import Dataset
 from ..data.readers import read
 from ..data.tokenization import Row
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, check_name_is_free, suggest
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ IGNORED = -100  # a target where nothing is asked; cross-entropy leaves it out
 class Task(ABC):
     """One thing to learn from a dataset: its targets, head, loss, decoding and score.
 
-    A subclass that sets `kind` is registered under it, so that recipes and model folders find it.
+    A subclass that sets `kind` is registered under it, so that recipes and model folders find it;
+    one that takes the kind of another class is refused with a ConfigError.
 
     Args:
         name: what the task is called in models, recipes and results.
@@ -69,6 +70,7 @@ class Task(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "kind" in cls.__dict__:
+            check_name_is_free(cls.kind, cls, Task.kinds)
             Task.kinds[cls.kind] = cls
 
     def __init__(self, name: str, dataset: Dataset | None = None) -> None:

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset, TextExample
+from ..data.dataset import Dataset
+from ..data.examples import TextExample
 from ..data.tokenization import Row
 from ..errors import ConfigError, DataError, DataWarning, suggest
 from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
@@ -165,8 +166,9 @@ class ClassificationTask(Task):
 
     def label_of(self, example: TextExample) -> str | None:
         """The class that an example says it is of, if it says one."""
-        if self.field:
-            return getattr(example, "fields", {}).get(self.field)
+        named = getattr(example, "fields", {})
+        if self.field in named or self.field not in ("", "label"):
+            return named.get(self.field)
         return getattr(example, "label", None)
 
     def _knows(self, label: str | None) -> bool:

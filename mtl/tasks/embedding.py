@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset, PairExample
+from ..data.dataset import Dataset
+from ..data.examples import PairExample
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
-from ..data.examples import Dataset, NERExample, TextExample
+from ..data.dataset import Dataset
+from ..data.examples import NERExample, TextExample
 from ..data.tokenization import Encoding, Row
 from ..data.words import Entity as CharacterSpan
 from ..data.words import Place, split_words, tags_of_entities

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
-from ..data.examples import Answer, Dataset, QAExample
+from ..data.dataset import Dataset
+from ..data.examples import Answer, QAExample
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError
@@ -131,7 +132,7 @@ class QATask(Task):
         encoding = rows[0].text
         span = pieces_of_span(encoding, answer.start, answer.end)
         if span is None:
-            notes["answers hold no token and are left out of training"] += 1
+            notes["answers hold no token: they can be neither learned nor found"] += 1
             return [None] * len(rows)
         first, last = span
         if last - first >= self.max_answer_tokens:
@@ -141,7 +142,7 @@ class QATask(Task):
             ] += 1
         targets = [_span_in_row(row, first, last) for row in rows]
         if all(target == NOT_HERE for target in targets):
-            notes["answers fit no window and are left out of training"] += 1
+            notes["answers fit no window: they can be neither learned nor found"] += 1
             return [None] * len(rows)
         borders = (encoding.offsets[first][0], encoding.offsets[last][1])
         if borders != (answer.start, answer.end):

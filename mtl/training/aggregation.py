@@ -178,18 +178,13 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
     Raises:
         ConfigError: an unknown name (the nearest known one is named), options that do not fit.
     """
+    if isinstance(name, str) and name in Aggregation.kinds:  # then TorchJD need not be loaded
+        return build_method(Aggregation, name, options, seed, "train.aggregation")
     theirs = torchjd_aggregators()
-    if name in Aggregation.kinds or not theirs:
-        try:
-            return build_method(Aggregation, name, options, seed, "train.aggregation")
-        except ConfigError as error:
-            if name in Aggregation.kinds:
-                raise
-            fix = error.faults[0].fix
-            more = missing_extra("torchjd", "torchjd", "UPGrad, CAGrad, MGDA and others")
-            raise ConfigError(
-                "train.aggregation is unknown", found=repr(name), fix=f"{fix}; {more}"
-            ) from None
+    if not theirs:
+        fix = suggest(str(name), Aggregation.kinds)
+        more = missing_extra("torchjd", "torchjd", "UPGrad, CAGrad, MGDA and others")
+        raise ConfigError("train.aggregation is unknown", found=repr(name), fix=f"{fix}; {more}")
     by_lower_case = {known.lower(): cls for known, cls in theirs.items()}
     if str(name).lower() not in by_lower_case:
         fix = suggest(str(name), {*Aggregation.kinds, *theirs})

@@ -46,7 +46,7 @@ def load_state(folder: str | Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / REST).read_text(encoding="utf-8"))
         return _put_tensors(content["state"], load_file(folder / content["tensors"]))
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(
             "the training state cannot be read",
             path=folder,

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from ..devices import DEVICES, PRECISIONS, choose_device, choose_precision
+from ..devices import PRECISIONS, check_device_name, choose_device, choose_precision
 from ..errors import ConfigError, DataError, TrainingWarning, suggest
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -54,7 +54,11 @@ class TrainConfig:
             dataset, forward and backward, and does not change the training.
         freeze: what is not trained, named as in `MultiTaskModel.freeze`.
         patience: stop when so many epochs in a row have not been better on validation; 0 for never.
-        device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there.
+        threads: of the CPU; 0 for the rule of `mtl.devices.choose_threads`: one for small batches
+            of a small model, else all cores. The number is shown, and a run that is resumed keeps
+            it, also on another machine.
+        device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there; `cuda:1` is the
+            second GPU.
         precision: of matrix products: `float32`, `bfloat16`, `float16` (CUDA only), or `auto`, what
             is fastest on the device (Micikevicius et al. 2018, "Mixed Precision Training").
         seed: of everything random in training.
@@ -85,6 +89,7 @@ class TrainConfig:
     conflict_every: int = 0
     freeze: Sequence[str] = ()
     patience: int = 0
+    threads: int = 0
     device: str = "auto"
     precision: str = "float32"
     seed: int = 0
@@ -107,12 +112,14 @@ class TrainConfig:
                     found=repr(weight),
                 )
         least_of = {"epochs": 1, "rounds": 0, "batch_size": 1, "max_tokens": 0, "weight_decay": 0}
-        least_of |= {"patience": 0, "conflict_every": 0}
+        least_of |= {"patience": 0, "conflict_every": 0, "threads": 0}
         for name, least in least_of.items():
             if not getattr(self, name) >= least:
                 raise ConfigError(
                     f"train.{name} must be at least {least}", found=str(getattr(self, name))
                 )
+        if not math.isfinite(self.weight_decay):
+            raise ConfigError("train.weight_decay must be finite", found=str(self.weight_decay))
         for name in ("learning_rate", "pretrained_learning_rate", "clip_norm"):
             value = getattr(self, name)
             if not (value > 0 and math.isfinite(value)):
@@ -124,7 +131,8 @@ class TrainConfig:
                 raise ConfigError(
                     f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
                 )
-        names_of = {"steps": SAMPLERS, "device": DEVICES, "precision": PRECISIONS}
+        check_device_name(self.device, "train.device")
+        names_of = {"steps": SAMPLERS, "precision": PRECISIONS}
         for name, known in names_of.items():
             value = getattr(self, name)
             if value not in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -11,16 +11,20 @@ from torch import Tensor
 from ..model import MultiTaskModel
 from .aggregation import lengths_and_cosines
 from .history import Conflict
+from .methods import scaled_gradients
 
 
 def gradient_conflict(
-    model: MultiTaskModel, losses: Iterable[Mapping[str, Tensor]]
+    model: MultiTaskModel,
+    losses: Iterable[Mapping[str, Tensor]],
+    scale: Tensor | float = 1.0,
 ) -> dict[str, Conflict]:
     """The cosine and the ratio of length of the tasks' gradients, for each part of the encoder.
 
     Args:
         losses: by task, once or several times, with the model behind them; the gradients of a task
             add up. No `.grad` is touched.
+        scale: of the losses on their way back, see `scaled_gradients`.
 
     Returns:
         for each pair of tasks, in the model's order, `ner/qa` for example; empty if fewer than two
@@ -33,7 +37,7 @@ def gradient_conflict(
     for group in losses:
         for name, loss in group.items():
             row = rows.setdefault(name, parameters[0].new_zeros(width))
-            gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            gradients = _finite_gradients(loss, parameters, scale)
             pieces = row.split([p.numel() for p in parameters])
             for piece, gradient in zip(pieces, gradients, strict=True):
                 if gradient is not None:
@@ -52,3 +56,14 @@ def gradient_conflict(
         )
         for (i, first), (j, second) in combinations(enumerate(names), 2)
     }
+
+
+def _finite_gradients(
+    loss: Tensor, parameters: Sequence[Tensor], scale: Tensor | float
+) -> list[Tensor | None]:
+    """As `scaled_gradients`, with half the scale as long as it is too much for these losses."""
+    while True:
+        gradients = scaled_gradients(loss, parameters, scale)
+        if scale <= 1 or all(g.isfinite().all() for g in gradients if g is not None):
+            return gradients
+        scale = scale / 2

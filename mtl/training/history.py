@@ -77,12 +77,14 @@ class History:
         validation: for each finished epoch, metrics by task.
         best_epoch: the epoch whose weights were kept; 0 if nothing was validated.
         seconds: training time, validation included.
+        threads: of the CPU that it ran on; 0 if it ran on another device.
     """
 
     rounds: list[Round] = field(default_factory=list)
     validation: list[Metrics] = field(default_factory=list)
     best_epoch: int = 0
     seconds: float = 0.0
+    threads: int = 0
 
     @property
     def tasks(self) -> list[str]:
@@ -114,6 +116,7 @@ class History:
             joined.validation += stage.validation
             joined.best_epoch = epoch + stage.best_epoch if stage.best_epoch else 0
             joined.seconds += stage.seconds
+            joined.threads = max(joined.threads, stage.threads)
         return joined
 
     def write_csv(self, path: str | Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, check_name_is_free, suggest
 
 
 class Method(nn.Module):
@@ -25,12 +25,7 @@ class Method(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
-            old = cls.kinds.get(cls.name, cls)
-            if (old.__module__, old.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ConfigError(
-                    f"the name {cls.name!r} of {cls.__name__} is that of {old.__name__} already",
-                    fix="give it another",
-                )
+            check_name_is_free(cls.name, cls, cls.kinds)
             cls.kinds[cls.name] = cls
 
     @property
@@ -51,6 +46,19 @@ class Drawing(Method):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.generator.set_state(state)
+
+
+def scaled_gradients(
+    loss: Tensor, parameters: Sequence[Tensor], scale: Tensor | float
+) -> list[Tensor | None]:
+    """The gradients of a loss by some parameters; None for one that it does not depend on.
+
+    In float16 small gradients become 0 on their way back through a model. So the loss is multiplied
+    by `scale` on the way, and the gradients, which are float32, are divided by it at the end
+    (Micikevicius et al. 2018, section 3.2). The graph is kept, and no `.grad` is touched.
+    """
+    gradients = torch.autograd.grad(loss * scale, parameters, retain_graph=True, allow_unused=True)
+    return [None if gradient is None else gradient / scale for gradient in gradients]
 
 
 def check_is_method(method: Any, base: type[Method]) -> None:

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..data.batching import Batch, BatchStream, encode_examples
-from ..data.cache import cache_key, encode_cached
+from ..data.batching import Batch, BatchStream
+from ..data.cache import examples_hash, task_hash, tokenizer_hash
 from ..devices import (
     autocast,
     choose_precision,
+    choose_threads,
     describe_device,
     is_out_of_memory,
+    random_state,
+    set_random_state,
 )
-from ..errors import ConfigError, DataWarning, MTLError
-from ..inference import evaluate
+from ..errors import ConfigError, MTLError
 from ..metrics import mean
 from ..model import MultiTaskModel
 from ..tasks import Task
 from ..tasks.base import IGNORED
+from ..version import __version__
 from .aggregation import Aggregation, SharedGradients, Sum
 from .config import TrainConfig, check, warn_of_idle_weighting, warn_of_spoiled_heads
 from .conflict import gradient_conflict
 from .history import Conflict, History, Metrics, Round, StepRecord, mean_by_task
 from .methods import check_result
 from .optimizer import build_optimizer, warmup_then_decay
+from .preflight import EncodedDataset, encode_datasets, of_tasks
 from .sampling import SAMPLERS, Step
 from .weighting import Weighting
 
@@ -48,7 +50,7 @@ class Run:
         tasks: Sequence[Task],
         config: TrainConfig,
         weighting: Weighting | None = None,
-        cache: str | Path | None = None,
+        data: Sequence[EncodedDataset] | None = None,
         aggregation: Aggregation | None = None,
     ) -> None:
         self.model = model
@@ -67,7 +69,10 @@ class Run:
         self.dtype = choose_precision(config.precision, model.device)
         # float16 has few small numbers: without scaling, gradients would become 0.
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype == torch.float16)
-        self.streams = self._build_streams(cache)
+        if data is None:
+            data = encode_datasets(model, self.tasks)
+        self.data = of_tasks(data, self.tasks)
+        self.streams = [self._build_stream(i, one) for i, one in enumerate(self.data)]
         sizes = [len(stream.items) for stream in self.streams]
         self.sampler = SAMPLERS[config.steps](sizes, config.alpha, config.anneal, config.seed)
         longest = max(stream.batches_per_pass for stream in self.streams)
@@ -78,7 +83,8 @@ class Run:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, partial(warmup_then_decay, steps=steps, warmup=config.warmup)
         )
-        self.history = History()
+        on_cpu = model.device.type == "cpu"
+        self.history = History(threads=self._choose_threads() if on_cpu else 0)
         self.epoch = self.step = 0
         self.pending: list[Step] = []  # the steps that are left of the current round
         self.records: list[StepRecord] = []  # those of it that are done
@@ -87,34 +93,33 @@ class Run:
         self.best_score = -math.inf
         self.best_weights: dict[str, Tensor] = {}
 
-    def _build_streams(self, cache: str | Path | None) -> list[BatchStream]:
-        """One stream for each dataset; tasks that share a dataset share its batches."""
-        tasks_of: dict[int, list[Task]] = {}
-        for task in self.tasks:
-            tasks_of.setdefault(id(task.dataset), []).append(task)
-        return [self._build_stream(i, tasks, cache) for i, tasks in enumerate(tasks_of.values())]
-
-    def _build_stream(self, index: int, tasks: list[Task], cache: str | Path | None) -> BatchStream:
-        tokenizer, shape = self.model.tokenizer, self.model.encoder.config
-        what = (tasks[0].dataset.train, tokenizer, tasks, shape.max_length, shape.overlap)
-        encoded, notes = encode_cached(cache, *what) if cache else encode_examples(*what)
-        names = " and ".join(task.name for task in tasks)
-        for note, count in notes.items():
-            warnings.warn(f"{names}: {count:,} {note}", DataWarning, stacklevel=2)
+    def _build_stream(self, index: int, data: EncodedDataset) -> BatchStream:
+        """The stream of one dataset; tasks that share a dataset share its batches."""
+        tokenizer, longest = self.model.tokenizer, self.model.encoder.config.max_length
         return BatchStream(
-            encoded,
+            data.splits["train"],
             tokenizer,
-            tasks,
+            data.tasks,
             batch_size=self.config.batch_size,
             seed=self.config.seed * 1000 + 2 * index,
             hide=partial(_hide_words, tokenizer, self.config.hide_words),
             # Kernels for half precision are built for a shape: few shapes save time and memory.
-            sizes=() if self.dtype == torch.float32 else range(32, shape.max_length + 1, 32),
+            sizes=() if self.dtype == torch.float32 else range(32, longest + 1, 32),
         )
+
+    def _choose_threads(self) -> int:
+        """By the largest of the datasets' usual batches, as far as it goes through at once."""
+        config, tokens = self.config, 0.0
+        for stream in self.streams:
+            lengths = [len(row) for item in stream.items for row in item.rows]
+            tokens = max(tokens, config.batch_size * sum(lengths) / len(stream.items))
+        tokens = min(tokens, config.max_tokens or tokens)
+        return choose_threads(tokens * self.model.encoder.config.multiply_adds, config.threads)
 
     def describe(self) -> str:
         """Where the run computes, and what an epoch is in it."""
-        return f"{describe_device(self.model.device, self.dtype)}; {self.describe_epoch()}"
+        where = describe_device(self.model.device, self.dtype, self.history.threads)
+        return f"{where}; {self.describe_epoch()}"
 
     def describe_epoch(self) -> str:
         """What an epoch is in this run, in words."""
@@ -193,7 +198,7 @@ class Run:
         for stream, state in zip(self.streams, states, strict=True):
             stream.load_state_dict(state)
         self.model.eval()
-        return gradient_conflict(self.model, self._losses(parts))
+        return gradient_conflict(self.model, self._losses(parts), self._loss_scale())
 
     def _train_on(self, step: Step) -> StepRecord:
         learning_rate = self.schedule.get_last_lr()[0]  # the step moves it on
@@ -207,9 +212,11 @@ class Run:
         sums, weights, total = self._backward(parts, names)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip_norm)
+        learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
+        of_weights = nn.utils.get_total_norm(learned).to(norm)
         # All numbers in one transfer: on a GPU this is the step's only synchronisation.
-        numbers = torch.stack([total, norm, *sums.values(), *weights.values()]).tolist()
-        total_value, norm_value, *values = numbers
+        numbers = torch.stack([total, norm, of_weights, *sums.values(), *weights.values()]).tolist()
+        total_value, norm_value, norm_of_weights, *values = numbers
         losses = dict(zip(sums, values, strict=False))
         counted = dict(zip(weights, values[len(sums) :], strict=True))
         if all(map(math.isfinite, losses.values())):
@@ -222,9 +229,16 @@ class Run:
             raise self._not_finite(record, [batch for batches in parts for batch in batches])
         self.scaler.step(self.optimizer)  # with float16, an update that overflowed is left out
         self.scaler.update()
-        self.schedule.step()
-        self.step += 1
+        overflowed = not math.isfinite(norm_value + norm_of_weights)
+        if not (overflowed and self.scaler.is_enabled()):
+            self.schedule.step()
+            self.step += 1
         return record
+
+    def _loss_scale(self) -> Tensor | float:
+        """What the losses are multiplied by on their way back: 1, but in float16."""
+        is_scaled = self.scaler.is_enabled()
+        return self.scaler.scale(torch.ones((), device=self.model.device)) if is_scaled else 1.0
 
     def _backward(
         self, parts: list[list[Batch]], names: list[str]
@@ -254,6 +268,7 @@ class Run:
                 weights[name] = torch.zeros_like(value) if value.grad is None else value.grad
                 sums[name] = sums.get(name, 0.0) + value.detach()
             total = total + part.detach()
+            self.weighting.loss_scale = self._loss_scale()
             self.weighting.observe(losses, self.last_shared)
             for parameter in self.weighting.parameters():  # to be unscaled with the model's
                 if parameter.grad is not None:
@@ -351,29 +366,39 @@ class Run:
             f"there is not enough memory for a step of {' and '.join(names)}",
             found=f"train.batch_size {config.batch_size}, train.max_tokens {config.max_tokens}, "
             f"encoder.max_length {shape.max_length}, train.precision {config.precision!r} on "
-            f"{describe_device(self.model.device, self.dtype)}",
+            f"{describe_device(self.model.device, self.dtype, self.history.threads)}",
             fix="set train.max_tokens, say to 2048 (the same update, in parts); then lower "
             'encoder.max_length or train.batch_size; train.precision = "auto" may halve it too',
         )
 
     def finish_epoch(self) -> Metrics:
-        """Validate, and keep the weights if they are the best so far."""
+        """Validate, and keep the weights if they are the best so far.
+
+        What a task raises when it is scored leaves the run as it was: at the end of an epoch that
+        is still to be validated.
+        """
+        scores = self.validate()
+        joint_score = self.joint_score(scores) if scores else None
         self.epoch += 1
         self.weighting.end_epoch()
-        with autocast(self.model.device, self.dtype):
-            scores = {
-                task.name: evaluate(self.model, task.name, task.dataset.validation)
-                for task in self.tasks
-                if task.labelled(task.dataset.validation)
-            }
         self.history.validation.append(scores)
-        if scores and self._is_best(self.joint_score(scores)):
-            self.best_score = self.joint_score(scores)
+        if joint_score is not None and self._is_best(joint_score):
+            self.best_score = joint_score
             self.history.best_epoch = self.epoch
             self.best_weights = {
                 name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
             }
         return scores
+
+    def validate(self) -> Metrics:
+        """Scores on validation; tasks that share a dataset share the encoder's passes.
+
+        In the precision of the weights, as in the test and in use.
+        """
+        scores: Metrics = {}
+        for data in self.data:
+            scores |= data.scores(self.model, "validation")
+        return {task.name: scores[task.name] for task in self.tasks if task.name in scores}
 
     def _is_best(self, score: float) -> bool:
         """Whether an epoch is better than all before; while none scores at all, the latest is."""
@@ -392,21 +417,18 @@ class Run:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What has to be the same for a run to go on from the state of another."""
-        shape, tokenizer = self.model.encoder.config, self.model.tokenizer
-        settings = {f"train.{key}": value for key, value in asdict(self.config).items()}
-        settings |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
-        return {
-            "settings": json.loads(json.dumps(settings)),
-            "data": [
-                cache_key(
-                    stream.tasks[0].dataset.split(split),
-                    *(tokenizer, stream.tasks, shape.max_length, shape.overlap),
-                )
-                for stream in self.streams
-                for split in ("train", "validation")
-            ],
-        }
+        """What has to be the same for a run to go on from the state of another, by its name."""
+        shape = self.model.encoder.config
+        identity = {f"train.{key}": value for key, value in asdict(self.config).items()}
+        identity |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
+        for stream in self.streams:
+            names = " and ".join(task.name for task in stream.tasks)
+            data = stream.tasks[0].dataset
+            identity[f"the training data of {names}"] = examples_hash(data.train)
+            identity[f"the validation data of {names}"] = examples_hash(data.validation)
+        identity["the tokenizer"] = tokenizer_hash(self.model.tokenizer)
+        identity |= {f"the task {task.name}": task_hash(task) for task in self.tasks}
+        return {"version": __version__} | json.loads(json.dumps(identity))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides how the run goes on."""
@@ -429,7 +451,7 @@ class Run:
             "examples": dict(self.examples),
             "best_score": self.best_score,
             "best_weights": self.best_weights,
-            "torch_random_state": torch.get_rng_state(),
+            "random_state": random_state(self.model.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -457,13 +479,17 @@ class Run:
         self.epoch, self.step = state["epoch"], state["step"]
         self.examples = Counter(state["examples"])
         self.best_score, self.best_weights = state["best_score"], state["best_weights"]
-        torch.set_rng_state(state["torch_random_state"])
+        set_random_state(state["random_state"], self.model.device)
 
-    def _check_identity(self, other: dict[str, Any]) -> None:
-        then, now = other["settings"], self.identity["settings"]
-        changed = [key for key in now if then.get(key) != now[key]]
-        if other["data"] != self.identity["data"]:
-            changed.append("the data, the tokenizer or the tasks")
+    def _check_identity(self, then: dict[str, Any]) -> None:
+        now = self.identity
+        if then.get("version") != now["version"]:  # it may compute otherwise
+            raise ConfigError(
+                "the checkpoint is of another version of mtl",
+                found=f"{then.get('version', 'an earlier one')} then, {now['version']} now",
+                fix="resume with that version, or start afresh",
+            )
+        changed = [key for key in {**now, **then} if then.get(key) != now.get(key)]
         if changed:
             raise ConfigError(
                 "the checkpoint is of another training",

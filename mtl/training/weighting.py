@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
-from .methods import Drawing, Method
+from .methods import Drawing, Method, scaled_gradients
 
 
 class Weighting(Method):
@@ -28,10 +28,13 @@ class Weighting(Method):
         name: of the class, for recipes (`train.weighting`).
         needs_joint_steps: True for a method that must see every task's loss in the same step.
         needs_epochs: with fewer it does nothing, which `train` warns of.
+        loss_scale: of the step, for gradients that are taken in `observe`: see `scaled_gradients`.
+            It is 1, but in float16.
     """
 
     kinds: ClassVar[dict[str, type[Method]]] = {}
     needs_epochs: ClassVar[int] = 1
+    loss_scale: Tensor | float = 1.0
 
     def start(self, tasks: Sequence[str]) -> None:
         """Get ready for the tasks of these names, before the first step.
@@ -51,7 +54,7 @@ class Weighting(Method):
         """Look at the same losses with the model behind them, after `forward`.
 
         Args:
-            losses: from which `torch.autograd.grad` reaches the model; keep the graph.
+            losses: from which `scaled_gradients` reaches the model.
             last_shared: the last weight matrix that all tasks share.
         """
 
@@ -210,7 +213,7 @@ class GradNorm(Weighting):
         self.first_losses[index] = first
         lengths = torch.stack(
             [
-                torch.autograd.grad(loss, last_shared, retain_graph=True)[0].norm()
+                scaled_gradients(loss, [last_shared], self.loss_scale)[0].norm()
                 for loss in losses.values()
             ]
         )

@@ -7,15 +7,14 @@ through `mtl.predict`, each in a process of its own. Memory is the highest resid
 of the loaded model.
 """
 
-import os
 import resource
 import subprocess
 import sys
 import time
 
 import mtl
-from mtl.tables import format_table
 from mtl.data.toy import ner_examples
+from mtl.tables import format_table
 
 
 def text_of(n_words: int) -> str:
@@ -48,7 +47,9 @@ def main() -> None:
     rows = []
     for n in (n_words // 2, n_words, 2 * n_words):
         command = [sys.executable, __file__, "--measure", run, str(n)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
+        printed = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ
+        )
         words, seconds, memory = map(float, printed.stdout.split())
         times = seconds / rows[-1][1] if rows else None
         rows.append([f"{words:,.0f} words", seconds, times, f"{memory:.0f} MB"])

@@ -103,30 +103,47 @@ def _of_texts(records: Sequence[Any], keys: set[str]) -> str:
     return _TEXTS
 
 
-def as_examples(data: Any, **options: Any) -> list[Any]:
+def as_examples(data: Any, **options: Any) -> Sequence[Any]:
     """Examples from what people hold in memory: examples themselves, or records of any JSON form.
 
     Args:
-        data: a list of examples, or of dicts; a table such as a pandas frame or a
-            `datasets.Dataset`, whose class names are used; or one given by columns,
-            `{"text": [...], "label": [...]}`.
-        options: `on_error`, `strict`, `label_names` and `fields`, as the readers take them.
+        data: a list of examples, of dicts, or of spaCy's `(text, {"entities": [...]})`; a table,
+            such as a pandas frame or a `datasets.Dataset`, whose class names are used; or one given
+            by columns, `{"text": [...], "label": [...]}`.
+        options: `on_error`, `strict`, `label_names` and `fields`, as the readers take them. Without
+            `fields`, every field that may be a label is kept.
 
     Raises:
         DataError: a record that cannot be used; each is named by its number.
     """
+    if isinstance(data, list | tuple) and not any(map(_is_record, data)):
+        return data
     records = _records(data)
-    if not any(isinstance(record, dict) for record in records):
-        return records
     report = Report("the records", options.pop("on_error", "stop"))
     options = {key: options[key] for key in options if key in ("strict", "label_names", "fields")}
     rows = [Row(None, f" (record {n})", _clean(record)) for n, record in enumerate(records, 1)]
     name = _form_of([row.value for row in rows[:SAMPLE]])
+    options.setdefault("fields", _fields_of_classes([row.value for row in rows]))
     if name.startswith(("SQuAD", _QUESTIONS)):
         return report.finish(questions_from(rows, report), "question with an answer")
     if name == _PAIRS:
         return report.finish(pairs_of_records(rows, report), "pair of sentences")
     return report.finish(texts_from(rows, report, **options), "record with a sentence")
+
+
+def _is_record(item: Any) -> bool:
+    return isinstance(item, dict | list | tuple) and not hasattr(item, "rows")
+
+
+def _fields_of_classes(records: Sequence[Any]) -> list[str]:
+    """The fields, besides the text and the label, whose values are all names or all numbers."""
+    kinds: dict[str, set[type]] = {}
+    for record in records:
+        for key, value in record.items() if isinstance(record, dict) else ():
+            kinds.setdefault(key, set()).update({type(value)} - {type(None)})
+    others = {*TEXT_FIELDS, "label", "answer"}
+    plain = ({str}, {int}, {bool})
+    return [key for key, found in kinds.items() if found in plain and key not in others]
 
 
 def _records(data: Any) -> list[Any]:

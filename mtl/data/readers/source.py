@@ -39,6 +39,10 @@ class Report:
             for fault in error.faults:
                 place = {"path": self.path, "line": fault.line or line}
                 self.faults.append(replace(fault, what=fault.what + where, **place))
+        except RecursionError:
+            self.bad_records += 1
+            what = f"lists or objects are nested too deeply{where}"
+            self.faults.append(Fault(what, self.path, line, fix="write it with fewer levels"))
 
     def note_strays(self, repaired: Sequence[tuple[int, str, str]], scheme: str) -> None:
         """Say how many tags broke their scheme: of each the line, the tag before, the tag."""

@@ -354,7 +354,8 @@ def _literal(cell: str) -> Any:
     if cell.strip().startswith(("[", "{")):
         plain = re.sub(r"array\((\[.*?\])(, dtype=\w+)?\)", r"\1", cell, flags=re.DOTALL)
         for parse in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError):
+            # The last two: lists in lists in lists, deeper than Python goes.
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 return parse(plain.strip())
     return cell
 
