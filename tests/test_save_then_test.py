@@ -15,7 +15,7 @@ import torch
 import mtl
 from mtl import assessment, reports, run_folder
 from mtl.cli import main
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.data.toy import ner_examples
 from mtl.errors import TrainingWarning
 from mtl.experiment import build_tasks, run_recipe

@@ -5,7 +5,8 @@ import torch
 
 import mtl
 from mtl.data import batching
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.inference import encode_for, evaluate, evaluate_encoded, predict_encoded, predict_examples
 from mtl.tasks.classification import ClassificationTask

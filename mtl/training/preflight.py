@@ -17,7 +17,7 @@ from ..data.batching import (
     warn_of_encoding,
 )
 from ..data.cache import encode_cached
-from ..data.examples import Dataset
+from ..data.dataset import Dataset
 from ..errors import DataError, Fault
 from ..inference import evaluate_encoded
 from ..model import MultiTaskModel
