@@ -7,14 +7,8 @@ from dataclasses import replace
 import pytest
 
 import mtl
-from mtl.data.examples import (
-    Answer,
-    Dataset,
-    NERExample,
-    PairExample,
-    QAExample,
-    TextExample,
-)
+from mtl.data.dataset import Dataset
+from mtl.data.examples import Answer, NERExample, PairExample, QAExample, TextExample
 from mtl.data.toy import qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.inference import evaluate, evaluate_baselines
@@ -128,11 +122,11 @@ def test_examples_that_a_task_refuses_are_named_too(build_model):
         train(build_model([task]), [task], CONFIG, on_error="skip", progress=False)
 
 
-def test_evaluate_leaves_out_labels_that_the_task_does_not_know(build_model):
+def test_evaluate_leaves_out_what_cannot_be_read(build_model):
     texts = [TextExample("Ann ran .", label="a"), TextExample("Bob sat .", label="b")]
     model = build_model([ClassificationTask("topic", labels=["a", "b"])])
-    other = TextExample("Eve hid .", label="c")
-    with pytest.raises(DataError, match=r"example 2: the task 'topic' does not know these labels"):
+    other = TextExample("\u200b", label="a")
+    with pytest.raises(DataError, match="example 2: the text is empty"):
         evaluate(model, "topic", [texts[0], other, texts[1]])
     with pytest.warns(DataWarning, match="topic: examples left out: 1"):
         scores = evaluate(model, "topic", [texts[0], other, texts[1]], on_error="skip")
@@ -147,20 +141,20 @@ def test_evaluate_leaves_out_labels_that_the_task_does_not_know(build_model):
 # --- controls -----------------------------------------------------------------------------------
 
 
-def test_a_control_whose_texts_do_not_go_together_is_counted(build_model):
+def test_a_control_whose_texts_do_not_go_together_is_counted(build_model, monkeypatch):
     """Each question fits its own context, and the long one not the long context of another."""
     words = " ".join(["and the barn"] * 20)
     long_context = QAExample("c", "who ?", f"Rita keeps the mill {words} .", (Answer("Rita", 0),))
     long_question = QAExample("q", "who " * 50, "Otto ran .", (Answer("Otto", 0),))
     model = build_model([QATask("qa")])
     examples = [long_context, long_question, *QUESTIONS[:3]]
-    evaluate(model, "qa", examples)
     name = "model_with_other_question"
-    with pytest.warns(DataWarning, match=rf"qa, {name}: examples left out: 1"):
-        found = evaluate_baselines(model, "qa", examples)
-    assert {name, "random_candidate", "most_shared_words"} == found.keys()
+    assert name in evaluate_baselines(model, "qa", examples)  # only questions that fit are asked
     others = [*examples[1:], *examples[:1]]
     spoiled = [replace(e, question=o.question) for e, o in zip(examples, others, strict=True)]
+    monkeypatch.setattr(model.task("qa"), "controls", lambda examples: {name: spoiled})
+    with pytest.warns(DataWarning, match=rf"qa, {name}: examples left out: 1"):
+        found = evaluate_baselines(model, "qa", examples)
     assert found[name] == evaluate(model, "qa", spoiled[1:])
 
 
@@ -183,8 +177,12 @@ def test_answers_that_no_window_holds_are_counted_in_every_split_once(build_mode
             progress=False,
         )
     assert [str(warning.message) for warning in said] == [
-        f"qa, {split}: {n} answers fit no window: they can be neither learned nor found"
+        f"qa, {split}: {n} answers {what}"
         for n, split in enumerate(SPLITS)
+        for what in (
+            "are longer than tasks.qa.max_answer_tokens = 30, and cannot be found whole",
+            "fit no window: they can be neither learned nor found",
+        )
         if n
     ]
 

@@ -48,9 +48,7 @@ def main() -> None:
     rows = []
     for n in (n_words // 2, n_words, 2 * n_words):
         command = [sys.executable, __file__, "--measure", run, str(n)]
-        printed = subprocess.run(
-            command, check=True, capture_output=True, text=True, env=os.environ
-        )
+        printed = subprocess.run(command, check=True, capture_output=True, text=True)
         words, seconds, memory = map(float, printed.stdout.split())
         times = seconds / rows[-1][1] if rows else None
         rows.append([f"{words:,.0f} words", seconds, times, f"{memory:.0f} MB"])
