@@ -296,9 +296,10 @@ def test_a_file_without_any_blank_line_is_said_to_be_one_sentence(file, tmp_path
 
 
 def test_a_blank_line_after_every_word_is_told(file):
-    path = file("".join(f"w{i}\tB-X\n\n" for i in range(30)))
-    with pytest.warns(DataWarning, match="every sentence is one word"):
-        assert len(read(path)) == 30
+    examples, notes = noted(file("Mira B-PER\n\nHolt I-PER\n\nleft O\n\nUlm B-LOC\n"))
+    assert len(examples) == 4
+    assert "break IOB2" in notes[0]
+    assert "every sentence is one word" in notes[1]
 
 
 def test_lingpipe_says_what_an_outside_word_stands_beside(file):

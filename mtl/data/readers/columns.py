@@ -96,8 +96,6 @@ def read_conll(
         examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
     else:
         _check_blank_lines(blocks, layout, report.path)
-        if len(blocks) > 20 and all(len(block) == 1 for block in blocks):
-            report.notes.append("every sentence is one word: does a blank line follow every word?")
         examples = tagged_examples(blocks, layout, report, strict)
     return report.finish(examples, "sentence")
 
@@ -122,6 +120,8 @@ def tagged_examples(
             repaired += [(sentence.lines[i], before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
     report.note_strays(repaired, scheme)
+    if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
+        report.notes.append("every sentence is one word: does a blank line follow every word?")
     if layout.spelling.is_plain:
         report.notes.append("tags without B- and I-: neighbours of one type are read as one entity")
     if never_closed:

@@ -17,6 +17,7 @@ Block = list[Row]  # the rows of a sentence
 
 # Source: universaldependencies.org/format.html
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+ENTITY_COLUMNS = {"ner", "ner_tag", "tag", "entity", "label"}
 PART_OF_SPEECH = "part of speech is not a task yet"
 HOW_TO_CHOOSE = (
     "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, or column={0} "
@@ -231,7 +232,7 @@ class _Kinds:
 
     def _is_named(self, column: int) -> bool:
         """Whether the header calls a column by what entity tags are called."""
-        return self.names[column].strip().lower() in ("ner", "ner_tag", "tag", "entity", "label")
+        return self.names[column].strip().lower() in ENTITY_COLUMNS
 
     def describe(self, column: int) -> str:
         """The column by its number, its name if it has one, and its commonest cells."""

@@ -75,9 +75,8 @@ def read_text_table(
     return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
 
 
-def refuse_columns(
-    path: FilePath, on_error: str = "stop", *, header: list[str], **options: Any
-) -> list:
+def refuse_columns(path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any) -> Any:
+    """Raise DataError for a table that has other columns than we know."""
     found = f"the columns {', '.join(short(name, 40) for name in header)}"
     what = "the columns of this table are unknown"
     raise DataError(what, path=path, found=found, fix=WHAT_WE_KNOW)
