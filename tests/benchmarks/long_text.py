@@ -7,7 +7,6 @@ through `mtl.predict`, each in a process of its own. Memory is the highest resid
 of the loaded model.
 """
 
-import os
 import resource
 import subprocess
 import sys

@@ -37,6 +37,8 @@ BETWEEN_BLANKS = "words between blanks"
 
 @dataclass
 class Record:
+    """A record of a file with what was found in its fields."""
+
     row: Row
     sentence: str
     tokens: list[str]
