@@ -212,6 +212,7 @@ def _check_texts(name: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value is a whole number, and not true or false."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -238,4 +239,5 @@ def _n_classes(value: Any) -> int:
 
 
 def is_class(value: Any) -> bool:
+    """Whether a value can name a class: a text that is not empty, or a whole number."""
     return isinstance(value, str | int) and bool(str(value).strip())
