@@ -418,7 +418,10 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
             if split == "train" and files["train"] != Path(file):
                 fix = "name the file that you want the scores of"
                 raise DataError("the folder has no test or dev file", path=file, fix=fix)
-            given = reader_options(data, options.strict, fields)
+            if files[split] != Path(file):
+                print(f"{task.name}: scored on {files[split]}", file=sys.stderr)
+            strict = options.strict or (recipe is not None and recipe.strict)
+            given = reader_options(data, strict, fields)
             examples[task.name] = task.read(files[split], options.on_error, **given)
             check_kind(task.name, type(task), examples[task.name], files[split])
     return examples

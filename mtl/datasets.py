@@ -79,6 +79,6 @@ def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path:
         f"the data of the task {name!r} is of another kind than the task",
         path=path or None,
         found=f"{found}, kind = {task_class.kind!r}",
-        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: name such a "
-        "file, in a recipe in the section of the task itself",
+        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
+        "a file, or such toy data, in the section of the task itself",
     )

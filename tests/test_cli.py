@@ -488,8 +488,8 @@ BAD_FILES = {
         *("qa", "x.csv", OTHER_COLUMNS, 1),
         ["no column for the answer", "'context', 'question', 'reply'", "name the columns"],
     ),
-    "not SQuAD": ("qa", "x.json", '{"data": 3}', None, ["not SQuAD", '"data" is 3', "looks like"]),
-    "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "column 3"]),
+    "not SQuAD": ("qa", "x.json", '{"data": 3}', 1, ["there is no text", "looks like"]),
+    "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "Expecting value"]),
     "plain text": (
         "qa",
         "x.txt",

@@ -291,8 +291,30 @@ def test_a_file_without_any_blank_line_is_said_to_be_one_sentence(file, tmp_path
         "240 words without a blank line, 60 of which end a sentence" in caught.value.faults[0].found
     )
     assert [f.what for f in mtl.check_file(path).problems] == [caught.value.faults[0].what]
-    short = file("".join(f"{word}\t{tag}\n" for word, tag in words[:40]), "short")
-    assert len(read(short)[0].tokens) == 40
+    short = file("".join(f"{word}\t{tag}\n" for word, tag in words[:20]), "short")
+    assert len(read(short)[0].tokens) == 20
+
+
+def test_a_blank_line_after_every_word_is_told(file):
+    examples, notes = noted(file("Mira B-PER\n\nHolt I-PER\n\nleft O\n\nUlm B-LOC\n"))
+    assert len(examples) == 4
+    assert "break IOB2" in notes[0]
+    assert "every sentence is one word" in notes[1]
+
+
+def test_lingpipe_says_what_an_outside_word_stands_beside(file):
+    """BMEWO+ (LingPipe): BB_O_X before an entity, EE_O_X after one, MM_O elsewhere."""
+    path = file("a MM_O\nb BB_O_PER\nMira B_PER\nHolt E_PER\nc EE_O_PER\n\nUlm W_LOC\nd WW_O_EOS\n")
+    assert [e.tags for e in read(path)] == [
+        ("O", "O", "B-PER", "I-PER", "O"),
+        ("B-LOC", "O"),
+    ]
+
+
+def test_a_header_tells_two_columns_of_tags_apart(file):
+    path = file("word,prev,tag\nMira,O,B-PER\nsaw,B-PER,O\nUlm,O,B-LOC\n.,B-LOC,O\n")
+    assert read(path)[0].tags == ("B-PER", "O", "B-LOC", "O")
+    assert read(path, column="prev")[0].tags == ("O", "B-PER", "O", "B-LOC")
 
 
 def test_words_that_look_like_tags(file):

@@ -322,7 +322,9 @@ def test_evaluate_reads_a_folder(folder, recipe, mtl_, tmp_path):
         status, out, _ = mtl_("evaluate", tmp_path / "run", "--data", item)
         assert (status, "ner, 5 examples" in out) == (0, True)
     (path / "test.txt").write_text(sentences(50, 4))
-    assert "ner, 4 examples" in mtl_("evaluate", tmp_path / "run", "--data", path)[1]
+    _, out, err = mtl_("evaluate", tmp_path / "run", "--data", path)
+    assert "ner, 4 examples" in out
+    assert f"ner: scored on {path / 'test.txt'}" in err
     alone = folder({"train.txt": sentences(0, 3)}, "alone")
     status, _, err = mtl_("evaluate", tmp_path / "run", "--data", alone)
     assert (status, "no test or dev file" in err) == (1, True)

@@ -16,12 +16,25 @@ from .source import FilePath, Report, lines_of, read_text, short
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
 HEADER_NAMES = {  # a first line that holds nothing else is a header
-    *("id", "idx", "index", "#", "sentence", "sentence_id", "word", "words", "token", "tokens"),
+    *(
+        "id",
+        "idx",
+        "index",
+        "#",
+        "prev",
+        "next",
+        "sentence",
+        "sentence_id",
+        "word",
+        "words",
+        "token",
+        "tokens",
+    ),
     *("form", "lemma", "pos", "pos_tag", "upos", "xpos", "chunk", "chunk_tag", "ner", "ner_tag"),
     *("tag", "tags", "label", "labels", "entity", "bio", "iob", "feats", "head", "deprel", "misc"),
 }
 _ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
-_TOO_LONG = 200  # words, in a "sentence" that has several ends
+_TOO_LONG = 100  # words, in a "sentence" that has several ends
 
 
 class _Sentence(NamedTuple):
@@ -107,6 +120,8 @@ def tagged_examples(
             repaired += [(sentence.lines[i], before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
     report.note_strays(repaired, scheme)
+    if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
+        report.notes.append("every sentence is one word: does a blank line follow every word?")
     if layout.spelling.is_plain:
         report.notes.append("tags without B- and I-: neighbours of one type are read as one entity")
     if never_closed:

@@ -43,7 +43,8 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
                 f"the folder has {len(paths)} files for {split}",
                 path=folder,
                 found=", ".join(path.name for path in paths),
-                fix="leave one of them there, or name the files in the recipe",
+                fix="leave one of them there, or name the files in the recipe; parallel files "
+                "(seq.in, seq.out, label) go into a folder for each split",
             )
     if not found:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"

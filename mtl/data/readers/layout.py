@@ -17,6 +17,7 @@ Block = list[Row]  # the rows of a sentence
 
 # Source: universaldependencies.org/format.html
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+ENTITY_COLUMNS = {"ner", "ner_tag", "tag", "entity", "label"}
 PART_OF_SPEECH = "part of speech is not a task yet"
 HOW_TO_CHOOSE = (
     "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, or column={0} "
@@ -196,6 +197,9 @@ class _Kinds:
         if entities[:1] == self.rest[:1] and self.read[entities[0]][0].is_plain and others:
             entities = entities[1:]  # words such as "O" look like plain types
         if len(entities) > 1:
+            named = [i for i in entities if self.names[i : i + 1] and self._is_named(i)]
+            entities = named if len(named) == 1 else entities
+        if len(entities) > 1:
             raise self._several(entities)
         if entities:
             return entities[0], self.read[entities[0]][0]
@@ -225,6 +229,10 @@ class _Kinds:
             other = sum(n for t, n in types.items() if t in CHUNKS or _ROLES.fullmatch(t))
             if not types or other < 0.9 * sum(types.values()):
                 yield i
+
+    def _is_named(self, column: int) -> bool:
+        """Whether the header calls a column by what entity tags are called."""
+        return self.names[column].strip().lower() in ENTITY_COLUMNS
 
     def describe(self, column: int) -> str:
         """The column by its number, its name if it has one, and its commonest cells."""

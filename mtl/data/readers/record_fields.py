@@ -212,7 +212,7 @@ def _check_texts(name: str, value: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a whole number; true and false are none."""
+    """Whether a value is a whole number, and not true or false."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -75,9 +75,8 @@ def read_text_table(
     return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
 
 
-def refuse_columns(
-    path: FilePath, on_error: str = "stop", *, header: list[str], **options: Any
-) -> list:
+def refuse_columns(path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any) -> Any:
+    """Raise DataError for a table that has other columns than we know."""
     found = f"the columns {', '.join(short(name, 40) for name in header)}"
     what = "the columns of this table are unknown"
     raise DataError(what, path=path, found=found, fix=WHAT_WE_KNOW)
@@ -265,9 +264,10 @@ def _tag_column(
 def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
     """Whether most cells hold several items, as many as their text has words."""
     lists = [_items(cell, None) for cell in cells]
-    several = sum(len(items) > 1 for items in lists)
+    if 2 * sum(len(items) > 1 for items in lists) <= len(cells):
+        return False
     fitting = sum(_tokens(*pair) is not None for pair in zip(written, lists, strict=True))
-    return 2 * several > len(cells) and 2 * fitting > len(cells)
+    return 2 * fitting > len(cells)
 
 
 def _items(cell: str, names: Sequence[str] | None) -> list[str]:
@@ -282,9 +282,10 @@ def _items(cell: str, names: Sequence[str] | None) -> list[str]:
 def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
     """The words that tags count: a list, what stands between blanks, or words and marks."""
     given = list_in(text)
-    words = [text[start:end] for start, end in split_words(text)]
-    ways = [[str(item) for item in given]] if given is not None else [text.split(), words]
-    return next((tokens for tokens in ways if len(tokens) == len(tags)), None)
+    tokens = text.split() if given is None else [str(item) for item in given]
+    if given is None and len(tokens) != len(tags):
+        tokens = [text[start:end] for start, end in split_words(text)]
+    return tokens if len(tokens) == len(tags) else None
 
 
 def read_fasttext(
