@@ -25,7 +25,7 @@ from .cases import CaseResult, cases_summary, cases_table, check_cases, why_left
 from .compare import compare
 from .comparison import comparison_tables
 from .data.check import check_file
-from .data.readers import WRITERS, files_of, read, write_examples
+from .data.readers import WRITERS, files_of, read, read_words, write_examples
 from .data.toy import GENERATORS, SPLITS
 from .datasets import check_kind, reader_options
 from .devices import choose_device
@@ -172,6 +172,9 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the words are those between blanks, as in a file with a word per line; a line of "
         'input may also be a JSON list of words: ["王", "小", "明"]',
+    )
+    predict_.add_argument(
+        "--data", metavar="FILE", help="a file with a word per line and a blank line per sentence"
     )
     predict_.add_argument("--question")
     predict_.add_argument("--context")
@@ -481,19 +484,28 @@ def run_predict(options: argparse.Namespace) -> int:
     reads_pairs = tasks[0].reads_pairs
     if reads_pairs and options.text is not None:
         raise ConfigError("a question needs --question and --context, not --text")
-    if reads_pairs and options.words:
-        raise ConfigError("--words is for tasks that read single texts", found=tasks[0].name)
+    if reads_pairs and (options.words or options.data):
+        what = "--words and --data are for tasks that read single texts"
+        raise ConfigError(what, found=tasks[0].name)
+    if options.data and options.text is not None:
+        raise ConfigError("give --text, or --data, not both")
     if asked and not reads_pairs:
         raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
     if options.top != 1 and not reads_pairs:
         raise ConfigError("--top goes with a question", found=f"--top {options.top}")
-    guessed = [] if options.words else [task.name for task in tasks if task.words_given]
-    if guessed:
+    guessed = [task.name for task in tasks if task.words_given]
+    if guessed and not (options.words or options.data):
         print(
             f"mtl: note: {', '.join(guessed)} learned from a file with words of its own; plain "
             "text is cut by our rule. If you have words, give them with --words",
             file=sys.stderr,
         )
+    if options.data:
+        sentences = read_words(options.data)
+        _print_predictions(
+            model, _predict_inputs(model, tasks, sentences, options), sentences, options
+        )
+        return 0
     if asked or options.text is not None:
         given = (options.question, options.context) if asked else options.text
         given = given.split() if options.words else given

@@ -1184,6 +1184,17 @@ def test_predict_words(mtl_, run, stdin, line):
     assert json.loads(out) == expected
 
 
+def test_predict_a_file_with_a_word_per_line(mtl_, run, tmp_path):
+    sentences = [["Ann-Lee", "met", "#tag"], ["U.S.", "envoys"]]
+    path = tmp_path / "words.txt"
+    path.write_text("\n\n".join("\n".join(words) for words in sentences))
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--data", path, "--json")
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    expected = [p["ner"].to_dict() for p in mtl.predict(model, sentences, ["ner"])]
+    assert (status, [json.loads(line) for line in out.splitlines()]) == (0, expected)
+    assert mtl_("predict", run, "--task", "qa", "--data", path)[0] == 2
+
+
 def test_a_byte_order_mark_on_stdin_is_no_text(mtl_, run, stdin):
     """Some shells put one before whatever they pipe."""
     stdin(b"\xef\xbb\xbfAnn ran.\n")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import mtl
 from mtl.data.examples import NERExample, TextExample
-from mtl.data.readers import SoundDataError, read, read_conll, write_conllu
+from mtl.data.readers import SoundDataError, read, read_conll, read_words, write_conllu
 from mtl.data.readers.schemes import BREAKS, scheme_of, to_iob2
 from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.metrics import entity_spans
@@ -460,3 +460,20 @@ def test_files_of_another_kind_are_called_by_name(content, what, file):
 def test_a_note_is_a_data_warning(file):
     with pytest.warns(DataWarning, match="break IOB2"):
         read(file("Mira B-PER\nleft O\nGraz I-LOC\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ann\nmet\n#tag\n\nBob\n",
+        "# a comment\nAnn\nmet\n#tag\n\n# another\nBob\n",
+        "Ann\tO\nmet\tO\n#tag\tB-X\n\nBob\tO\n",
+        "B-X\tAnn\nO\tmet\nO\t#tag\n\nO\tBob\n",
+        "1\tAnn\tNNP\n2\tmet\tVBD\n3\t#tag\tNN\n\n1\tBob\tNNP\n",
+        "-DOCSTART- -X-\n\nAnn NNP\nmet VBD\n#tag NN\n\nBob NNP",
+    ],
+)
+def test_words_of_a_file_with_or_without_tags(tmp_path, text):
+    path = tmp_path / "words"
+    path.write_text(text, encoding="utf-8")
+    assert read_words(path) == [["Ann", "met", "#tag"], ["Bob"]]

@@ -9,7 +9,7 @@ what to do about it, and all are raised together. With `on_error="skip"` the bad
 out instead, and a `DataWarning` says how many.
 """
 
-from .columns import read_conll, write_conll
+from .columns import read_conll, read_words, write_conll
 from .detect import Examples, Form, detect, read
 from .folders import files_of
 from .json_forms import as_examples
@@ -34,6 +34,7 @@ __all__ = [
     "read_pairs",
     "read_squad",
     "read_text",
+    "read_words",
     "write_conll",
     "write_conllu",
     "write_examples",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ...errors import DataError, Fault
 from ...files import write_atomically
 from ..examples import NERExample, TextExample
 from ..words import find_words, join_words
-from .layout import PART_OF_SPEECH, Block, Layout, Row, layout_of
+from .layout import PART_OF_SPEECH, Block, Layout, Row, first_word_column, layout_of
 from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2
 from .source import FilePath, Report, lines_of, read_text, short
 
@@ -100,6 +100,25 @@ def read_conll(
     return report.finish(examples, "sentence")
 
 
+def read_words(path: FilePath) -> list[list[str]]:
+    """The words of a file with a word per line, sentence by sentence; tags it may have are left.
+
+    Raises:
+        DataError: the file cannot be read or is empty.
+    """
+    lines = _Lines(read_text(path))
+    blocks = list(
+        lines.split(lambda row, begins: begins and bool(re.match(r"#\s", lines.lines[row[0] - 1])))
+    )
+    token = 0
+    if any(len(cells) > 1 for block in blocks for _, cells in block):
+        try:
+            token = layout_of(blocks, str(path), names=lines.header).token
+        except DataError:  # no tags, or several columns of them: the words are in the first column
+            token = first_word_column(blocks, lines.header)
+    return [[cells[min(token, len(cells) - 1)] for _, cells in block] for block in blocks]
+
+
 def tagged_examples(
     blocks: Iterable[Block], layout: Layout, report: Report, strict: bool
 ) -> list[NERExample]:
@@ -172,19 +191,24 @@ class _Lines:
 
     def certain_blocks(self) -> list[Block]:
         """The rows of each sentence that do not begin with #; all rows if every one does."""
-        certain = list(self._split(lambda row, begins: self._may_be_comment(row)))
-        return certain or list(self._split(lambda row, begins: False))
+        certain = list(self.split(lambda row, begins: self._may_be_comment(row)))
+        return certain or list(self.split(lambda row, begins: False))
 
     def blocks(self, layout: Layout) -> list[Block]:
         """The rows of each sentence."""
-        blocks = list(self._split(lambda row, begins: self._is_comment(row, begins, layout)))
+        blocks = list(self.split(lambda row, begins: self._is_comment(row, begins, layout)))
         if not self.has_blanks and layout.index is not None:
             blocks = [part for block in blocks for part in _where_counting_begins(block, layout)]
         width = layout.width
         blocks = [[r for r in b if len(r[1]) != width or layout.is_word(r)] for b in blocks]
         return [block for block in blocks if block]
 
-    def _split(self, is_comment) -> Iterator[Block]:
+    def split(self, is_comment: Callable[[Row, bool], bool]) -> Iterator[Block]:
+        """The rows of each sentence, without comments.
+
+        Args:
+            is_comment: says so of a row, and of whether it begins a sentence.
+        """
         block: Block = []
         for row in self.rows:
             comment = bool(row[1]) and is_comment(row, not block)

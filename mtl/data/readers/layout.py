@@ -125,6 +125,14 @@ def _named(cells: Mapping[str, int], classes: Sequence[str]) -> dict[str, int]:
     return {classes[int(cell)]: n for cell, n in cells.items()}
 
 
+def first_word_column(blocks: Sequence[Block], names: Sequence[str] = ()) -> int:
+    """The column of the words in a file whose other columns do not matter."""
+    width = usual_width(blocks)
+    fitting = [[row for row in block if len(row[1]) == width] for block in blocks]
+    skipped, _ = _leading(fitting, width, names)
+    return _word_column(names, [i for i in range(width) if i not in skipped])
+
+
 def _word_column(names: Sequence[str], others: Sequence[int]) -> int:
     """The first column that has the name of words; without such names the first."""
     known = ("form", "word", "words", "token", "tokens")
