@@ -5,13 +5,16 @@ from .compare import compare
 from .comparison import comparison_tables, read_comparison
 from .data.augment import augment
 from .data.check import check_file
-from .data.examples import Answer, Dataset, NERExample, PairExample, QAExample, TextExample
+from .data.dataset import Dataset
+from .data.examples import Answer, NERExample, PairExample, QAExample, TextExample
 from .data.readers import (
+    read,
     read_conll,
     read_jsonl,
     read_pairs,
     read_squad,
     write_conll,
+    write_conllu,
     write_jsonl,
     write_squad,
 )
@@ -141,6 +144,7 @@ __all__ = [
     "plot_weights",
     "predict",
     "qa_examples",
+    "read",
     "read_comparison",
     "read_conll",
     "read_jsonl",
@@ -155,6 +159,7 @@ __all__ = [
     "toy_dataset",
     "train",
     "write_conll",
+    "write_conllu",
     "write_jsonl",
     "write_reports",
     "write_squad",

@@ -1,5 +1,5 @@
 """The command line: mtl train | compare | evaluate | predict | validate | interactive | check |
-toy | recipes.
+convert | toy | recipes.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.
@@ -14,7 +14,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,23 @@ from .cases import CaseResult, cases_summary, cases_table, check_cases, why_left
 from .compare import compare
 from .comparison import comparison_tables
 from .data.check import check_file
-from .data.readers import write_examples
+from .data.readers import WRITERS, files_of, read, read_words, write_examples
 from .data.toy import GENERATORS, SPLITS
+from .datasets import check_kind, reader_options
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
 from .experiment import build_tasks, run_recipe
-from .inference import Predictions, answer, evaluate_baselines, predict, predict_examples
+from .inference import (
+    Predictions,
+    answer,
+    encode_labelled,
+    predict,
+    predictions_of,
+    score_baselines,
+)
 from .interactive import interact
 from .model import MultiTaskModel
-from .recipe import Recipe, bundled_recipes, load_recipe
+from .recipe import Recipe, bundled_recipes, load_recipe, split_data
 from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .stdin import arriving_lines, decode_line
 from .tables import format_table, metrics_table, scores_table
@@ -41,6 +49,8 @@ from .tasks import Task
 from .version import __version__
 
 ALL = "all"
+STRICT = "refuse tags that break the scheme of their file, rather than repair and count them"
+COLUMN = "of the tags, or of the label in a table: its number from 1, or its name"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,8 +142,16 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate_ = commands.add_parser("evaluate", help="score a trained model")
     evaluate_.add_argument("folder", metavar="DIR", help="a run folder")
     evaluate_.add_argument("--task", metavar="T", help="name or kind; default all")
-    evaluate_.add_argument("--data", metavar="FILE", help="default: the test data of its recipe")
+    evaluate_.add_argument(
+        "--data",
+        metavar="[NAME=]PATH",
+        action="append",
+        default=[],
+        help="a file, or a folder whose test (or else dev) file is used; tasks.NAME=PATH or "
+        "datasets.NAME=PATH says for which tasks; default: the test data of its recipe",
+    )
     evaluate_.add_argument("--on-error", choices=("stop", "skip"), default="stop")
+    evaluate_.add_argument("--strict", action="store_true", help=STRICT)
     evaluate_.add_argument("--json", action="store_true")
     evaluate_.set_defaults(command=run_evaluate)
 
@@ -154,6 +172,9 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the words are those between blanks, as in a file with a word per line; a line of "
         'input may also be a JSON list of words: ["王", "小", "明"]',
+    )
+    predict_.add_argument(
+        "--data", metavar="FILE", help="a file with a word per line and a blank line per sentence"
     )
     predict_.add_argument("--question")
     predict_.add_argument("--context")
@@ -190,11 +211,23 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "check",
-        help="say what is in a data file, and what is wrong with it",
+        help="say what is in a data file or folder, and what is wrong with it",
         description="Exit status 1 if there is any problem.",
     )
-    check.add_argument("file", metavar="FILE", help="CoNLL, SQuAD, a table, or JSON records")
+    check.add_argument("file", metavar="PATH", help="a file of any form, or a folder of files")
+    check.add_argument("--column", metavar="C", help=COLUMN)
+    check.add_argument("--strict", action="store_true", help=STRICT)
     check.set_defaults(command=run_check)
+
+    convert = commands.add_parser("convert", help="write a data file in another form")
+    convert.add_argument("input", metavar="IN", help="a file of any form")
+    convert.add_argument("output", metavar="OUT", help="the file to write")
+    convert.add_argument("--to", choices=list(WRITERS), help="default: what the ending of OUT says")
+    convert.add_argument("--column", metavar="C", help=COLUMN)
+    convert.add_argument("--strict", action="store_true", help=STRICT)
+    convert.add_argument("--on-error", choices=("stop", "skip"), default="stop")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT")
+    convert.set_defaults(command=run_convert)
 
     toy = commands.add_parser("toy", help="write toy data, a template for your own files")
     toy.add_argument("kind", metavar="KIND", help=", ".join(GENERATORS))
@@ -235,6 +268,15 @@ def _add_recipe_options(command: argparse.ArgumentParser) -> None:
         default=[],
         help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",
     )
+    command.add_argument(
+        "--data",
+        metavar="[NAME=]PATH",
+        action="append",
+        default=[],
+        help="train on this file, or on the train, dev and test files of this folder; "
+        "tasks.NAME=PATH or datasets.NAME=PATH where the recipe has several datasets",
+    )
+    command.add_argument("--strict", action="store_true", help=STRICT)
     command.add_argument("--preset", metavar="NAME", help="a table [presets.NAME] of the recipe")
     command.add_argument("--hardware", metavar="NAME", help="a table [hardware.NAME] of the recipe")
     command.add_argument("--seed", type=int, metavar="N", help="the same as --set seed=N")
@@ -251,23 +293,34 @@ def describe_version() -> str:
     return f"mtl {__version__}, torch {torch.__version__}, devices: {', '.join(['cpu', *devices])}"
 
 
-def run_train(options: argparse.Namespace) -> None:
-    """`mtl train`."""
+def run_train(options: argparse.Namespace) -> int:
+    """`mtl train`; exit status 1 if something about the trained model could not be reported."""
     recipe = _chosen_recipe(options)
     if options.resume and not options.output:
         raise ConfigError("--resume needs to know which run", fix="add --output DIR")
-    output = Path(options.output) if options.output else next_run_folder(recipe.name)
-    metrics = run_recipe(
-        recipe,
-        output,
-        overwrite=options.overwrite,
-        resume=options.resume,
-        save_every=options.save_every,
-        save_every_steps=options.save_every_steps,
-    )
+    with _output_folder(options, recipe.name) as output:
+        metrics = run_recipe(
+            recipe,
+            output,
+            overwrite=options.overwrite,
+            resume=options.resume,
+            save_every=options.save_every,
+            save_every_steps=options.save_every_steps,
+        )
     if options.json:
         print(json.dumps(metrics, indent=2))
-        return
+    else:
+        _print_run(metrics, output)
+    for what, why in metrics.get("not_reported", {}).items():
+        print(f"mtl: error: {what}: {why}", file=sys.stderr)
+    if "not_reported" in metrics:
+        fix = f"put it right, and give the same command with --output {output} --resume"
+        print(f"  to do: the model is trained and saved; {fix}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print_run(metrics: dict[str, Any], output: Path) -> None:
     print(metrics_table(metrics))
     cases_file = output / CASES_FILE
     if cases_file.exists():
@@ -280,30 +333,45 @@ def run_train(options: argparse.Namespace) -> None:
     )
 
 
+def _output_folder(options: argparse.Namespace, name: str) -> AbstractContextManager[Path]:
+    """The folder that was asked for, or a new one."""
+    return nullcontext(Path(options.output)) if options.output else next_run_folder(name)
+
+
 def _chosen_recipe(options: argparse.Namespace) -> Recipe:
     settings = list(options.set)
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
-    return load_recipe(options.recipe, settings, preset=options.preset, hardware=options.hardware)
-
-
-def run_compare(options: argparse.Namespace) -> None:
-    """`mtl compare`."""
-    recipe = _chosen_recipe(options)
-    output = options.output or next_run_folder(f"compare-{recipe.name}")
-    content = compare(
-        recipe,
-        output,
-        seeds=options.seeds,
-        methods=options.methods,
-        sizes=options.sizes,
-        command=options.line,
+    settings += ["strict=true"] if options.strict else []
+    return load_recipe(
+        options.recipe,
+        settings,
+        data=options.data,
+        preset=options.preset,
+        hardware=options.hardware,
     )
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """`mtl compare`; exit status 1 if a run broke."""
+    recipe = _chosen_recipe(options)
+    with _output_folder(options, f"compare-{recipe.name}") as output:
+        content = compare(
+            recipe,
+            output,
+            seeds=options.seeds,
+            methods=options.methods,
+            sizes=options.sizes,
+            command=options.line,
+        )
     if options.json:
         print(json.dumps(content, indent=2))
-        return
-    print(comparison_tables(content["summary"], content["cost"]))
-    print(f"\nevery run, tables and picture are in {output}")
+    else:
+        print(comparison_tables(content["summary"], content["cost"]))
+        print(f"\nevery run, tables and picture are in {output}")
+    for plan, why in content.get("failed", {}).items():
+        print(f"mtl: error: {plan}: {why}", file=sys.stderr)
+    return 1 if "failed" in content else 0
 
 
 def load_model(folder: str) -> MultiTaskModel:
@@ -315,22 +383,19 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """`mtl evaluate`."""
     model = load_model(options.folder)
     chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
-    if options.data and len(chosen) > 1:
-        raise ConfigError(
-            "which task is the data for?", fix=f"add --task, one of {', '.join(model.tasks)}"
-        )
-    if options.data:
-        examples = {chosen[0].name: chosen[0].read(Path(options.data), options.on_error)}
-    else:
-        examples = _test_examples(options.folder, chosen)
+    read = _given_examples if options.data else _test_examples
+    examples = read(options, chosen)
     results = {}
     for name, split in examples.items():
-        labelled = model.tasks[name].labelled(split)
-        if not labelled:
-            raise DataError(f"no example has a label for the task {name!r}", path=options.data)
-        predictions = [p[name] for p in predict_examples(model, labelled, [name])]
-        scores = {"model": model.tasks[name].score(labelled, predictions)}
-        results[name] = scores | evaluate_baselines(model, name, labelled)
+        if not model.tasks[name].labelled(split):
+            path = ", ".join(options.data) or None
+            raise DataError(f"no example has a label for the task {name!r}", path=path)
+        task, encoded = encode_labelled(model, name, split, options.on_error)
+        labelled, predictions = predictions_of(model, name, encoded)
+        scores = {"model": task.score(labelled, predictions)}
+        for remark in task.remarks(scores["model"]):
+            warnings.warn(f"{name}: {remark}", DataWarning, stacklevel=1)
+        results[name] = scores | score_baselines(model, task, encoded)
         if not options.json:
             report = model.tasks[name].report(labelled, predictions)
             print(f"{name}, {len(labelled):,} examples\n{scores_table(results[name])}\n")
@@ -339,16 +404,66 @@ def run_evaluate(options: argparse.Namespace) -> None:
         print(json.dumps(results, indent=2))
 
 
-def _test_examples(folder: str, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+    """The examples that --data names, by task; the options of its reader are the recipe's."""
+    path = Path(options.folder) / RECIPE_FILE
+    recipe = load_recipe(path) if path.exists() else None
+    examples: dict[str, Sequence[Any]] = {}
+    for item in options.data:
+        section, file = split_data(item)
+        tasks = _tasks_of_section(section, chosen, recipe)
+        for task in tasks:
+            data, fields = None, []
+            if recipe is not None and task.name in recipe.tasks:
+                data, fields = recipe.source_of(task.name), recipe.fields_of(task.name)
+            files = files_of(file)
+            split = next((s for s in ("test", "validation", "train") if s in files), None)
+            if split == "train" and files["train"] != Path(file):
+                fix = "name the file that you want the scores of"
+                raise DataError("the folder has no test or dev file", path=file, fix=fix)
+            if files[split] != Path(file):
+                print(f"{task.name}: scored on {files[split]}", file=sys.stderr)
+            strict = options.strict or (recipe is not None and recipe.strict)
+            given = reader_options(data, strict, fields)
+            examples[task.name] = task.read(files[split], options.on_error, **given)
+            check_kind(task.name, type(task), examples[task.name], files[split])
+    return examples
+
+
+def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:
+    """The tasks that data is for: of a section, or all if they share one dataset."""
+    kind, _, name = (section or "").partition(".")
+    of = {t: recipe.tasks[t].data for t in recipe.tasks} if recipe is not None else {}
+    if kind == "tasks":
+        found = [task for task in chosen if task.name == name]
+    elif kind == "datasets":
+        found = [task for task in chosen if of.get(task.name) == name]
+    else:
+        shared = {of.get(task.name) or task.name for task in chosen}
+        found = chosen if len(shared) == 1 else []
+    if not found:
+        names = ", ".join(task.name for task in chosen)
+        raise ConfigError(
+            "which task is the data for?",
+            found=section,
+            fix=f"add --task, one of {names}; or write --data tasks.{chosen[0].name}=PATH",
+        )
+    return found
+
+
+def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
     """The test split of each task, from the recipe that the run folder holds."""
-    path = Path(folder) / RECIPE_FILE
+    path = Path(options.folder) / RECIPE_FILE
     if not path.exists():
         raise DataError(
             f"the folder has no {RECIPE_FILE} that says what the test data is",
-            path=folder,
+            path=options.folder,
             fix="give --task and --data",
         )
-    tests = {task.name: task.dataset.test for task in build_tasks(load_recipe(path))}
+    recipe = load_recipe(path)
+    if recipe.on_error == "skip":  # then the test of the run left the same examples out
+        options.on_error = "skip"
+    tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
     examples = {
         task.name: tests[task.name] for task in chosen if task.labelled(tests.get(task.name, ()))
     }
@@ -369,12 +484,28 @@ def run_predict(options: argparse.Namespace) -> int:
     reads_pairs = tasks[0].reads_pairs
     if reads_pairs and options.text is not None:
         raise ConfigError("a question needs --question and --context, not --text")
-    if reads_pairs and options.words:
-        raise ConfigError("--words is for tasks that read single texts", found=tasks[0].name)
+    if reads_pairs and (options.words or options.data):
+        what = "--words and --data are for tasks that read single texts"
+        raise ConfigError(what, found=tasks[0].name)
+    if options.data and options.text is not None:
+        raise ConfigError("give --text, or --data, not both")
     if asked and not reads_pairs:
         raise ConfigError(f"the task {tasks[0].name!r} reads a --text, not a question")
     if options.top != 1 and not reads_pairs:
         raise ConfigError("--top goes with a question", found=f"--top {options.top}")
+    guessed = [task.name for task in tasks if task.words_given]
+    if guessed and not (options.words or options.data):
+        print(
+            f"mtl: note: {', '.join(guessed)} learned from a file with words of its own; plain "
+            "text is cut by our rule. If you have words, give them with --words",
+            file=sys.stderr,
+        )
+    if options.data:
+        sentences = read_words(options.data)
+        _print_predictions(
+            model, _predict_inputs(model, tasks, sentences, options), sentences, options
+        )
+        return 0
     if asked or options.text is not None:
         given = (options.question, options.context) if asked else options.text
         given = given.split() if options.words else given
@@ -557,9 +688,19 @@ def run_interactive(options: argparse.Namespace) -> None:
 
 def run_check(options: argparse.Namespace) -> int:
     """`mtl check`."""
-    report = check_file(options.file)
+    report = check_file(options.file, column=options.column, strict=options.strict)
     print(report)
     return 1 if report.problems else 0
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """`mtl convert`."""
+    output = Path(options.output)
+    if output.exists() and not options.overwrite:
+        raise ConfigError("the file exists", path=output, fix="add --overwrite to replace it")
+    examples = read(options.input, options.on_error, strict=options.strict, column=options.column)
+    write_examples(examples, output, options.to)
+    print(f"wrote {len(examples):,} examples ({examples.form}) to {output}", file=sys.stderr)
 
 
 def run_toy(options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ import re
 import sys
 import time
 import tomllib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,21 +28,24 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .assessment import Parts
 from .comparison import ALONE, comparison_tables, costs, summarise, write_summary
 from .devices import choose_device
-from .errors import ConfigError, DataError, ModelError, suggest
-from .experiment import build_model, build_tasks, cache_folder, score_split
+from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError, suggest
+from .experiment import build_model, build_tasks, cache_folder
 from .files import write_atomically
 from .inference import predict_examples
 from .model import MultiTaskModel
 from .plots import plot_comparison
 from .recipe import Recipe
-from .run_folder import RECIPE_FILE, check_same_recipe
+from .run_folder import LOCK, RECIPE_FILE, check_same_recipe, claimed
 from .tables import format_markdown
 from .tasks import Task
 from .training.aggregation import Aggregation, build_aggregation, torchjd_aggregators
 from .training.config import TrainConfig, check_training
+from .training.history import Metrics
 from .training.loop import train
+from .training.preflight import EncodedDataset, encode_datasets
 from .training.sampling import SAMPLERS
 from .training.weighting import FixedWeighting, Weighting
 
@@ -90,6 +94,10 @@ def compare(
 ) -> dict[str, Any]:
     """Train, test and compare; a comparison that was stopped goes on from its finished runs.
 
+    The rows of all splits are made for every seed and size before the first update. A run that
+    breaks all the same costs no other: it is a TrainingWarning, the summary is of the seeds that
+    have all they need, and the same call tries it again.
+
     Args:
         recipe: of two or more tasks, with one stage.
         output: a folder for `compare.json`, `compare.csv` (the summary), `compare.md`,
@@ -105,13 +113,16 @@ def compare(
         progress: say what runs, and how long it will take, on stderr.
 
     Returns:
-        what `compare.json` holds: above all `runs`, `summary` and `cost`.
+        what `compare.json` holds: above all `runs`, `summary` and `cost`; under `failed` the runs
+        that broke, if any did.
 
     Raises:
         ConfigError: fewer than two tasks, an unknown method, task or share; a folder that holds
             something else.
-        DataError: no test data. All of it before anything is trained or written.
+        DataError: no test data, or examples that cannot be used. All of it before anything is
+            trained or written.
         ModelError: the file of a finished run is broken.
+        MTLError: so many runs broke that there is nothing to compare.
     """
     if len(recipe.tasks) < 2:
         raise ConfigError(
@@ -140,8 +151,6 @@ def compare(
     config = TrainConfig(**recipe.train)
     tasks = build_tasks(recipe)
     _check_trainings(recipe, tasks, settings)
-    output = Path(output)
-    _prepare(output, recipe)
     longest = max(len(task.dataset.train) for task in tasks)
     rounds = config.rounds or math.ceil(longest / config.batch_size)
     n_datasets = len({id(task.dataset) for task in tasks})
@@ -150,25 +159,44 @@ def compare(
         for method, changed in settings.items()
     }
     plans = list(_plans(recipe, seeds, sizes, rounds, total))
-    for plan in plans:
-        if (path := output / RUNS / plan.file).exists():
-            _read_result(path, plan)  # a broken one is found now, not when all others are done
-    runs = list(_run_all(plans, recipe, settings, output, progress))
-    content = {
-        "recipe": recipe.name,
-        "command": command,
-        "device": str(choose_device(config.device)),
-        "runs": runs,
-        "summary": summarise(runs, tasks, rounds, total),
-        "cost": costs(runs, rounds, total),
-    }
+    output = Path(output)
+    with claimed(output):
+        _check_output(output, recipe)
+        for plan in plans:
+            if (path := output / RUNS / plan.file).exists():
+                _read_result(path, plan)  # a broken one is found now, not when all others are done
+        _check_rows([p for p in plans if not (output / RUNS / p.file).exists()], recipe, progress)
+        _make_output(output, recipe)
+        runs, failed = _run_all(plans, recipe, settings, output, progress)
+        summary = summarise(runs, tasks, rounds, total)
+        if not summary:
+            raise MTLError(
+                "so many runs broke that there is nothing to compare",
+                found="; ".join(f"{plan}: {why}" for plan, why in failed.items()),
+                fix="see what broke, and give the same command again",
+            )
+        content = {
+            "recipe": recipe.name,
+            "command": command,
+            "device": str(choose_device(config.device)),
+            "runs": runs,
+            "summary": summary,
+            "cost": costs(runs, rounds, total),
+        }
+        if failed:
+            content["failed"] = failed
+        _write_comparison(content, output, command)
+    return content
+
+
+def _write_comparison(content: Mapping[str, Any], output: Path, command: str) -> None:
+    """All results, then what is made of them."""
     write_atomically(output / RESULT, json.dumps(content, indent=1) + "\n")
     write_summary(output / SUMMARY, content["summary"], command)
     tables = comparison_tables(content["summary"], content["cost"], format_markdown)
     heading = f"`{command}`\n\n" if command else ""
     write_atomically(output / TABLE, f"{heading}{tables}\n")
     plot_comparison(content["summary"]).savefig(output / PICTURE, dpi=120)
-    return content
 
 
 def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
@@ -286,12 +314,37 @@ def _settings_alone(recipe: Recipe) -> dict[str, Any]:
     return train_settings
 
 
-def _prepare(output: Path, recipe: Recipe) -> None:
-    """Make the folder; ConfigError if it holds anything but runs of this comparison."""
+def _check_rows(todo: Sequence[Plan], recipe: Recipe, progress: bool) -> None:
+    """Encode all splits of every seed and size once: what cannot be used is found now.
+
+    Which examples these are does not depend on the tasks that a model has; and the cache keeps
+    what is encoded.
+    """
+    for size, seed in dict.fromkeys((plan.size, plan.seed) for plan in todo):
+        own = replace(with_size(recipe, size), seed=seed)
+        tasks = _build_again(own)
+        _encode(own, build_model(own, tasks), tasks, progress)
+
+
+def _build_again(recipe: Recipe) -> list[Task]:
+    """The tasks for another seed or size; what there is to say of their files was said before."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return build_tasks(recipe)
+
+
+def _encode(
+    recipe: Recipe, model: MultiTaskModel, tasks: Sequence[Task], progress: bool = False
+) -> list[EncodedDataset]:
+    on_error, cache = recipe.on_error, cache_folder()
+    return encode_datasets(model, tasks, on_error=on_error, cache=cache, progress=progress)
+
+
+def _check_output(output: Path, recipe: Recipe) -> None:
+    """Raise ConfigError if the folder holds anything but runs of this comparison."""
     path = output / RECIPE_FILE
-    if output.exists() and not output.is_dir():
-        raise ConfigError("the output is a file, not a folder", path=output)
-    if output.is_dir() and any(output.iterdir()) and not (output / RUNS).is_dir():
+    there = {file.name for file in output.iterdir()} - {LOCK}
+    if there and not (output / RUNS).is_dir():
         raise ConfigError(
             "the output folder holds other files", path=output, fix="give an empty folder"
         )
@@ -310,13 +363,16 @@ def _prepare(output: Path, recipe: Recipe) -> None:
             for f in error.faults
         ]
         raise
+
+
+def _make_output(output: Path, recipe: Recipe) -> None:
     try:
         (output / RUNS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             "the output folder cannot be made", path=output, found=str(error)
         ) from None
-    write_atomically(path, recipe.to_toml())
+    write_atomically(output / RECIPE_FILE, recipe.to_toml())
 
 
 def _plans(
@@ -339,29 +395,30 @@ def _run_all(
     settings: Mapping[str, dict[str, Any]],
     output: Path,
     progress: bool,
-) -> Iterator[dict[str, Any]]:
-    """The result of every plan, in order; those that are done already are read."""
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The result of every plan, in order, those that are done already read; and what broke."""
     seconds: list[float] = []
     todo = [plan for plan in plans if not (output / RUNS / plan.file).exists()]
     if progress:
         done = f", {len(plans) - len(todo)} of them done already" if len(todo) < len(plans) else ""
         tqdm.write(f"{len(plans)} runs{done}", file=sys.stderr)
     built_for, tasks = None, []
-    for plan in plans:
-        path = output / RUNS / plan.file
-        if not path.exists():
-            started = time.perf_counter()
+    parts = Parts()
+    for plan in todo:
+        started = time.perf_counter()
+        with parts.part(str(plan)):
             if built_for != (plan.size, plan.seed):  # the runs of a seed share their examples
+                tasks = _build_again(replace(with_size(recipe, plan.size), seed=plan.seed))
                 built_for = (plan.size, plan.seed)
-                tasks = build_tasks(replace(with_size(recipe, plan.size), seed=plan.seed))
             result = _run(plan, recipe, settings, tasks)
-            write_atomically(path, json.dumps(result) + "\n")
-            seconds.append(time.perf_counter() - started)
-            if progress:
-                left = sum(seconds) / len(seconds) * (len(todo) - len(seconds))
-                what = f"{plan}: {seconds[-1]:.0f} s; about {_duration(left)} left"
-                tqdm.write(f"[{len(seconds)}/{len(todo)}] {what}", file=sys.stderr)
-        yield _read_result(path, plan)
+            write_atomically(output / RUNS / plan.file, json.dumps(result) + "\n")
+        seconds.append(time.perf_counter() - started)
+        if progress:
+            left = sum(seconds) / len(seconds) * (len(todo) - len(seconds))
+            what = f"{plan}: {seconds[-1]:.0f} s; about {_duration(left)} left"
+            tqdm.write(f"[{len(seconds)}/{len(todo)}] {what}", file=sys.stderr)
+    finished = [plan for plan in plans if str(plan) not in parts.failed]
+    return [_read_result(output / RUNS / plan.file, plan) for plan in finished], parts.failed
 
 
 def _duration(seconds: float) -> str:
@@ -391,7 +448,10 @@ def _run(
     tasks = [task for task in tasks if plan.task in ("", task.name)]
     model = build_model(replace(recipe, seed=plan.seed), tasks)
     config = TrainConfig(seed=plan.seed, **chosen | {"rounds": plan.rounds})
-    history = train(model, tasks, config, cache=cache_folder(), progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)  # said when the rows were checked
+        data = _encode(recipe, model, tasks)
+    history = train(model, tasks, config, data=data, progress=False)
     return {
         **asdict(plan),
         "steps": history.rounds[-1].step,
@@ -399,19 +459,22 @@ def _run(
         "train_examples": {task.name: len(task.labelled(task.dataset.train)) for task in tasks},
         "parameters": sum(p.numel() for p in model.parameters()),
         "train_seconds": round(history.seconds, 2),
-        "inference_seconds": round(_time_predictions(model, tasks), 3),
+        "inference_seconds": round(_time_predictions(model, data), 3),
         "best_epoch": history.best_epoch,
-        "validation": score_split(model, tasks, "validation"),
-        "test": score_split(model, tasks, "test"),
-        "test_unseen": score_split(model, tasks, "test_unseen"),
+        "validation": _scores(model, data, "validation"),
+        "test": _scores(model, data, "test"),
+        "test_unseen": _scores(model, data, "test_unseen"),
     }
 
 
-def _time_predictions(model: MultiTaskModel, tasks: Sequence[Task]) -> float:
+def _scores(model: MultiTaskModel, data: Sequence[EncodedDataset], split: str) -> Metrics:
+    return {task: scores for one in data for task, scores in one.scores(model, split).items()}
+
+
+def _time_predictions(model: MultiTaskModel, data: Sequence[EncodedDataset]) -> float:
     """Seconds to predict the test split of every dataset, one pass for the tasks that share one."""
-    datasets = {id(task.dataset): task.dataset for task in tasks}
     started = time.perf_counter()
-    for dataset in datasets.values():
-        names = [task.name for task in tasks if task.dataset is dataset]
-        predict_examples(model, dataset.test, names)
+    for one in data:
+        examples = [item.example for item in one.splits["test"]]
+        predict_examples(model, examples, [task.name for task in one.tasks])
     return time.perf_counter() - started

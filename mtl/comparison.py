@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from itertools import product
@@ -38,13 +39,15 @@ def summarise(
         a dict for each size, budget, task and method, the models alone among them. Intervals are
         of 95% (see `mtl.metrics.interval`), None for a single seed; the difference is method minus
         alone, and `distinguishable` if its interval excludes 0. `control_rounds`, of an epoch, is
-        how long the model alone trained.
+        how long the model alone trained. `n` counts the seeds that have what a row needs; a row
+        for which none has it is left out.
     """
-    metric = {t.name: t.main_metric for t in tasks}
+    metric = {task.name: _common_metric(task, runs) for task in tasks}
     scores = {
         (run["size"], run["method"], name, run["rounds"], run["seed"]): found[metric[name]]
         for run in runs
         for name, found in run["test"].items()
+        if metric[name] in found
     }
     tested = dict.fromkeys(name for run in runs for name in run["test"])
     sizes = dict.fromkeys(run["size"] for run in runs)
@@ -53,14 +56,17 @@ def summarise(
     for size, budget, task in product(sizes, BUDGETS, tested):
         controls = {m: rounds if budget == BUDGETS[0] else n for m, n in total.items()}
         for method, control in {ALONE: max(controls.values()), **controls}.items():
-            alone = [scores[size, ALONE, task, control, seed] for seed in seeds]
-            own = [scores[size, method, task, rounds, seed] for seed in seeds]
+            trained = control if method == ALONE else rounds
+            both = ((size, method, task, trained), (size, ALONE, task, control))
+            pairs = [[scores.get((*key, seed)) for key in both] for seed in seeds]
+            pairs = [pair for pair in pairs if None not in pair]
+            if not pairs:
+                continue
+            own, alone = zip(*pairs, strict=True)
             row = {"task": task, "size": size, "method": method, "budget": budget}
-            row |= {"metric": metric[task], "n": len(seeds), "control_rounds": control}
-            if method == ALONE:
-                row |= _with_interval("", alone)
-            else:
-                row |= _with_interval("", own)
+            row |= {"metric": metric[task], "n": len(pairs), "control_rounds": control}
+            row |= _with_interval("", own)
+            if method != ALONE:
                 row |= _with_interval(
                     "difference", [a - b for a, b in zip(own, alone, strict=True)]
                 )
@@ -68,6 +74,16 @@ def summarise(
                 row["distinguishable"] = low > 0 or high < 0
             rows.append(row)
     return rows
+
+
+def _common_metric(task: Task, runs: Sequence[dict[str, Any]]) -> str:
+    """The main metric of a task's tests; of several, the first of those that most runs have.
+
+    A task may choose by its test data, and every seed may hold out other examples.
+    """
+    tests = [run["test"][task.name] for run in runs if task.name in run["test"]]
+    names = dict.fromkeys(task.main_score(scores)[0] for scores in tests)
+    return max(names, key=lambda name: sum(name in scores for scores in tests), default="")
 
 
 def _with_interval(what: str, values: Sequence[float]) -> dict[str, Any]:
@@ -81,7 +97,8 @@ def costs(
 ) -> list[dict[str, Any]]:
     """What one shared model costs, and all separate ones together, as means over the seeds.
 
-    The separate models are those of the budget "per task".
+    The separate models are those of the budget "per task". A seed counts where all these models
+    are there.
 
     Returns:
         for each size and method `parameters`, `train_seconds` and `inference_seconds` (the whole
@@ -90,8 +107,14 @@ def costs(
     rows = []
     for size, method in product(dict.fromkeys(run["size"] for run in runs), total):
         of_size = [run for run in runs if run["size"] == size]
-        shared = [run for run in of_size if run["method"] == method]
         alone = [run for run in of_size if run["method"] == ALONE and run["rounds"] == rounds]
+        n_alone = Counter(run["seed"] for run in alone)
+        whole = {seed for seed, n in n_alone.items() if n == max(n_alone.values())}
+        shared = [run for run in of_size if run["method"] == method and run["seed"] in whole]
+        seeds = {run["seed"] for run in shared}
+        alone = [run for run in alone if run["seed"] in seeds]
+        if not shared:
+            continue
         row: dict[str, Any] = {"size": size, "method": method}
         for what in ("parameters", "train_seconds", "inference_seconds"):
             one, separate = (sum(run[what] for run in some) for some in (shared, alone))
@@ -103,7 +126,7 @@ def costs(
 def write_summary(path: Path, summary: Sequence[Mapping[str, Any]], command: str) -> None:
     """A CSV with a line for each dict of `summarise`, under the command as a comment."""
     ends = ("interval", "difference_interval")
-    columns = [key for key in summary[-1] if key not in ends]  # the last is not alone
+    columns = [key for key in max(summary, key=len) if key not in ends]  # the longest: not alone
     columns += [f"{key}_{end}" for key in ends for end in ("low", "high")]
     table = io.StringIO()
     table.write(f"# {command}\n")
@@ -170,7 +193,7 @@ def comparison_tables(
         summary, cost: of `compare.json`.
         layout: `format_table`, or `format_markdown`.
     """
-    n = summary[0]["n"]
+    n = max(row["n"] for row in summary)
     text = [
         f"Test scores, mean of {n} seeds ± half a 95% confidence interval; in brackets the "
         "difference from the model alone, paired by seed; * where its interval excludes 0."
@@ -186,7 +209,7 @@ def comparison_tables(
         by_line: dict[tuple[str, str], dict[str, str]] = {}
         for row in rows:
             line = (f"{row['task']} {row['metric'].replace('_', ' ')}", row["size"] or "all data")
-            by_line.setdefault(line, {})[row["method"]] = _cell(row)
+            by_line.setdefault(line, {})[row["method"]] = _cell(row, n)
         lines = [[*line, *map(cells.get, methods)] for line, cells in by_line.items()]
         text.append(f"A model alone makes as many steps as {whose}:")
         text.append(layout(["", "", *methods], lines))
@@ -213,12 +236,12 @@ def without_repeats(summary: Sequence[Mapping[str, Any]]) -> list[Mapping[str, A
     return [r for r in summary if r["budget"] == BUDGETS[0] or r["control_rounds"] > shortest]
 
 
-def _cell(row: Mapping[str, Any]) -> str:
+def _cell(row: Mapping[str, Any], n: int) -> str:
     text = _plus_minus(row["mean"], row["interval"], "")
     if "difference" in row:
         star = " *" * row["distinguishable"]
         text += f" ({_plus_minus(row['difference'], row['difference_interval'], '+')}{star})"
-    return text
+    return text + (f" [{row['n']} of {n} seeds]" if row["n"] < n else "")
 
 
 def _plus_minus(centre: float, ends: Sequence[float] | None, sign: str) -> str:

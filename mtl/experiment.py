@@ -1,4 +1,4 @@
-"""Run a recipe: tasks with datasets, model -> train -> test -> run folder."""
+"""Run a recipe: tasks with datasets, model -> train -> save -> test -> run folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,47 +16,43 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from .cases import check_cases
+from .assessment import Parts, score_everything, write_findings
 from .data.augment import augment
-from .data.examples import Dataset, hold_out
+from .data.dataset import Dataset
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
+from .datasets import check_kind, read_dataset
 from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError
 from .files import write_atomically
-from .inference import evaluate, evaluate_baselines
 from .model import MultiTaskModel
-from .plots import plot_conflict, plot_losses, plot_weights
 from .pretrained import load_pretrained
-from .recipe import FILE_KEYS, DatasetRecipe, Recipe
-from .reports import predict_split, write_report
+from .recipe import DatasetRecipe, Recipe
 from .run_folder import (
     BEST,
-    CASES_FILE,
     CHECKPOINT,
-    CONFLICT_FILE,
-    CURVES_FILE,
     HISTORY_FILE,
     METRICS_FILE,
     RECIPE_FILE,
     STATE,
-    UNFINISHED,
-    WEIGHTS_FILE,
     check_folder,
     check_same_recipe,
+    choose_place,
+    claimed,
     clear,
-    make_folder,
+    finish,
+    is_finished,
+    prepare,
     put_in_place,
 )
 from .tasks import Task
 from .training.checkpoint import has_state
 from .training.config import check_training
-from .training.history import History, Metrics
+from .training.history import History
 from .training.loop import train
+from .training.preflight import EncodedDataset, encode_datasets
 
-# By task: labelled test examples, and what the model says about each.
-Tested = dict[str, tuple[list[Any], list[Any]]]
 FROM_RECIPE = (
     "max_length",
     "overlap",
@@ -73,30 +68,28 @@ def build_tasks(recipe: Recipe) -> list[Task]:
     for name, task in recipe.tasks.items():
         task_class = Task.of_kind(task.kind)
         if task.has_own_data:
-            dataset = _build_dataset(task_class, task, recipe)
+            dataset = _build_dataset(task_class, task, recipe, recipe.fields_of(name))
         elif task.data in shared:
             dataset = shared[task.data]
         else:
-            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe)
+            fields = recipe.fields_of(name)
+            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe, fields)
             shared[task.data] = dataset
-        if not all(isinstance(example, task_class.example) for example in dataset.train):
-            raise ConfigError(
-                f"the data of the task {name!r} is of another kind than the task",
-                found=f"{type(dataset.train[0]).__name__}, kind = {task.kind!r}",
-                fix="give the task data of its own: toy or train in its section",
-            )
+        source = recipe.source_of(name)
+        check_kind(name, task_class, dataset.train, source.train)
         try:
             tasks.append(task_class(name, dataset, **task.options))
         except DataError as error:
-            source = task if task.has_own_data else recipe.datasets[task.data]
             error.faults = [replace(fault, path=source.train or None) for fault in error.faults]
             raise
     return tasks
 
 
-def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) -> Dataset:
+def _build_dataset(
+    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
+) -> Dataset:
     if data.train:
-        dataset = _read_dataset(task_class, data, recipe)
+        dataset = read_dataset(task_class, data, recipe, fields)
     else:
         sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
         dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
@@ -107,22 +100,6 @@ def _build_dataset(task_class: type[Task], data: DatasetRecipe, recipe: Recipe) 
     if data.augment:
         train = augment(train, data.augment, recipe.seed, data.synonyms)
     return replace(dataset, train=train)
-
-
-def _read_dataset(task_class: type[Task], task: DatasetRecipe, recipe: Recipe) -> Dataset:
-    files = {split: getattr(task, split) for split in FILE_KEYS}
-    splits = {
-        split: task_class.read(Path(file), recipe.on_error) for split, file in files.items() if file
-    }
-    missing = [split for split in ("validation", "test") if split not in splits]
-    if missing:
-        try:
-            splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
-        except DataError as error:
-            error.faults = [replace(fault, path=task.train) for fault in error.faults]
-            raise
-        splits |= dict(zip(missing, parts, strict=True))
-    return Dataset(**splits)
 
 
 def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
@@ -154,7 +131,15 @@ def run_recipe(
     save_every_steps: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train, test once, and write the run folder; what stands in it says `mtl.run_folder`.
+    """Train, save, test once, and write the run folder; what stands in it says `mtl.run_folder`.
+
+    The rows of all splits are made before the first update, and all that is wrong with them is
+    raised together; with the recipe's `on_error = "skip"` such examples are left out and counted.
+
+    The trained model is on disk before anything is tested. What then fails, a task's metric or a
+    picture, is a TrainingWarning that names the part, and costs only this part: everything else is
+    written, and `metrics.json` lists what is not under `not_reported`. Resume then does the tests
+    and reports again, without training.
 
     Args:
         output: the folder; made if missing.
@@ -169,8 +154,9 @@ def run_recipe(
         what stands in `metrics.json`.
 
     Raises:
-        ConfigError: the folder holds a run, or anything else, already; or the run that was stopped
-            had another recipe.
+        ConfigError: the folder holds a run, or anything else, already; another process is at work
+            in it; or the run that was stopped had another recipe.
+        DataError: files or examples that cannot be used; nothing is trained or changed then.
     """
     for name, value in (("save_every", save_every), ("save_every_steps", save_every_steps)):
         if value < 0:
@@ -178,72 +164,103 @@ def run_recipe(
             raise ConfigError(f"{name} ({option}) must be at least 0", found=str(value))
     if overwrite and resume:
         raise ConfigError("a run is overwritten or resumed, not both", fix="leave one out")
-    for config, _ in recipe.train_configs():  # before data are read and weights downloaded
-        choose_precision(config.precision, choose_device(config.device))
     output = Path(output)
-    check_folder(output, overwrite, resume)
-    if resume and (output / METRICS_FILE).exists() and not (output / UNFINISHED).exists():
+    if resume and is_finished(output):
         return _finished_metrics(recipe, output, progress)
-    tasks = build_tasks(recipe)
-    model = build_model(recipe, tasks)
-    if progress:
-        tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
-        tqdm.write(_what_the_checkpoint_says(recipe), file=sys.stderr, end="")
-    for config, names in recipe.train_configs():
-        check_training(model, [task for task in tasks if task.name in names], config)
-    place = make_folder(output, resume)
-    if resume and progress and not (place / STATE).exists():
-        tqdm.write(f"{output} has nothing to go on from: starting afresh", file=sys.stderr)
-    check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
+    with claimed(output):
+        check_folder(output, overwrite, resume)
+        for config, _ in recipe.train_configs():  # before data are read and weights downloaded
+            choose_precision(config.precision, choose_device(config.device))
+        tasks = build_tasks(recipe)
+        model = build_model(recipe, tasks)
+        if progress:
+            tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
+            tqdm.write(_what_the_checkpoint_says(recipe), file=sys.stderr, end="")
+        for config, names in recipe.train_configs():
+            check_training(model, [task for task in tasks if task.name in names], config)
+        data = encode_datasets(
+            *(model, tasks), on_error=recipe.on_error, cache=cache_folder(), progress=progress
+        )
+        place = choose_place(output, resume)
+        if resume and progress and not (place / STATE).exists():
+            tqdm.write(f"{output} has nothing to go on from: starting afresh", file=sys.stderr)
+        check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
+        prepare(output, place, resume)
+        saving = (save_every, save_every_steps)
+        history = _train(recipe, model, tasks, data, place, *saving, progress)
+        put_in_place(place, output)
+        _save_trained(recipe, model, history, output)
+        return _assess(recipe, model, tasks, data, history, output, progress)
+
+
+def _train(
+    recipe: Recipe,
+    model: MultiTaskModel,
+    tasks: list[Task],
+    data: list[EncodedDataset],
+    place: Path,
+    save_every: int,
+    save_every_steps: int,
+    progress: bool,
+) -> History:
+    """Train; what a stop leaves in the folder is what resume goes on from, or nothing."""
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
-        history = _train_stages(recipe, model, tasks, place, save_every, save_every_steps, progress)
-        tested = predict_split(model, tasks)
-        metrics = collect_metrics(recipe, model, tasks, history, tested)
+        saving = (save_every, save_every_steps)
+        return _train_stages(recipe, model, tasks, data, place, *saving, progress)
     except BaseException:
         can_go_on = any(map(has_state, (place / STATE).glob("stage*")))
         if not can_go_on:  # then what was written is of no use
             clear(place)
-            for empty in (place, output):
-                with suppress(OSError):
-                    empty.rmdir()
+            with suppress(OSError):
+                place.rmdir()
         elif progress:
             tqdm.write(f"{place} holds what --resume goes on from", file=sys.stderr)
         raise
-    put_in_place(place, output)
+
+
+def _save_trained(recipe: Recipe, model: MultiTaskModel, history: History, output: Path) -> None:
+    """Write all that the training gave; from now on the folder is one to predict with."""
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
-    plot_losses(history).savefig(output / CURVES_FILE, dpi=120)
-    _draw_balance(history, output)
-    _write_what_it_said(model, tasks, tested, output)
     write_atomically(output / RECIPE_FILE, recipe.to_toml())
+
+
+def _assess(
+    recipe: Recipe,
+    model: MultiTaskModel,
+    tasks: list[Task],
+    data: list[EncodedDataset],
+    history: History,
+    output: Path,
+    progress: bool,
+) -> dict[str, Any]:
+    """Test the model, write all that is said about it, and end the run if nothing failed."""
+    parts = Parts()
+    try:
+        scores, tested = score_everything(model, data, parts)
+        write_findings(model, tasks, history, tested, output, parts)
+    except BaseException:  # stopped by its user
+        if progress:
+            tqdm.write(
+                f"the trained model is in {output}; --resume does the tests and reports",
+                file=sys.stderr,
+            )
+        raise
+    metrics = {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "train_seconds": round(history.seconds, 2),
+        "threads": history.threads,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **scores,
+    }
+    if parts.failed:
+        metrics["not_reported"] = parts.failed
     write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
-    shutil.rmtree(output / STATE, ignore_errors=True)
+    if not parts.failed:
+        finish(output)
     return metrics
-
-
-def _draw_balance(history: History, output: Path) -> None:
-    """Pictures of what the tasks' weights and gradients did, if there is anything to see."""
-    for name in (WEIGHTS_FILE, CONFLICT_FILE):
-        (output / name).unlink(missing_ok=True)
-    weights = {item for r in history.rounds for item in r.weights.items()}
-    if len(weights) > len(history.tasks):  # some task's weight was not always the same
-        plot_weights(history).savefig(output / WEIGHTS_FILE, dpi=120)
-    if history.conflicts:
-        plot_conflict(history).savefig(output / CONFLICT_FILE, dpi=120)
-
-
-def _write_what_it_said(
-    model: MultiTaskModel, tasks: list[Task], tested: Tested, output: Path
-) -> None:
-    """A report of each task on its test data, and the well-known facts."""
-    for task in tasks:
-        if task.name in tested:
-            write_report(task, *tested[task.name], output)
-    cases = check_cases(model)
-    if cases:
-        content = json.dumps([case.to_dict() for case in cases], indent=2, ensure_ascii=False)
-        write_atomically(output / CASES_FILE, content + "\n")
 
 
 def _finished_metrics(recipe: Recipe, output: Path, progress: bool) -> dict[str, Any]:
@@ -268,6 +285,7 @@ def _train_stages(
     recipe: Recipe,
     model: MultiTaskModel,
     tasks: list[Task],
+    data: list[EncodedDataset],
     place: Path,
     save_every: int,
     save_every_steps: int,
@@ -298,7 +316,7 @@ def _train_stages(
             checkpoint=place / STATE / f"stage{number}",
             save_every=save_every_steps,
             resume=True,
-            cache=cache_folder(),
+            data=data,
             after_epoch=after_epoch,
             progress=progress,
         )
@@ -323,37 +341,3 @@ def best_now(tasks: Sequence[Task], history: History) -> list[str]:
 def cache_folder() -> Path:
     """Where encoded datasets are kept: `MTL_CACHE`, or `~/.cache/mtl`."""
     return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")
-
-
-def collect_metrics(
-    recipe: Recipe,
-    model: MultiTaskModel,
-    tasks: list[Task],
-    history: History,
-    tested: Tested,
-) -> dict[str, Any]:
-    """What `metrics.json` holds; `tested` is what `predict_split` gave for the test split."""
-    return {
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        "train_seconds": round(history.seconds, 2),
-        "threads": history.threads,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "validation": score_split(model, tasks, "validation"),
-        "test": {t.name: t.score(*tested[t.name]) for t in tasks if t.name in tested},
-        "test_unseen": score_split(model, tasks, "test_unseen"),
-        "baselines": {
-            task.name: evaluate_baselines(model, task.name, task.dataset.test)
-            for task in tasks
-            if task.labelled(task.dataset.test)
-        },
-    }
-
-
-def score_split(model: MultiTaskModel, tasks: list[Task], split: str) -> Metrics:
-    """Metrics of every task that has this split."""
-    return {
-        task.name: evaluate(model, task.name, task.dataset.split(split))
-        for task in tasks
-        if task.labelled(task.dataset.split(split))
-    }

@@ -13,8 +13,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .data.batching import Batch, encode_examples, sorted_batches
+from .data.batching import (
+    Batch,
+    EncodedExample,
+    check_on_error,
+    encode_examples,
+    sorted_batches,
+    warn_of_encoding,
+)
 from .data.examples import Query, check_unicode
+from .data.readers import as_examples
 from .devices import choose_threads, use_threads
 from .encoder import TransformerEncoder
 from .errors import ConfigError, DataError, DataWarning
@@ -43,7 +51,35 @@ class Predictions(dict):
         return "".join(prediction._repr_html_() for prediction in self.values())
 
 
-@torch.inference_mode()
+def encode_for(
+    model: MultiTaskModel,
+    examples: Sequence[Any],
+    tasks: Sequence[Task] = (),
+    on_error: str = "stop",
+    where: str = "",
+) -> list[EncodedExample]:
+    """The rows of examples as the model reads them, made once and used as often as you like.
+
+    Args:
+        tasks: who makes targets; none are needed to predict.
+        on_error: "stop" raises all that is wrong with the examples; "skip" leaves out those that
+            cannot be used, and says how many (DataWarning).
+        where: the data, in words, for such a warning; by default the names of the tasks.
+
+    Raises:
+        DataError: an example with an empty text, a question that leaves no room for a context, or
+            labels that a task does not know.
+    """
+    check_on_error(on_error)
+    shape, faults = model.encoder.config, [] if on_error == "skip" else None
+    encoded, notes = encode_examples(
+        *(examples, model.tokenizer, tasks, shape.max_length, shape.overlap), faults=faults
+    )
+    names = " and ".join(task.name for task in tasks)
+    warn_of_encoding(where or names or "input", notes, faults or [])
+    return encoded
+
+
 def predict_examples(
     model: MultiTaskModel, examples: Sequence[Any], tasks: Sequence[str], progress: bool = False
 ) -> list[Predictions]:
@@ -55,8 +91,19 @@ def predict_examples(
     Raises:
         DataError: an example with an empty text, or a question that leaves no room for a context.
     """
-    results = [Predictions() for _ in examples]
-    for indices, batch in _batches(model, examples, progress):
+    return predict_encoded(model, encode_for(model, examples), tasks, progress)
+
+
+@torch.inference_mode()
+def predict_encoded(
+    model: MultiTaskModel,
+    encoded: Sequence[EncodedExample],
+    tasks: Sequence[str],
+    progress: bool = False,
+) -> list[Predictions]:
+    """The same for examples that `encode_for` has encoded."""
+    results = [Predictions() for _ in encoded]
+    for indices, batch in _batches(model, encoded, progress):
         for name, outputs in _in_parts(model, batch, lambda part: model(part, tasks)).items():
             for i, prediction in zip(
                 indices, model.tasks[name].decode(outputs, batch), strict=True
@@ -66,14 +113,12 @@ def predict_examples(
 
 
 def _batches(
-    model: MultiTaskModel, examples: Sequence[Any], progress: bool = False
+    model: MultiTaskModel, encoded: Sequence[EncodedExample], progress: bool = False
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches of the examples with their indices; meanwhile the model predicts, without gradients.
 
     Gradients and dropout are as they were when the caller has seen the last batch.
     """
-    config = model.encoder.config
-    encoded, _ = encode_examples(examples, model.tokenizer, [], config.max_length, config.overlap)
     was_training = model.training
     model.eval()
     n_rows = sum(len(item.rows) for item in encoded)
@@ -225,7 +270,7 @@ def encode(model: MultiTaskModel, texts: str | Sequence[str], task: str | None =
     queries = _queries([texts] if isinstance(texts, str) else texts)
     width = model.encoder.config.d_model
     vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
-    for indices, batch in _batches(model, queries):
+    for indices, batch in _batches(model, encode_for(model, queries)):
         if chosen is None:
             rows = _in_parts(model, batch, lambda part: _mean_of_tokens(model, part))
         else:
@@ -278,55 +323,148 @@ def nearest(
     return [Neighbour(texts[i], i, score) for i, score in found]
 
 
-def evaluate(model: MultiTaskModel, task: str, examples: Sequence[Any]) -> dict[str, float]:
+def evaluate(
+    model: MultiTaskModel, task: str, examples: Sequence[Any], on_error: str = "stop"
+) -> dict[str, float]:
     """Predict the examples and score the predictions of one task.
 
     Examples without a label for the task are left out. What the task has to remark on its scores
     is a `DataWarning`.
 
+    Args:
+        on_error: "skip" leaves out examples that cannot be used, such as a question that is too
+            long for the model, and says how many (DataWarning); "stop" raises all of them.
+
     Raises:
         ConfigError: no such task.
-        DataError: no labelled examples, or labels that the task does not know.
+        DataError: no labelled examples, labels that the task does not know, or texts that cannot
+            be used.
     """
-    chosen, labelled = _labelled(model, task, examples)
-    predictions = predict_examples(model, labelled, [chosen.name])
-    scores = chosen.score(labelled, [p[chosen.name] for p in predictions])
+    labelled, predictions = predict_labelled(model, task, examples, on_error)
+    chosen = model.task(task)
+    scores = chosen.score(labelled, predictions)
     for remark in chosen.remarks(scores):
         warnings.warn(f"{chosen.name}: {remark}", DataWarning, stacklevel=2)
     return scores
 
 
+def predict_labelled(
+    model: MultiTaskModel, task: str, examples: Sequence[Any], on_error: str = "stop"
+) -> tuple[list[Any], list[Any]]:
+    """The examples that have a label for a task, and its prediction for each; as `evaluate`."""
+    chosen, encoded = encode_labelled(model, task, examples, on_error)
+    return predictions_of(model, chosen.name, encoded)
+
+
+def evaluate_encoded(
+    model: MultiTaskModel, encoded: Sequence[EncodedExample], tasks: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Scores of several tasks on the same examples, from one encoder pass per batch.
+
+    A task that has no labelled example among them has no scores.
+    """
+    chosen = [model.tasks[name] for name in tasks]
+    encoded = [item for item in encoded if any(t.is_labelled(item.example) for t in chosen)]
+    results = predict_encoded(model, encoded, tasks)
+    scores = {}
+    for task in chosen:
+        said = [
+            (item.example, result[task.name])
+            for item, result in zip(encoded, results, strict=True)
+            if task.is_labelled(item.example)
+        ]
+        if said:
+            scores[task.name] = task.score(*map(list, zip(*said, strict=True)))
+    return scores
+
+
 def evaluate_baselines(
-    model: MultiTaskModel, task: str, examples: Sequence[Any]
+    model: MultiTaskModel, task: str, examples: Sequence[Any], on_error: str = "stop"
 ) -> dict[str, dict[str, float]]:
     """Scores of the task's trivial baselines, and of the model on its spoiled examples.
 
     Where the outputs of fresh weights say something already, the model with such weights is a
-    baseline too (`untrained`).
+    baseline too (`untrained`). Spoiled examples that the model cannot read, such as a long context
+    with another one's long question, are left out and counted in a DataWarning.
+
+    Raises:
+        ConfigError, DataError: as `evaluate`.
     """
-    chosen, labelled = _labelled(model, task, examples)
-    trivial = {
-        name: chosen.score(labelled, predictions)
-        for name, predictions in chosen.baselines(labelled).items()
-    }
-    if chosen.beats_untrained:
-        trivial["untrained"] = evaluate(_untrained(model), task, labelled)
-    spoiled = {
-        name: evaluate(model, task, changed) for name, changed in chosen.controls(labelled).items()
-    }
-    return trivial | spoiled
+    chosen, encoded = encode_labelled(model, task, examples, on_error)
+    return score_baselines(model, chosen, encoded)
 
 
-def _labelled(model: MultiTaskModel, task: str, examples: Sequence[Any]) -> tuple[Task, list[Any]]:
+def score_baselines(
+    model: MultiTaskModel, task: Task, encoded: Sequence[EncodedExample]
+) -> dict[str, dict[str, float]]:
+    """The same for labelled examples that are encoded."""
+    scores: dict[str, dict[str, float]] = {}
+    for part in BASELINES.values():
+        scores |= part(model, task, encoded)
+    return scores
+
+
+def score_trivial(
+    model: MultiTaskModel, task: Task, encoded: Sequence[EncodedExample]
+) -> dict[str, dict[str, float]]:
+    """Scores of what one gets without a model, by name."""
+    examples = [item.example for item in encoded]
+    baselines = task.baselines(examples)
+    return {name: task.score(examples, predictions) for name, predictions in baselines.items()}
+
+
+def score_untrained(
+    model: MultiTaskModel, task: Task, encoded: Sequence[EncodedExample]
+) -> dict[str, dict[str, float]]:
+    """Scores of the model with fresh weights, where the task says that they are worth beating."""
+    if not task.beats_untrained:
+        return {}
+    return {"untrained": task.score(*predictions_of(_untrained(model), task.name, encoded))}
+
+
+def score_controls(
+    model: MultiTaskModel, task: Task, encoded: Sequence[EncodedExample]
+) -> dict[str, dict[str, float]]:
+    """Scores of the model on examples that were spoiled on purpose, by name."""
+    scores = {}
+    for name, spoiled in task.controls([item.example for item in encoded]).items():
+        readable = encode_for(model, spoiled, on_error="skip", where=f"{task.name}, {name}")
+        if readable:
+            scores[name] = task.score(*predictions_of(model, task.name, readable))
+    return scores
+
+
+# What the scores of a model are compared with, in words; each gives scores by name.
+BASELINES = {
+    "trivial baselines": score_trivial,
+    "untrained model": score_untrained,
+    "controls": score_controls,
+}
+
+
+def predictions_of(
+    model: MultiTaskModel, task: str, encoded: Sequence[EncodedExample]
+) -> tuple[list[Any], list[Any]]:
+    """The encoded examples that have a label for a task, and what it predicts for each."""
+    labelled = [item for item in encoded if model.tasks[task].is_labelled(item.example)]
+    results = predict_encoded(model, labelled, [task])
+    return [item.example for item in labelled], [result[task] for result in results]
+
+
+def encode_labelled(
+    model: MultiTaskModel, task: str, examples: Sequence[Any], on_error: str
+) -> tuple[Task, list[EncodedExample]]:
     """The task of a name, and the examples that have a label for it; DataError if none has."""
     chosen = model.task(task)
-    labelled = chosen.labelled(examples)
-    if not labelled:
+    labelled = chosen.labelled(as_examples(examples))
+    encoded = encode_for(model, labelled, [chosen], on_error)
+    if not encoded:
         raise DataError(
             f"there are no labelled examples to evaluate {chosen.name!r} on",
-            found=f"{len(examples):,} examples",
+            found=f"{len(examples):,} examples"
+            + (f", of which {len(labelled):,} are left out" if labelled else ""),
         )
-    return chosen, labelled
+    return chosen, encoded
 
 
 def _untrained(model: MultiTaskModel) -> MultiTaskModel:

@@ -45,7 +45,11 @@ class DatasetRecipe:
         toy_held_out: how many in each of the other splits.
         train: a file to train on, instead of toy data. Without a validation (test) file, a tenth
             of its texts, drawn by the seed, is held out for validation (test).
+            It may be a folder, with files for each split.
         validation, test, test_unseen: files for the other splits.
+        column: of the tags, or of the label in a table, in all its files: a number from 1 or a
+            name; by default it is found.
+        label_names: what tags or labels that are whole numbers mean, in order from 0.
         limit: train on no more than so many examples, drawn by the seed; 0 for all.
         share: train on this share of the examples, drawn by the seed; the smaller of the two holds.
         augment: how many changed copies of each training example are added; see `augment`.
@@ -59,6 +63,8 @@ class DatasetRecipe:
     validation: str = ""
     test: str = ""
     test_unseen: str = ""
+    column: Any = None
+    label_names: list[str] = field(default_factory=list)
     limit: int = 0
     share: float = 1.0
     augment: int = 0
@@ -93,6 +99,7 @@ class Recipe:
         name: of the run.
         seed: of everything random: toy data, held-out parts, initial weights, order, dropout.
         on_error: what to do with bad records of a file, `stop` or `skip`.
+        strict: refuse tags that break the scheme of their file, rather than repair and count them.
         tasks: by name.
         datasets: that tasks share, by name.
         stages: trainings one after the other, each a dict of `TrainConfig` fields that differ from
@@ -108,6 +115,7 @@ class Recipe:
     tasks: dict[str, TaskRecipe]
     seed: int = 0
     on_error: str = "stop"
+    strict: bool = False
     datasets: dict[str, DatasetRecipe] = field(default_factory=dict)
     stages: list[dict[str, Any]] = field(default_factory=list)
     tokenizer: dict[str, Any] = field(default_factory=dict)
@@ -115,9 +123,22 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
 
+    def source_of(self, task: str) -> DatasetRecipe:
+        """The dataset of a task: its own, or the one that it shares."""
+        recipe = self.tasks[task]
+        return recipe if recipe.has_own_data else self.datasets[recipe.data]
+
+    def fields_of(self, task: str) -> list[str]:
+        """The fields of records that the tasks on a task's dataset name with `field`."""
+        source = self.source_of(task)
+        together = [t for name, t in self.tasks.items() if self.source_of(name) is source]
+        fields = (t.options.get("field") for t in together)
+        return list(dict.fromkeys(field for field in fields if field))
+
     def to_toml(self) -> str:
         """A TOML file that `load_recipe` reads back, its paths absolute: it may lie anywhere."""
-        lines = _toml_section({"name": self.name, "seed": self.seed, "on_error": self.on_error})
+        top = {"name": self.name, "seed": self.seed, "on_error": self.on_error}
+        lines = _toml_section(top | ({"strict": True} if self.strict else {}))
         sections = {
             name: getattr(self, name) for name in ("tokenizer", "encoder", "model", "train")
         }
@@ -170,6 +191,7 @@ def load_recipe(
     name_or_path: str | Path,
     settings: Iterable[str] = (),
     *,
+    data: Iterable[str] = (),
     preset: str | None = None,
     hardware: str | None = None,
 ) -> Recipe:
@@ -180,6 +202,8 @@ def load_recipe(
 
     Args:
         name_or_path: a bundled name such as `practical7`, or a TOML file.
+        data: files or folders to train on instead of the recipe's: a path where the recipe has one
+            dataset, else `tasks.NAME=PATH` or `datasets.NAME=PATH`.
         preset, hardware: a table `[presets.NAME]`, `[hardware.NAME]` of the recipe.
         settings: `KEY=VALUE` strings, the key with dots as in `train.epochs=4`; the value as TOML,
             or a plain string.
@@ -193,6 +217,7 @@ def load_recipe(
         tables = content.pop(kind, {})
         if chosen is not None:
             content = _overlay(content, _choose_table(kind, tables, chosen, path))
+    settings = [*(_data_setting(content, item, path) for item in data), *settings]
     # A file to train on first: it takes others away, which may be set again.
     for setting in sorted(settings, key=lambda setting: not _sets_train_file(setting)):
         _apply_setting(content, setting)
@@ -222,6 +247,38 @@ def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
 
 def _sets_train_file(setting: str) -> bool:
     return re.match(r"\s*(tasks|datasets)\.[^.=]+\.train\s*=", setting) is not None
+
+
+def split_data(item: str) -> tuple[str | None, str]:
+    """`tasks.ner=PATH` as the section it names and the path; a bare path without a section."""
+    match = re.fullmatch(r"((?:tasks|datasets)\.[^.=/\\]+)(?:\.train)?=(.+)", item)
+    return (match[1], match[2]) if match else (None, item)
+
+
+def _data_setting(content: dict[str, Any], item: str, path: str) -> str:
+    """The setting that `--data` stands for."""
+    section, file = split_data(item)
+    tasks, datasets = (content.get(key, {}) for key in ("tasks", "datasets"))
+    own = {n: t for n, t in tasks.items() if isinstance(t, dict) and not _shares(t)}
+    shared = {t["data"] for t in tasks.values() if isinstance(t, dict) and _shares(t)}
+    known = [f"datasets.{n}" for n in datasets if n in shared] + [f"tasks.{n}" for n in own]
+    if section is None and len(known) != 1:
+        raise ConfigError(
+            "which dataset is the data for?",
+            path=path,
+            found=item,
+            fix="write " + " or ".join(f"--data {name}={item}" for name in known),
+        )
+    if section not in (None, *known, *(f"tasks.{name}" for name in tasks)):
+        raise ConfigError(
+            "--data names an unknown dataset", path=path, found=item, fix=suggest(section, known)
+        )
+    return f"{section or known[0]}.train={json.dumps(file, ensure_ascii=False)}"
+
+
+def _shares(task: dict[str, Any]) -> bool:
+    """Whether the section of a task uses a dataset of the recipe."""
+    return bool(task.get("data")) and not (task.get("toy") or task.get("train"))
 
 
 def _is_toml(name: str) -> bool:
@@ -297,7 +354,8 @@ def _entry(entries: list[Any], part: str, setting: str) -> int:
 
 
 def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
-    types = {"name": str, "seed": int, "on_error": str, "tokenizer": dict, "encoder": dict}
+    types = {"name": str, "seed": int, "on_error": str, "strict": bool}
+    types |= {"tokenizer": dict, "encoder": dict}
     types |= {"model": dict, "train": dict, "tasks": dict, "datasets": dict, "stages": list}
     _check_keys(content, types, "", path)
     name = content.setdefault("name", Path(path).stem)
@@ -427,6 +485,18 @@ def _check_source(dataset: DatasetRecipe, where: str, path: str) -> None:
     if not 0 < dataset.share <= 1:
         raise ConfigError(
             f"{where}share must be above 0 and at most 1", path=path, found=str(dataset.share)
+        )
+    if not isinstance(dataset.column, str | int | None) or isinstance(dataset.column, bool):
+        raise ConfigError(
+            f"{where}column is the number of a column, from 1, or its name",
+            path=path,
+            found=repr(dataset.column),
+        )
+    if not all(map(_is_filled, dataset.label_names)):
+        raise ConfigError(
+            f"{where}label_names must be a list of names",
+            path=path,
+            found=repr(dataset.label_names),
         )
     for word, others in dataset.synonyms.items():
         if not (isinstance(others, list) and others and all(_is_filled(o) for o in others)):

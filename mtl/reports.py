@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from .files import write_atomically
-from .inference import predict_examples
+from .inference import predict_labelled
 from .model import MultiTaskModel
 from .plots import plot_confusion
 from .tables import format_table, scores_table
@@ -19,36 +20,23 @@ from .tasks.base import Mistake
 MOST_SHOWN = 200  # mistakes of a kind
 
 
-def predict_split(
-    model: MultiTaskModel, tasks: Sequence[Task], split: str = "test"
-) -> dict[str, tuple[list[Any], list[Any]]]:
-    """By task: its labelled examples of a split, and what the model says about each.
-
-    A task without labelled examples in the split is left out.
-    """
-    said = {}
-    for task in tasks:
-        examples = task.labelled(task.dataset.split(split))
-        if examples:
-            results = predict_examples(model, examples, [task.name])
-            said[task.name] = (examples, [result[task.name] for result in results])
-    return said
-
-
 def write_reports(
     model: MultiTaskModel, tasks: Sequence[Task], folder: str | Path, split: str = "test"
 ) -> None:
     """Predict a split of every task's dataset, and write what `write_report` does.
 
     Args:
-        tasks: of the model, with their datasets.
+        tasks: of the model, with their datasets; one without labelled examples in the split is
+            left out.
         folder: where the files go; made if missing.
 
     Raises:
         DataError: labels that a task does not know, or a file that cannot be written.
     """
-    for name, (examples, predictions) in predict_split(model, tasks, split).items():
-        write_report(model.tasks[name], examples, predictions, folder)
+    for task in tasks:
+        if examples := task.labelled(task.dataset.split(split)):
+            said = predict_labelled(model, task.name, examples)
+            write_report(model.tasks[task.name], *said, folder)
 
 
 def write_report(
@@ -66,23 +54,51 @@ def write_report(
     Raises:
         DataError: labels that the task does not know, or a file that cannot be written.
     """
-    folder = Path(folder)
-    scores = {"model": task.score(examples, predictions)}
-    parts = [f"{task.name}, {len(examples):,} examples\n{scores_table(scores)}"]
-    parts += filter(None, [task.report(examples, predictions)])
-    mistakes = task.mistakes(examples, predictions)
-    if mistakes is not None:
-        parts.append(_count_mistakes(mistakes))
-        write_atomically(folder / f"{task.name}_mistakes.txt", describe_mistakes(mistakes))
-    write_atomically(folder / f"{task.name}_report.txt", "\n\n".join(parts) + "\n")
-    if (predicted := task.prediction_file(examples, predictions)) is not None:
-        ending, content = predicted
-        write_atomically(folder / f"{task.name}_predictions.{ending}", content)
-    if (confused := task.confusion(examples, predictions)) is not None:
-        labels, counts = confused
-        picture = BytesIO()
-        plot_confusion(counts, labels).savefig(picture, format="png", dpi=120)
-        write_atomically(folder / f"{task.name}_confusion.png", picture.getvalue())
+    for write in report_parts(task, examples, predictions, folder).values():
+        write()
+
+
+def report_parts(
+    task: Task, examples: Sequence[Any], predictions: Sequence[Any], folder: str | Path
+) -> dict[str, Callable[[], None]]:
+    """By what it is, what writes each file of `write_report`; so one that fails costs no other."""
+    name = task.name
+    said = (examples, predictions)
+    mistakes = cache(lambda: task.mistakes(*said))  # two files need them
+
+    def write(ending: str, content: str | bytes) -> None:
+        write_atomically(Path(folder) / f"{name}_{ending}", content)
+
+    def write_predictions() -> None:
+        if (predicted := task.prediction_file(*said)) is not None:
+            ending, content = predicted
+            write(f"predictions.{ending}", content)
+
+    def write_mistakes() -> None:
+        if mistakes() is not None:
+            write("mistakes.txt", describe_mistakes(mistakes()))
+
+    def write_text() -> None:
+        scores = {"model": task.score(*said)}
+        parts = [f"{name}, {len(examples):,} examples\n{scores_table(scores)}"]
+        parts += filter(None, [task.report(*said)])
+        if mistakes() is not None:
+            parts.append(_count_mistakes(mistakes()))
+        write("report.txt", "\n\n".join(parts) + "\n")
+
+    def draw_confusion() -> None:
+        if (confused := task.confusion(*said)) is not None:
+            labels, counts = confused
+            picture = BytesIO()
+            plot_confusion(counts, labels).savefig(picture, format="png", dpi=120)
+            write("confusion.png", picture.getvalue())
+
+    return {
+        f"predictions of {name}": write_predictions,
+        f"mistakes of {name}": write_mistakes,
+        f"report of {name}": write_text,
+        f"confusion matrix of {name}": draw_confusion,
+    }
 
 
 def describe_mistakes(mistakes: Sequence[Mistake]) -> str:

@@ -3,8 +3,9 @@
 DIR/                        a model folder, with metrics, history, reports and pictures
 DIR/best-TASK/              the model of the epoch that was best for one task
 DIR/checkpoint-epochN/      the model after epoch N, where asked for
-DIR/training_state/         what a stopped run goes on from; gone when the run is done
-DIR/unfinished/             all this of a run that is to replace a finished one, until it is done
+DIR/training_state/         what a stopped run goes on from; gone when all is tested and written
+DIR/unfinished/             all this of a run that is to replace another, until it is trained
+DIR/.lock                   held by the process that trains here
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ConfigError
@@ -25,30 +28,114 @@ RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE, CASES_FILE = (
 )
 WEIGHTS_FILE, CONFLICT_FILE = "task_weights.png", "gradient_conflict.png"
 CHECKPOINT, BEST, STATE = "checkpoint-epoch", "best-", "training_state"
-UNFINISHED = "unfinished"
-BEFORE_THE_END = (f"{CHECKPOINT}[0-9]*", f"{BEST}*", STATE)  # what a run writes while it trains
+UNFINISHED, LOCK = "unfinished", ".lock"
+OLD_STATE = f".{STATE}"  # while it is deleted
+BEFORE_THE_END = (f"{CHECKPOINT}[0-9]*", f"{BEST}*", STATE, OLD_STATE)  # written while it trains
 
 
-def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
-    """Raise ConfigError if the folder holds something that would be lost."""
+@contextmanager
+def claimed(output: Path) -> Iterator[None]:
+    """Hold a run folder, made if missing; one that is still empty at the end is taken away again.
+
+    The lock is the operating system's. It goes with the process that holds it, however that ends,
+    so a run that was killed can be resumed at once.
+
+    Raises:
+        ConfigError: another process holds the folder, or it cannot be made.
+    """
+    _check_place(output)
+    made = _missing(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = _lock(output / LOCK)
+    except OSError as error:
+        raise _cannot_be_made(output, str(error)) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (output / LOCK).unlink()
+        os.close(lock)
+        _remove_empty([output, *made])
+
+
+def _lock(path: Path) -> int:
+    """The open file of a lock that this process holds from now on."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            _lock_file(file)
+        except BlockingIOError:
+            os.close(file)
+            raise ConfigError(
+                "another process is at work in the output folder",
+                path=path.parent,
+                fix="wait for it, stop it, or give another --output",
+            ) from None
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file), os.stat(path)):
+                return file
+        os.close(file)  # the process that held it before has just taken it away
+
+
+def _lock_file(file: int) -> None:
+    """Lock an open file; BlockingIOError if another process has. Some systems have no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a network folder without locks
+        pass
+
+
+def _check_place(output: Path) -> None:
+    """Raise ConfigError if the folder is a file, or stands where nothing can be written."""
     if output.exists() and not output.is_dir():
         raise ConfigError(
             "the output is a file, not a folder", path=output, fix="give another --output"
         )
     there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ConfigError(
-            "the output folder cannot be made",
-            path=output,
-            found=f"{there} is {'not writable' if there.is_dir() else 'a file'}",
-            fix="give another --output",
-        )
-    if not output.is_dir() or not any(output.iterdir()):
+        what = "not writable" if there.is_dir() else "a file"
+        raise _cannot_be_made(output, f"{there} is {what}")
+
+
+def _cannot_be_made(output: Path, found: str) -> ConfigError:
+    return ConfigError(
+        "the output folder cannot be made", path=output, found=found, fix="give another --output"
+    )
+
+
+def holds_run(output: Path) -> bool:
+    """Whether a trained model is there, tested or not."""
+    return any((output / name).exists() for name in (METRICS_FILE, HISTORY_FILE))
+
+
+def is_finished(output: Path) -> bool:
+    """Whether a run is done, all that is said about it included."""
+    is_going_on = (output / STATE).exists() or (output / UNFINISHED).exists()
+    return (output / METRICS_FILE).exists() and not is_going_on
+
+
+def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
+    """Raise ConfigError if the folder holds something that would be lost."""
+    there = {path for path in output.iterdir() if path.name != LOCK}
+    if not there:
         return
     is_run = (output / METRICS_FILE).exists()
-    was_stopped = (output / STATE).exists()  # maybe among its last files
+    was_stopped = any((place / STATE).exists() for place in (output, output / UNFINISHED))
     known = {path for pattern in BEFORE_THE_END for path in output.glob(pattern)}
-    if not (is_run or was_stopped) and not known.issuperset(output.iterdir()):
+    if not (holds_run(output) or was_stopped) and not known.issuperset(there):
         raise ConfigError(
             "the output folder holds other files", path=output, fix="give an empty folder"
         )
@@ -59,30 +146,31 @@ def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
             else "the output folder holds a run that was stopped",
             path=output,
             fix="give another --output, or --overwrite to replace it"
-            + ("" if is_run else ", or --resume to go on"),
+            + (", or --resume to go on" if was_stopped or not is_run else ""),
         )
 
 
-def make_folder(output: Path, resume: bool) -> Path:
-    """Make the folder; return where the run writes while it trains.
+def choose_place(output: Path, resume: bool) -> Path:
+    """Where the run writes while it trains.
 
-    A finished run that is to be replaced stays whole until then. What a stopped run left is taken
-    away, unless it is to go on.
+    A run that is to be replaced stays whole until then. One that goes on does so where its state
+    is.
     """
-    place = output / UNFINISHED if (output / METRICS_FILE).exists() else output
+    unfinished = output / UNFINISHED
+    goes_on_there = resume and (unfinished / STATE).exists()
+    goes_on_here = resume and (output / STATE).exists()
+    return unfinished if goes_on_there or (holds_run(output) and not goes_on_here) else output
+
+
+def prepare(output: Path, place: Path, resume: bool) -> None:
+    """Take away what a stopped run left, unless it is to go on."""
+    if resume:
+        return
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            shutil.rmtree(output / UNFINISHED, ignore_errors=True)
-            clear(place)
+        shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+        clear(place)
     except OSError as error:
-        raise ConfigError(
-            "the output folder cannot be made",
-            path=output,
-            found=str(error),
-            fix="give another --output",
-        ) from None
-    return place
+        raise _cannot_be_made(output, str(error)) from None
 
 
 def check_same_recipe(path: Path, recipe: str) -> None:
@@ -110,20 +198,61 @@ def clear(place: Path) -> None:
 
 
 def put_in_place(place: Path, output: Path) -> None:
-    """Put what the run wrote while it trained in the place of that of the run before."""
+    """Put what the run wrote while it trained in the place of that of the run before.
+
+    A kill at any moment leaves what `choose_place` finds again: the state moves last.
+    """
     if place == output:
         return
-    clear(output)
-    if place.exists():
-        for new in place.iterdir():
-            new.rename(output / new.name)
-        place.rmdir()
-    (output / METRICS_FILE).unlink()  # now it is a stopped run, until its last files are written
+    if holds_run(output):
+        clear(output)
+        (output / METRICS_FILE).unlink(missing_ok=True)
+        (output / HISTORY_FILE).unlink(missing_ok=True)  # from now on it is a stopped run
+    for new in sorted(place.iterdir(), key=lambda path: path.name == STATE):
+        new.rename(output / new.name)
+    place.rmdir()
 
 
-def next_run_folder(name: str) -> Path:
-    """`runs/NAME/1`, or the first number that is free."""
+def finish(output: Path) -> None:
+    """Take away what --resume would go on from; the run is then finished."""
+    old = output / OLD_STATE
+    shutil.rmtree(old, ignore_errors=True)  # of a run that was killed in the next line but one
+    with suppress(FileNotFoundError):
+        (output / STATE).rename(old)  # in one moment, which a deletion is not
+    for useless in (old, output / UNFINISHED):
+        shutil.rmtree(useless, ignore_errors=True)
+
+
+@contextmanager
+def next_run_folder(name: str) -> Iterator[Path]:
+    """`runs/NAME/1`, or the first number that is free; made, so that no other run takes it.
+
+    If it is still empty at the end, it is taken away again.
+    """
+    runs = Path("runs") / name
+    made = _missing(runs)
     number = 1
-    while (folder := Path("runs") / name / str(number)).exists():
-        number += 1
-    return folder
+    while True:
+        folder = runs / str(number)
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise _cannot_be_made(folder, str(error)) from None
+    try:
+        yield folder
+    finally:
+        _remove_empty([folder, *made])
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those it stands in, as far as they are not there yet, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # it is not empty, or not there
+            folder.rmdir()

@@ -65,7 +65,7 @@ def build_model(tokenizer):
 @pytest.fixture
 def no_curves(monkeypatch):
     """For recipes so small that to draw takes longer than to train."""
-    monkeypatch.setattr("mtl.experiment.plot_losses", lambda history: plt.Figure())
+    monkeypatch.setattr("mtl.assessment.plot_losses", lambda history: plt.Figure())
     monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from stopping import stop_after
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, MTLError
 from mtl.model import MultiTaskModel
 from mtl.tasks.classification import ClassificationTask

@@ -404,7 +404,7 @@ def test_an_answer_longer_than_any_window_is_left_out_and_counted():
     context = " ".join("abcdefghijklmnopqrstuvwxyz")
     item, targets, notes = targets_of(question(context, context[10:39], 10), max_length=16)
     assert targets == [None] * len(item.rows)
-    assert dict(notes) == {"answers fit no window and are left out of training": 1}
+    assert dict(notes) == {"answers fit no window: they can be neither learned nor found": 1}
 
 
 def test_an_answer_inside_a_token_is_snapped_outward_and_counted():

@@ -261,12 +261,17 @@ def test_problems_are_all_listed_with_line_and_fix(checked):
         (
             "x.conll",
             "Ann\n\nOslo B-LOC\n\nHe X\n\nShe O\nRome I-LOC\n\nNo O\n",
-            [1, 5, 8],
+            [1, 5],
             [
-                ("examples", "2"),
-                ("entities", "LOC 1"),
-                ("tokens that are O", "50.0% of 2"),
-                ("tokens", "1 to 1, median 1"),
+                ("examples", "3"),
+                ("entities", "LOC 2"),
+                ("tokens that are O", "50.0% of 4"),
+                ("tokens", "1 to 2, median 1"),
+                (
+                    "note",
+                    "tags that break IOB2, read as conlleval reads them: 1 (the first in line 8: "
+                    "I-LOC after O); --strict refuses them",
+                ),
             ],
         ),
         (
@@ -290,7 +295,7 @@ def test_problems_are_all_listed_with_line_and_fix(checked):
         (
             "x.json",
             '[{"sentence1": "a", "sentence2": "b c", "score": 0.5},\n'
-            '{"sentence1": "a", "sentence2": "b", "score": 7},\n{"sentence1": 1}]',
+            '{"sentence1": "a", "sentence2": "b", "score": -7},\n{"sentence1": 1}]',
             [2, 3],
             [
                 ("pairs", "1"),

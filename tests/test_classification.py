@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset, TextExample
-from mtl.errors import ConfigError, DataError
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
+from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.heads import POOLINGS
 from mtl.inference import evaluate, evaluate_baselines, predict
 from mtl.metrics import confusion
@@ -240,9 +241,13 @@ def test_training_learns_a_label_that_a_word_gives_away(build_model, sentences):
 # --- labels ---------------------------------------------------------------------------------------
 
 
-def test_labels_are_those_of_all_splits():
-    train, test = [TextExample("a", label="y"), TextExample("b")], [TextExample("c", label="x")]
-    assert ClassificationTask("topic", Dataset(train=train, test=test)).labels == ["x", "y"]
+def test_labels_are_those_of_training():
+    train = [TextExample("a", label="y"), TextExample("b"), TextExample("c", label="x")]
+    dataset = Dataset(train=train, test=[TextExample("d", label="z"), TextExample("e", label="x")])
+    with pytest.warns(DataWarning, match=r"test has classes that train does not have, 'z' \(1\)"):
+        task = ClassificationTask("topic", dataset)
+    assert task.labels == ["x", "y"]
+    assert ClassificationTask("topic", Dataset(test=train)).labels == ["x", "y"]
 
 
 def test_labels_that_are_numbers(build_model, tmp_path):
@@ -274,15 +279,12 @@ def test_labels_and_pooling_survive_saving(build_model, tmp_path, pooling):
 
 
 def test_labels_the_task_does_not_know(model):
-    examples = [
-        TextExample("Ann", label="city"),
-        TextExample("Bob", label="wine"),
-        TextExample("."),
-    ]
+    examples = [TextExample("Ann", label="beer"), TextExample("Bob", label="wine")]
+    examples.append(TextExample("."))
     for use in (evaluate, evaluate_baselines):
         with pytest.raises(DataError, match="does not know these labels") as error:
             use(model, "topic", examples)
-        assert "'wine'" in str(error.value)
+        assert "'beer' (1), 'wine' (1)" in str(error.value)
         assert "trained on 'sports', 'city', '9', '10'" in str(error.value)
 
 

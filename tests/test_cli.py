@@ -489,9 +489,15 @@ BAD_FILES = {
         *("qa", "x.csv", OTHER_COLUMNS, 1),
         ["no column for the answer", "'context', 'question', 'reply'", "name the columns"],
     ),
-    "not SQuAD": ("qa", "x.json", '{"rows": []}', None, ["not SQuAD", "'rows'", "looks like"]),
-    "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "column 3"]),
-    "other ending": ("qa", "x.txt", "Bob ran.", None, [".json, .jsonl, .csv, .tsv", "'.txt'"]),
+    "not SQuAD": ("qa", "x.json", '{"data": 3}', 1, ["there is no text", "looks like"]),
+    "not JSON": ("qa", "x.json", '{"data":\n [}', 2, ["not JSON", "Expecting value"]),
+    "plain text": (
+        "qa",
+        "x.txt",
+        "Bob ran.\n\nAnn sat down.\nJo slept all day.",
+        None,
+        ["plain text"],
+    ),
 }
 
 
@@ -1179,6 +1185,17 @@ def test_predict_words(mtl_, run, stdin, line):
     assert json.loads(out) == expected
 
 
+def test_predict_a_file_with_a_word_per_line(mtl_, run, tmp_path):
+    sentences = [["Ann-Lee", "met", "#tag"], ["U.S.", "envoys"]]
+    path = tmp_path / "words.txt"
+    path.write_text("\n\n".join("\n".join(words) for words in sentences))
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--data", path, "--json")
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    expected = [p["ner"].to_dict() for p in mtl.predict(model, sentences, ["ner"])]
+    assert (status, [json.loads(line) for line in out.splitlines()]) == (0, expected)
+    assert mtl_("predict", run, "--task", "qa", "--data", path)[0] == 2
+
+
 def test_a_byte_order_mark_on_stdin_is_no_text(mtl_, run, stdin):
     """Some shells put one before whatever they pipe."""
     stdin(b"\xef\xbb\xbfAnn ran.\n")
@@ -1595,7 +1612,7 @@ def test_toy_keeps_an_existing_file(mtl_, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "name", "words"),
     [
-        ("ner", "x.json", [".json", ".conll or .jsonl"]),
+        ("ner", "x.json", [".json", ".conll or .jsonl or .conllu"]),
         ("qa", "x.conll", [".conll", ".json or .jsonl"]),
         ("qa", "x.txt", [".txt", ".json or .jsonl"]),
         ("ner", "x", ["ending", ".conll or .jsonl"]),

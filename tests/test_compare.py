@@ -305,7 +305,7 @@ def made_up_runs(alone, together, longer=None):
     return runs
 
 
-TASK_A = [SimpleNamespace(name="a", main_metric="f1")]
+TASK_A = [SimpleNamespace(name="a", main_score=lambda scores: ("f1", scores["f1"]))]
 
 
 def test_a_difference_is_paired_by_seed():
@@ -379,7 +379,7 @@ def test_cost_of_made_up_runs():
     what = ("parameters", "train_seconds", "inference_seconds")
 
     def run(method, rounds, numbers):
-        return {"size": "", "method": method, "rounds": rounds} | dict(
+        return {"size": "", "seed": 0, "method": method, "rounds": rounds} | dict(
             zip(what, numbers, strict=True)
         )
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from stopping import stop_after
 
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.errors import ConfigError
 from mtl.model import MultiTaskModel
 from mtl.plots import plot_conflict, plot_weights

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.inference import evaluate, predict
 from mtl.model import MultiTaskModel

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mtl import devices
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.devices import autocast, choose_device, choose_precision, is_out_of_memory
 from mtl.encoder import EncoderConfig, MultiHeadSelfAttention, attention
 from mtl.errors import ConfigError, MTLError
@@ -124,7 +124,9 @@ def test_trained_in_bfloat16_the_loss_falls_and_weights_and_logits_stay_float32(
     for head in model.heads.values():
         head.register_forward_pre_hook(lambda _, given: types.add(("read", given[0].dtype)))
     layer = model.encoder.layers[0].feed_forward.expand
-    layer.register_forward_hook(lambda *passed: types.add(("product", passed[-1].dtype)))
+    layer.register_forward_hook(
+        lambda layer, _, out: types.add(("trained" if layer.training else "used", out.dtype))
+    )
     run = Run(model, tasks, replace(FAST, precision="bfloat16"), FixedWeighting())
     with autocast(CPU, torch.bfloat16):
         batch = run.streams[1].next()
@@ -133,7 +135,8 @@ def test_trained_in_bfloat16_the_loss_falls_and_weights_and_logits_stay_float32(
     assert {loss.dtype for loss in model.losses(batch).values()} == {torch.float32}
     types.clear()
     history = train(model, tasks, replace(FAST, epochs=12, precision="bfloat16"), progress=False)
-    assert types == {("read", torch.float32), ("product", torch.bfloat16)}
+    # Validation is in the precision of the weights, as the test and use are.
+    assert types == {("read", torch.float32), ("trained", torch.bfloat16), ("used", torch.float32)}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert {r.grad.dtype for r in model.parameters() if r.grad is not None} == {torch.float32}
     first, last = history.rounds[0], history.rounds[-1]

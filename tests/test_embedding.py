@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset, PairExample, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import PairExample, TextExample
 from mtl.errors import ConfigError, DataError
 from mtl.inference import encode, evaluate, evaluate_baselines, predict
 from mtl.model import MultiTaskModel

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training.config import TrainConfig

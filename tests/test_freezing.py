@@ -9,7 +9,8 @@ import torch
 
 import mtl
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, MTLError, TrainingWarning
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask

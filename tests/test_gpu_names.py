@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import mtl
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.devices import choose_device, random_state, set_random_state
 from mtl.errors import ConfigError
 from mtl.tasks.ner import NERTask

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import BatchStream, encode_examples
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples
 from mtl.tasks.ner import NERTask

@@ -10,7 +10,7 @@ from checkpoints import write_word_pieces
 import mtl
 from mtl.cli import main
 from mtl.data.batching import collate, encode_examples
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.data.subwords import SubwordTokenizer
 from mtl.data.toy.paraphrases import paraphrases
 from mtl.encoder import EncoderConfig, TransformerEncoder

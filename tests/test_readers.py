@@ -4,6 +4,7 @@ import json
 import os
 import string
 import warnings
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -231,15 +232,19 @@ def test_unknown_scheme(tag, file):
     ],
 )
 def test_tags_that_break_the_scheme_of_the_file(content, line, what, file):
-    fault = only_fault_of(read_conll, file(content))
+    fault = only_fault_of(read_conll, file(content), strict=True)
     assert fault.line == line
     assert fault.what.startswith(what)
     assert "tokens [" in fault.found
+    with pytest.warns(DataWarning, match="read as conlleval reads them: ") as warned:
+        read_conll(file(content))
+    assert f"the first in line {line}: {what.split(' breaks')[0]})" in str(warned[0].message)
 
 
 def test_all_faults_of_a_conll_file_come_together_in_order(file):
     path = file("Ann B-PER\nLee\n\nin O\nRome I-LOC\n\nBob HUMAN\nRay\n\nJo B-PER\n\n\tO\n")
-    assert [fault.line for fault in faults_of(read_conll, path)] == [2, 5, 7, 8, 12]
+    faults = faults_of(read_conll, path, strict=True)
+    assert [fault.line for fault in faults] == [2, 5, 7, 8, 12]
 
 
 def test_skip_leaves_bad_sentences_out_and_says_so(file):
@@ -253,7 +258,7 @@ def test_skip_leaves_bad_sentences_out_and_says_so(file):
 
 
 def test_skip_that_leaves_nothing_is_an_error(file):
-    fault = only_fault_of(read_conll, file("Ann HUMAN\n"), on_error="skip")
+    fault = only_fault_of(read_conll, file("Ann B-PER\nLee HUMAN\n"), on_error="skip")
     assert fault.what == "the file gives no sentence"
     assert "bad records left out: 1" in fault.found
     assert "HUMAN" in fault.found
@@ -380,7 +385,6 @@ def test_skip_leaves_bad_questions_out_and_says_so(file):
     [
         ('{"sentences": [], "tags": []}', "an object with the keys 'sentences', 'tags'"),
         ("{}", "an object with the keys (none)"),
-        ('"text"', "'text'"),
         ('{"data": {"a": 1}}', "\"data\" is an object with the keys 'a'"),
         ('{"data": [3]}', "3"),
         ('{"data": [{"title": "T"}]}', "an object with the keys 'title'"),
@@ -407,7 +411,7 @@ def test_json_that_is_not_squad_cannot_be_skipped(file):
 def test_text_that_is_not_json(file):
     fault = only_fault_of(read_squad, file('{"data": [\n  {"title": }\n]}', "x.json"))
     assert (fault.what, fault.line) == ("this is not JSON", 2)
-    assert "column 13" in fault.found
+    assert "Expecting value" in fault.found
 
 
 def test_faults_of_different_depth_come_together(file):
@@ -421,7 +425,7 @@ def test_faults_of_different_depth_come_together(file):
     whats = sorted(fault.what for fault in faults_of(read_squad, path))
     assert whats == [
         "an answer is not a text with its offset (article 'C')",
-        'this is not SQuAD: no list "paragraphs" (article 2)',
+        "this is not SQuAD: no list \"paragraphs\" (article 'B')",
         "this is not SQuAD: no text \"context\" (article 'A')",
     ]
     with pytest.warns(DataWarning, match="left out: 3"):
@@ -441,10 +445,9 @@ def test_offset_that_is_not_a_whole_number(start, file):
     assert fault.found == repr(start)
 
 
-def test_unknown_file_ending(file):
-    fault = only_fault_of(read_squad, file("x", "x.txt"))
-    assert fault.found == "the ending '.txt'"
-    assert ".json, .jsonl, .csv, .tsv" in fault.what
+def test_the_form_is_found_by_content(file):
+    path = file(json.dumps([qa() | {"context": CONTEXT}]), "x.txt")
+    assert read_squad(path)[0].answers == (Answer("Rosa", 37),)
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -509,7 +512,7 @@ def test_answer_not_in_the_context_names_the_line_of_its_row(file):
 
 
 def test_all_faults_of_a_table_come_together(file):
-    rows = "c,q\na, b,q,a,0\nc,,c,0\nc,q,c,1\nc,q,c,one\nc,q,,\nc,q,c,0\n"
+    rows = "c,q\na, b,q,a,0\nc,,c,0\nc,q,c,1\nc,q,c,one\nc,q,b,\nc,q,c,0\n"
     path = file(f"context,question,answer,answer_start\n{rows}", "x.csv")
     faults = faults_of(read_squad, path)
     assert [fault.line for fault in faults] == [2, 3, 4, 5, 6, 7]
@@ -687,7 +690,7 @@ def test_tokens_that_do_not_spell_the_sentence_are_noted(file):
 
 
 def test_faults_of_a_list_say_which_record(file):
-    path = file(json.dumps([{"sentence": "a"}, {"label": "x"}, {"sentence": "b", "label": []}]))
+    path = file(json.dumps([{"sentence": "a"}, {"label": "x"}, {"sentence": "b", "label": [[]]}]))
     whats = [fault.what for fault in faults_of(read_jsonl, path)]
     assert [what.rpartition(" (")[2] for what in whats] == ["record 2)", "record 3)"]
 
@@ -737,7 +740,7 @@ def test_records_that_break_the_scheme_of_most_are_faults(file):
             {"sentence": "a b", "tokens": ["a", "b"], "ner_tags": ["B-P", "I-L"]},
         )
     )
-    faults = faults_of(read_jsonl, path)
+    faults = faults_of(partial(read_jsonl, strict=True), path)
     assert [fault.line for fault in faults] == [2, 3]
     assert faults[0].what == "I-P after O breaks IOB2, the tag scheme of this file"
     assert faults[1].found == "tokens ['a', 'b'], tags ['B-P', 'I-L']"
@@ -766,10 +769,9 @@ def test_a_fault_of_a_tag_with_half_a_character_can_be_printed(file):
         (None, "this is not a record", "None"),
         ({"sentence": "a", "label": 1.5}, "the label is not a class", "1.5"),
         ({"sentence": "a", "label": float("nan")}, "the label is not a class", "nan"),
-        ({"sentence": "a", "label": ["x"]}, "the label is not a class", "['x']"),
+        ({"sentence": "a", "label": [["x"]]}, "the label is not a class", "['x']"),
         ({"sentence": "a", "label": {"x": 1}}, "the label is not a class", "{'x': 1}"),
         ({"sentence": "a", "label": " "}, "the label is not a class", "' '"),
-        ({"sentence": "a", "ner_tags": [0]}, "ner_tags is not a list of texts", "[0]"),
         ({"sentence": "a", "ner_tags": "O"}, "ner_tags is not a list of texts", "'O'"),
         ({"sentence": "a", "ner_tags": [None]}, "ner_tags is not a list of texts", "[None]"),
         ({"sentence": "a", "ner_tags": {"a": "O"}}, "ner_tags is not a list of texts", "{'a'"),
@@ -817,9 +819,9 @@ def test_all_faults_of_records_come_together_in_order(file):
             {"sentence": "e", "ner_tags": ["I-P"]},
         )
     )
-    faults = faults_of(read_jsonl, path)
+    faults = faults_of(partial(read_jsonl, strict=True), path)
     assert [fault.line for fault in faults] == [2, 3, 4, 5, 6, 8]
-    examples, notes = notes_of(read_jsonl, path, on_error="skip")
+    examples, notes = notes_of(partial(read_jsonl, strict=True), path, on_error="skip")
     assert [example.text for example in examples] == ["a", "d"]
     assert notes[-1].startswith(f"bad records left out: 6. The first: {path}:2: the line is not")
 
@@ -957,8 +959,8 @@ def test_a_line_that_is_not_json(line, found, file):
 )
 def test_an_array_that_is_not_json_is_read_up_to_there(read, text, line, found, file):
     path = file(text)
-    *_, fault = faults_of(read, path)
-    assert (fault.what, fault.line) == ("this is not JSON", line)
+    (fault,) = [fault for fault in faults_of(read, path) if fault.what == "this is not JSON"]
+    assert fault.line == line
     assert found in fault.found
     assert len(fault.found) < 150
     assert "what comes after it was not read" in fault.fix
@@ -1050,8 +1052,11 @@ def test_records_are_no_pairs(file):
 def test_fields_of_pairs_that_nobody_reads_are_counted(file):
     path = file(lines({"sentence1": "a", "sentence2": "b", "label": 1, "idx": 4}))
     examples, notes = notes_of(read_pairs, path)
-    assert examples == [PairExample("a", "b")]
-    assert notes == ["fields that are not read, and in how many records: 'label' (1), 'idx' (1)"]
+    assert examples == [PairExample("a", "b", 1)]
+    assert notes == [
+        '"label" is 0 or 1: read as the scores 0 (not the same) and 1',
+        "fields that are not read, and in how many records: 'idx' (1)",
+    ]
 
 
 # --- questions one a line -----------------------------------------------------------------------
@@ -1118,7 +1123,7 @@ def test_all_faults_of_questions_one_a_line_come_together(file):
     assert [fault.line for fault in faults] == [2, 3, 4, 5, 6, 7, 8]
     examples, notes = notes_of(read_squad, path, on_error="skip")
     assert len(examples) == 2
-    assert notes[0].startswith("bad records left out: 7")
+    assert notes[-1].startswith("bad records left out: 7")
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -1135,6 +1140,7 @@ def questions(draw, contexts):
     return QAExample(draw(st.text()), draw(filled), context, answers or [Answer(context, 0)])
 
 
+@pytest.mark.filterwarnings("ignore:.*ids that an earlier question has")
 @tmp_path_shared
 @given(data=st.data())
 def test_squad_round_trip(data, tmp_path):
@@ -1213,6 +1219,7 @@ def test_pairs_round_trip(examples, tmp_path):
     assert read_pairs(tmp_path / "x.jsonl") == examples
 
 
+@pytest.mark.filterwarnings("ignore:.*ids that an earlier question has")
 @tmp_path_shared
 @given(examples=st.lists(questions(filled), min_size=1, max_size=3))
 def test_questions_one_a_line_round_trip(examples, tmp_path):
@@ -1236,6 +1243,7 @@ PAIR = PairExample("a", "b", 0.5)
 QUESTION = QAExample("1", "Q?", "a b", (Answer("b", 2),))
 
 
+@pytest.mark.filterwarnings("ignore:.*ids that an earlier question has")
 @pytest.mark.parametrize(
     ("example", "name", "read"),
     [
@@ -1257,11 +1265,11 @@ def test_the_ending_names_the_format_that_is_written(example, name, read, tmp_pa
         ([TEXT], "x.conll", "use the ending .jsonl"),
         ([PAIR], "x.json", "use the ending .jsonl"),
         ([QUESTION], "x.conll", "use the ending .json or .jsonl"),
-        ([SENTENCE], "x.json", "use the ending .conll or .jsonl"),
-        ([SENTENCE], "x", "use the ending .conll or .jsonl"),
-        ([SENTENCE], "x.csv", "use the ending .conll or .jsonl"),
+        ([SENTENCE], "x.json", "use the ending .conll or .jsonl or .conllu"),
+        ([SENTENCE], "x", "use the ending .conll or .jsonl or .conllu"),
+        ([SENTENCE], "x.csv", "use the ending .conll or .jsonl or .conllu"),
         ([SENTENCE, PAIR], "x.conll", "use the ending .jsonl"),
-        ([], "x.txt", "use the ending .conll or .json or .jsonl"),
+        ([], "x.txt", "use the ending .conll or .json or .jsonl or .conllu"),
     ],
 )
 def test_an_ending_that_cannot_hold_the_examples_is_refused(examples, name, fix, tmp_path):
@@ -1269,7 +1277,7 @@ def test_an_ending_that_cannot_hold_the_examples_is_refused(examples, name, fix,
         write_examples(examples, tmp_path / name)
     (fault,) = caught.value.faults
     assert fault.fix == fix
-    assert fault.found == f"the ending {Path(name).suffix!r}"
+    assert fault.found.startswith(f"the ending {Path(name).suffix!r}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -1334,10 +1342,13 @@ def test_lists_of_tokens_and_tags_become_tuples():
 
 
 def test_what_a_text_and_a_pair_are_made_of():
-    assert TextExample("a, b", ("a,", "b")).rows == [(("a,", "b"), None)]
+    assert TextExample("a, b", ("a,", "b")).rows == [("a, b", None)]
     assert TextExample("a, b").rows == [("a, b", None)]
     assert PairExample("a", "b").rows == [("a", None), ("b", None)]
-    assert (TextExample("a, b").group, PairExample("a", "b").group) == ("a, b", "a")
+    assert (TextExample("a, b").group, PairExample("a", "b").groups) == (
+        "a, b",
+        ("a", "b"),
+    )
 
 
 # --- the hand-made data -------------------------------------------------------------------------

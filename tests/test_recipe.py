@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl
-from mtl import inference, reports
+from mtl import inference
 from mtl.cli import build_parser
-from mtl.data.examples import Answer, NERExample, QAExample, TextExample, hold_out
+from mtl.data.dataset import hold_out
+from mtl.data.examples import Answer, NERExample, QAExample, TextExample
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.encoder import EncoderConfig
@@ -23,6 +24,7 @@ from mtl.experiment import build_model, build_tasks, run_recipe
 from mtl.model import MultiTaskModel
 from mtl.recipe import DatasetRecipe, Recipe, TaskRecipe, bundled_recipes, load_recipe
 from mtl.training.loop import Run, TrainConfig, train
+from mtl.training.preflight import EncodedDataset
 from mtl.training.weighting import FixedWeighting
 
 TINY = """\
@@ -250,7 +252,7 @@ TRAIN = {
     },
     **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "sampled"},
     **{"alpha": 0.7, "anneal": 0.2, "freeze": ["encoder.embeddings"]},
-    **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3},
+    **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3, "threads": 1},
     **{"pretrained_learning_rate": 2e-5, "device": "cpu", "precision": "bfloat16"},
     **{"threads": 2},
 }
@@ -593,9 +595,11 @@ def test_only_what_is_missing_is_held_out(tiny, own_sentences, tmp_path):
     dataset = ner_dataset(tiny, *files)
     assert dataset.test == test
     assert [len(dataset.train), len(dataset.validation)] == [180, 20]
-    everything = ner_dataset(tiny, *files, f"tasks.ner.validation={tmp_path / 'test.conll'}")
+    with pytest.warns(DataWarning, match="in validation and in test too: 1 of the 1 of test"):
+        everything = ner_dataset(tiny, *files, f"tasks.ner.validation={tmp_path / 'test.conll'}")
     assert [len(everything.train), len(everything.validation)] == [200, 1]
-    unseen = ner_dataset(tiny, *files, f"tasks.ner.test_unseen={tmp_path / 'test.conll'}")
+    with pytest.warns(DataWarning, match="in test and in test_unseen too"):
+        unseen = ner_dataset(tiny, *files, f"tasks.ner.test_unseen={tmp_path / 'test.conll'}")
     assert list(unseen.test_unseen) == test
 
 
@@ -760,7 +764,8 @@ def test_a_partly_labelled_file_trains_each_task_on_what_it_has(shared, tmp_path
     mtl.write_jsonl(held_out, tmp_path / "held_out.jsonl")
     files = {"train": "train", "validation": "held_out", "test": "held_out"}
     settings = [f"datasets.texts.{s}={tmp_path / f'{f}.jsonl'}" for s, f in files.items()]
-    metrics = run_recipe(load_recipe(shared, settings), tmp_path / "run", progress=False)
+    with pytest.warns(DataWarning, match="in validation and in test too: 10 of the 10 of test"):
+        metrics = run_recipe(load_recipe(shared, settings), tmp_path / "run", progress=False)
     assert metrics["test"].keys() == {"topic", "ner"}
     lines = (tmp_path / "run" / "training_metrics.csv").read_text().splitlines()
     last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
@@ -814,7 +819,8 @@ def test_what_cannot_be_said_of_a_dataset(shared, setting, words):
 def test_a_dataset_of_another_kind_than_the_task_names_the_task(shared):
     with pytest.raises(ConfigError, match=r"data of the task 'topic' is of another kind") as caught:
         build_tasks(load_recipe(shared, ["datasets.texts.toy=ner"]))
-    assert "NERExample" in str(caught.value)
+    assert "sentences with a tag per word" in str(caught.value)
+    assert "reads texts with labels or tags" in str(caught.value)
 
 
 def test_a_recipe_without_datasets_says_how_to_add_one(tiny):
@@ -823,6 +829,7 @@ def test_a_recipe_without_datasets_says_how_to_add_one(tiny):
     assert "[datasets.NAME]" in message
 
 
+@pytest.mark.filterwarnings("ignore:.*has classes that train does not have:mtl.DataWarning")
 def test_limit_draws_from_the_training_split_alone(shared):
     full, few = dataset_of(shared)["ner"], dataset_of(shared, "datasets.texts.limit=5")["ner"]
     again, other = (
@@ -858,6 +865,7 @@ def test_augment_adds_to_the_training_split_alone(shared):
         assert list(more.split(split)) == list(plain.split(split))
 
 
+@pytest.mark.filterwarnings("ignore:.* too. 200 of the 200:mtl.DataWarning")
 def test_the_seed_draws_what_augment_changes(tiny, own_sentences):
     """All splits are files here, so the seed draws nothing else."""
     path, sentences = own_sentences
@@ -1170,10 +1178,10 @@ def scripted(monkeypatch):
         left = {name: iter(values) for name, values in scores.items()}
         main = {"topic": "accuracy", "ner": "entity_f1"}
 
-        def score(model, name, examples):
-            return {main[name]: next(left[name])}
+        def score(data, model, split):
+            return {task.name: {main[task.name]: next(left[task.name])} for task in data.tasks}
 
-        monkeypatch.setattr("mtl.training.run.evaluate", score)
+        monkeypatch.setattr(EncodedDataset, "scores", score)
         return after_epoch
 
     after_epoch = []
@@ -1283,18 +1291,17 @@ def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
     """The choice of the best epoch, and any other, reads validation data."""
     recipe = load_recipe(tiny, ["train.epochs=3"])
     read, read_in_training = [], []
-    real_predict, real_restore = inference.predict_examples, Run.restore_best
+    real_predict, real_restore = inference.predict_encoded, Run.restore_best
 
-    def predict(model, examples, tasks):
-        read.append(list(examples))
-        return real_predict(model, examples, tasks)
+    def predict(model, encoded, tasks, *progress):
+        read.append([item.example for item in encoded])
+        return real_predict(model, encoded, tasks, *progress)
 
     def restore(run):
         read_in_training.extend(read)
         real_restore(run)
 
-    for module in (inference, reports):
-        monkeypatch.setattr(module, "predict_examples", predict)
+    monkeypatch.setattr(inference, "predict_encoded", predict)
     monkeypatch.setattr(Run, "restore_best", restore)
     run_recipe(recipe, tmp_path / "run", progress=False)
     datasets = [task.dataset for task in build_tasks(recipe)]

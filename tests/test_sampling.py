@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.examples import Dataset, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import TextExample
 from mtl.errors import ConfigError
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask

@@ -8,7 +8,7 @@ from stopping import stop_after
 
 import mtl
 from mtl import devices
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.devices import LARGE, choose_threads, describe_device, use_threads
 from mtl.encoder import EncoderConfig
 from mtl.errors import ConfigError

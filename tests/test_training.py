@@ -13,15 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mtl.data.examples import Dataset, PairExample, TextExample
+from mtl.data.dataset import Dataset
+from mtl.data.examples import PairExample, TextExample
 from mtl.data.toy import ner_examples, qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError, MTLError
-from mtl.inference import evaluate
+from mtl.inference import evaluate, evaluate_encoded
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training import checkpoint, run
+from mtl.training import checkpoint, preflight
 from mtl.training.checkpoint import has_state, load_state, save_state
 from mtl.training.history import Conflict, History, Round
 from mtl.training.loop import Run, TrainConfig, train
@@ -270,7 +271,7 @@ def test_records_with_a_label_and_tags_train_both_heads_in_one_pass(
     losses = {"topic": [], "ner": []}
     with torch.no_grad():
         for record in records:
-            (row,) = tokenizer.rows((record.tokens, None), 64)
+            (row,) = tokenizer.rows(record.rows[0], 64)
             hidden = model.encoder(torch.tensor([row.input_ids]))[0]  # (T, D)
             if record.label is not None:
                 scores = (topic.weight @ hidden.mean(0) + topic.bias).log_softmax(0)
@@ -490,11 +491,11 @@ def test_validation_reads_the_validation_split_only(build_model, sentences, monk
     task = NERTask("ner", data, types=TYPES)
     read = []
 
-    def watched(model, name, examples):
-        read.append(examples)
-        return evaluate(model, name, examples)
+    def watched(model, encoded, tasks):
+        read.append([item.example for item in encoded])
+        return evaluate_encoded(model, encoded, tasks)
 
-    monkeypatch.setattr(run, "evaluate", watched)
+    monkeypatch.setattr(preflight, "evaluate_encoded", watched)
     history = train(build_model([task]), [task], FAST, progress=False)
     assert read == [sentences[8:12]] * 2
     assert len(history.validation) == 2
@@ -555,7 +556,7 @@ def test_bent_answers_are_reported(build_model, questions):
     inside = replace(answer, text=answer.text[1:], start=answer.start + 1)  # begins inside a word
     bent = replace(questions[0], answers=(inside,))
     task = QATask("qa", Dataset(train=[bent]))
-    with pytest.warns(DataWarning, match="qa: 1 answers do not fall on token borders"):
+    with pytest.warns(DataWarning, match="qa, train: 1 answers do not fall on token borders"):
         train(build_model([task]), [task], replace(FAST, epochs=1), progress=False)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtl.data.examples import Dataset
+from mtl.data.dataset import Dataset
 from mtl.errors import ConfigError, TrainingWarning
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask

@@ -9,13 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.batching import encode_examples
+from mtl.data.dataset import Dataset
 from mtl.data.examples import NERExample, Query, TextExample
 from mtl.data.subwords import SubwordTokenizer
 from mtl.data.tokenization import WhitespaceTokenizer
 from mtl.data.words import find_words, join_words, split_words, tags_of_entities
+from mtl.errors import DataWarning
+from mtl.inference import evaluate
 from mtl.metrics import entity_spans
+from mtl.model import MultiTaskModel
+from mtl.tables import types_table
 from mtl.tasks.classification import ClassificationTask
-from mtl.tasks.ner import NERTask
+from mtl.tasks.ner import NERPrediction, NERTask, on_given_words
 
 
 def words_of(text):
@@ -187,3 +192,96 @@ def test_no_combining_mark_of_unicode_is_left_out():
     marks = [chr(i) for i in range(0x110000) if unicodedata.category(chr(i))[0] == "M"]
     assert len(marks) > 2000
     assert all(split_words(f"a{mark}b") == [(0, 3)] for mark in marks)
+
+
+# What a training file keeps whole stays whole
+
+
+def whole(*sentences):
+    return WhitespaceTokenizer.train([sentence.split() for sentence in sentences])
+
+
+def test_words_with_signs_that_come_twice_are_kept_whole_everywhere():
+    tokenizer = whole("Jean-Luc of the U.S. knows C++", "U.S. Jean-Luc , C++ . Ann-Lee")
+    text = "Is Jean-Luc's C++ better, U.S.? Ann-Lee."
+    assert tokenizer.encode(text).tokens == (
+        ["Is", "Jean-Luc", "'", "s", "C++", "better", ",", "U.S.", "?", "Ann", "-", "Lee", "."]
+    )
+    assert tokenizer.encode("U. S.").tokens == ["U", ".", "S", "."]
+
+
+def test_the_longest_word_that_is_kept_wins():
+    tokenizer = whole("a-b a-b-c a-b a-b-c a-b-c-d")
+    assert tokenizer.encode("a-b-c-d a-b a-bc").tokens == ["a-b-c", "-", "d", "a-b", "a", "-", "bc"]
+
+
+def test_han_words_of_a_file_are_not_kept_whole():
+    tokenizer = WhitespaceTokenizer.train([["北京", "大学"], ["北京", "大学"]])
+    assert tokenizer.encode("北京大学").tokens == list("北京大学")
+
+
+def test_texts_alone_keep_nothing_whole():
+    tokenizer = WhitespaceTokenizer.train(["the U.S. team", "the U.S. team"])
+    assert tokenizer.kept_whole == {}
+
+
+def test_lower_case_keeps_words_whole_too():
+    sentences = [["U.S.", "İstanbul"], ["u.s."]]
+    tokenizer = WhitespaceTokenizer.train(sentences, lower_case=True)
+    assert tokenizer.encode("The U.S. army").tokens == ["the", "u.s.", "army"]
+
+
+def test_what_is_kept_whole_is_saved(tmp_path):
+    tokenizer = whole("U.S. U.S. Ann")
+    tokenizer.save(tmp_path)
+    again = WhitespaceTokenizer.load(tmp_path)
+    assert again.encode("to U.S.").tokens == tokenizer.encode("to U.S.").tokens == ["to", "U.S."]
+
+
+# Files whose words are not those of plain text
+
+
+def test_a_task_knows_whether_its_words_were_given(build_model, tmp_path):
+    given_words = Dataset(train=[NERExample(["U.S."], ["B-X"])])
+    plain = Dataset(train=[NERExample(["US"], ["B-X"]), TextExample("U.S.")])
+    tasks = [NERTask("given", given_words), NERTask("plain", plain)]
+    assert [task.words_given for task in tasks] == [True, False]
+    build_model(tasks).save_pretrained(tmp_path)
+    again = MultiTaskModel.from_pretrained(tmp_path)
+    assert [task.words_given for task in again.tasks.values()] == [True, False]
+
+
+def test_the_score_on_plain_text_is_beside_the_score_on_given_words():
+    """U.S. is right on given words; on plain text its last full stop was missed."""
+    examples = [NERExample(["the", "U.S.", "won"], ["O", "B-X", "O"])]
+    plain = NERPrediction(
+        examples[0].text,
+        split_words(examples[0].text),
+        ["O", "B-X", "I-X", "I-X", "O", "O"],
+        [1] * 6,
+    )
+    task = NERTask("ner", types=["X"])
+    scores = task.score(examples, [on_given_words(plain, examples[0].word_places)])
+    assert (scores["entity_f1"], scores["entity_f1_plain_text"]) == (1.0, 0.0)
+    (remark,) = task.remarks(scores)
+    assert "1.000 on the words of the file, but 0.000" in remark
+    right = NERPrediction(plain.text, plain.words, ["O", "B-X", *["I-X"] * 3, "O"], [1] * 6)
+    scores = task.score(examples, [on_given_words(right, examples[0].word_places)])
+    assert scores["entity_f1"] == scores["entity_f1_plain_text"] == 1.0
+    assert task.remarks(scores) == []
+
+
+def test_there_is_no_second_score_where_words_are_those_of_plain_text():
+    examples = [NERExample(["the", "US"], ["O", "B-X"])]
+    plain = NERPrediction("the US", [(0, 3), (4, 6)], ["O", "B-X"], [1, 1])
+    scores = NERTask("ner", types=["X"]).score(examples, [plain])
+    assert "entity_f1_plain_text" not in scores
+    assert "plain_text" not in types_table(scores)
+
+
+def test_evaluate_warns_of_a_gap(build_model, monkeypatch):
+    task = NERTask("ner", types=["X"])
+    model = build_model([task])
+    monkeypatch.setattr(task, "remarks", lambda scores: ["look here"])
+    with pytest.warns(DataWarning, match="ner: look here"):
+        evaluate(model, "ner", [NERExample(["US"], ["B-X"])])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ..errors import ConfigError
 from ..metrics import entity_spans
 from .examples import NERExample, TextExample
+from .words import join_words
 
 Mention = tuple[str, ...]  # the words of an entity
 REPLACED = 0.5  # of the entities, and of the words that have synonyms
@@ -88,7 +89,7 @@ def _changed(
     if isinstance(example, NERExample):
         return NERExample(tuple(tokens), tuple(tags))
     kept = None if example.tags is None else tuple(tags)
-    return replace(example, text=" ".join(tokens), tokens=tuple(tokens), tags=kept)
+    return replace(example, text=join_words(tokens)[0], tokens=tuple(tokens), tags=kept)
 
 
 def _pieces(example: NERExample | TextExample) -> list[tuple[str, Mention]]:

@@ -6,6 +6,7 @@ Each random choice here comes from the stream's own generator, so a stream that 
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError, DataWarning, Fault
 from .tokenization import Row, Tokenizer, pad_lists
 
 
@@ -115,6 +116,7 @@ def encode_examples(
     tasks: Sequence[Target],
     max_length: int,
     overlap: int = 32,
+    faults: list[Fault] | None = None,
 ) -> tuple[list[EncodedExample], Counter[str]]:
     """Rows and targets of every example.
 
@@ -123,26 +125,51 @@ def encode_examples(
         tasks: who makes targets; none are needed to predict.
         max_length: most tokens in a row.
         overlap: pieces that neighbouring windows of a long text share.
+        faults: a list that takes one fault for each example that cannot be encoded; such examples
+            are then left out. Without it, all faults are raised together.
 
     Returns:
         the encoded examples, and notes: what had to be bent or left out, with how often.
+
+    Raises:
+        DataError: examples that cannot be encoded, all of them, unless `faults` takes them.
     """
     notes: Counter[str] = Counter()
-    encoded, faults = [], []
+    encoded: list[EncodedExample] = []
+    found: list[Fault] = []
     for number, example in enumerate(examples, 1):
         name = repr(example.id) if hasattr(example, "id") else str(number)
         try:
             rows = [
                 row for texts in example.rows for row in tokenizer.rows(texts, max_length, overlap)
             ]
+            targets = {task.name: task.targets(example, rows, notes) for task in tasks}
         except DataError as error:
-            faults += [replace(f, what=f"example {name}: {f.what}") for f in error.faults]
+            fault = error.faults[0]
+            found.append(replace(fault, what=f"example {name}: {fault.what}"))
             continue
-        targets = {task.name: task.targets(example, rows, notes) for task in tasks}
         encoded.append(EncodedExample(example, rows, targets, name))
-    if faults:
-        raise DataError.collect(faults)
+    if found and faults is None:
+        raise DataError.collect(found)
+    if faults is not None:
+        faults += found
     return encoded, notes
+
+
+def check_on_error(on_error: str) -> None:
+    """Raise ConfigError unless it is "stop" or "skip"."""
+    if on_error not in ("stop", "skip"):
+        fix = 'use "stop" to list everything that is wrong, or "skip" to leave it out'
+        raise ConfigError("on_error is unknown", found=repr(on_error), fix=fix)
+
+
+def warn_of_encoding(where: str, notes: Counter[str], faults: Sequence[Fault]) -> None:
+    """Say as DataWarnings what was bent, and how many examples were left out."""
+    for note, count in notes.items():
+        warnings.warn(f"{where}: {count:,} {note}", DataWarning, stacklevel=3)
+    if faults:
+        what = f"examples left out: {len(faults):,}. The first: {faults[0]}"
+        warnings.warn(f"{where}: {what}", DataWarning, stacklevel=3)
 
 
 def collate(

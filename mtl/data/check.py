@@ -1,21 +1,20 @@
-"""What is in a data file, and every problem with its line and the fix."""
+"""What is in a data file or a folder of them, and every problem with its line and the fix."""
 
 from __future__ import annotations
 
-import json
-import re
 import statistics
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
 from .examples import NERExample, PairExample, QAExample, TextExample
-from .readers import read_conll, read_jsonl, read_pairs, read_squad, read_text
+from .readers import Form, SoundDataError, detect, files_of, only_set
 from .words import split_words
 
 Fact = tuple[str, str]  # what was looked at, and what was found
@@ -23,11 +22,11 @@ Fact = tuple[str, str]  # what was looked at, and what was found
 
 @dataclass(frozen=True)
 class FileReport:
-    """What `check_file` found.
+    """What `check_file` found in a file.
 
     Attributes:
         path: of the file.
-        format: its format, in words.
+        format: its form, in words.
         facts: what is in it, such as `("sentences", "500")`.
         problems: every record that cannot be used, with line and fix.
     """
@@ -39,39 +38,93 @@ class FileReport:
 
     def __str__(self) -> str:
         facts = [("file", self.path), ("format", self.format), *self.facts]
-        width = max(len(name) for name, _ in facts)
-        lines = [f"{name:{width}}  {value}" for name, value in facts]
-        n = len(self.problems)
-        lines.append("no problems" if not n else f"{n:,} problem{'s' if n > 1 else ''}:")
-        return "\n".join([*lines, *map(str, self.problems)])
+        return "\n".join([_table(facts), *_problems(self.problems)])
 
 
-def check_file(path: str | Path) -> FileReport:
-    """Read a file of any supported format and look at everything in it.
+@dataclass(frozen=True)
+class FolderReport:
+    """What `check_file` found in a folder.
+
+    Attributes:
+        path: of the folder.
+        files: by split, what is in each file.
+        facts: what the files have in common, and what only one of them has.
+        problems: those of all files.
+    """
+
+    path: str
+    files: dict[str, FileReport]
+    facts: list[Fact] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[Fault]:
+        return [fault for report in self.files.values() for fault in report.problems]
+
+    def __str__(self) -> str:
+        parts = [f"{split}\n{report}" for split, report in self.files.items()]
+        facts = [("folder", self.path), ("splits", ", ".join(self.files)), *self.facts]
+        return "\n\n".join([*parts, _table(facts)])
+
+
+def _table(facts: Sequence[Fact]) -> str:
+    width = max(len(name) for name, _ in facts)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in facts)
+
+
+def _problems(problems: Sequence[Fault]) -> list[str]:
+    n = len(problems)
+    title = "no problems" if not n else f"{n:,} problem{'s' if n > 1 else ''}:"
+    return [title, *map(str, problems)]
+
+
+def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
+    """Read a file of any form that we know, or each file of a folder, and look at everything in it.
+
+    Args:
+        path: a file, a folder of parallel files, or one with files for train, dev and test.
+        options: of `mtl.read`, such as `column`.
 
     Raises:
-        DataError: the file is missing, empty, or not UTF-8.
+        DataError: a file is missing, empty, or not UTF-8; a folder holds no data.
     """
-    text = read_text(path)
-    name, read, describe = _format_of(Path(path), text)
+    if not Path(path).is_dir() or files_of(path) == {"train": Path(path)}:
+        return _check(path, options)[0]
+    checked = {split: _check(file, options) for split, file in files_of(path).items()}
+    splits = {split: examples for split, (_, examples) in checked.items()}
+    facts = texts_in_two_splits(splits) + names_not_in_train(splits)
+    return FolderReport(str(path), {split: report for split, (report, _) in checked.items()}, facts)
+
+
+def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, list[Any]]:
+    form = detect(path)
+    given = only_set(**options)
     problems: list[Fault] = []
+    facts: list[Fact] = []
+    examples: list[Any] = []
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", DataWarning)
         try:
-            examples = read(path, "stop")
+            examples = form.read(path, "stop", **given)
+        except SoundDataError as error:
+            facts = [("note", _in_one_line(fault)) for fault in error.faults]
         except DataError as error:
             problems = error.faults
-            examples = _readable(path, read)
+            examples = _readable(path, form, given)
     told = [_without_path(str(note.message), path) for note in notes]
-    facts = describe(examples) if examples else []
+    if examples:
+        facts += _DESCRIBE[type(examples[0])](examples)
     facts += [("note", note) for note in told if not note.startswith("bad records left out")]
-    return FileReport(str(path), name, facts, problems)
+    return FileReport(str(path), form.name, facts, problems), examples
 
 
-def _readable(path: str | Path, read: Callable[[Any, str], list]) -> list:
+def _in_one_line(fault: Fault) -> str:
+    return ". ".join(part for part in (fault.what, fault.found, fault.fix) if part)
+
+
+def _readable(path: str | Path, form: Form, options: Mapping[str, Any]) -> list[Any]:
     """The examples that have no problem; none where the whole file has one."""
     try:
-        return read(path, "skip")
+        return form.read(path, "skip", **options)
     except DataError:
         return []
 
@@ -80,34 +133,64 @@ def _without_path(note: str, path: str | Path) -> str:
     return note.removeprefix(f"{path}: ")
 
 
-def _format_of(path: Path, text: str) -> tuple[str, Callable, Callable]:
-    """The format's name, its reader, and who describes its examples."""
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        return "table of questions (CSV, TSV)", read_squad, _describe_questions
-    keys = _first_keys(text) if suffix in (".json", ".jsonl") else None
-    if keys is None:
-        if suffix in (".json", ".jsonl"):
-            return "JSON records", read_jsonl, _describe_texts
-        return "CoNLL columns", read_conll, _describe_texts
-    if suffix == ".json" and "data" in keys:
-        return "SQuAD JSON", read_squad, _describe_questions
-    if keys & {"question", "context"}:
-        return "JSON questions", read_squad, _describe_questions
-    if keys & {"sentence1", "sentence2", "anchor", "positive"}:
-        return "JSON pairs of sentences", read_pairs, _describe_pairs
-    return "JSON records", read_jsonl, _describe_texts
+def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
+    """Which splits have texts in common, and how many."""
+    facts = []
+    texts = {split: Counter(map(_identity, examples)) for split, examples in splits.items()}
+    for first, second in combinations(splits, 2):
+        shared = [text for text in texts[second] if text in texts[first]]
+        if shared:
+            n = sum(texts[second][text] for text in shared)
+            shown = ", ".join(repr(_short(" / ".join(text))) for text in shared[:3])
+            share = f"{n:,} of the {len(splits[second]):,} of {second}"
+            facts.append((f"in {first} and in {second} too", f"{share}, such as {shown}"))
+    return facts
 
 
-def _first_keys(text: str) -> set[str] | None:
-    """The keys of the first JSON object, or what looks like them; None if there is none."""
-    start = text.find("{")
-    if start < 0:
-        return None
-    try:
-        return set(json.JSONDecoder().raw_decode(text, start)[0])
-    except (ValueError, RecursionError):
-        return set(re.findall(r'"(\w+)"\s*:', text[start : start + 2000]))
+def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list[Fact]:
+    """Classes and entity types that other splits have, and `train` has not.
+
+    Args:
+        splits: the examples of each, by name.
+        kinds: only these: `class`, `type` (of entities), or the name of a field; by default all.
+    """
+    facts = []
+    known = set(_names(splits.get("train", ())))
+    for split, examples in splits.items():
+        new = Counter(name for name in _names(examples) if name not in known)
+        names = [f"{k} {name!r} ({n:,})" for (k, name), n in new.items() if not kinds or k in kinds]
+        if names and known:
+            facts.append((f"in {split} and never in train", ", ".join(names[:20])))
+    return facts
+
+
+def _identity(example: Any) -> tuple[str, ...]:
+    """The texts of an example, by which it is known again."""
+    match example:
+        case QAExample():
+            return (example.question, example.context)
+        case PairExample():
+            return (example.first, example.second)
+    return (getattr(example, "text", repr(example)),)
+
+
+def _names(examples: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """Every class and entity type of some examples, once per example or entity."""
+    for example in examples:
+        if getattr(example, "label", None) is not None:
+            yield "class", example.label
+        yield from getattr(example, "fields", {}).items()
+        for kind, _, _ in entity_spans(getattr(example, "tags", None) or ()):
+            yield "type", kind
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def examples_in_words(kind: type) -> str:
+    """What a class of examples is, for messages."""
+    return _IN_WORDS.get(kind, kind.__name__)
 
 
 def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
@@ -118,12 +201,14 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
     if isinstance(examples[0], TextExample):
         facts.append(("with a label", f"{len(labels):,}"))
         facts.append(("labels", _counts(labels)))
+        for name in dict.fromkeys(key for e in examples for key in getattr(e, "fields", {})):
+            facts.append((name, _counts([e.fields[name] for e in examples if name in e.fields])))
         facts.append(("with tags", f"{len(tagged):,}"))
     facts.append(("entities", _counts(entities)))
     if tagged:
         tags = [tag for example in tagged for tag in example.tags]
         facts.append(("tokens that are O", f"{tags.count('O') / len(tags):.1%} of {len(tags):,}"))
-    facts.append(("tokens", _lengths([len(example.tokens) for example in examples])))
+    facts.append(("tokens", _lengths([len(e.tokens) or _n_words(e.text) for e in examples])))
     return facts + _repeated([example.text for example in examples], "texts")
 
 
@@ -183,3 +268,17 @@ def _some(found: Sequence[QAExample], examples: Sequence[QAExample]) -> str:
 def _repeated(texts: Sequence[str], what: str) -> list[Fact]:
     n = len(texts) - len(set(texts))
     return [(f"repeated {what}", f"{n:,}")] if n else []
+
+
+_DESCRIBE = {
+    NERExample: _describe_texts,
+    TextExample: _describe_texts,
+    QAExample: _describe_questions,
+    PairExample: _describe_pairs,
+}
+_IN_WORDS = {
+    NERExample: "sentences with a tag per word",
+    TextExample: "texts with labels or tags",
+    QAExample: "questions with contexts and answers",
+    PairExample: "pairs of sentences",
+}

@@ -1,16 +1,13 @@
-"""What one example of each kind of data is, and the splits that hold them.
+"""What one example of each kind of data is.
 
 Every example validates itself when it is made, so nothing further down has to.
 """
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
 
 from ..errors import DataError
 from .words import Place, find_words, join_words
@@ -130,6 +127,7 @@ class TextExample:
         tokens: its words; what the tags count. Without them the tokenizer says what the words are.
         label: the class of the whole text; None if nobody said.
         tags: IOB2 as in `NERExample`, one a token; None if nobody said.
+        fields: further labels of the text, by the name of their field.
 
     Raises:
         DataError: an empty text, token or label, a tag count that differs, a tag that is not IOB2.
@@ -139,16 +137,18 @@ class TextExample:
     tokens: tuple[str, ...] = ()
     label: str | None = None
     tags: tuple[str, ...] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         _check_text("the sentence", self.text)
         if self.tokens:
             check_tokens(self.tokens)
-        if self.label is not None:
-            if not isinstance(self.label, str):
-                raise DataError("a label is a name", found=repr(self.label), fix="put it in quotes")
-            _check_text("the label", self.label)
+        labels = {"label": self.label} if self.label is not None else {}
+        for name, label in (labels | dict(self.fields)).items():
+            if not isinstance(label, str):
+                raise DataError(f"a {name} is a name", found=repr(label), fix="put it in quotes")
+            _check_text(f"the {name}", label)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
             check_tokens(self.tokens)
@@ -186,6 +186,7 @@ class PairExample:
         first, second: the sentences.
         score: from 1 (the same) over 0 (nothing in common) to -1; None for two sentences that mean
             the same, without a number.
+        negative: a third sentence, which looks like the first and means something else.
 
     Raises:
         DataError: an empty sentence, a score that is not a number from -1 to 1.
@@ -194,10 +195,13 @@ class PairExample:
     first: str
     second: str
     score: float | None = None
+    negative: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("the first sentence of a pair", self.first)
         _check_text("the second sentence of a pair", self.second)
+        if self.negative is not None:
+            _check_text("the negative of a pair", self.negative)
         if self.score is None:
             return
         if isinstance(self.score, bool) or not isinstance(self.score, int | float):
@@ -213,12 +217,18 @@ class PairExample:
 
     @property
     def rows(self) -> list[TextRow]:
-        return [(self.first, None), (self.second, None)]
+        texts = (self.first, self.second, self.negative)
+        return [(text, None) for text in texts if text is not None]
 
     @property
     def group(self) -> str:
-        """Pairs with the same first sentence stay on one side when data is split."""
+        """What names the pair where one sentence has to: its first."""
         return self.first
+
+    @property
+    def groups(self) -> tuple[str, str]:
+        """Pairs that share a sentence stay on one side when data is split."""
+        return self.first, self.second
 
 
 def _check_text(what: str, text: str) -> None:
@@ -322,79 +332,3 @@ class Query:
     @property
     def rows(self) -> list[TextRow]:
         return [(self.text, self.second)]
-
-
-Example = TypeVar("Example", bound=Any)
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Examples in splits; one or more tasks attach to it (the same object, for tasks that share
-    their batches).
-
-    An example is any object with `rows`, the texts its encoder rows are made of, and `group`, which
-    keeps related examples on one side of a split.
-
-    Args:
-        train: what the model learns from.
-        validation: what every choice is made on (best epoch, settings).
-        test: read once, at the end.
-        test_unseen: a second test split, harder on purpose: names never seen in training.
-    """
-
-    train: Sequence[Any] = ()
-    validation: Sequence[Any] = ()
-    test: Sequence[Any] = ()
-    test_unseen: Sequence[Any] = ()
-
-    def split(self, name: str) -> Sequence[Any]:
-        """The examples of one split, by its name."""
-        return getattr(self, name)
-
-    def all(self) -> Iterator[Any]:
-        """The examples of every split."""
-        return (example for f in fields(self) for example in getattr(self, f.name))
-
-    def training_texts(self) -> Iterator[str | Sequence[str]]:
-        """Every text of the training split, as words where an example says what they are.
-
-        This is what a vocabulary may be built from.
-        """
-        for example in self.train:
-            if getattr(example, "word_places", None):
-                yield example.tokens
-            else:
-                yield from (text for row in example.rows for text in row if text is not None)
-
-    def __repr__(self) -> str:
-        sizes = (f"{f.name}={len(getattr(self, f.name))}" for f in fields(self))
-        return f"Dataset({', '.join(sizes)})"
-
-
-def hold_out(
-    examples: Sequence[Example], seed: int, share: float = 0.1, parts: int = 2
-) -> list[list[Example]]:
-    """Split off `parts` held-out parts of about `share` each, whole groups at a time.
-
-    Returns:
-        the remaining examples, then each held-out part.
-
-    Raises:
-        DataError: fewer than ten groups, too few for a tenth to be anything.
-    """
-    groups = sorted({example.group for example in examples})
-    size = round(share * len(groups))
-    if share * len(groups) < 1:
-        raise DataError(
-            "there are too few different texts to hold out a tenth of them",
-            found=f"{len(groups)}; at least {math.ceil(1 / share)} are needed",
-            fix="give validation and test files of their own",
-        )
-    random.Random(seed).shuffle(groups)
-    part_of = {group: i // size for i, group in enumerate(groups[: parts * size])}
-    held_out: list[list[Example]] = [[] for _ in range(parts)]
-    rest: list[Example] = []
-    for example in examples:
-        part = part_of.get(example.group)
-        (rest if part is None else held_out[part]).append(example)
-    return [rest, *held_out]

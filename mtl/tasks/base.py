@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset
+from ..data.dataset import Dataset
+from ..data.readers import read
 from ..data.tokenization import Row
 from ..errors import ConfigError, check_name_is_free, suggest
 
@@ -177,9 +178,12 @@ class Task(ABC):
         return cls(name, **settings)
 
     @classmethod
-    @abstractmethod
-    def read(cls, path: Path, on_error: str) -> list[Any]:
-        """Examples from a file; see `mtl.data.readers`."""
+    def read(cls, path: Path, on_error: str = "stop", **options: Any) -> list[Any]:
+        """Examples from a file of any form that `mtl.read` knows, which also names the options.
+
+        A task's own `read` need not take options: it is given only those that a recipe sets.
+        """
+        return read(path, on_error, **options)
 
     @classmethod
     def of_kind(cls, kind: str) -> type[Task]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset, TextExample
-from ..data.readers import read_jsonl
+from ..data.dataset import Dataset
+from ..data.examples import TextExample
 from ..data.tokenization import Row
-from ..errors import ConfigError, DataError, suggest
+from ..errors import ConfigError, DataError, DataWarning, suggest
 from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
 from ..metrics import accuracy, class_scores, confusion, macro_f1
 from ..tables import format_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt
+
+NOBODY_SAID = "-1"  # where training has no such class; so the `datasets` library hides test labels
+UNBALANCED = 10  # times as frequent as the rarest class
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,18 @@ class ClassificationTask(Task):
     Args:
         name: of the task.
         dataset: of `TextExample`s, of which some may have no label.
-        labels: the classes; by default those of all splits.
+        labels: the classes; by default those of the training split. A text of another class is
+            never right: it counts as wrong, and a `DataWarning` names its class. The label -1 says
+            that nobody labelled the text, unless training has it too.
         pooling: how the tokens become one vector: `mean`, `max`, or `cls` (the first token's).
+        field: the field of the records that holds the label, in `TextExample.fields`; by default
+            their `label`.
+        class_weights: `balanced` lets every class count the same in the loss, however rare: a text
+            of class c counts n / (C n_c) times, with n texts in training, C classes and n_c texts
+            of this class (King and Zeng 2001, as scikit-learn has it).
 
     Raises:
-        ConfigError: fewer than two classes, a class named twice, an unknown pooling.
+        ConfigError: fewer than two classes, a class named twice, an unknown pooling or weighting.
     """
 
     kind = "classification"
@@ -77,9 +87,15 @@ class ClassificationTask(Task):
         dataset: Dataset | None = None,
         labels: Sequence[str] | None = None,
         pooling: str = "mean",
+        field: str = "",
+        class_weights: str = "",
     ) -> None:
         super().__init__(name, dataset)
-        told = sorted({e.label for e in self.dataset.all() if self.is_labelled(e)})
+        self.field = field
+        self.label_id: dict[str, int] = {}
+        examples = self.dataset.train or list(self.dataset.all())
+        counts = Counter(label for e in examples if (label := self.label_of(e)) is not None)
+        told = sorted(counts)
         if labels is None:
             labels = told
             if len(told) < 2 and any(self.dataset.all()):
@@ -107,9 +123,62 @@ class ClassificationTask(Task):
                 found=repr(pooling),
                 fix=suggest(str(pooling), POOLINGS),
             )
+        if class_weights not in ("", "balanced"):
+            raise ConfigError(
+                f"class_weights of the task {name!r} is unknown",
+                found=repr(class_weights),
+                fix='use "balanced", or leave it out',
+            )
         self.labels = list(labels)
         self.label_id = {label: i for i, label in enumerate(self.labels)}
         self.pooling = pooling
+        self.class_weights = class_weights
+        total, many = counts.total(), len(self.labels)
+        self.weights = torch.tensor(
+            [total / (many * counts[label]) if counts[label] else 1.0 for label in self.labels]
+        )
+        self.warned_of: set[str] = set()
+        self._warn_of_rare_classes(counts)
+        self._warn_of_unknown_classes()
+
+    def _warn_of_rare_classes(self, counts: Counter[str]) -> None:
+        if self.class_weights or not counts:
+            return
+        (often, n), *_, (rare, few) = [*counts.most_common(), *counts.most_common()[-1:]]
+        if n >= UNBALANCED * few:
+            _warn(
+                f"{self.name}: {n:,} training texts are {often!r} and {few:,} {rare!r}; a model "
+                "may do well by ignoring rare classes. "
+                f'tasks.{self.name}.class_weights = "balanced" lets every class count the same'
+            )
+
+    def _warn_of_unknown_classes(self) -> None:
+        for split in ("validation", "test", "test_unseen"):
+            said = Counter(map(self.label_of, self.dataset.split(split)))
+            unknown = Counter({x: n for x, n in said.items() if x and not self._knows(x)})
+            hidden = unknown.pop(NOBODY_SAID, 0)
+            self.warned_of |= unknown.keys()
+            if hidden:
+                _warn(
+                    f"{self.name}: {hidden:,} of {said.total():,} texts in {split} have the label "
+                    f"{NOBODY_SAID}, which train does not have: they count as not labelled"
+                )
+            if unknown:
+                names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
+                _warn(
+                    f"{self.name}: {split} has classes that train does not have, {names}: "
+                    "these texts count as wrong"
+                )
+
+    def label_of(self, example: TextExample) -> str | None:
+        """The class that an example says it is of, if it says one."""
+        named = getattr(example, "fields", {})
+        if self.field in named or self.field not in ("", "label"):
+            return named.get(self.field)
+        return getattr(example, "label", None)
+
+    def _knows(self, label: str | None) -> bool:
+        return label in self.label_id
 
     def build_head(self, d_model: int) -> nn.Module:
         return SequenceClassificationHead(d_model, len(self.labels), self.pooling)
@@ -118,24 +187,28 @@ class ClassificationTask(Task):
         return head(hidden, batch.attention_mask)
 
     def is_labelled(self, example: TextExample) -> bool:
-        return getattr(example, "label", None) is not None
+        label = self.label_of(example)
+        return label is not None and (label != NOBODY_SAID or self._knows(label))
 
     def targets(
         self, example: TextExample, rows: list[Row], notes: Counter[str]
     ) -> list[int | None]:
-        """The class of the text, at each of its windows."""
-        if not self.is_labelled(example):
-            return [None] * len(rows)
-        self._check_labels([example])
-        return [self.label_id[example.label]] * len(rows)
+        """The class of the text, at each of its windows; None for one that is not learned."""
+        return [self.label_id.get(self.label_of(example))] * len(rows)
 
     def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
         """`(B,)` class ids, -100 where nobody said."""
         return torch.tensor([IGNORED if target is None else target for target in targets])
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, the mean over labelled rows."""
-        return F.cross_entropy(outputs, targets, ignore_index=IGNORED)
+        """Cross-entropy, the mean over labelled rows.
+
+        With class weights too, the sum is divided by the number of rows and not by their weights:
+        so the parts of a batch add up to the whole. In balanced classes the mean weight is 1.
+        """
+        weights = self.weights.to(outputs.device) if self.class_weights else None
+        losses = F.cross_entropy(outputs, targets, weights, ignore_index=IGNORED, reduction="sum")
+        return losses / (targets != IGNORED).sum()
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[ClassPrediction]:
         probabilities = merge_rows(outputs.float().softmax(-1), batch.rows, len(batch))  # (N, C)
@@ -151,7 +224,8 @@ class ClassificationTask(Task):
     def score(
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
     ) -> dict[str, float]:
-        """`accuracy` and `macro_f1`."""
+        """`accuracy` and `macro_f1`; a text of a class that the task does not know is wrong."""
+        self._check_labels(examples)
         references, predicted = self._labels_of(examples, predictions)
         return {
             "accuracy": accuracy(references, predicted),
@@ -203,22 +277,28 @@ class ClassificationTask(Task):
     def _labels_of(
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
     ) -> tuple[list[str], list[str]]:
-        self._check_labels(examples)
-        return [e.label for e in examples], [p.label for p in predictions]
+        return [self.label_of(e) for e in examples], [p.label for p in predictions]
 
     def _check_labels(self, examples: Sequence[TextExample]) -> None:
-        unknown = sorted({e.label for e in examples} - self.label_id.keys())
-        if unknown:
+        """Say which labels are unknown; raise DataError where no label is known."""
+        unknown = Counter(label for e in examples if not self._knows(label := self.label_of(e)))
+        if not unknown:
+            return
+        names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
+        if unknown.total() == len(examples):
             raise DataError(
                 f"the task {self.name!r} does not know these labels",
-                found=", ".join(map(repr, unknown)),
+                found=names,
                 fix=f"it was trained on {', '.join(map(repr, self.labels))}; rename the labels in "
                 "the file, or train on data that has them all",
             )
+        if set(unknown) - self.warned_of:
+            self.warned_of |= set(unknown)
+            _warn(f"{self.name}: classes that the task does not know count as wrong: {names}")
 
     def baselines(self, examples: Sequence[TextExample]) -> dict[str, list[ClassPrediction]]:
         """`majority_class`: the most frequent class of these examples, whatever the text says."""
-        ((label, _),) = Counter(e.label for e in examples).most_common(1)
+        ((label, _),) = Counter(map(self.label_of, examples)).most_common(1)
         return {"majority_class": [ClassPrediction(e.text, label, {label: 1.0}) for e in examples]}
 
     def settings(self) -> dict[str, Any]:
@@ -226,13 +306,16 @@ class ClassificationTask(Task):
             "id2label": dict(enumerate(self.labels)),
             "label2id": self.label_id,
             "pooling": self.pooling,
+            "field": self.field,
         }
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> ClassificationTask:
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
-        return cls(name, labels=[label for _, label in by_id], pooling=settings["pooling"])
+        labels = [label for _, label in by_id]
+        rest = {key: settings[key] for key in ("pooling", "field") if key in settings}
+        return cls(name, labels=labels, **rest)
 
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[TextExample]:
-        return read_jsonl(path, on_error)
+
+def _warn(message: str) -> None:
+    warnings.warn(message, DataWarning, stacklevel=4)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,16 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.examples import Dataset, PairExample
-from ..data.readers import read_pairs
+from ..data.dataset import Dataset
+from ..data.examples import PairExample
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError
 from ..heads import EmbeddingHead, merge_rows, unit_vectors
 from ..metrics import mean, spearman
-from .base import Task
+from .base import IGNORED, Task
 
 MEANS_THE_SAME = 0.9  # a pair without a score, or with one from here on
+CHUNK = 256  # first sentences that are compared with all second ones at once
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,10 @@ class Embedding:
 
     text: str
     vector: tuple[float, ...]
+
+    def dot(self, other: Embedding) -> float:
+        """The cosine with another vector."""
+        return sum(a * b for a, b in zip(self.vector, other.vector, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text, "embedding": list(self.vector)}
@@ -45,15 +49,27 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class WordCounts:
+    """A text and how often it has each word, as the few numbers above 0 of a long unit vector."""
+
+    text: str
+    counts: dict[int, float]  # by the word's place in the vector
+
+    def dot(self, other: WordCounts) -> float:
+        """The cosine with another vector."""
+        return sum(x * other.counts.get(place, 0.0) for place, x in self.counts.items())
+
+
+@dataclass(frozen=True)
 class Similarity:
     """Two texts and the cosine of their vectors, from -1 to 1."""
 
-    first: Embedding
-    second: Embedding
+    first: Embedding | WordCounts
+    second: Embedding | WordCounts
 
     @property
     def score(self) -> float:
-        return sum(a * b for a, b in zip(self.first.vector, self.second.vector, strict=True))
+        return self.first.dot(self.second)
 
     def to_dict(self) -> dict[str, Any]:
         return {"sentence1": self.first.text, "sentence2": self.second.text, "score": self.score}
@@ -67,8 +83,10 @@ class EmbeddingTask(Task):
 
     A pair without a score means the same: among the second sentences of its batch, its own should
     be the closest (InfoNCE: van den Oord et al. 2018, "Representation Learning with Contrastive
-    Predictive Coding", equation 4; here in both directions, from either sentence). A pair with a
-    score should have just that cosine (squared error; Reimers and Gurevych 2019, section 3).
+    Predictive Coding", equation 4; here in both directions, from either sentence). The negatives of
+    the pairs in the batch are further wrong answers to their first sentences (Karpukhin et al.
+    2020, "Dense Passage Retrieval", section 3.2). A pair with a score should have just that cosine
+    (squared error; Reimers and Gurevych 2019, section 3).
 
     Args:
         name: of the task.
@@ -118,48 +136,43 @@ class EmbeddingTask(Task):
     def is_labelled(self, example: Any) -> bool:
         return isinstance(example, PairExample)
 
-    def targets(
-        self, example: Any, rows: list[Row], notes: Counter[str]
-    ) -> list[tuple[int, float] | None]:
-        """For each row, which of the two sentences it is a window of, and the score of the pair
-        (NaN: none is given)."""
+    def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[int | None]:
+        """For each row, which of the pair's texts it is a window of: 0, 1, or 2 (its negative)."""
         if not self.is_labelled(example):
             return [None] * len(rows)
-        score = float("nan") if example.score is None else float(example.score)
-        return [(int(row.text is not rows[0].text), score) for row in rows]
+        texts = list(dict.fromkeys(id(row.text) for row in rows))
+        return [texts.index(id(row.text)) for row in rows]
 
-    def collate(self, targets: Sequence[tuple[int, float] | None], length: int) -> Tensor:
-        """`(B, 2)`: the number of the sentence that each row belongs to, and the pair's score.
+    def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
+        """`(B,)`: the number of the text that each row belongs to, over the texts of all pairs.
 
-        The labelled sentences of the batch are numbered from 0, first and second of a pair in turn;
-        rows that nobody labelled get the number after the last.
+        Rows that nobody labelled get -100.
         """
-        owners: list[int] = []
-        n = 0
-        side_before = 1
+        owners, n, before = [], -1, None
         for target in targets:
             if target is not None:
-                n += target[0] != side_before
-                side_before = target[0]
-            owners.append(-1 if target is None else n - 1)
-        rows = zip(owners, targets, strict=True)
-        return torch.tensor([[n, 0.0] if t is None else [owner, t[1]] for owner, t in rows])
+                n += target != before
+                before = target
+            owners.append(IGNORED if target is None else n)
+        return torch.tensor(owners)
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """InfoNCE or squared error, whichever a pair is for; the mean over pairs."""
         pairs = [item.example for item in batch.items if self.is_labelled(item.example)]
-        owners = targets[:, 0].long()
-        n = 2 * len(pairs)
-        vectors = unit_vectors(merge_rows(outputs, owners, n + 1)[:n])  # row n: not labelled
-        scores = merge_rows(targets[:, 1:], owners, n + 1)[:n:2, 0]  # (P,)
-        first, second = vectors[0::2], vectors[1::2]  # (P, E) each
+        vectors = _vectors_of_texts(outputs, targets)  # (S, E), all texts of all pairs
+        sizes = torch.tensor([len(pair.rows) for pair in pairs], device=outputs.device)
+        starts = sizes.cumsum(0) - sizes  # (P,)
+        first, second = vectors[starts], vectors[starts + 1]  # (P, E) each
+        negative = vectors[starts[sizes == 3] + 2]  # (N, E), of the pairs that have one
         cosines = first @ second.T  # (P, P)
-        logits = (cosines / self.temperature).masked_fill(
-            _same_sentence(pairs).to(cosines.device), float("-inf")
-        )
+        known = torch.cat([_same_sentence(pairs), _own_sentence(pairs)], 1).to(cosines.device)
+        logits = torch.cat([cosines, first @ negative.T], 1) / self.temperature  # (P, P + N)
+        logits = logits.masked_fill(known, float("-inf"))
         own = torch.arange(len(pairs), device=cosines.device)
         forth = F.cross_entropy(logits, own, reduction="none")
-        back = F.cross_entropy(logits.T, own, reduction="none")
+        back = F.cross_entropy(logits[:, : len(pairs)].T, own, reduction="none")
+        nan = float("nan")
+        scores = cosines.new_tensor([nan if pair.score is None else pair.score for pair in pairs])
         squared_error = (cosines.diagonal() - scores.nan_to_num()) ** 2
         return torch.where(scores.isnan(), (forth + back) / 2, squared_error).mean()
 
@@ -173,10 +186,8 @@ class EmbeddingTask(Task):
         owner = torch.tensor(owners, device=outputs.device)
         vectors = unit_vectors(merge_rows(outputs.float(), owner, len(texts))).tolist()
         found = iter([Embedding(t.text, tuple(v)) for t, v in zip(texts, vectors, strict=True)])
-        return [
-            next(found) if len(item.example.rows) == 1 else Similarity(next(found), next(found))
-            for item in batch.items
-        ]
+        of_items = [[next(found) for _ in item.example.rows] for item in batch.items]
+        return [own[0] if len(own) == 1 else Similarity(*own[:2]) for own in of_items]
 
     def score(
         self, examples: Sequence[PairExample], predictions: Sequence[Similarity]
@@ -196,13 +207,10 @@ class EmbeddingTask(Task):
 
     def baselines(self, examples: Sequence[PairExample]) -> dict[str, list[Similarity]]:
         """`bag_of_words`: the cosine of word counts (words in lower case)."""
-        ids: dict[str, int] = {}
-        for example in examples:
-            for word in [*_words(example.first), *_words(example.second)]:
-                ids.setdefault(word, len(ids))
+        places: dict[str, int] = {}
         return {
             "bag_of_words": [
-                Similarity(_count_words(e.first, ids), _count_words(e.second, ids))
+                Similarity(_count_words(e.first, places), _count_words(e.second, places))
                 for e in examples
             ]
         }
@@ -210,9 +218,12 @@ class EmbeddingTask(Task):
     def settings(self) -> dict[str, Any]:
         return {"width": self.width, "temperature": self.temperature}
 
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[PairExample]:
-        return read_pairs(path, on_error)
+
+def _vectors_of_texts(outputs: Tensor, targets: Tensor) -> Tensor:
+    """A unit vector for each labelled text, the mean of its windows: `(B, E)` to `(S, E)`."""
+    n = int(targets.max()) + 1
+    owners = targets.masked_fill(targets == IGNORED, n)
+    return unit_vectors(merge_rows(outputs, owners, n + 1)[:n])
 
 
 def _same_sentence(pairs: Sequence[PairExample]) -> Tensor:
@@ -229,22 +240,48 @@ def _same_sentence(pairs: Sequence[PairExample]) -> Tensor:
     return same.fill_diagonal_(False)
 
 
+def _own_sentence(pairs: Sequence[PairExample]) -> Tensor:
+    """`(P, N)`, True where one of the N negatives is a sentence of the pair itself."""
+    negatives = [pair.negative for pair in pairs if pair.negative is not None]
+    own = [[text in (pair.first, pair.second) for text in negatives] for pair in pairs]
+    return torch.tensor(own, dtype=torch.bool).view(len(pairs), len(negatives))
+
+
 def _accuracy_at_1(
     examples: Sequence[PairExample], predictions: Sequence[Similarity]
 ) -> dict[str, float]:
-    first, second = (
-        torch.tensor([vector.vector for vector in vectors], dtype=torch.float64)
-        for vectors in ([p.first for p in predictions], [p.second for p in predictions])
-    )
+    asked = [i for i, e in enumerate(examples) if e.score is None or e.score >= MEANS_THE_SAME]
+    if not asked:
+        return {}
+    both = _as_matrix([vector for p in predictions for vector in (p.first, p.second)])  # (2N, E)
+    places = torch.arange(len(examples))
+    first, second = (both.index_select(0, 2 * places + side) for side in (0, 1))  # (N, E) each
     points = []
-    for example, vector in zip(examples, first, strict=True):
-        if example.score is None or example.score >= MEANS_THE_SAME:
-            cosines = second @ vector  # (N,)
-            # The same text has a little other numbers in another batch.
-            closest = (cosines >= cosines.max() - 1e-6).nonzero().flatten().tolist()
-            right = [i for i in closest if examples[i].second == example.second]
+    for start in range(0, len(asked), CHUNK):
+        chunk = asked[start : start + CHUNK]
+        some = first.index_select(0, torch.tensor(chunk)).to_dense()
+        cosines = (second @ some.T).T  # (CHUNK, N)
+        # The same text has a little other numbers in another batch.
+        near = cosines >= cosines.amax(1, keepdim=True) - 1e-6
+        for i, row in zip(chunk, near, strict=True):
+            closest = row.nonzero().flatten().tolist()
+            right = [j for j in closest if examples[j].second == examples[i].second]
             points.append(len(right) / len(closest))
-    return {"accuracy_at_1": mean(points)} if points else {}
+    return {"accuracy_at_1": mean(points)}
+
+
+def _as_matrix(vectors: Sequence[Embedding | WordCounts]) -> Tensor:
+    """`(N, E)`; sparse for word counts, whose E is the number of different words."""
+    if all(isinstance(vector, Embedding) for vector in vectors):
+        return torch.tensor([vector.vector for vector in vectors], dtype=torch.float64)
+    rows = [n for n, vector in enumerate(vectors) for _ in vector.counts]
+    columns = [place for vector in vectors for place in vector.counts]
+    numbers = [x for vector in vectors for x in vector.counts.values()]
+    size = (len(vectors), 1 + max(columns, default=0))
+    places = torch.tensor([rows, columns], dtype=torch.long)
+    return torch.sparse_coo_tensor(
+        places, torch.tensor(numbers, dtype=torch.float64), size, check_invariants=True
+    )
 
 
 def _spearman(
@@ -262,9 +299,8 @@ def _words(text: str) -> list[str]:
     return [text[start:end].lower() for start, end in split_words(text)]
 
 
-def _count_words(text: str, ids: dict[str, int]) -> Embedding:
-    counts = [0.0] * len(ids)
-    for word in _words(text):
-        counts[ids[word]] += 1.0
-    length = sum(count * count for count in counts) ** 0.5
-    return Embedding(text, tuple(count / length if count else 0.0 for count in counts))
+def _count_words(text: str, places: dict[str, int]) -> WordCounts:
+    """The words of a text; `places` grows by those that are new."""
+    counts = Counter(places.setdefault(word, len(places)) for word in _words(text))
+    length = sum(count * count for count in counts.values()) ** 0.5
+    return WordCounts(text, {place: count / length for place, count in counts.items()})

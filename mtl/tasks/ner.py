@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
-from ..data.examples import Dataset, NERExample, TextExample
-from ..data.readers import read_conll, read_jsonl
+from ..data.dataset import Dataset
+from ..data.examples import NERExample, TextExample
 from ..data.tokenization import Encoding, Row
 from ..data.words import Entity as CharacterSpan
 from ..data.words import Place, split_words, tags_of_entities
@@ -322,12 +321,6 @@ class NERTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> NERTask:
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
         return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
-
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[NERExample] | list[TextExample]:
-        """JSON records where the file's name ends in .json or .jsonl, else CoNLL columns."""
-        is_json = path.suffix.lower() in (".json", ".jsonl")
-        return (read_jsonl if is_json else read_conll)(path, on_error)
 
 
 def compare_entities(

@@ -6,10 +6,11 @@ import json
 import math
 import random
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch, EncodedExample
-from ..data.examples import Answer, Dataset, QAExample
-from ..data.readers import read_squad
+from ..data.dataset import Dataset
+from ..data.examples import Answer, QAExample
 from ..data.tokenization import Row
 from ..data.words import split_words
 from ..errors import ConfigError
@@ -131,12 +132,17 @@ class QATask(Task):
         encoding = rows[0].text
         span = pieces_of_span(encoding, answer.start, answer.end)
         if span is None:
-            notes["answers hold no token and are left out of training"] += 1
+            notes["answers hold no token: they can be neither learned nor found"] += 1
             return [None] * len(rows)
         first, last = span
+        if last - first >= self.max_answer_tokens:
+            notes[
+                f"answers are longer than tasks.{self.name}.max_answer_tokens = "
+                f"{self.max_answer_tokens}, and cannot be found whole"
+            ] += 1
         targets = [_span_in_row(row, first, last) for row in rows]
         if all(target == NOT_HERE for target in targets):
-            notes["answers fit no window and are left out of training"] += 1
+            notes["answers fit no window: they can be neither learned nor found"] += 1
             return [None] * len(rows)
         borders = (encoding.offsets[first][0], encoding.offsets[last][1])
         if borders != (answer.start, answer.end):
@@ -182,9 +188,20 @@ class QATask(Task):
     def prediction_file(
         self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
     ) -> tuple[str, str]:
-        """What SQuAD's official evaluation script reads: the answer's text by question id."""
-        pairs = zip(examples, predictions, strict=True)
-        answers = {example.id: prediction.answer for example, prediction in pairs}
+        """What SQuAD's official evaluation script reads: the answer's text by question id.
+
+        Where an id is repeated, `-2`, `-3` and so on are added to it.
+        """
+        answers: dict[str, str] = {}
+        ids = Counter(example.id for example in examples)
+        seen: Counter[str] = Counter()
+        for example, prediction in zip(examples, predictions, strict=True):
+            seen[example.id] += 1
+            name = example.id
+            while name in answers or (name in ids and name != example.id):
+                seen[example.id] += name != example.id
+                name = f"{example.id}-{seen[example.id]}"
+            answers[name] = prediction.answer
         return "json", json.dumps(answers, ensure_ascii=False, indent=0) + "\n"
 
     def mistakes(
@@ -225,21 +242,36 @@ class QATask(Task):
         }
 
     def controls(self, examples: Sequence[QAExample]) -> dict[str, list[QAExample]]:
-        """`model_with_other_question`: each context is asked the next example's question."""
-        others = [*examples[1:], *examples[:1]]
-        return {
-            "model_with_other_question": [
-                replace(example, question=other.question)
-                for example, other in zip(examples, others, strict=True)
-            ]
-        }
+        """`model_with_other_question`: each context is asked a question of another example.
+
+        It is one that is not longer, so that it fits beside the context; an example without any
+        such question is left out.
+        """
+        asked = [
+            replace(example, question=other)
+            for example, other in zip(examples, _other_questions(examples), strict=True)
+            if other is not None
+        ]
+        return {"model_with_other_question": asked} if asked else {}
 
     def settings(self) -> dict[str, Any]:
         return {"max_answer_tokens": self.max_answer_tokens}
 
-    @classmethod
-    def read(cls, path: Path, on_error: str) -> list[QAExample]:
-        return read_squad(path, on_error)
+
+def _other_questions(examples: Sequence[QAExample]) -> list[str | None]:
+    """For each example, another question with as few characters and words, or fewer; or None."""
+    sizes = [(len(e.question), len(split_words(e.question))) for e in examples]
+    order = sorted(range(len(examples)), key=sizes.__getitem__)
+    lengths = [sizes[i][0] for i in order]
+    others: list[str | None] = [None] * len(examples)
+    for rank, i in enumerate(order):
+        after = range(rank + 1, bisect_right(lengths, sizes[i][0]))
+        for other in (order[r] for r in chain(after, range(rank - 1, -1, -1))):
+            question = examples[other].question
+            if sizes[other][1] <= sizes[i][1] and question != examples[i].question:
+                others[i] = question
+                break
+    return others
 
 
 def _context_and_cls(batch: Batch) -> Tensor:

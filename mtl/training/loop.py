@@ -7,7 +7,8 @@
         validate; keep the weights that did best
 
 An epoch is one pass over the dataset with most batches; smaller ones start over, reshuffled.
-The state of a run is written between steps, so that a run that was killed goes on from there.
+The state of a run is written between steps, so that a run that was killed goes on from there. The
+rows of all splits are made before the first step, so that no fault in the data stops a training.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from ..model import MultiTaskModel
 from ..tasks import Task
 from .aggregation import Aggregation
 from .checkpoint import has_state, load_state, save_state
-from .config import TrainConfig
+from .config import TrainConfig, check_training
 from .history import History, Metrics
+from .preflight import EncodedDataset, encode_datasets
 from .run import Run, show_losses
 from .weighting import Weighting
 
@@ -45,6 +47,8 @@ def train(
     save_every: int = 0,
     resume: bool = False,
     cache: str | Path | None = None,
+    on_error: str = "stop",
+    data: Sequence[EncodedDataset] | None = None,
     after_epoch: Callable[[History], None] | None = None,
     progress: bool = True,
 ) -> History:
@@ -61,6 +65,11 @@ def train(
         resume: go on from `checkpoint` where there is one; the end is the same, bit for bit, as
             that of a run that was never stopped (on a CPU).
         cache: a folder that keeps encoded datasets for the next run; see `mtl.data.cache`.
+        on_error: what to do with examples that cannot be used, such as a question that is too long
+            for the model, in any split: "stop" raises all of them before anything is trained;
+            "skip" leaves them out and says how many (DataWarning).
+        data: what `encode_datasets` gave for these tasks, and maybe others, if it was called
+            already; `cache` and `on_error` are then of no use.
         after_epoch: called with the history after each epoch; the model then has the weights of
             that epoch.
         progress: show a bar with losses and time left, on stderr.
@@ -71,19 +80,22 @@ def train(
 
     Raises:
         ConfigError: settings that contradict each other.
-        DataError: a task without training examples.
+        DataError: a task without training examples, or examples of any split that cannot be used.
         MTLError: a loss that is not finite, or no memory left; the checkpoint stays as it was.
+
+    What a task raises when it is scored on validation is raised again, after the state has been
+    written to `checkpoint`: with the task put right, resume goes on with this validation.
     """
     if resume and not checkpoint:
         raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
     config = config or TrainConfig()
     model.to(choose_device(config.device))
-    if progress:
-        n = sum(len(dataset.train) for dataset in {task.dataset for task in tasks})
-        tqdm.write(f"encoding {n:,} examples", file=sys.stderr)
+    if data is None:
+        check_training(model, tasks, config)
+        data = encode_datasets(model, tasks, on_error=on_error, cache=cache, progress=progress)
     frozen = model.freeze(*config.freeze)
     try:
-        run = Run(model, tasks, config, weighting, cache, aggregation)
+        run = Run(model, tasks, config, weighting, data, aggregation)
         if resume and has_state(checkpoint):
             run.load_state_dict(load_state(checkpoint))
             if progress:
@@ -110,15 +122,16 @@ def _run_epochs(
     with bar:
         while not run.is_finished:
             started = time.perf_counter()
-            losses = run.next_step()
+            if not run.epoch_ended:  # it has where the state was written by a validation that broke
+                losses = run.next_step()
+                if not run.pending:
+                    bar.set_postfix_str(show_losses(losses), refresh=False)
+                    bar.update()
+                    if progress and len(run.history.rounds) == done + MEASURED_ROUNDS:
+                        tqdm.write(f"about {_time_left(bar)} left", file=sys.stderr)
             epoch_ended = run.epoch_ended
-            scores = run.finish_epoch() if epoch_ended else {}
+            scores = _finish_epoch(run, checkpoint) if epoch_ended else {}
             run.history.seconds += time.perf_counter() - started
-            if not run.pending:
-                bar.set_postfix_str(show_losses(losses), refresh=False)
-                bar.update()
-                if progress and len(run.history.rounds) == done + MEASURED_ROUNDS:
-                    tqdm.write(f"about {_time_left(bar)} left", file=sys.stderr)
             if epoch_ended and progress:
                 tqdm.write(f"epoch {run.epoch}  {_show_scores(run, scores)}", file=sys.stderr)
             if epoch_ended and after_epoch:
@@ -126,6 +139,16 @@ def _run_epochs(
             if checkpoint and (epoch_ended or (save_every and run.step % save_every == 0)):
                 save_state(checkpoint, run.state_dict())
     run.restore_best()
+
+
+def _finish_epoch(run: Run, checkpoint: str | Path | None) -> Metrics:
+    """Validate; if that breaks, write the state, so that the steps of the epoch are not lost."""
+    try:
+        return run.finish_epoch()
+    except BaseException:
+        if checkpoint and run.epoch_ended:
+            save_state(checkpoint, run.state_dict())
+        raise
 
 
 def _time_left(bar: tqdm) -> str:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..data.batching import Batch, BatchStream, encode_examples
-from ..data.cache import encode_cached, examples_hash, task_hash, tokenizer_hash
+from ..data.batching import Batch, BatchStream
+from ..data.cache import examples_hash, task_hash, tokenizer_hash
 from ..devices import (
     autocast,
     choose_precision,
@@ -26,8 +24,7 @@ from ..devices import (
     random_state,
     set_random_state,
 )
-from ..errors import ConfigError, DataWarning, MTLError
-from ..inference import evaluate
+from ..errors import ConfigError, MTLError
 from ..metrics import mean
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -39,6 +36,7 @@ from .conflict import gradient_conflict
 from .history import Conflict, History, Metrics, Round, StepRecord, mean_by_task
 from .methods import check_result
 from .optimizer import build_optimizer, warmup_then_decay
+from .preflight import EncodedDataset, encode_datasets, of_tasks
 from .sampling import SAMPLERS, Step
 from .weighting import Weighting
 
@@ -52,7 +50,7 @@ class Run:
         tasks: Sequence[Task],
         config: TrainConfig,
         weighting: Weighting | None = None,
-        cache: str | Path | None = None,
+        data: Sequence[EncodedDataset] | None = None,
         aggregation: Aggregation | None = None,
     ) -> None:
         self.model = model
@@ -71,7 +69,10 @@ class Run:
         self.dtype = choose_precision(config.precision, model.device)
         # float16 has few small numbers: without scaling, gradients would become 0.
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype == torch.float16)
-        self.streams = self._build_streams(cache)
+        if data is None:
+            data = encode_datasets(model, self.tasks)
+        self.data = of_tasks(data, self.tasks)
+        self.streams = [self._build_stream(i, one) for i, one in enumerate(self.data)]
         sizes = [len(stream.items) for stream in self.streams]
         self.sampler = SAMPLERS[config.steps](sizes, config.alpha, config.anneal, config.seed)
         longest = max(stream.batches_per_pass for stream in self.streams)
@@ -92,29 +93,18 @@ class Run:
         self.best_score = -math.inf
         self.best_weights: dict[str, Tensor] = {}
 
-    def _build_streams(self, cache: str | Path | None) -> list[BatchStream]:
-        """One stream for each dataset; tasks that share a dataset share its batches."""
-        tasks_of: dict[int, list[Task]] = {}
-        for task in self.tasks:
-            tasks_of.setdefault(id(task.dataset), []).append(task)
-        return [self._build_stream(i, tasks, cache) for i, tasks in enumerate(tasks_of.values())]
-
-    def _build_stream(self, index: int, tasks: list[Task], cache: str | Path | None) -> BatchStream:
-        tokenizer, shape = self.model.tokenizer, self.model.encoder.config
-        what = (tasks[0].dataset.train, tokenizer, tasks, shape.max_length, shape.overlap)
-        encoded, notes = encode_cached(cache, *what) if cache else encode_examples(*what)
-        names = " and ".join(task.name for task in tasks)
-        for note, count in notes.items():
-            warnings.warn(f"{names}: {count:,} {note}", DataWarning, stacklevel=2)
+    def _build_stream(self, index: int, data: EncodedDataset) -> BatchStream:
+        """The stream of one dataset; tasks that share a dataset share its batches."""
+        tokenizer, longest = self.model.tokenizer, self.model.encoder.config.max_length
         return BatchStream(
-            encoded,
+            data.splits["train"],
             tokenizer,
-            tasks,
+            data.tasks,
             batch_size=self.config.batch_size,
             seed=self.config.seed * 1000 + 2 * index,
             hide=partial(_hide_words, tokenizer, self.config.hide_words),
             # Kernels for half precision are built for a shape: few shapes save time and memory.
-            sizes=() if self.dtype == torch.float32 else range(32, shape.max_length + 1, 32),
+            sizes=() if self.dtype == torch.float32 else range(32, longest + 1, 32),
         )
 
     def _choose_threads(self) -> int:
@@ -383,23 +373,33 @@ class Run:
         )
 
     def finish_epoch(self) -> Metrics:
-        """Validate, and keep the weights if they are the best so far."""
+        """Validate, and keep the weights if they are the best so far.
+
+        What a task raises when it is scored leaves the run as it was: at the end of an epoch that
+        is still to be validated.
+        """
+        scores = self.validate()
+        joint_score = self.joint_score(scores) if scores else None
         self.epoch += 1
         self.weighting.end_epoch()
-        with autocast(self.model.device, self.dtype):
-            scores = {
-                task.name: evaluate(self.model, task.name, task.dataset.validation)
-                for task in self.tasks
-                if task.labelled(task.dataset.validation)
-            }
         self.history.validation.append(scores)
-        if scores and self._is_best(self.joint_score(scores)):
-            self.best_score = self.joint_score(scores)
+        if joint_score is not None and self._is_best(joint_score):
+            self.best_score = joint_score
             self.history.best_epoch = self.epoch
             self.best_weights = {
                 name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()
             }
         return scores
+
+    def validate(self) -> Metrics:
+        """Scores on validation; tasks that share a dataset share the encoder's passes.
+
+        In the precision of the weights, as in the test and in use.
+        """
+        scores: Metrics = {}
+        for data in self.data:
+            scores |= data.scores(self.model, "validation")
+        return {task.name: scores[task.name] for task in self.tasks if task.name in scores}
 
     def _is_best(self, score: float) -> bool:
         """Whether an epoch is better than all before; while none scores at all, the latest is."""

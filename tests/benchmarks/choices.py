@@ -87,10 +87,11 @@ def train(
 
 def test(model: mtl.MultiTaskModel, data: mtl.Dataset) -> Scores:
     """The main metric of every task on the test split."""
-    return {
-        f"{name} {task.main_metric}": mtl.evaluate(model, name, data.test)[task.main_metric]
-        for name, task in model.tasks.items()
-    }
+    scores = {}
+    for name, task in model.tasks.items():
+        metric, value = task.main_score(mtl.evaluate(model, name, data.test))
+        scores[f"{name} {metric}"] = value
+    return scores
 
 
 def topic_and_ner(topic: mtl.Dataset, ner: mtl.Dataset, pooling: str = "mean") -> list[mtl.Task]:

@@ -1,235 +1,273 @@
-"""JSON records: labelled and tagged texts, and pairs of sentences."""
+"""JSON records of single texts: with a label, with tags for their words, with spans, or several."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ...errors import DataError
-from ..examples import PairExample, TextExample, check_unicode
-from ..words import split_words
-from .schemes import BREAKS, RULES, scheme_of, tag_pairs, to_iob2
-from .source import FilePath, Report, is_list, json_records, outline, read_text, short
-
-_RECORD_FORM = (
-    'a record looks like {"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", '
-    '"O", "O", "O"]}; every field but the sentence may be missing'
+from ..examples import TextExample
+from ..words import find_words, join_words, split_words
+from .exports import plain_record
+from .json_source import Row, json_rows, outline
+from .record_fields import (
+    BETWEEN_BLANKS,
+    RECORD_FORM,
+    TAG,
+    Keys,
+    Record,
+    is_class,
+    is_number,
 )
-_PAIR_FORM = (
-    'a pair looks like {"sentence1": "...", "sentence2": "...", "score": 0.8}; the score may be '
-    "missing where both mean the same"
-)
-_RECORD_FIELDS = {  # the first name is ours; the others are common ones for the same thing
-    "sentence": ("sentence", "text"),
-    "tokens": ("tokens", "words"),
-    "label": ("label", "class", "category"),
-    "ner_tags": ("ner_tags", "tags"),
-}
-_PAIR_FIELDS = {
-    "sentence1": ("sentence1", "anchor"),
-    "sentence2": ("sentence2", "positive"),
-    "score": ("score", "similarity"),
-}
+from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, spelling_of, strays, to_iob2
+from .source import FilePath, Report, SoundDataError, read_text, short
+from .spans import INCLUSIVE, in_tokens, last_token_counts, tags_of_spans
 
 
-BETWEEN_BLANKS = "words between blanks"
-
-
-class _Record(NamedTuple):
-    line: int
-    where: str
-    sentence: str
-    tokens: list[str]
-    label: str | int | None
-    tags: list[str] | None
-    counted: str  # what the tags count, in words
-
-    def __str__(self) -> str:
-        return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
-
-
-def read_jsonl(path: FilePath, on_error: str = "stop") -> list[TextExample]:
-    """Read texts with labels and tags: a JSON array of records, or one record a line.
+def read_jsonl(
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    strict: bool = False,
+    label_names: Sequence[str] | None = None,
+    fields: Sequence[str] = (),
+) -> list[TextExample]:
+    """Read texts with labels, tags or spans: a JSON array of records, or one record a line.
 
     `{"sentence": ..., "label": ..., "ner_tags": [...]}`; every field but the sentence may be
     missing in some records. If a record has `"tokens"`, the tags count these. Else they count words
     and punctuation marks, or, if only that fits, what stands between blanks; a `DataWarning` says
     in how many records each. Tags may keep to any scheme that `read_conll` knows and become IOB2.
-    Labels are names or whole numbers, the same in all records.
+    Labels are names or whole numbers, the same in all records. Instead of tags there may be spans,
+    as annotation tools export them; see `mtl.data.readers.spans`.
 
     Args:
         path: a UTF-8 file.
         on_error: "stop" raises all faults together; "skip" leaves out the records that have one.
+        strict: a tag that breaks the scheme of the file is a fault; else it is read as `conlleval`
+            does, and a `DataWarning` counts them.
+        label_names: what the numbers 0, 1, ... of tags (where "O" is among the names) or of labels
+            stand for.
+        fields: further fields of the records to keep as labels, in `TextExample.fields`.
 
     Raises:
         DataError: the file cannot be read, is empty or not JSON; a record without a sentence; tags
-            that count something else; labels that are numbers in some records and names in others.
+            that count something else; labels that are numbers in some records and names in others;
+            several labels for one text; numbers for tags without `label_names`; no such field.
         ConfigError: `on_error` is something else.
     """
     report = Report(path, on_error)
-    parsed = []
-    unused: Counter[str] = Counter()
-    text = read_text(path)
-    for number, (line, record) in enumerate(json_records(text, report), start=1):
-        where = f" (record {number})" if is_list(text) else ""
-        with report.record(line, where):
-            fields = _named(record, _RECORD_FIELDS, _RECORD_FORM, unused)
-            parsed.append(_text_record(line, where, fields))
-    scheme = scheme_of(record.tags for record in parsed if record.tags)
-    kind = _label_kind(parsed)
-    examples = []
-    for record in parsed:
-        with report.record(record.line, record.where):
-            if record.label is not None and type(record.label) is not kind:
-                raise _mixed_label(record, kind, parsed)
-            tags = record.tags
-            if tags is not None:
-                _check_record_scheme(record, scheme)
-                tags = tuple(to_iob2(tags))
-            label = record.label
-            if label is not None and kind is not str:
-                label = json.dumps(label)
-            examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags))
-    _note_unused(unused, report)
-    counted = Counter(r.counted for r in parsed if r.tags is not None and r.counted != "tokens")
-    report.notes += [f"ner_tags count {what} in {n:,} records" for what, n in counted.items()]
-    if BETWEEN_BLANKS in counted:
-        report.notes.append(
-            "in plain text, punctuation marks are words of their own: tags that count them too fit "
-            "what is predicted later"
-        )
-    odd = [r for r in parsed if "".join(r.sentence.split()) != "".join("".join(r.tokens).split())]
-    if odd:
-        report.notes.append(
-            f"tokens that do not spell the sentence in {len(odd):,} records, first in line "
-            f"{odd[0].line}{odd[0].where}; the tokens are what is read"
-        )
+    rows = json_rows(read_text(path), report)
+    examples = texts_from(rows, report, strict=strict, label_names=label_names, fields=fields)
     return report.finish(examples, "record with a sentence")
 
 
-def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
-    """Read pairs of sentences: a JSON array of records, or one record a line.
+def texts_from(
+    rows: Iterable[Row],
+    report: Report,
+    *,
+    strict: bool = False,
+    label_names: Sequence[str] | None = None,
+    fields: Sequence[str] = (),
+) -> list[TextExample]:
+    """The texts of records; arguments and errors as `read_jsonl`."""
+    notes: Counter[str] = Counter()
+    plain: list[Row] = []
+    for row in rows:
+        with report.record(row.line, row.where):
+            record = plain_record(row.value, notes)
+            if record is None and row.value is not None:
+                continue
+            if not isinstance(record, dict):
+                raise DataError("this is not a record", found=outline(record), fix=RECORD_FORM)
+            plain.append(row._replace(value=record))
+    keys = Keys(plain, fields, report)
+    parsed = []
+    for row in plain:
+        with report.record(row.line, row.where):
+            parsed.append(keys.parse(row))
+    names_of_tags, names_of_labels = _sorted_out(label_names)
+    _name_tags(parsed, names_of_tags, report)
+    last_counts = keys.spans in INCLUSIVE or last_token_counts(
+        (r.spans, len(r.given)) for r in parsed if r.spans and r.given
+    )
+    examples = []
+    schemes, classes = _Schemes(parsed, strict), _Classes(parsed, names_of_labels)
+    for record in parsed:
+        with report.record(record.row.line, record.row.where):
+            label, others = classes.of(record)
+            if record.spans is None:
+                tags = schemes.of(record)
+            else:
+                tags = _tags_of_spans(record, last_counts, notes)
+            examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags, others))
+    report.notes += [*keys.notes(), *schemes.notes()]
+    report.notes += [f"{what}: {n:,}" for what, n in notes.items()]
+    report.notes += _notes_on_tokens(parsed)
+    return examples
 
-    `{"sentence1": ..., "sentence2": ..., "score": ...}`; a pair without a score means the same.
 
-    Args:
-        path: a UTF-8 file.
-        on_error: "stop" raises all faults together; "skip" leaves out the pairs that have one.
+def _sorted_out(names: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
+    """Names of tags and names of labels: the tag O is among the names of tags."""
+    if not names:
+        return (), ()
+    return (names, ()) if "O" in names else ((), names)
+
+
+def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) -> None:
+    """Put names in the place of numbers.
 
     Raises:
-        DataError: the file cannot be read, is empty or not JSON; a pair with an empty or missing
-            sentence; a score that is not a number from -1 to 1.
-        ConfigError: `on_error` is something else.
+        DataError: nobody says what the numbers stand for.
     """
-    report = Report(path, on_error)
-    examples = []
-    unused: Counter[str] = Counter()
-    text = read_text(path)
-    for number, (line, record) in enumerate(json_records(text, report), start=1):
-        with report.record(line, f" (record {number})" if is_list(text) else ""):
-            fields = _named(record, _PAIR_FIELDS, _PAIR_FORM, unused)
-            first, second = (_text_of(fields, f"sentence{n}", _PAIR_FORM) for n in (1, 2))
-            examples.append(PairExample(first, second, fields.get("score")))
-    _note_unused(unused, report)
-    return report.finish(examples, "pair of sentences")
+    numbered = [r for r in records if r.tags and is_number(r.tags[0])]
+    numbers = sorted({number for record in numbered for number in record.tags})
+    if numbered and not names:
+        raise SoundDataError(
+            "tags are numbers, and nobody says what they stand for",
+            path=report.path,
+            line=numbered[0].row.line,
+            found=f"the numbers {', '.join(map(str, numbers[:30]))}",
+            fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
+        )
+    if numbers and not 0 <= numbers[0] <= numbers[-1] < len(names):
+        raise DataError(
+            "a tag has a number without a name",
+            path=report.path,
+            found=f"the numbers {', '.join(map(str, numbers[:30]))}, and {len(names)} names",
+            fix="give label_names as many names as there are tags, from 0",
+        )
+    for record in numbered:
+        record.tags = [names[number] for number in record.tags]
 
 
-def _named(
-    record: Any, names: dict[str, tuple[str, ...]], form: str, unused: Counter[str]
-) -> dict[str, Any]:
-    """The fields of a record by our names; others are counted in `unused`, null is missing."""
-    if not isinstance(record, dict):
-        raise DataError("this is not a record", found=outline(record), fix=form)
-    fields = {}
-    others = dict.fromkeys(record)
-    for name, aliases in names.items():
-        found = [alias for alias in aliases if record.get(alias) is not None]
-        if found:
-            fields[name] = record[found[0]]
-        for alias in aliases:
-            if alias not in found[1:]:
-                others.pop(alias, None)
-    unused.update(others.keys())
-    return fields
+class _Schemes:
+    """Tags as IOB2: those of a file are of one spelling and one scheme."""
+
+    def __init__(self, records: Sequence[Record], strict: bool) -> None:
+        self.strict = strict
+        tagged = [record for record in records if record.tags]
+        found = spelling_of(Counter(tag for record in tagged for tag in record.tags))
+        self.spelling = found[0] if found else Spelling("B-PER", "O", TAG)
+        canonical = (self.spelling.canonical(record.tags) for record in tagged)
+        self.scheme = scheme_of(tags for tags in canonical if None not in tags)
+        self.repaired: list[tuple[Row, str]] = []
+
+    def of(self, record: Record) -> tuple[str, ...] | None:
+        """The tags of a record; what breaks the scheme is read as `conlleval` reads it."""
+        if record.tags is None:
+            return None
+        tags = self.spelling.canonical(record.tags)
+        if None in tags:
+            tag = record.tags[tags.index(None)]
+            found = f"{tag!r} in the record with the sentence {short(record.sentence, 80)}"
+            raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
+        for _, before, tag in strays(tags, self.scheme):
+            if self.strict:
+                what = f"{tag} after {before} breaks {self.scheme}, the tag scheme of this file"
+                raise DataError(what, found=str(record), fix=RULES[self.scheme])
+            self.repaired.append((record.row, f"{tag} after {before}"))
+        return tuple(to_iob2(tags))
+
+    def notes(self) -> list[str]:
+        if not self.repaired:
+            return []
+        row, pair = self.repaired[0]
+        return [
+            f"tags that break {self.scheme}, read as conlleval reads them: "
+            f"{len(self.repaired):,} (the first in {row.place}: {pair}); "
+            "--strict refuses them"
+        ]
 
 
-def _note_unused(unused: Counter[str], report: Report) -> None:
-    if unused:
-        names = ", ".join(f"{short(key, 40)} ({n:,})" for key, n in unused.most_common(8))
-        report.notes.append(f"fields that are not read, and in how many records: {names}")
+def _tags_of_spans(record: Record, last_counts: bool, notes: Counter[str]) -> tuple[str, ...]:
+    """Spans count the tokens that the record names, else the characters of its text."""
+    text = record.sentence
+    if not record.given:
+        return tuple(tags_of_spans(text, split_words(text), record.spans, notes))
+    places = find_words(text, record.given)
+    if places is None:
+        text, places = join_words(record.given)
+    spans = in_tokens(record.spans, places, last_counts)
+    return tuple(tags_of_spans(text, places, spans, notes))
 
 
-def _text_of(fields: dict[str, Any], name: str, form: str) -> str:
-    value = fields.get(name)
-    if isinstance(value, str) and value.strip():
-        return value
-    found = "null, or no such field" if value is None else f'"{name}" is {outline(value)}'
-    raise DataError(f'there is no text "{name}"', found=found, fix=form)
+class _Classes:
+    """Labels as names: the whole column of a file has to be of one kind."""
+
+    def __init__(self, records: Sequence[Record], names: Sequence[str]) -> None:
+        self.names = names
+        self.columns: dict[str, list[tuple[Any, Row]]] = {}
+        for record in records:
+            for name, value in (("label", record.label), *record.fields):
+                value = _plain_class(value)
+                if is_class(value):
+                    self.columns.setdefault(name, []).append((value, record.row))
+        self.kinds = {
+            name: Counter(type(value) for value, _ in column).most_common(1)[0][0]
+            for name, column in self.columns.items()
+        }
+
+    def of(self, record: Record) -> tuple[str | None, dict[str, str]]:
+        """The label of a record, and its named fields."""
+        label = self._name("label", record.label)
+        others = {name: self._name(name, value) for name, value in record.fields}
+        return label, {name: value for name, value in others.items() if value is not None}
+
+    def _name(self, field: str, value: Any) -> str | None:
+        value = _plain_class(value)
+        if value is None:
+            return None
+        if not is_class(value):
+            fix = "write a name in quotes or a whole number, or leave the label out"
+            raise DataError(f"the {field} is not a class", found=short(value), fix=fix)
+        kind = self.kinds[field]
+        if type(value) is not kind:
+            raise self._mixed(field, value, kind)
+        if kind is str:
+            return value
+        if kind is bool or not self.names:
+            return json.dumps(value)
+        if not -1 <= value < len(self.names):
+            found = f"{value}, and {len(self.names)} names"
+            fix = "give label_names as many names as there are labels, from 0"
+            raise DataError(f"the {field} is a number without a name", found=found, fix=fix)
+        return self.names[value] if value >= 0 else None  # -1: nobody said
+
+    def _mixed(self, field: str, value: Any, kind: type) -> DataError:
+        names = {str: "a text", int: "a number", bool: "true or false"}
+        other, row = next(pair for pair in self.columns[field] if type(pair[0]) is kind)
+        return DataError(
+            f"the {field} is {names[type(value)]} here, but {names[kind]} in most records",
+            found=f"{short(value)} here, {short(other)} in {row.place}",
+            fix="write all labels in the same way",
+        )
 
 
-def _text_record(line: int, where: str, fields: dict[str, Any]) -> _Record:
-    """What a record says, its tags brought together with what they count."""
-    sentence = _text_of(fields, "sentence", _RECORD_FORM)
-    label, tags, given = (fields.get(name) for name in ("label", "ner_tags", "tokens"))
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)  # a table with gaps turns whole numbers into 1.0
-    if label is not None and not (isinstance(label, str | int) and str(label).strip()):
-        fix = "write a name in quotes or a whole number, or leave the label out"
-        raise DataError("the label is not a class", found=short(label), fix=fix)
-    for name, value in (("ner_tags", tags), ("tokens", given)):
-        if value is not None and not (
-            isinstance(value, list) and all(isinstance(item, str) for item in value)
-        ):
-            fix = 'write a list of texts, such as ["B-PER", "O"]'
-            raise DataError(f"{name} is not a list of texts", found=short(value), fix=fix)
-    check_unicode(*(tags or ()))
-    for tag in tags or ():
-        if not re.fullmatch("O|[BIESLU]-.+", tag):
-            fix = "use O, B-TYPE and I-TYPE (IOB1, IOB2, BIOES, BILOU are known)"
-            found = f"{tag!r} in the record with the sentence {short(sentence, 80)}"
-            raise DataError("the tag is of no known scheme", found=found, fix=fix)
-    tokens, counted = _tokens(sentence, given, tags)
-    return _Record(line, where, sentence, tokens, label, tags, counted)
+def _plain_class(value: Any) -> Any:
+    """A class, also where it stands alone in a list; None for an empty list."""
+    if isinstance(value, list) and len(value) <= 1:
+        value = value[0] if value else None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # a table with gaps turns whole numbers into 1.0
+    return value
 
 
-def _tokens(
-    sentence: str, given: list[str] | None, tags: list[str] | None
-) -> tuple[list[str], str]:
-    """The tokens that the tags count, and in words what they are."""
-    words = [sentence[start:end] for start, end in split_words(sentence)]
-    ways = {"words and punctuation marks": words, BETWEEN_BLANKS: sentence.split()}
-    if given:
-        ways = {"tokens": given}
-    for counted, tokens in ways.items():
-        if tags is None or len(tokens) == len(tags):
-            return tokens, counted
-    counts = " or ".join(f"{len(tokens)} {counted}" for counted, tokens in ways.items())
-    what = f"{len(tags)} tags, but the sentence has {counts}"
-    found = f"tokens {short(next(iter(ways.values())))}, tags {short(tags)}"
-    fix = 'give every token one tag; "tokens": [...] in the record says what the tokens are'
-    raise DataError(what, found=found, fix=fix)
-
-
-def _label_kind(records: list[_Record]) -> type:
-    """What most labels are: names or numbers."""
-    kinds = Counter(type(r.label) for r in records if r.label is not None)
-    return kinds.most_common(1)[0][0] if kinds else str
-
-
-def _mixed_label(record: _Record, kind: type, records: list[_Record]) -> DataError:
-    names = {str: "a text", int: "a number", bool: "true or false"}
-    other = next(r for r in records if type(r.label) is kind)
-    return DataError(
-        f"the label is {names[type(record.label)]} here, but {names[kind]} in most records",
-        found=f"{short(record.label)} here, {short(other.label)} in line {other.line}{other.where}",
-        fix="write all labels in the same way",
-    )
-
-
-def _check_record_scheme(record: _Record, scheme: str) -> None:
-    for before, tag in tag_pairs(record.tags):
-        if BREAKS[scheme](before, tag):
-            what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
-            raise DataError(what, found=str(record), fix=RULES[scheme])
+def _notes_on_tokens(records: Sequence[Record]) -> list[str]:
+    tagged = [r for r in records if r.tags is not None and r.counted != "tokens"]
+    counted = Counter(r.counted for r in tagged)
+    notes = [f"ner_tags count {what} in {n:,} records" for what, n in counted.items()]
+    if BETWEEN_BLANKS in counted:
+        notes.append(
+            "in plain text, punctuation marks are words of their own: tags that count them too fit "
+            "what is predicted later"
+        )
+    odd = [r for r in records if "".join(r.sentence.split()) != "".join("".join(r.tokens).split())]
+    if odd:
+        notes.append(
+            f"tokens that do not spell the sentence in {len(odd):,} records, first in "
+            f"{odd[0].row.place}; the tokens are what is read"
+        )
+    return notes

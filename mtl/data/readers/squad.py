@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -16,18 +16,27 @@ from typing import Any, NamedTuple
 from ...errors import DataError
 from ...files import write_atomically
 from ..examples import Answer, QAExample
-from .source import FilePath, Report, json_records, lines_of, outline, read_text, reason_of, short
+from .json_source import Row, json_rows, looks_like_json, outline
+from .source import FilePath, Report, lines_of, read_text, short
 
-_SQUAD_FORM = (
-    'SQuAD looks like {"data": [{"title": "...", "paragraphs": [{"context": "...", "qas": [{"id": '
-    '"...", "question": "...", "answers": [{"text": "...", "answer_start": 0}]}]}]}]}'
-)
-
-
-_QUESTION_FORM = (
+_FORM = (
     'a question looks like {"id": "1", "question": "...", "context": "...", "answers": [{"text": '
-    '"...", "answer_start": 0}]}'
+    '"...", "answer_start": 0}]}, SQuAD like {"data": [{"title": "...", "paragraphs": [{"context": '
+    '"...", "qas": [{"id": "...", "question": "...", "answers": [...]}]}]}]}'
 )
+_ALIASES = {  # without case, blanks and punctuation; where several are there the first is taken
+    "context": ("context", "passage", "paragraph", "document", "article", "ctx", "text"),
+    "question": ("question", "query", "questiontext", "q"),
+    "answer": ("answers", "answer", "answertext", "answerstext", "goldanswer"),
+    "start": (
+        *("answerstart", "answersanswerstart", "answeroffset", "start", "offset", "startchar"),
+        *("answerstarts", "startposition", "begin"),
+    ),
+    "id": ("id", "qid", "questionid"),
+    "impossible": ("isimpossible", "impossible", "unanswerable"),
+    "answerable": ("answerable", "isanswerable", "hasanswer"),
+}
+_ANSWER_TEXTS = ("text", "answer_text", "answer", "value")
 
 
 class _Question(NamedTuple):
@@ -42,34 +51,48 @@ class _Question(NamedTuple):
 
 
 def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
-    """Read questions with their contexts and answers: SQuAD JSON, or a table (CSV, TSV).
+    """Read questions with their contexts and answers: JSON, or a table (CSV, TSV).
 
-    JSON is SQuAD v1.1 (Rajpurkar et al. 2016) or v2.0 (Rajpurkar et al. 2018), whose unanswerable
-    questions are left out and counted in a `DataWarning`. A table has columns for context, question
-    and answer under any usual name, and may have one for the offset of the answer in characters of
-    the context, and one for an id. Without an offset the first occurrence of the answer is taken; a
-    `DataWarning` counts the questions where there are several.
+    JSON is SQuAD v1.1 (Rajpurkar et al. 2016) or v2.0 (Rajpurkar et al. 2018), or holds a question,
+    or a paragraph with its questions, in each record. A table has columns for context, question and
+    answer under any usual name, and may have one for the offset of the answer in characters of the
+    context, and one for an id. Without an offset the first occurrence of the answer is taken; a
+    `DataWarning` counts the questions where there are several. Questions without an answer are left
+    out and counted.
 
     Args:
-        path: a UTF-8 file whose name ends in .json, .jsonl (one question a line, as `write_jsonl`
-            writes them), .csv or .tsv.
+        path: a UTF-8 file.
         on_error: "stop" raises all faults together; "skip" leaves out the questions that have one.
 
     Raises:
-        DataError: the file cannot be read, is empty, is not SQuAD or lacks a column; an answer that
-            is not in its context, or not at its offset.
+        DataError: the file cannot be read, is empty, holds no questions or lacks a column; an
+            answer that is not in its context, or not at its offset.
         ConfigError: `on_error` is something else.
     """
     report = Report(path, on_error)
     text = read_text(path)
     suffix = Path(path).suffix.lower()
-    forms = {".json": _from_json, ".jsonl": _from_lines, ".csv": _from_table, ".tsv": _from_table}
-    if suffix not in forms:
-        what = f"questions are read from files named {', '.join(forms)}"
-        fix = "rename the file for what is in it"
-        raise DataError(what, path=path, found=f"the ending {suffix!r}", fix=fix)
-    questions = forms[suffix](text, report)
-    examples, unanswerable, ambiguous = [], [], []
+    if looks_like_json(text) or suffix in (".json", ".jsonl", ".ndjson"):
+        examples = questions_from(json_rows(text, report), report, _lines_of_ids(text))
+    else:
+        examples = _examples(_from_table(text, report), report)
+    return report.finish(examples, "question with an answer")
+
+
+def questions_from(
+    rows: Iterable[Row], report: Report, lines: Mapping[str, int] | None = None
+) -> list[QAExample]:
+    """The questions of JSON records.
+
+    Args:
+        rows: articles or paragraphs of SQuAD, or questions with a context each.
+        lines: of questions, by id, where a record of several lines holds several.
+    """
+    return _examples(_from_records(rows, report, lines or {}), report)
+
+
+def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]:
+    examples, unanswerable, ambiguous, seen, repeated = [], [], [], set(), []
     for question in questions:
         with report.record(question.line, question.where):
             answers = _answers(question.answers)
@@ -80,6 +103,9 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
             examples.append(QAExample(question.id, question.question, question.context, located))
             if any(_is_ambiguous(*answer, question) for answer in answers):
                 ambiguous.append(question)
+            if question.id in seen:
+                repeated.append(question)
+            seen.add(question.id)
     if unanswerable:
         report.notes.append(f"unanswerable questions left out: {_counted(unanswerable)}")
     if ambiguous:
@@ -87,30 +113,42 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
             f"answers without an offset that occur more than once in their context, the first of "
             f"which was taken: {_counted(ambiguous)}. Give answer_start to be exact"
         )
-    return report.finish(examples, "question with an answer")
+    if repeated:
+        report.notes.append(
+            f"ids that an earlier question has: {_counted(repeated)}; the first of them is "
+            f"{repeated[0].id!r}. Files of predictions add a number to a repeated id"
+        )
+    return examples
 
 
 def _counted(questions: list[_Question], most: int = 5) -> str:
-    places = [f"line {q.line}" if q.line else f"question {q.id!r}" for q in questions[:most]]
+    by_line = len({q.line for q in questions} - {None}) == len(questions)
+    places = [f"line {q.line}" if by_line else f"question {q.id!r}" for q in questions[:most]]
     return f"{len(questions)} ({', '.join(places)}{', ...' if len(questions) > most else ''})"
 
 
 def _answers(value: Any) -> list[tuple[str, int | None]]:
     """Text and offset of each answer: from SQuAD's list, from the columns that the `datasets`
-    library makes of it ({"text": [...], "answer_start": [...]}), or from bare texts.
+    library makes of it ({"text": [...], "answer_start": [...]}), or from bare texts. None, "" and
+    -1 stand for no answer.
     """
     match value:
+        case None | "" | -1 | {"text": None | "" | []}:
+            return []
         case str(text):
             return [(text, None)]
-        case {"text": str(text)}:
-            return [(text, _offset(value.get("answer_start")))]
         case [*items]:
             return [answer for item in items for answer in _answers(item)]
-        case {"text": [*texts], "answer_start": [*starts]} if len(texts) == len(starts):
-            pairs = zip(texts, starts, strict=True)
-            return _answers([{"text": text, "answer_start": start} for text, start in pairs])
-        case {"text": [*texts]} if value.get("answer_start") is None:
-            return _answers(texts)
+        case dict():
+            text = next((value[key] for key in _ANSWER_TEXTS if key in value), None)
+            start = next((v for key, v in value.items() if _plain(key) in _ALIASES["start"]), None)
+            if isinstance(text, str):
+                return [(text, _offset(start))]
+            if isinstance(text, list) and start is None:
+                return _answers(text)
+            if isinstance(text, list) and isinstance(start, list) and len(text) == len(start):
+                pairs = zip(text, start, strict=True)
+                return _answers([{"text": text, "answer_start": start} for text, start in pairs])
     fix = 'write it as {"text": "...", "answer_start": 0}'
     raise DataError("an answer is not a text with its offset", found=short(value), fix=fix)
 
@@ -141,67 +179,106 @@ def _is_ambiguous(text: str, start: int | None, question: _Question) -> bool:
     return start is None and question.context.count(text.strip()) > 1
 
 
-def _from_json(text: str, report: Report) -> Iterator[_Question]:
-    if text.lstrip().startswith("["):
-        yield from _from_lines(text, report)
-        return
-    try:
-        squad = json.loads(text)
-    except json.JSONDecodeError as error:
-        place = {"path": report.path, "line": error.lineno}
-        found = f"{error.msg.removesuffix(' at')} at column {error.colno}"
-        raise DataError("this is not JSON", found=found, fix=_SQUAD_FORM, **place) from None
-    except (ValueError, RecursionError) as error:
-        found = reason_of(error)
-        raise DataError(
-            "this is not SQuAD", path=report.path, found=found, fix=_SQUAD_FORM
-        ) from None
-    lines = _lines_of_ids(text)
+def _from_records(
+    rows: Iterable[Row], report: Report, lines: Mapping[str, int]
+) -> Iterator[_Question]:
     number = 0
-    for paragraph, where in _paragraphs(squad, report):
-        with report.record(None, where):
-            context = _field(paragraph, "context", str)
-            for qa in _field(paragraph, "qas", list):
-                number += 1
-                name = str(qa.get("id", number)) if isinstance(qa, dict) else str(number)
-                line = lines.get(name)
-                with report.record(line, where):
-                    question = _field(qa, "question", str)
-                    answers = [] if qa.get("is_impossible") else _field(qa, "answers", list)
-                    yield _Question(name, question, context, answers, line, where)
+    for row in rows:
+        for context, qa, where in _questions_in(row.value, None, row, report):
+            number += 1
+            with report.record(row.line, where):
+                question = _question(qa, context, str(number), row.line, where)
+                if qa is not row.value and "id" in qa:  # inside a record of several lines
+                    question = question._replace(line=lines.get(question.id))
+                yield question
 
 
-def _from_lines(text: str, report: Report) -> Iterator[_Question]:
-    for number, (line, qa) in enumerate(json_records(text, report), start=1):
-        with report.record(line):
-            name = str(qa.get("id", number)) if isinstance(qa, dict) else str(number)
-            question, context = (
-                _field(qa, key, str, _QUESTION_FORM) for key in ("question", "context")
-            )
-            answers = [] if qa.get("is_impossible") else qa.get("answers")
-            if not isinstance(answers, dict):  # as the `datasets` library writes them
-                answers = _field({"answers": answers}, "answers", list, _QUESTION_FORM)
-            yield _Question(name, question, context, answers, line)
+def _questions_in(
+    value: Any, context: str | None, row: Row, report: Report, where: str | None = None
+) -> Iterator[tuple[str | None, Any, str]]:
+    """Every question of a record, the context around it, and where in the file that is."""
+    where = row.where if where is None else where
+    if _has(value, "paragraphs") and "title" in value:
+        where = f" (article {value['title']!r})"
+    with report.record(row.line, where):
+        inside = next((key for key in ("data", "paragraphs", "qas") if _has(value, key)), None)
+        if inside is None:
+            yield context, value, where
+            return
+        if inside == "qas":
+            context = _text(value, "context", value)
+        for item in _list(value, inside):
+            yield from _questions_in(item, context, row, report, where)
 
 
-def _paragraphs(squad: Any, report: Report) -> Iterator[tuple[Any, str]]:
-    """Every paragraph, and in words the article it stands in."""
-    with report.record(None):
-        for number, article in enumerate(_field(squad, "data", list), start=1):
-            with report.record(None, f" (article {number})"):
-                paragraphs = _field(article, "paragraphs", list)
-                where = f" (article {article.get('title', number)!r})"
-                yield from ((paragraph, where) for paragraph in paragraphs)
+def _has(value: Any, key: str) -> bool:
+    """Whether a record is one around others; an article may lack its paragraphs."""
+    if not isinstance(value, dict):
+        return False
+    return key in value or (key == "paragraphs" and value.keys() == {"title"})
 
 
-def _field(record: Any, key: str, kind: type, form: str = _SQUAD_FORM) -> Any:
-    """`record[key]`, if it is there and of the right kind."""
-    value = record.get(key) if isinstance(record, dict) else None
-    if isinstance(value, kind):
-        return value
+def _list(record: dict[str, Any], key: str) -> list[Any]:
+    value = record.get(key)
+    if not isinstance(value, list):
+        raise _lacking(f'list "{key}"', record, key)
+    return value
+
+
+def _question(qa: Any, context: str | None, number: str, line: int | None, where: str) -> _Question:
+    fields = _by_our_names(qa)
+    question = _text(fields, "question", qa)
+    context = context if context is not None else _text(fields, "context", qa)
+    is_impossible = _is_true(fields.get("impossible")) or _is_false(fields.get("answerable"))
+    if not is_impossible and "answer" not in fields:
+        raise _lacking('list "answers"', qa, "answers")
+    answers = None if is_impossible else fields["answer"]
+    if isinstance(answers, str | list) and fields.get("start") not in (None, -1, ""):
+        answers = {"text": answers, "answer_start": fields["start"]}
+    name = fields.get("id")
+    return _Question(number if name is None else str(name), question, context, answers, line, where)
+
+
+def _by_our_names(record: Any) -> dict[str, Any]:
+    """The fields of a question by our names, whatever the file calls them."""
+    if not isinstance(record, dict):
+        raise _lacking('text "question"', record, "question")
+    plain = {_plain(str(key)): value for key, value in reversed(record.items())}
+    found = {}
+    for field, aliases in _ALIASES.items():
+        names = [alias for alias in aliases if alias in plain]
+        filled = [alias for alias in names if plain[alias] is not None]
+        if names:
+            found[field] = plain[(filled or names)[0]]
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).strip().lower() in ("true", "1", "yes", "1.0")
+
+
+def _is_false(value: Any) -> bool:
+    return str(value).strip().lower() in ("false", "0", "no", "0.0")
+
+
+def _text(fields: dict[str, Any], key: str, record: Any) -> str:
+    """`fields[key]`, if it is there and a text."""
+    value = fields.get(key)
+    if not isinstance(value, str):
+        raise _lacking(f'text "{key}"', record, key, value)
+    return value
+
+
+def _lacking(what: str, record: Any, key: str, value: Any = None) -> DataError:
+    """The error for a part that is missing or of another kind; it shows what there is."""
+    if value is None and isinstance(record, dict):
+        value = record.get(key)
     found = outline(record) if value is None else f'"{key}" is {outline(value)}'
-    what = f'this is not SQuAD: no {"text" if kind is str else "list"} "{key}"'
-    raise DataError(what, found=found, fix=form)
+    return DataError(f"this is not SQuAD: no {what}", found=found, fix=_FORM)
 
 
 def _lines_of_ids(text: str) -> dict[str, int]:
@@ -213,15 +290,6 @@ def _lines_of_ids(text: str) -> dict[str, int]:
         position = match.start()
         lines.setdefault(match[1] or match[2], line)
     return lines
-
-
-_ALIASES = {  # without case, blanks and punctuation; where several are there the first is taken
-    "context": ("context", "passage", "paragraph", "document", "article", "ctx", "text"),
-    "question": ("question", "query", "questiontext", "q"),
-    "answer": ("answer", "answers", "answertext", "answerstext"),
-    "start": ("answerstart", "answersanswerstart", "answeroffset", "start", "offset", "startchar"),
-    "id": ("id", "qid", "questionid"),
-}
 
 
 def _from_table(text: str, report: Report) -> Iterator[_Question]:
@@ -238,6 +306,8 @@ def _from_table(text: str, report: Report) -> Iterator[_Question]:
             if not isinstance(answers, dict):
                 start = _literal(cells.get("start", "").strip())
                 answers = {"text": answers, "answer_start": start if start != "" else None}
+            if _is_true(cells.get("impossible")) or _is_false(cells.get("answerable")):
+                answers = None
             name = cells.get("id") or str(number)
             yield _Question(name, cells["question"], cells["context"], answers, line)
 
@@ -264,7 +334,7 @@ def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
 
 def _known_columns(header: list[str], place: dict[str, Any]) -> dict[str, int]:
     """Where the columns we need are, by any of their names."""
-    names = [re.sub(r"[\W_]+", "", name.lower()) for name in header]
+    names = [_plain(name) for name in header]
     columns = {
         field: names.index(next(alias for alias in aliases if alias in names))
         for field, aliases in _ALIASES.items()

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from ...errors import ConfigError, suggest
-from ..examples import Dataset, NERExample, QAExample
+from ..dataset import Dataset
+from ..examples import NERExample, QAExample
 from ..readers import read_conll, read_squad
 from .facts import ner_examples, qa_examples, records
 from .news import news

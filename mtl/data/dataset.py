@@ -1,0 +1,125 @@
+"""Examples in splits, and how to hold some out."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from ..errors import DataError
+from .readers import as_examples
+
+Example = TypeVar("Example", bound=Any)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples in splits; one or more tasks attach to it (the same object, for tasks that share
+    their batches).
+
+    An example is any object with `rows`, the texts its encoder rows are made of, and `group` (or
+    several `groups`), which keeps related examples on one side of a split.
+
+    Args:
+        train: what the model learns from.
+        validation: what every choice is made on (best epoch, settings).
+        test: read once, at the end.
+        test_unseen: a second test split, harder on purpose: names never seen in training.
+
+    Each may also be a list of dicts, a pandas frame or a `datasets.Dataset`; see `as_examples`.
+
+    Raises:
+        DataError: a dict that is no record of any form we know.
+    """
+
+    train: Sequence[Any] = ()
+    validation: Sequence[Any] = ()
+    test: Sequence[Any] = ()
+    test_unseen: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, as_examples(getattr(self, f.name)))
+
+    def split(self, name: str) -> Sequence[Any]:
+        """The examples of one split, by its name."""
+        return getattr(self, name)
+
+    def all(self) -> Iterator[Any]:
+        """The examples of every split."""
+        return (example for f in fields(self) for example in getattr(self, f.name))
+
+    def training_texts(self) -> Iterator[str | Sequence[str]]:
+        """Every text of the training split, as words where an example says what they are.
+
+        This is what a vocabulary may be built from.
+        """
+        for example in self.train:
+            if getattr(example, "word_places", None):
+                yield example.tokens
+            else:
+                yield from (text for row in example.rows for text in row if text is not None)
+
+    def __repr__(self) -> str:
+        sizes = (f"{f.name}={len(getattr(self, f.name))}" for f in fields(self))
+        return f"Dataset({', '.join(sizes)})"
+
+
+def hold_out(
+    examples: Sequence[Example], seed: int, share: float = 0.1, parts: int = 2
+) -> list[list[Example]]:
+    """Split off `parts` held-out parts of about `share` each, whole groups at a time.
+
+    Examples that share a group (for pairs: either sentence) are linked, and so are those that are
+    linked to the same third. All that are linked stay together; where more than `share` of the
+    examples are linked, they stay in the rest.
+
+    Returns:
+        the remaining examples, then each held-out part.
+
+    Raises:
+        DataError: fewer than ten groups, too few for a tenth to be anything; or too many of the
+            examples are linked.
+    """
+    group_of = _linked_groups(examples)
+    counts = Counter(group_of)
+    size = round(share * len(counts))
+    most = max(1, share * len(examples))
+    groups = sorted(group for group, n in counts.items() if n <= most)
+    if share * len(counts) < 1 or len(groups) < parts * size:
+        raise DataError(
+            "there are too few different texts to hold out a tenth of them",
+            found=f"{len(groups)}; at least {math.ceil(1 / share)} are needed",
+            fix="give validation and test files of their own",
+        )
+    random.Random(seed).shuffle(groups)
+    part_of = {group: i // size for i, group in enumerate(groups[: parts * size])}
+    held_out: list[list[Example]] = [[] for _ in range(parts)]
+    rest: list[Example] = []
+    for example, group in zip(examples, group_of, strict=True):
+        part = part_of.get(group)
+        (rest if part is None else held_out[part]).append(example)
+    return [rest, *held_out]
+
+
+def _linked_groups(examples: Sequence[Any]) -> list[Any]:
+    """For each example, the first of all the groups that it is linked to (union-find)."""
+    parent: dict[Any, Any] = {}
+
+    def root(group: Any) -> Any:
+        while parent.setdefault(group, group) != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    firsts = []
+    for example in examples:
+        first, *others = example.groups if hasattr(example, "groups") else (example.group,)
+        firsts.append(first)
+        for other in others:
+            one, two = sorted((root(first), root(other)))
+            parent[two] = one
+    return [root(first) for first in firsts]

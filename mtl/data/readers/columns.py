@@ -1,0 +1,370 @@
+"""Columns: one word per line with its tag, a blank line after each sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from ...errors import DataError, Fault
+from ...files import write_atomically
+from ..examples import NERExample, TextExample
+from ..words import find_words, join_words
+from .layout import PART_OF_SPEECH, Block, Layout, Row, first_word_column, layout_of
+from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2
+from .source import FilePath, Report, lines_of, read_text, short
+
+_SENTENCE_ENDS = frozenset(".!?。！？।؟")
+HEADER_NAMES = {  # a first line that holds nothing else is a header
+    *(
+        "id",
+        "idx",
+        "index",
+        "#",
+        "prev",
+        "next",
+        "sentence",
+        "sentence_id",
+        "word",
+        "words",
+        "token",
+        "tokens",
+    ),
+    *("form", "lemma", "pos", "pos_tag", "upos", "xpos", "chunk", "chunk_tag", "ner", "ner_tag"),
+    *("tag", "tags", "label", "labels", "entity", "bio", "iob", "feats", "head", "deprel", "misc"),
+}
+_ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
+_TOO_LONG = 100  # words, in a "sentence" that has several ends
+
+
+class _Sentence(NamedTuple):
+    lines: list[int]  # one per word
+    tokens: list[str]
+    tags: list[str]
+    never_closed: Sequence[int] = ()  # words whose bracket opens and never closes
+
+    def __str__(self) -> str:
+        return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
+
+
+def read_conll(
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    strict: bool = False,
+    column: int | str | None = None,
+    label_names: Sequence[str] | None = None,
+) -> list[NERExample] | list[TextExample]:
+    """Read columns: one word per line with its tag, a blank line after each sentence.
+
+    Columns stand between tabs or blanks. The tags are found by what they look like, whichever
+    column they are in, and in all the spellings and schemes of `mtl.data.readers.schemes`; they
+    become IOB2. Comment lines (`# ...`, `-DOCSTART-`), a leading column that counts, and columns
+    that name the document are passed over. In CoNLL-U, ranges and empty nodes are left out; a
+    CoNLL-U file without entity tags gives untagged texts.
+
+    Sources: Tjong Kim Sang and De Meulder (2003), "Introduction to the CoNLL-2003 shared task",
+    section 2.2; for the schemes, Ratinov and Roth (2009), "Design challenges and misconceptions in
+    named entity recognition", section 3.2; for tags that break them, the script `conlleval`;
+    for CoNLL-U, universaldependencies.org/format.html.
+
+    Args:
+        path: a UTF-8 file.
+        on_error: "stop" raises all faults together; "skip" leaves out the sentences that have one.
+        strict: a tag that breaks the scheme of the file is a fault; else it is read as `conlleval`
+            does, and a `DataWarning` counts them.
+        column: of the tags, as a number from 1, or by name in CoNLL-U.
+        label_names: what tags written as whole numbers mean, in order from 0.
+
+    Raises:
+        DataError: the file cannot be read or is empty; a line has too few or too many columns; a
+            tag is of no known scheme; no column, or more than one, holds entity tags.
+        ConfigError: `on_error` or `column` is something else.
+    """
+    report = Report(path, on_error)
+    lines = _Lines(read_text(path))
+    layout = layout_of(
+        lines.certain_blocks(),
+        str(path),
+        names=lines.header,
+        column=column,
+        label_names=label_names,
+    )
+    blocks = lines.blocks(layout)
+    if layout.tag is None:
+        report.notes.append(_what_else(blocks, layout))
+        examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
+    else:
+        _check_blank_lines(blocks, layout, report.path)
+        examples = tagged_examples(blocks, layout, report, strict)
+    return report.finish(examples, "sentence")
+
+
+def read_words(path: FilePath) -> list[list[str]]:
+    """The words of a file with a word per line, sentence by sentence; tags it may have are left.
+
+    Raises:
+        DataError: the file cannot be read or is empty.
+    """
+    lines = _Lines(read_text(path))
+    blocks = list(
+        lines.split(lambda row, begins: begins and bool(re.match(r"#\s", lines.lines[row[0] - 1])))
+    )
+    token = 0
+    if any(len(cells) > 1 for block in blocks for _, cells in block):
+        try:
+            token = layout_of(blocks, str(path), names=lines.header).token
+        except DataError:  # no tags, or several columns of them: the words are in the first column
+            token = first_word_column(blocks, lines.header)
+    return [[cells[min(token, len(cells) - 1)] for _, cells in block] for block in blocks]
+
+
+def tagged_examples(
+    blocks: Iterable[Block], layout: Layout, report: Report, strict: bool
+) -> list[NERExample]:
+    """The sentences of a file whose layout is known; what is wrong with them goes to `report`."""
+    sentences = []
+    for block in blocks:
+        with report.record(block[0][0]):
+            sentences.append(_sentence(block, layout))
+    scheme = scheme_of(sentence.tags for sentence in sentences)
+    examples, repaired = [], []
+    never_closed = []
+    for sentence in sentences:
+        with report.record(sentence.lines[0]):
+            broken = strays(sentence.tags, scheme)
+            if strict:
+                _refuse_strays(sentence, broken, scheme)
+            never_closed += [sentence.lines[i] for i in sentence.never_closed]
+            repaired += [(sentence.lines[i], before, tag) for i, before, tag in broken]
+            examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
+    report.note_strays(repaired, scheme)
+    if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
+        report.notes.append("every sentence is one word: does a blank line follow every word?")
+    if layout.spelling.is_plain:
+        report.notes.append("tags without B- and I-: neighbours of one type are read as one entity")
+    if never_closed:
+        report.notes.append(
+            f"brackets that open and never close, read as entities of one word: "
+            f"{len(never_closed):,} (the first in line {never_closed[0]}); --strict refuses them"
+        )
+    return examples
+
+
+class _Lines:
+    """The lines of a file as rows, of which some that begin with # may be comments."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = lines_of(text)
+        is_2012 = any(line.startswith("#begin document") for line in self.lines)
+        # CoNLL-2012 has as many columns after the eleventh as its sentence has verbs.
+        most = 11 if is_2012 else None
+        self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
+        self._take_out_misc()
+        self.header = self._take_header()
+        self.has_blanks = any(not cells for _, cells in self.rows[self._first() : self._last()])
+
+    def _take_out_misc(self) -> None:
+        """Of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`) only the entity tags."""
+        last = [cells[9] if len(cells) == 10 else "" for _, cells in self.rows]
+        found = [_ENTITY_IN_MISC.search(cell) for cell in last]
+        if not any(found):
+            return
+        for (_, cells), match in zip(self.rows, found, strict=True):
+            if len(cells) == 10:
+                cells[9] = match[1] if match else "O"
+
+    def _take_header(self) -> list[str]:
+        """The names of the columns, if the first line holds nothing but such names."""
+        first = self._first()
+        cells = self.rows[first][1] if self.rows else []
+        if len(cells) < 2 or not {cell.strip("#").lower() for cell in cells} <= HEADER_NAMES:
+            return []
+        self.rows = self.rows[first + 1 :]
+        return cells
+
+    def _first(self) -> int:
+        return next((i for i, (_, cells) in enumerate(self.rows) if cells), 0)
+
+    def _last(self) -> int:
+        return max((i for i, (_, cells) in enumerate(self.rows) if cells), default=0)
+
+    def certain_blocks(self) -> list[Block]:
+        """The rows of each sentence that do not begin with #; all rows if every one does."""
+        certain = list(self.split(lambda row, begins: self._may_be_comment(row)))
+        return certain or list(self.split(lambda row, begins: False))
+
+    def blocks(self, layout: Layout) -> list[Block]:
+        """The rows of each sentence."""
+        blocks = list(self.split(lambda row, begins: self._is_comment(row, begins, layout)))
+        if not self.has_blanks and layout.index is not None:
+            blocks = [part for block in blocks for part in _where_counting_begins(block, layout)]
+        width = layout.width
+        blocks = [[r for r in b if len(r[1]) != width or layout.is_word(r)] for b in blocks]
+        return [block for block in blocks if block]
+
+    def split(self, is_comment: Callable[[Row, bool], bool]) -> Iterator[Block]:
+        """The rows of each sentence, without comments.
+
+        Args:
+            is_comment: says so of a row, and of whether it begins a sentence.
+        """
+        block: Block = []
+        for row in self.rows:
+            comment = bool(row[1]) and is_comment(row, not block)
+            if block and (not row[1] or (comment and not self.has_blanks)):
+                yield block
+                block = []
+            if row[1] and not comment:
+                block.append(row)
+        if block:
+            yield block
+
+    def _may_be_comment(self, row: Row) -> bool:
+        return self.lines[row[0] - 1].startswith("#")
+
+    def _is_comment(self, row: Row, begins: bool, layout: Layout) -> bool:
+        """Whether a line that begins with # is a comment, and not a word such as #tag.
+
+        It is one in a file whose words are counted; and where a sentence begins, if it has blanks
+        or = after the #, and no tag where the others have theirs.
+        """
+        if not self._may_be_comment(row):
+            return False
+        line, (_, cells) = self.lines[row[0] - 1], row
+        if layout.index is not None:
+            return True
+        looks = re.match(r"#([\s#]|begin|end)", line) is not None or "=" in line
+        if not looks or not (begins or not self.has_blanks):
+            return False
+        is_row = len(cells) == layout.width
+        return not is_row or layout.spelling.canonical([layout.tag_of(cells)])[0] is None
+
+    def text_before(self, line: int) -> str | None:
+        """What the comment `# text = ...` above a sentence of CoNLL-U says."""
+        for above in reversed(self.lines[: line - 1]):
+            if not above.startswith("#"):
+                return None
+            if match := re.match(r"#\s*text\s*=\s*(.*\S)", above):
+                return match[1]
+        return None
+
+
+def columns_of(line: str) -> list[str]:
+    """The columns of a line; none where the line only parts sentences or documents."""
+    line = line.rstrip(" \t")
+    if "\t" in line:
+        columns = [column.strip(" ") for column in line.split("\t")]
+    else:
+        columns = [column for column in line.split(" ") if column]
+    return [] if not line.strip() or columns[0] == "-DOCSTART-" else columns
+
+
+def _where_counting_begins(block: Block, layout: Layout) -> Iterator[Block]:
+    """A file without blank lines, cut where its index column begins anew."""
+    part: Block = []
+    first = next((c[layout.index] for _, c in block if len(c) == layout.width), "1")
+    for row in block:
+        if part and len(row[1]) == layout.width and row[1][layout.index] == first:
+            yield part
+            part = []
+        part.append(row)
+    yield part
+
+
+def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> None:
+    """Raise DataError if the whole file is one sentence that cannot be one."""
+    tokens = [c[layout.token] for b in blocks for _, c in b if len(c) == layout.width]
+    ends = sum(token in _SENTENCE_ENDS for token in tokens)
+    if len(blocks) == 1 and len(tokens) > _TOO_LONG and ends > 2:
+        raise DataError(
+            "the whole file is one sentence: are the blank lines missing?",
+            path=path,
+            found=f"{len(tokens):,} words without a blank line, {ends:,} of which end a sentence",
+            fix="put a blank line after each sentence",
+        )
+
+
+def _sentence(rows: Block, layout: Layout) -> _Sentence:
+    """The tokens and tags of a sentence, once every line is known to have both."""
+    fitting = [row for row in rows if len(row[1]) == layout.width]
+    cells = [layout.tag_of(columns) for _, columns in fitting]
+    shown = _Sentence([], [c[min(layout.token, len(c) - 1)] for _, c in rows], cells)
+    faults = [
+        _width_fault(line, columns, layout.width, shown)
+        for line, columns in rows
+        if len(columns) != layout.width
+    ]
+    tags = layout.spelling.canonical(cells)
+    for (line, columns), cell, tag in zip(fitting, cells, tags, strict=True):
+        if tag is None:
+            found = f"{cell!r} at the token {columns[layout.token]!r}"
+            faults.append(Fault("the tag is of no known scheme", None, line, found, KNOWN_TAGS))
+    if faults:
+        raise DataError.collect(faults)
+    lines = [line for line, _ in rows]
+    never_closed = layout.spelling.never_closed(cells)
+    return _Sentence(lines, shown.tokens, [tag or "" for tag in tags], never_closed)
+
+
+def _width_fault(line: int, columns: list[str], width: int, sentence: _Sentence) -> Fault:
+    what = f"{len(columns)} column(s) where {width} are needed, in a sentence of "
+    what += f"{len(sentence.tokens)} tokens with {len(sentence.tags)} tags"
+    found = f"{' '.join(columns)!r} in the sentence with {sentence}"
+    fix = "write the token first and its tag last, with a tab between them"
+    return Fault(what, line=line, found=found, fix=fix)
+
+
+def _refuse_strays(
+    sentence: _Sentence, broken: Sequence[tuple[int, str, str]], scheme: str
+) -> None:
+    faults: dict[int, Fault] = {}  # one per line
+    for i in sentence.never_closed:
+        line, found = sentence.lines[i], str(sentence)
+        fix = "write (PER) for an entity of one word, and (PER* *) for a longer one"
+        faults[line] = Fault("a bracket opens and never closes", None, line, found, fix)
+    for i, before, tag in broken:
+        what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
+        line = sentence.lines[i]
+        faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
+    if faults:
+        raise DataError.collect(list(faults.values()))
+
+
+def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
+    """What a CoNLL-U file has in the place of entity tags."""
+    kinds = []
+    for name in ("upos", "xpos"):
+        place = layout.names.index(name)
+        cells = {row[place] for block in blocks for _, row in block if len(row) == layout.width}
+        kinds += [f"{name} ({len(cells)} kinds)"] if cells != {"_"} else []
+    note = "no column holds entity tags"
+    return f"{note}; {' and '.join(kinds)}: {PART_OF_SPEECH}" if kinds else note
+
+
+def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:
+    """A sentence of CoNLL-U as its `# text` comment spells it, or else as its words joined."""
+    tokens = [cells[layout.token] for _, cells in block if len(cells) == layout.width]
+    if text is None or find_words(text, tokens) is None:
+        text, _ = join_words(tokens)
+    return TextExample(text, tuple(tokens))
+
+
+def write_conll(examples: Iterable[NERExample | TextExample], path: FilePath) -> None:
+    """Write sentences as `token TAB tag` lines in IOB2; `read_conll` gives equal examples back.
+
+    Raises:
+        DataError: a token or tag that the format cannot hold, such as one with a tab in it; the
+            file cannot be written.
+    """
+    sentences = ["".join(map(_conll_line, e.tokens, e.tags)) for e in examples]
+    write_atomically(path, "\n".join(sentences))
+
+
+def _conll_line(token: str, tag: str) -> str:
+    line = f"{token}\t{tag}"
+    if lines_of(line) != [line] or columns_of(line) != [token, tag] or token.startswith("\ufeff"):
+        found = f"{token!r} with the tag {tag!r}"
+        fix = "take out tabs, line breaks, outer blanks, byte order marks and -DOCSTART-"
+        raise DataError("a CoNLL file cannot hold this token", found=found, fix=fix)
+    return f"{line}\n"

@@ -1,0 +1,153 @@
+"""Which form is a file in? Found from what stands in it; its name decides nothing.
+
+`mtl check`, `mtl train`, `mtl evaluate` and `mtl.read` all ask here, so they see the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...errors import DataError
+from .columns import columns_of, read_conll
+from .json_forms import json_form
+from .parallel import parallel_files, read_parallel
+from .schemes import spelling_of
+from .source import FilePath, lines_of, only_set, read_text, short
+from .tables import clear_table_form, table_form, unknown_table_form
+
+FORMS = (
+    "columns (a word and its tag per line), JSON records, SQuAD, tables (CSV, TSV), lines of "
+    "fastText, folders of parallel files: see docs/data.md"
+)
+
+
+class Form(NamedTuple):
+    """The form of a file: its name in words, and its reader `(path, on_error, **options)`."""
+
+    name: str
+    read: Callable[..., list[Any]]
+
+
+class Examples(list):
+    """A list of examples that knows which form they were read from: `form`, in words."""
+
+    form: str = ""
+
+
+def detect(path: FilePath) -> Form:
+    """The form of a file, or of a folder with parallel files.
+
+    Raises:
+        DataError: the file cannot be opened or is not text; its form is none that we know.
+    """
+    if Path(path).is_dir():
+        if parallel_files(path):
+            return Form("parallel files", read_parallel)
+        names = ", ".join(sorted(p.name for p in Path(path).iterdir())[:10]) or "nothing"
+        raise DataError(
+            "the folder holds no parallel files",
+            path=path,
+            found=f"{names} (this is a directory)",
+            fix="name a file in it; or a folder with train, dev and test files, where a dataset is "
+            "asked for; or one with seq.in, seq.out and label",
+        )
+    text = read_text(path)
+    form = json_form(text) or table_form(text)
+    if form is None and not _has_column_of_tags(text):
+        form = clear_table_form(text)
+        if form is None and not _looks_like_columns(text):
+            form = unknown_table_form(text) or _plain_text_form(text)
+    if form is None:
+        form = ("CoNLL-U" if _is_conllu(text) else "CoNLL columns"), _read_columns
+    return Form(*form)
+
+
+def read(
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    strict: bool = False,
+    column: int | str | None = None,
+    label_names: Sequence[str] | None = None,
+    fields: Sequence[str] = (),
+) -> Examples:
+    """Read a file of any form that we know, found from its content.
+
+    Args:
+        path: a file in UTF-8, or a folder with parallel files.
+        on_error: "stop" raises all faults together; "skip" leaves out the records that have one.
+        strict: refuse tags that break the scheme of the file; by default they are read as
+            `conlleval` reads them, and counted.
+        column: of the tags, or of the label in a table: its number from 1, or its name.
+        label_names: what tags or labels written as whole numbers mean, in order from 0.
+        fields: further fields of a record, or columns of a table, to keep as labels.
+
+    Returns:
+        a list of examples whose `form` says what was found.
+
+    Raises:
+        DataError: the file cannot be read as what it is; every fault with its line.
+        ConfigError: `on_error` or `column` is something else.
+    """
+    form = detect(path)
+    options = only_set(strict=strict, column=column, label_names=label_names, fields=fields)
+    examples = Examples(form.read(path, on_error, **options))
+    examples.form = form.name
+    return examples
+
+
+def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> list[Any]:
+    options.pop("fields", None)
+    return read_conll(path, on_error, **options)
+
+
+def _rows(text: str) -> tuple[list[list[str]], float]:
+    """The first lines as columns, those that have as many as most; and the share that has."""
+    rows = [columns_of(line) for line in lines_of(text)[:2000] if not line.startswith("#")]
+    rows = [cells for cells in rows if cells]
+    widths = Counter(map(len, rows))
+    width = max(widths, key=widths.__getitem__, default=0)
+    fitting = [cells for cells in rows if len(cells) == width > 1]
+    return fitting, len(fitting) / max(1, len(rows))
+
+
+def _has_column_of_tags(text: str) -> bool:
+    """Whether most lines have as many columns, and one column holds tags with letters (B-PER)."""
+    rows, share = _rows(text)
+    read = [spelling_of(Counter(column)) for column in zip(*rows, strict=True)]
+    tagged = any(known and known[1] > 0.9 and not known[0].is_plain for known in read)
+    return share > 0.5 and tagged
+
+
+def _looks_like_columns(text: str) -> bool:
+    """Whether lines have as many columns as each other, and what stands in them looks like words.
+
+    Between tabs there may be blanks in a word, but seldom are; a text between blanks has as many
+    words in all lines only if it is meant to be columns.
+    """
+    rows, share = _rows(text)
+    if "\t" not in text:
+        return share >= 0.9
+    return share > 0.5 and 4 * sum(any(" " in cell for cell in cells) for cells in rows) < len(rows)
+
+
+def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
+    """Text that neither has tabs nor a tag at the end of a line is not meant as columns."""
+    rows = [columns_of(line) for line in lines_of(text)[:2000]]
+    ends = Counter(cells[-1] for cells in rows if len(cells) > 1)
+    return None if "\t" in text or spelling_of(ends) else ("plain text", _refuse_plain_text)
+
+
+def _refuse_plain_text(path: FilePath, on_error: str = "stop", **_: Any) -> list[Any]:
+    lines = [line for line in lines_of(read_text(path)) if line.strip()]
+    found = f"{len(lines):,} lines, the first is {short(lines[0], 80)}"
+    what = "this is plain text, with nothing to learn from"
+    raise DataError(what, path=path, found=found, fix=f"forms that are read: {FORMS}")
+
+
+def _is_conllu(text: str) -> bool:
+    rows = [line.split("\t") for line in lines_of(text)[:200] if "\t" in line and line[0] != "#"]
+    return bool(rows) and all(len(cells) == 10 and cells[0][:1].isdecimal() for cells in rows)

@@ -1,0 +1,84 @@
+"""A folder goes in, the file (or folder of parallel files) of each split comes out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ...errors import DataError
+from .parallel import parallel_files
+from .source import FilePath
+
+SPLIT_NAMES = {
+    "train": ("train", "training", "trn"),
+    "validation": ("dev", "devel", "development", "valid", "validation", "val", "testa", "eval"),
+    "test": ("test", "testing", "testb", "tst"),
+}
+NO_DATA = {".md", ".rst", ".py", ".sh", ".toml", ".yaml", ".yml", ".pdf", ".html", ".log"}
+NO_DATA_NAMES = {"readme", "license", "licence", "labels", "label", "classes", "vocab", "intents"}
+
+
+def splits_in(folder: FilePath) -> dict[str, Path]:
+    """The train, validation, test and test_unseen files of a folder, those that are there.
+
+    A file's name says its split, with any ending and anything around it: `train.conll`,
+    `eng.testa`, `train-v1.1.json`, `wnut17train.conll`. A subfolder counts if it holds parallel
+    files. A single file that says nothing is the training file.
+
+    Raises:
+        DataError: no file of any split, or two files for one.
+    """
+    folder = Path(folder)
+    files = [path for path in sorted(folder.iterdir()) if _may_be_data(path)]
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        split = split_of(path.name)
+        if split:
+            found.setdefault(split, []).append(path)
+    if not found and len(files) == 1:
+        found["train"] = files
+    for split, paths in found.items():
+        if len(paths) > 1:
+            raise DataError(
+                f"the folder has {len(paths)} files for {split}",
+                path=folder,
+                found=", ".join(path.name for path in paths),
+                fix="leave one of them there, or name the files in the recipe; parallel files "
+                "(seq.in, seq.out, label) go into a folder for each split",
+            )
+    if not found:
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
+        fix = "name its files train.ENDING, dev.ENDING and test.ENDING, or name one of them"
+        what = "the folder has no file whose name says its split"
+        raise DataError(what, path=folder, found=names, fix=fix)
+    order = ("train", "validation", "test", "test_unseen")
+    return {split: found[split][0] for split in order if split in found}
+
+
+def files_of(path: FilePath) -> dict[str, Path]:
+    """The files of each split that a path stands for: a file, or a folder of parallel files, is
+    one to train on; another folder holds the files of its splits.
+    """
+    path = Path(path)
+    if path.is_dir() and not parallel_files(path):
+        return splits_in(path)
+    return {"train": path}
+
+
+def split_of(name: str) -> str | None:
+    """The split that a file's name says; None if it says none."""
+    words = re.findall(r"[a-z]+", name.lower())
+    for split, names in SPLIT_NAMES.items():
+        if not set(words).isdisjoint(names):
+            return "test_unseen" if split == "test" and "unseen" in words else split
+    # Glued to another word, as in `nertrain.txt`: not for "test", which ends "latest".
+    glued = [word for word in words if word.startswith("train") or word.endswith("train")]
+    return "train" if glued else None
+
+
+def _may_be_data(path: Path) -> bool:
+    if path.name.startswith((".", "_")):
+        return False
+    if path.is_dir():
+        return bool(parallel_files(path))
+    return path.suffix.lower() not in NO_DATA and path.stem.lower() not in NO_DATA_NAMES

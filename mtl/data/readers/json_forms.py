@@ -1,0 +1,182 @@
+"""Which form is this JSON? A file's text, or records in memory, go in; the reader comes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from ...errors import DataError
+from ..examples import NERExample, PairExample, QAExample, TextExample
+from .exports import TEXT_FIELDS
+from .json_source import Row, json_rows, looks_like_json, records_of_columns, with_class_names
+from .pairs import FIRST_FIELDS, SECOND_FIELDS, pairs_of_records, read_pairs
+from .records import read_jsonl, texts_from
+from .source import FilePath, Report
+from .spans import SPAN_FIELDS
+from .squad import questions_from, read_squad
+
+Example = NERExample | QAExample | TextExample | PairExample
+Reader = Callable[..., list[Example]]
+SAMPLE = 100  # records that are looked at
+
+_QUESTIONS, _PAIRS, _TEXTS = "JSON questions", "JSON pairs of sentences", "JSON records"
+_CONTEXTS = {"context", "passage", "paragraph", "document", "article", "Context", "Passage"}
+_ANSWERS = {"answer", "answers", "answer_start", "answer_text", "is_impossible"}
+
+
+def json_form(text: str) -> tuple[str, Reader] | None:
+    """The form of a JSON text in words, and its reader; None if it is no JSON.
+
+    The reader takes a path, `on_error`, and of the options `strict`, `label_names` and `fields`
+    what it has a use for; others (`column`) it leaves alone.
+    """
+    if not looks_like_json(text):
+        return None
+    try:
+        rows = list(islice(json_rows(text, Report("", "stop")), SAMPLE))
+    except DataError:
+        rows = []  # the reader will say what is wrong
+    broken = [dict.fromkeys(re.findall(r'"(\w+)"\s*:', text[:2000]))]
+    name = _form_of([row.value for row in rows] or broken)
+    return name, partial(_read, name)
+
+
+def _read(
+    name: str,
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    strict: bool = False,
+    label_names: Sequence[str] | None = None,
+    fields: Sequence[str] = (),
+    **_: Any,
+) -> list[Example]:
+    if name.startswith(("SQuAD", _QUESTIONS)):
+        return read_squad(path, on_error)
+    if name == _PAIRS:
+        return read_pairs(path, on_error)
+    return read_jsonl(path, on_error, strict=strict, label_names=label_names, fields=fields)
+
+
+def _form_of(records: Sequence[Any]) -> str:
+    """The form that records are in, from what they hold."""
+    keys: set[str] = set()
+    for record in records:
+        if isinstance(record, dict):
+            keys |= record.keys()
+    if keys & {"paragraphs", "qas"}:
+        return "SQuAD JSON"
+    is_pair = keys & set(FIRST_FIELDS) and keys & set(SECOND_FIELDS)
+    asks = "question" in keys or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
+    if not is_pair and (asks or ("context" in keys and not keys & set(TEXT_FIELDS))):
+        return _QUESTIONS
+    if is_pair or keys & {"sentence1", "sentence2", "anchor", "premise"} or _are_texts(records):
+        return _PAIRS
+    return _of_texts(records, keys)
+
+
+def _are_texts(records: Sequence[Any]) -> bool:
+    """Whether records are lists of two or three texts, or hold one under "texts"."""
+    lists = [r.get("texts") if isinstance(r, dict) else r for r in records]
+    return bool(records) and all(
+        isinstance(r, list) and 2 <= len(r) <= 3 and all(isinstance(t, str) for t in r)
+        for r in lists
+    )
+
+
+def _of_texts(records: Sequence[Any], keys: set[str]) -> str:
+    if "data" in keys and keys & {"annotations", "completions"}:
+        return f"{_TEXTS} of Label Studio"
+    if any(isinstance(record, list) for record in records):
+        return f"{_TEXTS} of spaCy"
+    if "tokenized_text" in keys:
+        return f"{_TEXTS} of GLiNER"
+    if "_input_hash" in keys:
+        return f"{_TEXTS} of Prodigy"
+    values = [r.get(key) for r in records for key in ("label", "labels") if isinstance(r, dict)]
+    is_list = any(isinstance(v, list) and v and isinstance(v[0], list | dict) for v in values)
+    if is_list or keys & set(SPAN_FIELDS):
+        return f"{_TEXTS} with spans"
+    return _TEXTS
+
+
+def as_examples(data: Any, **options: Any) -> Sequence[Any]:
+    """Examples from what people hold in memory: examples themselves, or records of any JSON form.
+
+    Args:
+        data: a list of examples, of dicts, or of spaCy's `(text, {"entities": [...]})`; a table,
+            such as a pandas frame or a `datasets.Dataset`, whose class names are used; or one given
+            by columns, `{"text": [...], "label": [...]}`.
+        options: `on_error`, `strict`, `label_names` and `fields`, as the readers take them. Without
+            `fields`, every field that may be a label is kept.
+
+    Raises:
+        DataError: a record that cannot be used; each is named by its number.
+    """
+    if isinstance(data, list | tuple) and not any(map(_is_record, data)):
+        return data
+    records = _records(data)
+    report = Report("the records", options.pop("on_error", "stop"))
+    options = {key: options[key] for key in options if key in ("strict", "label_names", "fields")}
+    rows = []
+    for number, record in enumerate(records, start=1):
+        with report.record(None, f" (record {number})"):
+            rows.append(Row(None, f" (record {number})", _plain(record)))
+    name = _form_of([row.value for row in rows[:SAMPLE]])
+    options.setdefault("fields", _fields_of_classes([row.value for row in rows]))
+    if name.startswith(("SQuAD", _QUESTIONS)):
+        return report.finish(questions_from(rows, report), "question with an answer")
+    if name == _PAIRS:
+        return report.finish(pairs_of_records(rows, report), "pair of sentences")
+    return report.finish(texts_from(rows, report, **options), "record with a sentence")
+
+
+def _is_record(item: Any) -> bool:
+    return isinstance(item, dict | list | tuple) and not hasattr(item, "rows")
+
+
+def _fields_of_classes(records: Sequence[Any]) -> list[str]:
+    """The fields, besides the text and the label, whose values are all names or all numbers."""
+    kinds: dict[str, set[type]] = {}
+    for record in records:
+        for key, value in record.items() if isinstance(record, dict) else ():
+            kinds.setdefault(key, set()).update({type(value)} - {type(None)})
+    others = {*TEXT_FIELDS, "label", "answer"}
+    plain = ({str}, {int}, {bool})
+    return [key for key, found in kinds.items() if found in plain and key not in others]
+
+
+def _records(data: Any) -> list[Any]:
+    """The rows of a table as dicts; the items of anything else as they are."""
+    if isinstance(data, Mapping):
+        columns = records_of_columns({key: list(value) for key, value in data.items()})
+        return columns or [dict(data)]
+    if hasattr(data, "to_dicts"):  # a polars frame
+        return data.to_dicts()
+    if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a pandas frame
+        return data.to_dict("records")
+    features = getattr(data, "features", None)  # of a `datasets.Dataset`
+    return [with_class_names(record, features) for record in data]
+
+
+def _plain(record: Any) -> Any:
+    try:
+        return _clean(record)
+    except RecursionError:
+        fix = "give texts, labels and lists of tags or spans"
+        raise DataError("lists or objects are nested too deeply", fix=fix) from None
+
+
+def _clean(value: Any) -> Any:
+    """A record as JSON would have it: arrays are lists, numbers are Python's, NaN is missing."""
+    if isinstance(value, dict):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy
+        return _clean(value.tolist())
+    is_nan = value != value if isinstance(value, float) else type(value).__name__ == "NAType"
+    return None if is_nan else value

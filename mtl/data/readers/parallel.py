@@ -1,0 +1,111 @@
+"""Parallel files in a folder: texts, their tags and their labels, line by line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError
+from ..examples import TextExample
+from .schemes import IOB2_SPELLING, spelling_of
+from .source import FilePath, Report, SoundDataError, lines_of, read_text
+from .taglists import SEVERAL_LABELS, TaggedRow, tagged_texts
+
+# The names that files have, without the ending .txt.
+NAMES = {
+    "text": ("seq.in", "text", "texts", "sentence", "sentences", "tokens", "words", "source", "in"),
+    "tags": ("seq.out", "tags", "slots", "bio", "iob", "ner", "out"),
+    "label": ("label", "labels", "intent", "intents", "class", "classes"),
+}
+
+
+def parallel_files(folder: FilePath) -> dict[str, Path]:
+    """The parallel files of a folder, by what they hold; empty if it has no texts with a partner.
+
+    `seq.in`, `seq.out` and `label` is how SNIPS and ATIS are distributed (Goo et al. 2018,
+    "Slot-gated modeling for joint slot filling and intent prediction").
+    """
+    files = {path.name.lower().removesuffix(".txt"): path for path in Path(folder).iterdir()}
+    found = {
+        part: next(files[name] for name in names if name in files)
+        for part, names in NAMES.items()
+        if not files.keys().isdisjoint(names)
+    }
+    return found if "text" in found and len(found) > 1 else {}
+
+
+def read_parallel(
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    strict: bool = False,
+    label_names: Sequence[str] | None = None,
+    **_: Any,
+) -> list[TextExample]:
+    """Read a folder of parallel files: line n of each belongs to the same text.
+
+    Args:
+        path: a folder with texts (`seq.in`), and their tags (`seq.out`) or labels (`label`).
+        on_error: "stop" raises all faults together; "skip" leaves out the lines that have one.
+        strict: refuse tags that break their scheme, as `read_conll` does.
+        label_names: what labels written as whole numbers mean, in order from 0.
+
+    Raises:
+        SoundDataError: lines with several labels.
+        DataError: files of different lengths; a line with more or fewer tags than words.
+    """
+    report = Report(path, on_error)
+    files = parallel_files(path)
+    lines = {part: _lines(file) for part, file in files.items()}
+    _check_lengths(files, lines, report.path)
+    rows = [line.split() for line in lines.get("tags", ())]
+    read = spelling_of(Counter(tag for row in rows for tag in row))
+    spelling = read[0] if read else IOB2_SPELLING
+    if "label" in lines:
+        _refuse_several(files["label"], lines["label"])
+    labels = [line.strip() or None for line in lines.get("label", ())]
+    if label_names:
+        labels = [_by_name(label, label_names) for label in labels]
+    parsed = [
+        TaggedRow(
+            number,
+            text.strip(),
+            text.split(),
+            rows[number - 1] if rows else None,
+            labels[number - 1] if labels else None,
+        )
+        for number, text in enumerate(lines["text"], start=1)
+    ]
+    return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
+
+
+def _by_name(label: str | None, names: Sequence[str]) -> str | None:
+    is_number = label is not None and label.isdecimal() and int(label) < len(names)
+    return names[int(label)] if is_number else label
+
+
+def _lines(path: Path) -> list[str]:
+    lines = lines_of(read_text(path))
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _check_lengths(files: dict[str, Path], lines: dict[str, list[str]], path: str) -> None:
+    counts = {files[part].name: len(part_lines) for part, part_lines in lines.items()}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} has {n:,} lines" for name, n in counts.items())
+        fix = "line n of each file belongs to the same text: find the line that is missing"
+        raise DataError("parallel files of different lengths", path=path, found=found, fix=fix)
+
+
+def _refuse_several(file: Path, labels: Sequence[str]) -> None:
+    """Raise SoundDataError if a line joins several labels, as MixSNIPS does with #."""
+    joined = [n for n, label in enumerate(labels, start=1) if "#" in label.strip("#")]
+    if joined:
+        place = {"path": file, "line": joined[0]}
+        found = f"{labels[joined[0] - 1]!r}, and {len(joined) - 1:,} more such lines"
+        fix = "keep one label per text for now"
+        raise SoundDataError(SEVERAL_LABELS, found=found, fix=fix, **place)

@@ -1,0 +1,243 @@
+"""Which field holds what: the records of a file go in; their texts, tags, spans come out.
+
+What a name such as `labels` or `tags` means is decided once for the whole file, from what it holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import DataError, suggest
+from ..examples import check_unicode
+from ..words import join_words, split_words
+from .exports import TEXT_FIELDS
+from .json_source import Row, outline
+from .source import Report, SoundDataError, short
+from .spans import INCLUSIVE, SPAN_FIELDS, SPAN_FORM, Span, spans_of
+
+RECORD_FORM = (
+    'a record looks like {"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", '
+    '"O", "O", "O"]}; every field but the sentence may be missing'
+)
+_TOKEN_FIELDS = ("tokens", "words", "tokenized_text")
+_TAG_FIELDS = ("ner_tags", "tags")
+_MAYBE_TAG_FIELDS = ("ner", "bio_tags", "iob_tags", "labels", "label", "slots", "entities")
+_LABEL_FIELDS = (
+    *("label", "class", "category", "labels", "gold_label", "target", "intent", "sentiment"),
+    *("topic", "emotion", "classes", "categories", "intents", "topics", "emotions"),
+)
+TAG = re.compile("O|(?P<letter>[BIESLUMW])-(?P<type>.+)")
+SEVERAL = "several labels per text are not a task yet"
+BETWEEN_BLANKS = "words between blanks"
+
+
+@dataclass
+class Record:
+    """What one record says, before labels and tags of the whole file are brought to one form."""
+
+    row: Row
+    sentence: str
+    tokens: list[str]
+    given: list[str] | None  # the tokens that the record names
+    label: Any = None
+    fields: tuple[tuple[str, Any], ...] = ()
+    tags: list[str] | None = None
+    spans: list[Span] | None = None
+    counted: str = "tokens"  # what the tags count, in words
+
+    def __str__(self) -> str:
+        return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
+
+
+class Keys:
+    """Which field of a file's records holds what."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        fields: Sequence[str],
+        report: Report,
+    ) -> None:
+        self.named = tuple(fields)
+        self.unused: Counter[str] = Counter()
+        self.several = ""  # says that the labels were left out
+        records = [row.value for row in rows]
+        present = Counter(key for r in records for key, value in r.items() if value is not None)
+        for field in self.named:
+            if records and field not in present:
+                found = f"the fields {', '.join(map(repr, present))}"
+                what = f"no record has the field {field!r}"
+                raise DataError(what, path=report.path, found=found, fix=suggest(field, present))
+        self.spans = _first_key(
+            (*SPAN_FIELDS, "label", "labels", "tags"), records, lambda r, v: bool(_some_spans(v))
+        )
+        self.tags = next((k for k in _TAG_FIELDS if present[k] and k != self.spans), None)
+        self.tags = self.tags or _first_key(_MAYBE_TAG_FIELDS, records, _is_list_of_tags)
+        taken = {self.spans, self.tags}
+        self.likely = [k for k in _LABEL_FIELDS if present[k] and k not in taken]
+        self.label = self.likely[0] if self.likely else None
+        self._look_for_several(rows, report)
+        if self.spans is None:  # records without any span, such as {"entities": []}
+            self.empty_spans = {k for k in SPAN_FIELDS if present[k]} - {self.tags, self.label}
+        else:
+            self.empty_spans = set()
+
+    def _look_for_several(self, rows: Sequence[Row], report: Report) -> None:
+        """Refuse several labels for one text; where there is more to read, only leave them out."""
+        for field in (*self.named, self.label):
+            several = [r for r in rows if field and _n_classes(r.value.get(field)) > 1]
+            if several and (field in self.named or not (self.spans or self.tags)):
+                raise SoundDataError(
+                    SEVERAL,
+                    path=report.path,
+                    line=several[0].line,
+                    found=f'"{field}" holds several in {len(several):,} records, the first '
+                    f"{short(several[0].value[field], 80)}{several[0].where}",
+                    fix='give each text one label, or name another field: tasks.NAME.field = "..."',
+                )
+            if several:
+                self.several = f'"{field}" is not read: {SEVERAL} ({len(several):,} records)'
+                self.label = None
+
+    def parse(self, row: Row) -> Record:
+        """What a record says, its tags brought together with what they count."""
+        record, used = row.value, {self.spans, self.tags, self.label, *self.named}
+        text_key, sentence = first_value(record, TEXT_FIELDS)
+        tokens_key, given = first_value(record, _TOKEN_FIELDS)
+        used |= {text_key, tokens_key, *self.empty_spans}
+        # An empty field under another name for something that is read is not worth a note.
+        others = (*TEXT_FIELDS, *_TOKEN_FIELDS, *_TAG_FIELDS, *_LABEL_FIELDS)
+        used |= {key for key in others if key in record and record[key] is None}
+        self.unused.update(key for key in record if key not in used)
+        _check_texts(tokens_key or "tokens", given)
+        if text_key is None and given:
+            check_unicode(*given)
+            sentence = join_words(given)[0]
+        _check_sentence(sentence, record, text_key)
+        tags = record.get(self.tags) if self.tags else None
+        spans = self._spans(record)
+        if spans is not None:
+            if text_key and self.spans not in INCLUSIVE:
+                given = None  # the spans count characters, whatever the tokens are
+            words = [sentence[start:end] for start, end in split_words(sentence)]
+            tokens, counted = given or words, "tokens"
+        else:
+            if not (tags and isinstance(tags, list) and all(map(is_number, tags))):
+                _check_texts(self.tags, tags)
+                check_unicode(*(tags or ()))
+            tokens, counted = _tokens(sentence, given, tags)
+        fields = tuple((name, record.get(name)) for name in self.named)
+        label = record.get(self.label) if self.label else None
+        return Record(row, sentence, tokens, given, label, fields, tags, spans, counted)
+
+    def _spans(self, record: dict[str, Any]) -> list[Span] | None:
+        if self.spans is None:
+            return None
+        if record.get(self.spans) is None:  # Label Studio's JSON-MIN leaves the field out
+            return [] if record.keys() & {"annotator", "annotation_id"} else None
+        spans = spans_of(record[self.spans])
+        if spans is None:
+            what = f'"{self.spans}" holds something that is no span'
+            raise DataError(what, found=short(record[self.spans]), fix=SPAN_FORM)
+        return spans
+
+    def notes(self) -> list[str]:
+        """What is not read."""
+        notes = []
+        if self.unused:
+            names = ", ".join(f"{short(k, 40)} ({n:,})" for k, n in self.unused.most_common(8))
+            notes.append(f"fields that are not read, and in how many records: {names}")
+        if self.several:
+            notes.append(self.several)
+        others = [key for key in self.likely if key in self.unused and key != self.label]
+        if self.label and others and not self.named and not self.several:
+            notes.append(
+                f'the label is "{self.label}"; {", ".join(map(repr, others))} may be labels too: '
+                f'tasks.NAME.field = "{others[0]}" reads one of them instead'
+            )
+        return notes
+
+
+def _first_key(
+    keys: Sequence[str], records: Sequence[dict[str, Any]], holds: Callable[..., bool]
+) -> str | None:
+    """The first of the keys whose value is what we look for, in any record."""
+    for key in keys:
+        if any(key in record and holds(record, record[key]) for record in records):
+            return key
+    return None
+
+
+def _some_spans(value: Any) -> bool:
+    """Whether a value holds at least one span."""
+    if isinstance(value, dict):
+        return bool(spans_of(value))
+    return isinstance(value, list | tuple) and any(spans_of([item]) for item in value)
+
+
+def _is_list_of_tags(record: dict[str, Any], value: Any) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    tokens = first_value(record, _TOKEN_FIELDS)[1]
+    if isinstance(tokens, list) and len(tokens) == len(value):
+        return all(isinstance(item, str | int) for item in value)
+    return len(value) > 1 and all(isinstance(i, str) and TAG.fullmatch(i) for i in value)
+
+
+def first_value(record: dict[str, Any], names: Sequence[str]) -> tuple[str | None, Any]:
+    """The first of some fields that a record has, and its value."""
+    name = next((name for name in names if record.get(name) is not None), None)
+    return name, record.get(name) if name else None
+
+
+def _check_sentence(sentence: Any, record: dict[str, Any], key: str | None) -> None:
+    if isinstance(sentence, str) and sentence.strip():
+        return
+    found = f"null, or no such field, in {outline(record)}"
+    if key:
+        found = f'"{key}" is {outline(sentence)}'
+    raise DataError('there is no text "sentence"', found=found, fix=RECORD_FORM)
+
+
+def _check_texts(name: str, value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    ):
+        fix = 'write a list of texts, such as ["B-PER", "O"]'
+        raise DataError(f"{name} is not a list of texts", found=short(value), fix=fix)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a whole number, and not true or false."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _tokens(
+    sentence: str, given: list[str] | None, tags: list[Any] | None
+) -> tuple[list[str], str]:
+    """The tokens that the tags count, and in words what they are."""
+    words = [sentence[start:end] for start, end in split_words(sentence)]
+    ways = {"words and punctuation marks": words, BETWEEN_BLANKS: sentence.split()}
+    if given:
+        ways = {"tokens": given}
+    for counted, tokens in ways.items():
+        if tags is None or len(tokens) == len(tags):
+            return tokens, counted
+    counts = " or ".join(f"{len(tokens)} {counted}" for counted, tokens in ways.items())
+    what = f"{len(tags)} tags, but the sentence has {counts}"
+    found = f"tokens {short(next(iter(ways.values())))}, tags {short(tags)}"
+    fix = 'give every token one tag; "tokens": [...] in the record says what the tokens are'
+    raise DataError(what, found=found, fix=fix)
+
+
+def _n_classes(value: Any) -> int:
+    return len(value) if isinstance(value, list) and all(is_class(v) for v in value) else 0
+
+
+def is_class(value: Any) -> bool:
+    """Whether a value can name a class: a text that is not empty, or a whole number."""
+    return isinstance(value, str | int) and bool(str(value).strip())

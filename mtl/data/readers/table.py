@@ -1,0 +1,127 @@
+"""A table as its header and rows, and the names that columns go by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from ...errors import ConfigError, DataError, suggest
+from .cells import Rows, first_cells, table_rows
+from .source import FilePath, Report, lines_of, read_text, short
+
+# Names of columns, without case, blanks and punctuation; the first that is there is taken.
+SENTENCE_IDS = (
+    *("sentence", "sentenceid", "sentenceidx", "sentenceno", "sentencenum", "sentid", "sid"),
+)
+WORDS = ("word", "token", "form", "words", "tokens")
+WORD_TAGS = ("tag", "ner", "nertag", "entity", "tags", "label", "bio", "iob", "nertags", "labels")
+TEXTS = (
+    *("text", "sentence", "review", "content", "utterance", "tweet", "comment", "message", "body"),
+    *("description", "document", "article", "abstract", "post", "email", "sms", "reviewtext"),
+    *("commenttext", "tweettext", "sentences", "texts", "input", "question", "query", "headline"),
+    *("title", "tokens", "words", "phrase", "prompt", "transcript", "statement", "v2"),
+)
+BODIES = ("text", "description", "content", "body", "article", "abstract")  # may have a title
+LABELS = (
+    *("label", "class", "category", "target", "labels", "classes", "classindex", "classlabel"),
+    *("goldlabel", "intent", "sentiment", "emotion", "topic", "polarity", "stars", "rating"),
+    *("categories", "intents", "emotions", "topics", "airlinesentiment", "domain", "output"),
+    *("tags", "tag", "nertags", "wordlabels", "slots", "y", "v1"),
+)
+GENERIC_LABELS = LABELS[:9]
+PAIRS = (
+    *(("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2")),
+    *(("texta", "textb"), ("text1", "text2"), ("sentencea", "sentenceb"), ("anchor", "positive")),
+    *(("source1", "source2"), ("1string", "2string"), ("s1", "s2"), ("query", "passage")),
+)
+PAIR_VALUES = (
+    *("score", "similarity", "similarityscore", "relatednessscore", "label", "goldlabel", "class"),
+    *("isduplicate", "quality", "entailment", "entailmentjudgment", "target"),
+)
+QUESTIONS = ("question", "query", "questiontext", "q")
+ANSWERS = ("answer", "answers", "answertext", "answerstext")
+CONTEXTS = ("context", "passage", "paragraph", "ctx")
+WHAT_WE_KNOW = (
+    "name them text and label; sentence1, sentence2 and score; word and tag; text and tags; or "
+    "context, question and answer (see docs/data.md)"
+)
+
+
+def plain_name(name: str) -> str:
+    """A column's name without case, blanks and punctuation."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def delimiters(text: str) -> list[str]:
+    """What may stand between the cells, the likeliest first."""
+    first = next((line for line in lines_of(text) if line.strip()), "")
+    return sorted((sign for sign in "\t,;|" if sign in first), key=first.count, reverse=True)
+
+
+@dataclass
+class Table:
+    """A table in parts: the names of its columns, and its rows with the lines they begin in."""
+
+    path: str
+    names: list[str]
+    rows: Rows
+
+    @classmethod
+    def read(
+        cls, path: FilePath, known: Callable[[set[str]], bool], delimiter: str | None = None
+    ) -> Table:
+        """The table at a path, cut at the sign that gives a known header.
+
+        Args:
+            known: whether the plain names of a header are ones that we know.
+            delimiter: between the cells of a table without a header.
+        """
+        text = read_text(path)
+        for sign in delimiters(text):
+            if known({plain_name(name) for name in first_cells(text, sign)}):
+                rows = table_rows(text, sign, str(path))
+                return cls(str(path), rows[0][1], rows[1:])
+        return cls(str(path), [], table_rows(text, delimiter or ",", str(path)))
+
+    def find(self, names: Iterable[str]) -> int | None:
+        """The column of the first of some names."""
+        plain = [plain_name(name) for name in self.names]
+        return next((plain.index(name) for name in names if name in plain), None)
+
+    def chosen(self, column: int | str) -> int:
+        """The column that somebody named or numbered.
+
+        Raises:
+            ConfigError: there is no such column.
+        """
+        text = str(column).strip()
+        if text in self.names:
+            return self.names.index(text)
+        place = self.find([plain_name(text)]) if plain_name(text) else None
+        if place is not None:
+            return place
+        width = len(self.names or self.rows[0][1])
+        if text.isdecimal() and 1 <= int(text) <= width:
+            return int(text) - 1
+        fix = f"give its number, from 1 to {width}"
+        fix += f", or its name: {suggest(text, self.names)}" if self.names else ""
+        raise ConfigError(f"there is no column {text!r}", path=self.path, fix=fix)
+
+    def full_rows(self, report: Report) -> Iterator[tuple[int, list[str]]]:
+        """The rows that hold something; one of another width than the header is a fault."""
+        width = len(self.names or self.rows[0][1])
+        for line, cells in self.rows:
+            if not cells:
+                continue
+            with report.record(line):
+                if len(cells) != width:
+                    what = f"{len(cells)} cells where the header has {width}"
+                    fix = "put double quotes around a cell with a separator or line break in it"
+                    raise DataError(what, found=short(cells), fix=fix)
+                yield line, cells
+
+    def note_unread(self, read: Iterable[int | None], report: Report) -> None:
+        unread = [name for i, name in enumerate(self.names) if i not in set(read) and name.strip()]
+        if unread:
+            report.notes.append(f"columns that are not read: {', '.join(unread)}")

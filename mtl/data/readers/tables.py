@@ -1,0 +1,173 @@
+"""Tables (CSV, TSV, with semicolons): which kind is it? And those of words and of pairs.
+
+What the columns are is read from their header, or, without one, from what stands in them where that
+is clear. Tables of questions go to `mtl.data.readers.squad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from ..examples import NERExample, PairExample
+from .cells import first_cells, head_rows
+from .columns import tagged_examples
+from .layout import Block, layout_of
+from .pairs import pairs_from
+from .source import FilePath, Report, lines_of
+from .squad import read_squad
+from .table import (
+    ANSWERS,
+    CONTEXTS,
+    LABELS,
+    PAIR_VALUES,
+    PAIRS,
+    QUESTIONS,
+    SENTENCE_IDS,
+    TEXTS,
+    WORD_TAGS,
+    WORDS,
+    Table,
+    delimiters,
+    plain_name,
+)
+from .text_tables import bare_columns, read_fasttext, read_text_table, refuse_columns
+
+Reader = Callable[..., list[Any]]
+
+
+def table_form(text: str) -> tuple[str, Reader] | None:
+    """The form of a table whose header we know, in words, and its reader; None for another file."""
+    for delimiter in delimiters(text):
+        header = [plain_name(name) for name in first_cells(text, delimiter)]
+        form = _form_of_header(header, delimiter) if len(header) > 1 else None
+        if form is not None:
+            return form
+    lines = [line for line in lines_of(text) if line.strip()]
+    if sum(line.startswith("__label__") for line in lines) >= 0.9 * len(lines):
+        return "fastText lines", read_fasttext
+    return None
+
+
+def clear_table_form(text: str) -> tuple[str, Reader] | None:
+    """The form of a table without a header, where it is clear which column is the class."""
+    for delimiter, rows in _bare_tables(text):
+        if bare_columns(rows) is not None:
+            name = "table of texts with a class, without a header"
+            return name, partial(read_text_table, delimiter=delimiter)
+    return None
+
+
+def unknown_table_form(text: str) -> tuple[str, Reader] | None:
+    """A table whose columns we do not know: its reader says which there are."""
+    for _, rows in _bare_tables(text):
+        return "table", partial(refuse_columns, header=rows[0])
+    return None
+
+
+def _bare_tables(text: str) -> Iterator[tuple[str, list[list[str]]]]:
+    """The signs that cut the first rows of a text into nearly always as many cells; and these."""
+    for delimiter in delimiters(text):
+        rows = [cells for _, cells in head_rows(text, delimiter) if cells]
+        width = len(rows[0]) if rows else 0
+        fitting = [cells for cells in rows if len(cells) == width]
+        if width > 1 and len(fitting) >= 0.9 * len(rows):
+            yield delimiter, fitting
+
+
+def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | None:
+    known = set(names)
+    lacks = known.isdisjoint
+    if not lacks(QUESTIONS) and (not lacks(ANSWERS) or (not lacks(CONTEXTS) and lacks(LABELS))):
+        return "table of questions (CSV, TSV)", read_squad
+    words = WORDS[:3] if lacks(SENTENCE_IDS) else WORDS  # `tokens` alone may hold lists of them
+    if not lacks(words) and not lacks((*WORD_TAGS, "pos", *SENTENCE_IDS)):
+        # Tabs and blank lines are columns with a header; with commas, or sentence ids, a table.
+        if delimiter != "\t" or not lacks(SENTENCE_IDS):
+            return "table of words with tags", read_word_table
+        return None
+    if any(known.issuperset(pair) for pair in PAIRS):
+        return "table of pairs", read_pair_table
+    if not lacks(TEXTS):
+        return "table of texts", read_text_table
+    return None
+
+
+def read_word_table(
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    strict: bool = False,
+    column: int | str | None = None,
+    label_names: Sequence[str] | None = None,
+    **_: Any,
+) -> list[NERExample]:
+    """Read a table with one word per row, such as Kaggle's `Sentence #,Word,POS,Tag`.
+
+    A sentence begins where its column names another one (an empty cell goes on with the sentence),
+    or without such a column after an empty row. Arguments and errors as `read_conll`.
+    """
+    report = Report(path, on_error)
+    table = Table.read(path, lambda names: not names.isdisjoint(WORDS))
+    ids = table.find(SENTENCE_IDS)
+    blocks: list[Block] = []
+    last, begins = None, True
+    full = dict(table.full_rows(report))
+    for line, cells in table.rows:
+        if line not in full:
+            begins = begins or not cells
+            continue
+        name = cells[ids] if ids is not None else None
+        begins = begins or (bool(name) and name != last)
+        last = name or last
+        if begins:
+            blocks.append([])
+        blocks[-1].append((line, cells))
+        begins = False
+    ignored = [i for i, name in enumerate(table.names) if i == ids or _counts_rows(name)]
+    layout = layout_of(
+        blocks,
+        str(path),
+        names=table.names,
+        column=column,
+        label_names=label_names,
+        ignored=ignored,
+    )
+    return report.finish(tagged_examples(blocks, layout, report, strict), "sentence")
+
+
+def _counts_rows(name: str) -> bool:
+    """Whether a column only counts the rows: pandas writes one without a name."""
+    return plain_name(name) in ("", "unnamed0", "index", "idx", "id")
+
+
+def read_pair_table(
+    path: FilePath, on_error: str = "stop", *, column: int | str | None = None, **_: Any
+) -> list[PairExample]:
+    """Read a table of pairs of sentences, with a score if there is one.
+
+    Args:
+        path: a UTF-8 file.
+        on_error: "stop" raises all faults together; "skip" leaves out the rows that have one.
+        column: of the score, by name or number, where it is not found by its name.
+
+    Raises:
+        SoundDataError: the pairs have classes.
+        DataError: the file cannot be read; a row without two sentences; a score that is none.
+    """
+    report = Report(path, on_error)
+    table = Table.read(path, lambda names: any(names.issuperset(pair) for pair in PAIRS))
+    first, second = next(
+        (table.find([a]), table.find([b]))
+        for a, b in PAIRS
+        if table.find([a]) is not None and table.find([b]) is not None
+    )
+    value = table.find(PAIR_VALUES) if column is None else table.chosen(column)
+    table.note_unread([first, second, value], report)
+    name = "score" if value is None else table.names[value]
+    rows = [
+        (line, "", cells[first], cells[second], None if value is None else cells[value])
+        for line, cells in table.full_rows(report)
+    ]
+    return report.finish(pairs_from(rows, report, name.strip().lower()), "pair of sentences")

@@ -1,0 +1,318 @@
+"""Tables of texts with a class, or with tags; lines of fastText."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import DataError
+from ..examples import TextExample
+from ..words import split_words
+from .cells import list_in
+from .layout import HOW_TO_CHOOSE
+from .schemes import IOB2_SPELLING, Spelling, spelling_of
+from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
+from .table import BODIES, GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, WORD_TAGS, Table, plain_name
+from .taglists import SEVERAL_LABELS, TaggedRow, tagged_texts
+
+
+def read_text_table(
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    strict: bool = False,
+    column: int | str | None = None,
+    label_names: Sequence[str] | None = None,
+    fields: Sequence[str] = (),
+    delimiter: str | None = None,
+    **_: Any,
+) -> list[TextExample]:
+    """Read a table of texts with a class, or with one tag per word between blanks.
+
+    Args:
+        path: a UTF-8 file.
+        on_error: "stop" raises all faults together; "skip" leaves out the rows that have one.
+        strict: refuse tags that break their scheme, as `read_conll` does.
+        column: of the class or the tags, by name or number, where it is not found by its name.
+        label_names: what classes written as whole numbers mean, in order from 0.
+        fields: further columns to keep as labels, in `TextExample.fields`.
+        delimiter: between the cells of a table without a header.
+
+    Raises:
+        SoundDataError: several labels for one text; several columns that may be the label.
+        DataError: the file cannot be read; a row without a text; tags that count something else.
+        ConfigError: there is no such column.
+    """
+    report = Report(path, on_error)
+    table = Table.read(path, lambda names: not names.isdisjoint(TEXTS), delimiter)
+    rows = list(table.full_rows(report))
+    cells = [row for _, row in rows]
+    texts = _text_columns(table, cells, column)
+    written = [" ".join(row[i].strip() for i in texts if row[i].strip()) for row in cells]
+    tags = _tag_column(table, cells, texts, written, column, label_names)
+    label = _label_column(table, cells, (*texts, *(tags or ())[:1]), column, fields)
+    others = {name: table.chosen(name) for name in fields}
+    for place in dict.fromkeys(p for p in (label, *others.values()) if p is not None):
+        _refuse_several(table, place, [row[place].strip() for row in cells])
+    if len(texts) > 1:
+        names = " and ".join(table.names[i] if table.names else f"column {i + 1}" for i in texts)
+        report.notes.append(f"{names} are read as one text")
+    table.note_unread([*texts, *(tags or ())[:1], label, *others.values()], report)
+    places = {"label": label, **others} if label is not None else others
+    classes = {name: _Names([row[i] for row in cells], label_names) for name, i in places.items()}
+    parsed = []
+    for (line, row), text in zip(rows, written, strict=True):
+        with report.record(line):
+            said = {name: classes[name].of(row[i]) for name, i in places.items()}
+            given = _items(row[tags[0]], label_names) if tags else None
+            tokens = () if given is None else _tokens(text, given) or text.split()
+            text = text if list_in(text) is None else " ".join(tokens)
+            kept = {name: said[name] for name in others if said[name] is not None}
+            parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept))
+    spelling = tags[1] if tags else IOB2_SPELLING
+    return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
+
+
+def refuse_columns(path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any) -> Any:
+    """Raise DataError for a table that has other columns than we know."""
+    found = f"the columns {', '.join(short(name, 40) for name in header)}"
+    what = "the columns of this table are unknown"
+    raise DataError(what, path=path, found=found, fix=WHAT_WE_KNOW)
+
+
+def _text_columns(table: Table, rows: list[list[str]], column: int | str | None) -> list[int]:
+    """The column of the text; with that of its title, if there is one beside a longer text."""
+    if not table.names:
+        clear = bare_columns(rows, None if column is None else table.chosen(column))
+        if clear is None:
+            refuse_columns(table.path, header=rows[0] if rows else [])
+        return clear[0]
+    text, title = table.find(TEXTS), table.find(["title"])
+    is_longer = plain_name(table.names[text]) in BODIES
+    return [title, text] if title not in (None, text) and is_longer else [text]
+
+
+def _label_column(
+    table: Table,
+    rows: list[list[str]],
+    taken: Sequence[int],
+    column: int | str | None,
+    fields: Sequence[str],
+) -> int | None:
+    """The column of the class; None if tags, or the columns named in `fields`, are all there is."""
+    if column is not None:
+        place = table.chosen(column)
+        return None if place in taken else place
+    if not table.names:
+        return bare_columns(rows)[1]
+    plain = [plain_name(name) for name in table.names]
+    labels = [plain.index(name) for name in LABELS if name in plain]
+    labels = [place for place in labels if place not in taken]
+    generic = [place for place in labels if plain[place] in GENERIC_LABELS]
+    if len(labels) > 1 and not generic and not fields:
+        found = "; ".join(_describe(table, i, rows) for i in labels)
+        name = table.names[labels[0]]
+        fix = f'say which: tasks.NAME.column = "{name}", or column="{name}" in Python'
+        what = f"{len(labels)} columns may be the label"
+        raise SoundDataError(what, path=table.path, found=found, fix=fix)
+    if not labels and not fields and len(taken) == len(_text_columns(table, rows, None)):
+        _refuse_one_hot(table, rows, taken[-1])
+        found = f"the columns {', '.join(map(repr, table.names))}"
+        fix = 'say which it is: tasks.NAME.column = "NAME", or column="NAME" in Python'
+        raise DataError("no column is known as the label", path=table.path, found=found, fix=fix)
+    return None if fields and not generic else (generic or labels or [None])[0]
+
+
+def _describe(table: Table, place: int, rows: list[list[str]]) -> str:
+    cells = Counter(row[place] for row in rows).most_common(4)
+    return f"{table.names[place]!r} ({', '.join(short(cell, 30) for cell, _ in cells)}, ...)"
+
+
+def bare_columns(
+    rows: list[list[str]], label: int | None = None
+) -> tuple[list[int], int | None] | None:
+    """Which columns of a table without a header are text and class; None where it is not clear.
+
+    A class has few words and comes again; of a text most cells have three words or more. The class
+    in the first row must come again too: else it may be a header.
+    """
+    if len(rows) < 4:
+        return None
+    columns = list(zip(*rows, strict=False))
+    labels = (
+        [i for i, cells in enumerate(columns) if _is_class(cells)] if label is None else [label]
+    )
+    texts = [i for i, cells in enumerate(columns) if i not in labels and _is_text(cells)]
+    if len(labels) != 1 or not texts or columns[labels[0]][0] not in columns[labels[0]][1:]:
+        return None
+    # Class, title, text is how AG News, DBpedia and Amazon reviews are written.
+    news = len(texts) == 2 and labels == [0] and all(cell.isdecimal() for cell in columns[0])
+    return (texts, labels[0]) if len(texts) == 1 or news else None
+
+
+def _is_text(cells: Sequence[str]) -> bool:
+    return 2 * sum(len(cell.split()) > 2 or len(cell) > 20 for cell in cells) >= len(cells)
+
+
+def _is_class(cells: Sequence[str]) -> bool:
+    few = 2 * len(set(cells)) <= len(cells) + 1
+    return few and all(0 < len(cell.split()) <= 4 and len(cell) <= 60 for cell in cells)
+
+
+_SEPARATORS = (",", "|", ";", "#")
+
+
+def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
+    """Raise SoundDataError if cells name several classes each, such as `8,20` or `['a', 'b']`."""
+    several = [cell for cell in cells if len(list_in(cell) or ()) > 1]
+    if several and spelling_of(Counter(i for cell in several for i in map(str, list_in(cell)))):
+        return  # lists of tags
+    counts = Counter(cells)
+    for sign in _SEPARATORS:
+        joined = [
+            cell for cell in counts if sign in cell and " " not in cell.replace(f"{sign} ", "")
+        ]
+        parts = Counter(p.strip() for cell in joined for p in cell.split(sign))
+        again = sum(n for part, n in parts.items() if part and (part in counts or n > 1))
+        if joined and again >= 0.9 * sum(parts.values()):
+            several += [cell for cell in cells if cell in set(joined)]
+    if several:
+        name = f" {table.names[place]!r}" if table.names else ""
+        raise SoundDataError(
+            SEVERAL_LABELS,
+            path=table.path,
+            found=f"{len(several):,} of {len(cells):,} cells of column {place + 1}{name} name more "
+            f"than one, such as {short(several[0], 60)}",
+            fix="keep one label per text for now",
+        )
+
+
+def _refuse_one_hot(table: Table, rows: list[list[str]], text: int) -> None:
+    """Raise SoundDataError if two columns or more say 0 or 1 of a text, each for one class."""
+    columns = {i: {row[i] for row in rows} for i in range(len(table.names)) if i != text}
+    marks = [i for i, cells in columns.items() if cells <= {"0", "1", "0.0", "1.0"}]
+    if len(marks) > 1:
+        found = f"0 or 1 in each of the columns {', '.join(table.names[i] for i in marks[:8])}"
+        fix = "make one column of them that names the class of each text"
+        raise SoundDataError(SEVERAL_LABELS, path=table.path, found=found, fix=fix)
+
+
+class _Names:
+    """The classes of a column: as they stand there, or by `label_names` where they are numbers."""
+
+    def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
+        self.names = tuple(names or ())
+        self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", c.strip()) for c in cells if c.strip())
+
+    def of(self, cell: str) -> str | None:
+        """The class that a cell names; None for an empty one."""
+        cell = cell.strip()
+        if cell and self.numbered:
+            cell = cell.removesuffix(".0")  # a table with gaps turns whole numbers into 1.0
+            if self.names and not 0 <= int(cell) < len(self.names):
+                found = f"{cell}, and {len(self.names)} names"
+                fix = "give label_names as many names as there are classes, from 0"
+                raise DataError("the class is a number without a name", found=found, fix=fix)
+            return self.names[int(cell)] if self.names else cell
+        return cell or None
+
+
+def _tag_column(
+    table: Table,
+    rows: list[list[str]],
+    texts: Sequence[int],
+    written: Sequence[str],
+    column: int | str | None,
+    names: Sequence[str] | None,
+) -> tuple[int, Spelling] | None:
+    """The column whose cells hold as many tags as their text has words, and how they are written.
+
+    Raises:
+        SoundDataError: several columns do; or tags are numbers, and nobody says what they mean.
+    """
+    width = len(rows[0]) if rows else 0
+    lists = {i: [row[i] for row in rows] for i in range(width) if i not in texts}
+    if column is not None:
+        lists = {i: cells for i, cells in lists.items() if i == table.chosen(column)}
+    lists = {i: cells for i, cells in lists.items() if _count_words(cells, written)}
+    named = [i for i in lists if table.names and plain_name(table.names[i]) in WORD_TAGS]
+    found: dict[int, Spelling] = {}
+    for place in named[:1] if len(named) == 1 else lists:
+        counts = Counter(item for cell in lists[place] for item in _items(cell, names))
+        read = spelling_of(counts)
+        if read is not None and read[1] >= 0.9 and read[0].pattern is not None:
+            found[place] = read[0]
+        elif all(item.isdecimal() for item in counts):
+            raise SoundDataError(
+                "tags are numbers, and nobody says what they stand for",
+                path=table.path,
+                found=f"the numbers {', '.join(sorted(counts, key=int)[:30])}",
+                fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
+            )
+    if len(found) > 1:
+        raise SoundDataError(
+            f"{len(found)} columns hold tags",
+            path=table.path,
+            found="; ".join(_describe(table, i, rows) for i in found),
+            fix=HOW_TO_CHOOSE.format(next(iter(found)) + 1),
+        )
+    return next(iter(found.items()), None)
+
+
+def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
+    """Whether most cells hold several items, as many as their text has words."""
+    lists = [_items(cell, None) for cell in cells]
+    if 2 * sum(len(items) > 1 for items in lists) <= len(cells):
+        return False
+    fitting = sum(_tokens(*pair) is not None for pair in zip(written, lists, strict=True))
+    return 2 * fitting > len(cells)
+
+
+def _items(cell: str, names: Sequence[str] | None) -> list[str]:
+    """The tags of a cell, a list or what stands between blanks; numbers by their names."""
+    items = list_in(cell)
+    items = [str(i) for i in items] if items is not None else re.split(r"[\s,]+", cell.strip())
+    if names and "O" in names and all(i.isdecimal() and int(i) < len(names) for i in items):
+        return [names[int(i)] for i in items]
+    return items
+
+
+def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
+    """The words that tags count: a list, what stands between blanks, or words and marks."""
+    given = list_in(text)
+    tokens = text.split() if given is None else [str(item) for item in given]
+    if given is None and len(tokens) != len(tags):
+        tokens = [text[start:end] for start, end in split_words(text)]
+    return tokens if len(tokens) == len(tags) else None
+
+
+def read_fasttext(
+    path: FilePath, on_error: str = "stop", *, strict: bool = False, **_: Any
+) -> list[TextExample]:
+    """Read lines of fastText: `__label__NAME text`.
+
+    Raises:
+        SoundDataError: some lines have several labels.
+        DataError: the file cannot be read; a line without a label or a text.
+
+    Source: fasttext.cc/docs/en/supervised-tutorial.html.
+    """
+    report = Report(path, on_error)
+    examples = []
+    for number, line in enumerate(lines_of(read_text(path)), start=1):
+        if not line.strip():
+            continue
+        match = re.match(r"\s*((?:__label__\S+\s+)*)(.*)", line)
+        labels = match[1].split()
+        if len(labels) > 1:
+            place = {"path": path, "line": number}
+            fix = "keep one label per text for now"
+            raise SoundDataError(SEVERAL_LABELS, found=short(line, 80), fix=fix, **place)
+        with report.record(number):
+            if not labels:
+                fix = "write __label__NAME and a blank before the text"
+                raise DataError("the line has no label", found=short(line, 80), fix=fix)
+            examples.append(TextExample(match[2], (), labels[0].removeprefix("__label__")))
+    return report.finish(examples, "text")

@@ -1,0 +1,143 @@
+"""Examples go in, files come out, in every form that can hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError, DataError
+from ...files import write_atomically
+from ..examples import NERExample, PairExample, QAExample, TextExample
+from .columns import write_conll
+from .source import FilePath, lines_of
+from .squad import squad_question, write_squad
+
+Example = NERExample | QAExample | TextExample | PairExample
+
+
+def write_jsonl(examples: Iterable[Example], path: FilePath) -> None:
+    """Write one JSON object a line, with the fields that `read_jsonl` and `read_pairs` read; of a
+    QAExample `id`, `question`, `context` and `answers`.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    records = (json.dumps(_json_record(example), ensure_ascii=False) for example in examples)
+    write_atomically(path, "".join(f"{record}\n" for record in records))
+
+
+def _json_record(example: Example) -> dict[str, Any]:
+    match example:
+        case NERExample():
+            record = {"sentence": example.text, "tokens": example.tokens, "ner_tags": example.tags}
+        case TextExample():
+            record = {"sentence": example.text, "tokens": example.tokens or None}
+            record |= {"label": example.label, "ner_tags": example.tags, **example.fields}
+        case PairExample():
+            record = {"sentence1": example.first, "sentence2": example.second}
+            record |= {"negative": example.negative, "score": example.score}
+        case QAExample():
+            record = squad_question(example)
+            record |= {"context": example.context, "answers": record.pop("answers")}
+    return {key: value for key, value in record.items() if value is not None}
+
+
+def write_conllu(examples: Iterable[NERExample | TextExample], path: FilePath) -> None:
+    """Write CoNLL-U: the words in the second column, their tags in the tenth as `NER=B-PER`.
+
+    `read_conll` gives equal tokens and tags back. Source: universaldependencies.org/format.html.
+
+    Raises:
+        DataError: a word or text that the format cannot hold; the file cannot be written.
+    """
+    write_atomically(path, "".join(f"{_conllu_sentence(example)}\n" for example in examples))
+
+
+def _conllu_sentence(example: NERExample | TextExample) -> str:
+    if not example.tokens:
+        fix = "write jsonl, which needs no words"
+        raise DataError("CoNLL-U holds words, and a text has none", found=example.text, fix=fix)
+    for text in (example.text, *example.tokens):
+        if lines_of(text) != [text] or "\t" in text:
+            fix = "take out tabs and line breaks"
+            raise DataError("a CoNLL-U file cannot hold this text", found=repr(text), fix=fix)
+    lines = [f"# text = {example.text}\n"]
+    tags = example.tags or ["_"] * len(example.tokens)
+    for n, (token, tag) in enumerate(zip(example.tokens, tags, strict=True), start=1):
+        misc = tag if tag == "_" else f"NER={tag}"
+        lines.append(f"{n}\t{token}" + "\t_" * 7 + f"\t{misc}\n")
+    return "".join(lines)
+
+
+class _Writer:
+    """A form to write: its ending, the examples it can hold, and what it would lose of them."""
+
+    def __init__(
+        self,
+        suffix: str,
+        kinds: Any,
+        write: Callable[[Any, FilePath], None],
+        loses: Callable[[Any], str] = lambda example: "",
+    ) -> None:
+        self.suffix, self.kinds, self.write, self.loses = suffix, kinds, write, loses
+
+    def what_is_lost(self, examples: Sequence[Any]) -> str:
+        """What it cannot hold, in words; empty if it holds all."""
+        for example in examples:
+            if not isinstance(example, self.kinds):
+                return f"a {type(example).__name__}"
+            if lost := self.loses(example):
+                return lost
+        return ""
+
+
+def _beside_tags(example: NERExample | TextExample) -> str:
+    """What columns of words and tags do not hold of an example."""
+    if isinstance(example, NERExample):
+        return ""
+    if example.label is not None or example.fields:
+        return f"the label {example.label or dict(example.fields)!r} of a text"
+    return "" if example.tags is not None else "a text without tags"
+
+
+def _beside_words(example: NERExample | TextExample) -> str:
+    if isinstance(example, TextExample) and (example.label is not None or example.fields):
+        return f"the label {example.label or dict(example.fields)!r} of a text"
+    return "" if example.tokens else "a text without words"
+
+
+WRITERS = {
+    "conll": _Writer(".conll", NERExample | TextExample, write_conll, _beside_tags),
+    "squad": _Writer(".json", QAExample, write_squad),
+    "jsonl": _Writer(".jsonl", Example, write_jsonl),
+    "conllu": _Writer(".conllu", NERExample | TextExample, write_conllu, _beside_words),
+}
+
+
+def write_examples(examples: Sequence[Example], path: FilePath, to: str | None = None) -> None:
+    """Write examples in one of the forms of `WRITERS`.
+
+    Args:
+        to: the name of the form; by default the file's ending says it.
+
+    Raises:
+        ConfigError: an unknown form or ending, or a form that cannot hold these examples.
+        DataError: a text that the form cannot hold; the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    by_ending = next((name for name, w in WRITERS.items() if w.suffix == suffix), None)
+    writer = WRITERS.get(to or by_ending or "")
+    lost = writer.what_is_lost(examples) if writer else ""
+    if writer is None or lost:
+        fitting = [name for name, w in WRITERS.items() if not w.what_is_lost(examples)]
+        found = f"the form {to!r}" if to else f"the ending {suffix!r}"
+        fix = f"use the ending {' or '.join(WRITERS[name].suffix for name in fitting)}"
+        raise ConfigError(
+            "these examples cannot be written in this form",
+            path=str(path),
+            found=found + (f", which cannot hold {lost}" if lost else ""),
+            fix=f"use --to {' or '.join(fitting)}" if to else fix,
+        )
+    writer.write(examples, path)

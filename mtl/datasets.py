@@ -1,0 +1,84 @@
+"""A dataset of a recipe goes in; its files are found and read, its splits compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .data.check import examples_in_words, names_not_in_train, texts_in_two_splits
+from .data.dataset import Dataset, hold_out
+from .data.readers import detect, files_of, only_set
+from .errors import ConfigError, DataError, DataWarning
+from .recipe import FILE_KEYS, DatasetRecipe, Recipe
+from .tasks import Task
+
+
+def read_dataset(
+    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
+) -> Dataset:
+    """The files of a dataset, or those of the folder that it names; missing splits are held out.
+
+    What two splits have in common, and entity types that training does not have, is told in a
+    `DataWarning`.
+
+    Args:
+        task_class: of the first task on it, which reads the files.
+        fields: of the records, that its tasks learn from.
+    """
+    named = {split: Path(file) for split in FILE_KEYS if (file := getattr(data, split))}
+    files = files_of(named["train"]) | {s: f for s, f in named.items() if s != "train"}
+    if "train" not in files:
+        raise DataError(
+            "the folder has no file to train on",
+            path=data.train,
+            found=f"files for {', '.join(files) or 'nothing'}",
+            fix="give it one with train in its name, or name the files in the recipe",
+        )
+    options = reader_options(data, recipe.strict, fields)
+    splits = {s: task_class.read(f, recipe.on_error, **options) for s, f in files.items()}
+    # New classes are told by the task that learns them.
+    for name, value in texts_in_two_splits(splits) + names_not_in_train(splits, "type"):
+        warnings.warn(f"{data.train}: {name}: {value}", DataWarning, stacklevel=2)
+    missing = [split for split in ("validation", "test") if split not in splits]
+    if missing:
+        try:
+            splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
+        except DataError as error:
+            error.faults = [replace(fault, path=data.train) for fault in error.faults]
+            raise
+        splits |= dict(zip(missing, parts, strict=True))
+    return Dataset(**splits)
+
+
+def reader_options(
+    data: DatasetRecipe | None, strict: bool, fields: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a reader is told besides the file: only what is set, so that a task's own `read` need
+    not know of the rest.
+    """
+    options: dict[str, Any] = {"strict": strict, "fields": tuple(fields)}
+    if data is not None:
+        options |= {"column": data.column, "label_names": data.label_names}
+    return only_set(**options)
+
+
+def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path: Any) -> None:
+    """Raise ConfigError if a task cannot learn from, or be scored on, examples of their kind."""
+    other = next((e for e in examples if not isinstance(e, task_class.example)), None)
+    if other is None:
+        return
+    found = examples_in_words(type(other))
+    if path:
+        found = f"{detect(path).name}: {found}" if not Path(path).is_dir() else found
+    wanted = task_class.example
+    kinds = wanted if isinstance(wanted, tuple) else (wanted,)
+    raise ConfigError(
+        f"the data of the task {name!r} is of another kind than the task",
+        path=path or None,
+        found=f"{found}, kind = {task_class.kind!r}",
+        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
+        "a file, or such toy data, in the section of the task itself",
+    )

@@ -1,0 +1,267 @@
+"""What a pair's score or label means, its negative, and how pairs are held out."""
+
+import json
+import math
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl.data.batching import collate, encode_examples
+from mtl.data.dataset import Dataset, hold_out
+from mtl.data.examples import PairExample, TextExample
+from mtl.data.readers.pairs import pairs_from, read_pairs
+from mtl.data.readers.source import Report
+from mtl.errors import DataError, DataWarning
+from mtl.inference import evaluate, evaluate_baselines
+from mtl.tasks.embedding import EmbeddingTask, Similarity, WordCounts
+from mtl.training.loop import TrainConfig, train
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(*records, **options):
+        path = tmp_path / "x.jsonl"
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
+            pairs = read_pairs(path, **options)
+        return pairs, [str(warning.message).removeprefix(f"{path}: ") for warning in caught]
+
+    return read
+
+
+def pairs_with(values, field="label"):
+    return [{"sentence1": f"a{i}", "sentence2": "b", field: v} for i, v in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "scores", "note"),
+    [
+        ("score", [0.5, -1, 1], [0.5, -1, 1], None),
+        ("label", [0.9, 0.1], [0.9, 0.1], None),
+        ("label", [1.0, 0.0], [1.0, 0.0], None),
+        ("label", [5.0, 0.0, 2.5], [1, 0, 0.5], '"label" goes from 0 to 5: divided by 5'),
+        ("score", [5, 0, 4], [1, 0, 0.8], '"score" goes from 0 to 5: divided by 5'),
+        ("score", ["4", "1.5"], [0.8, 0.3], '"score" goes from 0 to 5: divided by 5'),
+        ("similarity", [8, 10, 3], [0.8, 1, 0.3], "divided by 10"),
+        ("similarity_score", [80, 100, 30], [0.8, 1, 0.3], "divided by 100"),
+        ("label", [1, 0], [1, 0], '"label" is 0 or 1: read as the scores 0 (not the same) and 1'),
+        ("is_duplicate", ["1", "0"], [1, 0], '"is_duplicate" is 0 or 1'),
+        ("is_duplicate", [True, False], [1, 0], '"is_duplicate" is true or false'),
+        ("label", ["yes", "No"], [1, 0], '"label" is true or false'),
+    ],
+)
+def test_the_values_of_a_file_become_scores(field, values, scores, note, read):
+    pairs, notes = read(*pairs_with(values, field))
+    assert [pair.score for pair in pairs] == pytest.approx(scores)
+    assert len(notes) == (note is not None)
+    assert note is None or note in notes[0]
+
+
+def test_a_score_on_another_scale_than_all_others_is_a_fault(read):
+    with pytest.raises(DataError, match="must lie between -1 and 1") as caught:
+        read(*pairs_with([0.5, 0.25, 3, 0.75], "score"))
+    assert [fault.line for fault in caught.value.faults] == [3]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (["neutral", "entailment", "neutral"], "\"label\" is 'neutral' (2), 'entailment' (1)"),
+        ([0, 1, 2], '"label" is 0 (1), 1 (1), 2 (1)'),
+        (["0", "2"], '"label" is 0 (1), 2 (1)'),
+        ([1, 2, 3, 4, 5], '"label" is 1 (1)'),
+    ],
+)
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_pairs_with_classes_are_refused_by_name(values, found, on_error, read):
+    with pytest.raises(DataError) as caught:
+        read(*pairs_with(values), on_error=on_error)
+    (fault,) = caught.value.faults
+    assert fault.what == "pairs with classes are not a task yet"
+    assert fault.found.startswith(found)
+
+
+def test_a_label_of_minus_one_says_nothing(read):
+    pairs, notes = read(*pairs_with([1, -1, 0]))
+    assert [pair.score for pair in pairs] == [1, 0]
+    assert notes[-1] == 'pairs whose "label" is -1 (nobody said), left out: 1'
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("premise", "hypothesis"), ("text1", "text2"), ("question1", "question2")),
+        *(("sentence_A", "sentence_B"), ("query", "positive"), ("question", "sentence")),
+    ],
+)
+def test_sentences_under_other_names(names, read):
+    assert read(dict(zip(names, ("a", "b"), strict=True))) == ([PairExample("a", "b")], [])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"anchor": "a", "positive": "b", "negative": "c"},
+        ["a", "b", "c"],
+        {"query": "a", "pos": ["b"], "neg": ["c"]},
+    ],
+)
+def test_the_negative_of_a_triplet_is_read(record, read):
+    pairs, notes = read(record, record)
+    assert (pairs, notes) == ([PairExample("a", "b", negative="c")] * 2, [])
+
+
+def test_lists_of_positives_give_a_pair_each_and_further_negatives_are_counted(read):
+    pairs, (note,) = read({"query": "q", "pos": ["a", "b"], "neg": ["x", "y", "z"]})
+    assert pairs == [PairExample("q", "a", None, "x"), PairExample("q", "b", None, "y")]
+    assert note == "negatives beyond one for each pair, which are not read: 1"
+
+
+def test_rows_of_a_table_are_read_alike():
+    report = Report("x.tsv", "stop")
+    pairs = pairs_from([(2, "", "a", "b", "3.0"), (3, "", "c", "d", "5.0")], report, "score")
+    assert [pair.score for pair in pairs] == [0.6, 1]
+    assert report.notes == ['"score" goes from 0 to 5: divided by 5']
+    assert pairs_from([(2, "", "a", "b", None)], report) == [PairExample("a", "b")]
+
+
+# --- held out -------------------------------------------------------------------------------------
+
+few = st.integers(0, 60).map(str)
+
+
+@given(st.lists(st.builds(PairExample, few, few), min_size=1, max_size=60), st.integers(0, 5))
+def test_no_sentence_of_a_pair_stands_in_two_parts(pairs, seed):
+    try:
+        parts = hold_out(pairs, seed)
+    except DataError:
+        return
+    assert sorted(repr(pair) for part in parts for pair in part) == sorted(map(repr, pairs))
+    sides = [{text for pair in part for text in (pair.first, pair.second)} for part in parts]
+    assert all(sides[i].isdisjoint(sides[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert all(parts[1:])
+    assert {frozenset(map(repr, part)) for part in hold_out(pairs[::-1], seed)} == {
+        frozenset(map(repr, part)) for part in parts
+    }
+
+
+def test_pairs_that_hang_together_stay_in_training():
+    chain = [PairExample(f"a{i}", f"a{i + 1}") for i in range(30)]
+    others = [PairExample(f"b{i}", f"c{i}") for i in range(60)]
+    rest, *held_out = hold_out(chain + others, 1)
+    assert set(chain) <= set(rest)
+    assert [len(part) for part in held_out] == [6, 6]
+    with pytest.raises(DataError, match="too few different texts"):
+        hold_out(chain, 1)
+
+
+# --- negatives in the loss ------------------------------------------------------------------------
+
+LONG = " ".join(["word"] * 50 + [","] * 50 + ["NATO"] * 50) + " ."
+
+
+@pytest.fixture(scope="module")
+def model(build_model):
+    return build_model([EmbeddingTask("vector", width=6)], embedding_std=1.0).eval()
+
+
+def batch_of(examples, model):
+    tasks = [model.tasks["vector"]]
+    items, _ = encode_examples(examples, model.tokenizer, tasks, model.encoder.config.max_length)
+    return collate(items, model.tokenizer, tasks)
+
+
+def test_negatives_are_wrong_answers_to_every_first_sentence(model):
+    task = EmbeddingTask("vector", temperature=0.1)
+    pairs = [
+        PairExample("a", "b", negative="x"),
+        PairExample("c", "d"),
+        PairExample("e", "f", None, "y"),
+    ]
+    batch = batch_of(pairs, model)
+    assert batch.targets["vector"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    outputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    unit = F.normalize(outputs)
+    first, second, negative = unit[[0, 3, 5]], unit[[1, 4, 6]], unit[[2, 7]]
+    forth = first @ torch.cat([second, negative]).T / 0.1
+    back = second @ first.T / 0.1
+    right = torch.arange(3)
+    expected = (F.cross_entropy(forth, right) + F.cross_entropy(back, right)) / 2
+    torch.testing.assert_close(task.loss(outputs, batch.targets["vector"], batch), expected)
+
+
+@pytest.mark.parametrize("negative", ["a", "b"])
+def test_a_negative_that_is_a_sentence_of_the_pair_is_none(negative, model):
+    pairs = [PairExample("a", "b"), PairExample("c", "d", negative=negative)]
+    batch = batch_of(pairs, model)
+    outputs = torch.eye(5)[[0, 0, 1, 1, 0]]  # the negative lies at "a" and "b"
+    loss = EmbeddingTask("vector", temperature=1.0).loss(outputs, batch.targets["vector"], batch)
+    # Of the pair (a, b) only d is wrong; of (c, d) also the negative. Their cosines are 0.
+    one, two = math.log(1 + math.exp(-1)), math.log(1 + 2 * math.exp(-1))
+    assert loss.item() == pytest.approx((one + one + two + one) / 4)
+
+
+def test_windows_and_texts_between_pairs_do_not_confuse_the_three(model):
+    pairs = [PairExample("Ann", LONG, negative="Bob"), PairExample("Oslo", "Rome", negative=LONG)]
+    mixed = [TextExample("x"), pairs[0], TextExample(LONG), pairs[1]]
+    alone, among = batch_of(pairs, model), batch_of(mixed, model)
+    of_pairs = torch.tensor([isinstance(among.items[i].example, PairExample) for i in among.rows])
+    task = model.tasks["vector"]
+    outputs = torch.randn(len(among.rows), 3, generator=torch.Generator().manual_seed(0))
+    loss = task.loss(outputs, among.targets["vector"], among)
+    torch.testing.assert_close(loss, task.loss(outputs[of_pairs], alone.targets["vector"], alone))
+    assert loss.isfinite()
+
+
+def test_negatives_do_not_change_predictions_scores_or_baselines(model):
+    with_negatives = [PairExample("Ann", LONG, negative="Bob ."), PairExample("Rome", "Oslo", 0.3)]
+    without = [PairExample("Ann", LONG), PairExample("Rome", "Oslo", 0.3)]
+    assert evaluate(model, "vector", with_negatives) == pytest.approx(
+        evaluate(model, "vector", without), abs=1e-6
+    )
+    for name, scores in evaluate_baselines(model, "vector", without).items():
+        assert evaluate_baselines(model, "vector", with_negatives)[name] == pytest.approx(scores)
+
+
+def test_training_pushes_a_negative_away(build_model, tokenizer):
+    """Pairs of one batch each: only the negative can be a wrong answer."""
+    words = [word for word in tokenizer.counts if word.isalpha()][:4]
+    pairs = [PairExample(f"{w} .", f"{w} ,", negative=f"{w} ?") for w in words]
+    task = EmbeddingTask("vector", Dataset(train=pairs), temperature=0.5)
+    model = build_model([task])
+    config = TrainConfig(epochs=20, batch_size=1, learning_rate=1e-2, hide_words=0.0)
+    history = train(model, [task], config, progress=False)
+    assert history.rounds[-1].losses["vector"] < history.rounds[0].losses["vector"] / 2
+
+
+# --- word counts ----------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("ab ", min_size=1), st.text("abc ", min_size=1)), min_size=1, max_size=9
+    )
+)
+def test_sparse_word_counts_score_as_dense_ones(texts):
+    pairs = [PairExample(f"a {a}", f"b {b}") for a, b in texts]
+    task = EmbeddingTask("vector")
+    sparse = task.baselines(pairs)["bag_of_words"]
+    assert all(isinstance(p.first, WordCounts) for p in sparse)
+    width = 1 + max(place for p in sparse for v in (p.first, p.second) for place in v.counts)
+    rows = [
+        [[v.counts.get(i, 0.0) for i in range(width)] for v in (p.first, p.second)] for p in sparse
+    ]
+    first, second = torch.tensor(rows, dtype=torch.float64).unbind(1)
+    points = []
+    for i, cosines in enumerate(first @ second.T):
+        closest = [j for j, cosine in enumerate(cosines) if cosine >= cosines.max() - 1e-6]
+        points.append(sum(pairs[j].second == pairs[i].second for j in closest) / len(closest))
+    assert task.score(pairs, sparse)["accuracy_at_1"] == pytest.approx(sum(points) / len(points))
+    for p, own in zip(sparse, (first * second).sum(1), strict=True):
+        assert isinstance(p, Similarity)
+        assert p.score == pytest.approx(own.item())
