@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from .data.batching import Batch
 from .data.subwords import SubwordTokenizer
 from .data.tokenization import Tokenizer, WhitespaceTokenizer
+from .data.words import Joining
 from .devices import full_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, ModelError, suggest
@@ -243,7 +245,9 @@ class MultiTaskModel(nn.Module):
             "encoder": self.encoder.config.to_dict(),
             "private_layers": self.private_layers,
             "tokenizer": type(self.tokenizer).__name__,
-            "words_given": [name for name, task in self.tasks.items() if task.words_given],
+            "words_given": {
+                name: asdict(task.joining) for name, task in self.tasks.items() if task.joining
+            },
             "tasks": {
                 name: {"kind": task.kind, **task.settings()} for name, task in self.tasks.items()
             },
@@ -274,8 +278,8 @@ class MultiTaskModel(nn.Module):
         tokenizer = tokenizer_class.load(folder)
         try:
             model = cls(encoder, tokenizer, tasks, config.get("private_layers", 0))
-            for name in config.get("words_given", []):
-                model.tasks[name].words_given = True
+            for name, joining in config.get("words_given", {}).items():
+                model.tasks[name].joining = Joining(**joining)
         except (ConfigError, TypeError, KeyError) as error:
             raise _bad_config(folder, error) from None
         model._load_weights(folder / WEIGHTS)

@@ -13,9 +13,17 @@ from mtl.data.dataset import Dataset
 from mtl.data.examples import NERExample, Query, TextExample
 from mtl.data.subwords import SubwordTokenizer
 from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.data.words import find_words, join_words, split_words, tags_of_entities
+from mtl.data.words import (
+    Joining,
+    find_words,
+    join_parts,
+    join_words,
+    learn_joining,
+    split_words,
+    tags_of_entities,
+)
 from mtl.errors import DataWarning
-from mtl.inference import evaluate
+from mtl.inference import evaluate, predict
 from mtl.metrics import entity_spans
 from mtl.model import MultiTaskModel
 from mtl.tables import types_table
@@ -215,6 +223,12 @@ def test_the_longest_word_that_is_kept_wins():
     assert tokenizer.encode("a-b-c-d a-b a-bc").tokens == ["a-b-c", "-", "d", "a-b", "a", "-", "bc"]
 
 
+def test_words_of_scripts_without_spaces_are_kept_whole_but_for_han_and_kana():
+    tokenizer = WhitespaceTokenizer.train([["สมศรี", "ไป", "น่าน"], ["สมศรี", "น่าน", "ไป"]])
+    assert tokenizer.encode("สมศรีไปน่าน").tokens == ["สมศรี", "ไป", "น่าน"]
+    assert tokenizer.encode("สมชายไป").tokens == ["ส", "ม", "ช", "า", "ย", "ไป"]
+
+
 def test_han_words_of_a_file_are_not_kept_whole():
     tokenizer = WhitespaceTokenizer.train([["北京", "大学"], ["北京", "大学"]])
     assert tokenizer.encode("北京大学").tokens == list("北京大学")
@@ -238,6 +252,81 @@ def test_what_is_kept_whole_is_saved(tmp_path):
     assert again.encode("to U.S.").tokens == tokenizer.encode("to U.S.").tokens == ["to", "U.S."]
 
 
+# Signs that hold words together
+
+
+SENTENCES = [
+    ["Jean-Luc", "and", "Ann", "'s", "@friend", "met", "O'Hara", "."],
+    [
+        "the",
+        "@team",
+        "of",
+        "Anne-Lise",
+        "'s",
+        "town",
+        ",",
+        "pop.",
+        "1,000",
+        ",",
+        "(",
+        "e-mail",
+        ")",
+    ],
+    ["Paris", "/", "Rome", "and/or", "Bonn", "'s", '"', "quote", '"'],
+]
+
+
+def test_signs_that_join_are_learned_from_the_words_of_a_file():
+    joining = learn_joining(SENTENCES)
+    assert "-" in joining.inner  # Jean-Luc, Anne-Lise, e-mail
+    assert "," not in joining.inner  # 1,000, but also town , pop.
+    assert "'" not in joining.inner  # O'Hara, but Ann 's, Anne-Lise 's, Bonn 's
+    assert "/" not in joining.inner  # and/or, but Paris / Rome
+    assert joining.leading == "'@"
+    assert learn_joining([["Hello", ","], ["you", "."]]) == Joining("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Marie-Claire's e-mail", "Marie-Claire 's e-mail"),
+        ("ask @ann_lee, or @bob.", "ask @ann_lee , or @bob ."),
+        ("10-20 - 5,5", "10-20 - 5 , 5"),
+        ("a- b -c --d", "a - b - c - - d"),
+        ("well-known-to-me", "well-known-to-me"),
+        ("约翰-李 @李", "约 翰 - 李 @ 李"),
+        ("-", "-"),
+    ],
+)
+def test_parts_are_joined_in_plain_text(text, words):
+    places = join_parts(text, split_words(text), learn_joining(SENTENCES))
+    assert [text[start:end] for start, end in places] == words.split(" ")
+
+
+@given(st.text(st.sampled_from("ab-'@ ,.李")), st.text(st.sampled_from("-'@,")))
+def test_joined_parts_are_runs_of_the_words(text, signs):
+    places = split_words(text)
+    joined = join_parts(text, places, Joining(signs, signs))
+    assert {start for start, _ in joined} <= {start for start, _ in places}
+    covered = [i for start, end in joined for i in range(start, end)]
+    assert covered == [i for start, end in places for i in range(start, end)]
+
+
+def test_a_joined_word_has_one_tag_and_learns_one(build_model):
+    data = Dataset(train=[NERExample(["Jean-Luc", "left"], ["B-X", "O"])])
+    task = NERTask("ner", data)
+    tokenizer = WhitespaceTokenizer.train(["Anne - Lise left"])
+    (item,), _ = encode_examples([TextExample("Anne-Lise left")], tokenizer, [task], 16)
+    example = NERExample(["Anne-Lise", "left"], ["B-X", "O"])
+    (item,), _ = encode_examples([example], tokenizer, [task], 16)
+    begin, out = task.tag_id["B-X"], task.tag_id["O"]
+    assert item.targets["ner"] == [[-100, begin, -100, -100, out, -100]]
+    assert predict(build_model([task], tokenizer=tokenizer), "Anne-Lise left")["ner"].words == [
+        (0, 9),
+        (10, 14),
+    ]
+
+
 # Files whose words are not those of plain text
 
 
@@ -248,7 +337,7 @@ def test_a_task_knows_whether_its_words_were_given(build_model, tmp_path):
     assert [task.words_given for task in tasks] == [True, False]
     build_model(tasks).save_pretrained(tmp_path)
     again = MultiTaskModel.from_pretrained(tmp_path)
-    assert [task.words_given for task in again.tasks.values()] == [True, False]
+    assert [task.joining for task in again.tasks.values()] == [Joining(".", ""), None]
 
 
 def test_the_score_on_plain_text_is_beside_the_score_on_given_words():

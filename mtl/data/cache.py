@@ -79,9 +79,10 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
 
 
 def task_hash(task: Target) -> str:
-    """A hash of a task's class, name and settings."""
+    """A hash of a task's class, name and settings, and of what holds its words together."""
     settings = json.dumps(task.settings(), sort_keys=True)
-    return sha256(f"{type(task).__qualname__} {task.name} {settings}".encode()).hexdigest()
+    what = f"{type(task).__qualname__} {task.name} {settings} {task.joining}"
+    return sha256(what.encode()).hexdigest()
 
 
 def examples_hash(examples: Iterable[Any]) -> str:

@@ -30,7 +30,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, ModelError
 from ..files import missing_file, write_atomically
 from .examples import TextRow
-from .words import Place, has_sign, join_words, keep_together, split_words
+from .words import Place, can_stay_whole, join_words, keep_together, split_words
 
 SHAPES = ("x", "Xx", "XX", "9", ".")
 
@@ -205,7 +205,8 @@ class Tokenizer(ABC):
 class WhitespaceTokenizer(Tokenizer):
     """Words split at whitespace and punctuation; the vocabulary is the words of the training text.
 
-    A word of the vocabulary that holds punctuation stays whole, such as `U.S.` or `Jean-Luc`.
+    A word of the vocabulary stays whole even where it would be cut: `U.S.`, `Jean-Luc`, or a word
+    of Thai, Lao, Khmer or Burmese. Where several fit, the longest does (maximal matching).
 
     Args:
         counts: how often each word appeared in the training text.
@@ -236,8 +237,11 @@ class WhitespaceTokenizer(Tokenizer):
         self.tokens = [*self.SPECIAL, *unknowns, *self.counts]
         self.id_of = {word: i for i, word in enumerate(self.counts, self.first_word)}
         self._shape_of, self._hide_weight = self._word_tables()
-        parts = {word: len(split_words(word)) for word in self.counts if not word.isalnum()}
-        self.kept_whole = {word: n for word, n in parts.items() if n > 1}
+        self.kept_whole = {
+            word: len(split_words(word))
+            for word in self.counts
+            if not (word.isascii() and word.isalnum()) and can_stay_whole(word)
+        }
 
     @classmethod
     def train(
@@ -251,9 +255,9 @@ class WhitespaceTokenizer(Tokenizer):
         """A tokenizer whose vocabulary is the words of `texts` (training text only, never test).
 
         Args:
-            texts: strings, or lists of words. Of these, words with punctuation in them that come
-                more than once are kept whole; the others are split, so that the model also learns
-                to read the parts of a word it does not know.
+            texts: strings, or lists of words. Words of a list that would be cut and come more than
+                once are kept whole; the others are cut, so that the model also learns to read the
+                parts of a word it does not know.
             lower_case: fold `Paris` and `paris` into one word.
             min_count: rarer words stay unknown.
             numbered_unknowns: see the class.
@@ -264,7 +268,7 @@ class WhitespaceTokenizer(Tokenizer):
             for text in texts
             if not isinstance(text, str)
             for word in text
-            if not word.isalnum() and has_sign(word)
+            if not (word.isascii() and word.isalnum()) and can_stay_whole(word)
         )
         options = {"lower_case": lower_case, "numbered_unknowns": numbered_unknowns}
         splitter = cls({word: n for word, n in given.items() if n > 1}, **options)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
@@ -35,6 +37,8 @@ CJK_SIGNS = "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms st
 STACKERS = "\u1039\u17d2"  # Burmese and Khmer: the next letter is written below the one before
 JOINERS = "\u00ad\u200c\u200d\u2060"  # soft hyphen, (non-)joiners, word joiner
 BLANKS = r"\s\u200b\ufeff"  # the zero-width space parts words in Thai and Khmer
+ALONE = re.compile(f"[{IDEOGRAPHS}{OTHERS_WITHOUT_SPACES}]")
+HAN_OR_KANA = re.compile(f"[{IDEOGRAPHS}]")
 WITHOUT_BLANK = re.compile(f"[{IDEOGRAPHS}{CJK_SIGNS}]")
 SPACES = re.compile(f"[{BLANKS}]*")
 
@@ -42,7 +46,7 @@ SPACES = re.compile(f"[{BLANKS}]*")
 @cache
 def _pattern() -> re.Pattern[str]:
     """What a word looks like. Python's `re` has no class of combining marks, so we build one."""
-    alone = f"[{IDEOGRAPHS}{OTHERS_WITHOUT_SPACES}]"
+    alone = ALONE.pattern
     marks = f"[{_combining_marks()}{JOINERS}]*"
     return re.compile(
         rf"{alone}{marks}(?:(?<=[{STACKERS}]){alone}{marks})*"
@@ -87,9 +91,85 @@ def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) 
     return kept
 
 
-def has_sign(word: str) -> bool:
-    """Whether a word holds a sign such as a hyphen or a full stop."""
-    return any(not (word[start].isalnum() or word[start] == "_") for start, _ in split_words(word))
+def can_stay_whole(word: str) -> bool:
+    """Whether a word that `split_words` cuts may be known as one: `U.S.`, or a word of Thai.
+
+    Han and kana always stand alone.
+    """
+    return len(split_words(word)) > 1 and not HAN_OR_KANA.search(word)
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Which signs hold words together in a file that says what its words are.
+
+    Attributes:
+        inner: signs that join the two words they stand between, as in `Jean-Luc`.
+        leading: signs that belong to the word behind them, as in `@handle`.
+    """
+
+    inner: str = ""
+    leading: str = ""
+
+
+def learn_joining(sentences: Iterable[Sequence[str]]) -> Joining:
+    """The signs that mostly stand inside the words of a file, and not between them.
+
+    Where a file has `O'Hara`, but far more often `Ann` and `'s`, the apostrophe does not join.
+    """
+    inside, between = Counter[str](), Counter[str]()
+    leading, alone = Counter[str](), Counter[str]()
+    for words in sentences:
+        for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+            if word.isalnum():
+                continue
+            parts = [word[start:end] for start, end in split_words(word)]
+            for left, sign, right in zip(parts, parts[1:], parts[2:], strict=False):
+                inside[sign] += _is_letter(left) and _is_letter(right) and not _is_letter(sign)
+            if parts and not _is_letter(parts[0]):
+                sign, *rest = parts
+                leading[sign] += bool(rest) and _is_letter(rest[0])
+                alone[sign] += not rest
+                between[sign] += _is_letter(before[-1:]) and _is_letter((*rest, after)[0])
+    return Joining(
+        "".join(sorted(sign for sign, n in inside.items() if n > between[sign])),
+        "".join(sorted(sign for sign, n in leading.items() if n > alone[sign])),
+    )
+
+
+def join_parts(text: str, places: Sequence[Place], joining: Joining) -> list[Place]:
+    """The same words, but those that a sign holds together are one."""
+    joined, i = [], 0
+    while i < len(places):
+        last = i
+        if _joins(text, places, i, joining.leading):
+            last = i + 1
+        while (
+            last + 1 < len(places)
+            and places[last][1] == places[last + 1][0]
+            and _is_letter(text[places[last][0]])
+            and _joins(text, places, last + 1, joining.inner)
+        ):
+            last += 2
+        joined.append((places[i][0], places[last][1]))
+        i = last + 1
+    return joined
+
+
+def _joins(text: str, places: Sequence[Place], i: int, signs: str) -> bool:
+    """Whether word `i` is one of the signs, and letters follow it without a blank."""
+    start, end = places[i]
+    return (
+        text[start:end] in signs
+        and i + 1 < len(places)
+        and places[i + 1][0] == end
+        and _is_letter(text[end])
+    )
+
+
+def _is_letter(word: str) -> bool:
+    """Whether a word begins with a letter or digit of a script that is written with spaces."""
+    return bool(word) and (word[0].isalnum() or word[0] == "_") and not ALONE.match(word)
 
 
 def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:

@@ -15,6 +15,7 @@ from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.readers import read
 from ..data.tokenization import Row
+from ..data.words import Joining
 from ..errors import ConfigError, check_name_is_free, suggest
 
 
@@ -54,7 +55,8 @@ class Task(ABC):
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
         rows_alone: whether its loss is a mean over rows that do not see each other.
-        words_given: whether it was trained on words that somebody gave and plain text has others.
+        joining: what holds words together in its training file; None where the words of plain text
+            are also those of the file.
     """
 
     kind: ClassVar[str]
@@ -64,7 +66,7 @@ class Task(ABC):
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False
     rows_alone: ClassVar[bool] = True
-    words_given: bool = False
+    joining: Joining | None = None
     kinds: ClassVar[dict[str, type[Task]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -171,6 +173,11 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """What `from_settings` needs to build the task again, as JSON values."""
         return {}
+
+    @property
+    def words_given(self) -> bool:
+        """Whether it was trained on words that somebody gave, and plain text has others."""
+        return self.joining is not None
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> Task:

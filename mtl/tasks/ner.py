@@ -18,7 +18,7 @@ from ..data.dataset import Dataset
 from ..data.examples import NERExample, TextExample
 from ..data.tokenization import Encoding, Row
 from ..data.words import Entity as CharacterSpan
-from ..data.words import Place, split_words, tags_of_entities
+from ..data.words import Joining, Place, join_parts, learn_joining, split_words, tags_of_entities
 from ..errors import ConfigError, DataError
 from ..heads import TokenClassificationHead
 from ..metrics import (
@@ -151,19 +151,19 @@ class NERTask(Task):
     ) -> list[list[int] | None]:
         """For each row, the tag at each word's first piece and -100 everywhere else.
 
-        The words are those of plain text, which the model will meet in use: `Jean-Luc`, a single
-        token of a file, has three, and all three are tagged.
+        The words are those of plain text, which the model will meet in use. Signs that hold words
+        together in the training file do so in plain text too, so `Jean-Luc` is one word or three,
+        and if it is three, all three are tagged.
         """
         if not self.is_labelled(example):
             return [None] * len(rows)
         self._check_types([example])
-        text = rows[0].text
+        words, first = self._words(rows[0].text)
         entities = entity_characters(example)
-        tags = tags_of_entities(text.words, entities)
+        tags = tags_of_entities(words, entities)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
         if lost:
             notes["entities have no word of their own and are left out of training"] += lost
-        first = first_pieces(text)
         return [self._row_target(tags, first, row) for row in rows]
 
     def _row_target(self, tags: list[str], first: list[int], row: Row) -> list[int] | None:
@@ -198,16 +198,16 @@ class NERTask(Task):
     ) -> NERPrediction:
         """Tags from each word's first piece, in the window where it is farthest from a cut."""
         encoding = item.rows[0].text
-        pieces = first_pieces(encoding)
+        words, pieces = self._words(encoding)
         tags, scores = [], []
         for piece, window in zip(pieces, best_windows(item.rows, pieces), strict=True):
             position = item.rows[window].text_start + piece - item.rows[window].first_piece
             best, probabilities = outputs[window]
             tags.append(self.tags[best[position]])
             scores.append(probabilities[position])
-        plain = NERPrediction(encoding.text, encoding.words, tags, scores)
+        plain = NERPrediction(encoding.text, words, tags, scores)
         given = getattr(item.example, "word_places", None)
-        return plain if given in (None, encoding.words) else on_given_words(plain, given)
+        return plain if given in (None, words) else on_given_words(plain, given)
 
     def score(
         self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
@@ -307,12 +307,22 @@ class NERTask(Task):
         }
 
     @cached_property
-    def words_given(self) -> bool:
-        """Whether training examples say what their words are, and plain text has others."""
-        return any(
-            example.word_places not in (None, split_words(example.rows[0][0]))
-            for example in self.labelled(self.dataset.train)
-        )
+    def joining(self) -> Joining | None:
+        """What holds words together in the training file; None if its words are those of plain
+        text."""
+        given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
+        if all(example.word_places == split_words(example.rows[0][0]) for example in given):
+            return None
+        return learn_joining(example.tokens for example in given)
+
+    def _words(self, encoding: Encoding) -> tuple[list[Place], list[int]]:
+        """The words that are tagged, and the first piece of each."""
+        first = first_pieces(encoding)
+        if self.joining is None:
+            return encoding.words, first
+        words = join_parts(encoding.text, encoding.words, self.joining)
+        first_of = dict(zip((start for start, _ in encoding.words), first, strict=True))
+        return words, [first_of[start] for start, _ in words]
 
     def settings(self) -> dict[str, Any]:
         return {"id2label": dict(enumerate(self.tags)), "label2id": self.tag_id}
