@@ -847,10 +847,18 @@ def test_evaluate_leaves_out_a_task_whose_test_split_says_nothing_of_it(
 
 
 def test_evaluate_labels_the_model_does_not_know(mtl_, staged_run, tmp_path):
-    (tmp_path / "x.jsonl").write_text(
-        '{"sentence": "It rains.", "label": "weather"}\n{"sentence": "He won.", "label": "sports"}'
+    """They count as wrong, and are named; a file without any known label is of another task."""
+    path = tmp_path / "x.jsonl"
+    arguments = ("evaluate", staged_run, "--task", "topic", "--data", path)
+    weather, sports = (
+        f'{{"sentence": "It rains.", "label": "{label}"}}\n' for label in ("weather", "sports")
     )
-    arguments = ("evaluate", staged_run, "--task", "topic", "--data", tmp_path / "x.jsonl")
+    path.write_text(weather + sports)
+    status, out, err = mtl_(*arguments, "--json")
+    assert status == 0
+    assert json.loads(out)["topic"]["model"]["accuracy"] in (0.0, 0.5)
+    assert "classes that the task does not know count as wrong: 'weather' (1)" in err
+    path.write_text(weather)
     for json_ in ([], ["--json"]):
         status, out, err = mtl_(*arguments, *json_)
         assert (status, out) == (1, "")
