@@ -81,6 +81,12 @@ def test_words_cover_all_but_blanks_and_are_cut_alike_alone(text):
         assert split_words(text[start:end]) == [(0, end - start)]
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_the_quick_way_of_ascii_is_the_same(text):
+    beside = split_words(f"{text} \u00e9")  # no longer ASCII
+    assert beside[:-1] == split_words(text)
+
+
 WORDS = st.lists(
     st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=6),
     min_size=1,

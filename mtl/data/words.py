@@ -40,6 +40,7 @@ BLANKS = r"\s\u200b\ufeff"  # the zero-width space parts words in Thai and Khmer
 ALONE = re.compile(f"[{IDEOGRAPHS}{OTHERS_WITHOUT_SPACES}]")
 HAN_OR_KANA = re.compile(f"[{IDEOGRAPHS}]")
 WITHOUT_BLANK = re.compile(f"[{IDEOGRAPHS}{CJK_SIGNS}]")
+ASCII_WORD = re.compile(r"\w+|[^\w\s]")  # what `_pattern` is for such a text, and quicker
 SPACES = re.compile(f"[{BLANKS}]*")
 
 
@@ -47,11 +48,12 @@ SPACES = re.compile(f"[{BLANKS}]*")
 def _pattern() -> re.Pattern[str]:
     """What a word looks like. Python's `re` has no class of combining marks, so we build one."""
     alone = ALONE.pattern
-    marks = f"[{_combining_marks()}{JOINERS}]*"
+    marks = f"[{_combining_marks()}{JOINERS}]"
+    letters = rf"[^\W{IDEOGRAPHS}{OTHERS_WITHOUT_SPACES}]"
     return re.compile(
-        rf"{alone}{marks}(?:(?<=[{STACKERS}]){alone}{marks})*"
-        rf"|(?:(?!{alone})\w{marks})+"
-        rf"|[^{BLANKS}]{marks}"
+        rf"{letters}+(?:{marks}+{letters}*)*"
+        rf"|{alone}{marks}*(?:(?<=[{STACKERS}]){alone}{marks}*)*"
+        rf"|[^{BLANKS}]{marks}*"
     )
 
 
@@ -67,7 +69,8 @@ def _combining_marks() -> str:
 
 def split_words(text: str) -> list[Place]:
     """The place of every word of `text`, as characters from and to."""
-    return [match.span() for match in _pattern().finditer(text)]
+    pattern = ASCII_WORD if text.isascii() else _pattern()
+    return [match.span() for match in pattern.finditer(text)]
 
 
 def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) -> list[Place]:
