@@ -1,6 +1,6 @@
 """The most memory that a command takes, and its time.
 
-    python tests/benchmarks/memory.py mtl train sentence-embeddings --output runs/x
+python tests/benchmarks/memory.py mtl train sentence-embeddings --output runs/x
 """
 
 import resource
