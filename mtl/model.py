@@ -279,7 +279,7 @@ class MultiTaskModel(nn.Module):
         try:
             model = cls(encoder, tokenizer, tasks, config.get("private_layers", 0))
             for name, joining in config.get("words_given", {}).items():
-                model.tasks[name].joining = Joining(**joining)
+                model.tasks[name].joining = Joining(**joining | {"whole": tuple(joining["whole"])})
         except (ConfigError, TypeError, KeyError) as error:
             raise _bad_config(folder, error) from None
         model._load_weights(folder / WEIGHTS)

@@ -52,16 +52,15 @@ class Dataset:
         """The examples of every split."""
         return (example for f in fields(self) for example in getattr(self, f.name))
 
-    def training_texts(self) -> Iterator[str | Sequence[str]]:
-        """Every text of the training split, as words where an example says what they are.
-
-        This is what a vocabulary may be built from.
-        """
-        for example in self.train:
-            if getattr(example, "word_places", None):
-                yield example.tokens
-            else:
-                yield from (text for row in example.rows for text in row if text is not None)
+    def training_texts(self) -> Iterator[str]:
+        """Every text of the training split: what a vocabulary may be built from."""
+        return (
+            text
+            for example in self.train
+            for row in example.rows
+            for text in row
+            if text is not None
+        )
 
     def __repr__(self) -> str:
         sizes = (f"{f.name}={len(getattr(self, f.name))}" for f in fields(self))

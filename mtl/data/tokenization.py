@@ -30,7 +30,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, ModelError
 from ..files import missing_file, write_atomically
 from .examples import TextRow
-from .words import Place, can_stay_whole, join_words, keep_together, split_words
+from .words import Place, join_words, split_words
 
 SHAPES = ("x", "Xx", "XX", "9", ".")
 
@@ -205,9 +205,6 @@ class Tokenizer(ABC):
 class WhitespaceTokenizer(Tokenizer):
     """Words split at whitespace and punctuation; the vocabulary is the words of the training text.
 
-    A word of the vocabulary stays whole even where it would be cut: `U.S.`, `Jean-Luc`, or a word
-    of Thai, Lao, Khmer or Burmese. Where several fit, the longest does (maximal matching).
-
     Args:
         counts: how often each word appeared in the training text.
         lower_case: whether words are lower-cased before they are looked up. Names then lose the
@@ -237,11 +234,6 @@ class WhitespaceTokenizer(Tokenizer):
         self.tokens = [*self.SPECIAL, *unknowns, *self.counts]
         self.id_of = {word: i for i, word in enumerate(self.counts, self.first_word)}
         self._shape_of, self._hide_weight = self._word_tables()
-        self.kept_whole = {
-            word: len(split_words(word))
-            for word in self.counts
-            if not (word.isascii() and word.isalnum()) and can_stay_whole(word)
-        }
 
     @classmethod
     def train(
@@ -255,29 +247,22 @@ class WhitespaceTokenizer(Tokenizer):
         """A tokenizer whose vocabulary is the words of `texts` (training text only, never test).
 
         Args:
-            texts: strings, or lists of words. Words of a list that would be cut and come more than
-                once are kept whole; the others are cut, so that the model also learns to read the
-                parts of a word it does not know.
+            texts: strings, or lists of words.
             lower_case: fold `Paris` and `paris` into one word.
             min_count: rarer words stay unknown.
             numbered_unknowns: see the class.
         """
-        texts = list(texts)
-        given = Counter(
-            word.lower() if lower_case else word
-            for text in texts
-            if not isinstance(text, str)
-            for word in text
-            if not (word.isascii() and word.isalnum()) and can_stay_whole(word)
-        )
-        options = {"lower_case": lower_case, "numbered_unknowns": numbered_unknowns}
-        splitter = cls({word: n for word, n in given.items() if n > 1}, **options)
         counts: Counter[str] = Counter()
         for text in texts:
             joined = text if isinstance(text, str) else join_words(text)[0]
-            counts.update(splitter.encode(joined).tokens)
+            words = [joined[start:end] for start, end in split_words(joined)]
+            counts.update(word.lower() if lower_case else word for word in words)
         kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
-        return cls({word: -n for n, word in kept}, **options)
+        return cls(
+            {word: -n for n, word in kept},
+            lower_case=lower_case,
+            numbered_unknowns=numbered_unknowns,
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -288,10 +273,6 @@ class WhitespaceTokenizer(Tokenizer):
     def encode(self, text: str) -> Encoding:
         """Words with ids and offsets; an unseen word has `unk_id` until its row is made."""
         places = split_words(text)
-        if self.kept_whole:
-            lowered = text.lower() if self.lower_case else text
-            if len(lowered) == len(text):  # a few letters change length, and their texts are split
-                places = keep_together(lowered, places, self.kept_whole)
         tokens = [text[start:end] for start, end in places]
         if self.lower_case:  # word by word: a few letters change length, so offsets come first
             tokens = [token.lower() for token in tokens]

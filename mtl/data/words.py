@@ -16,8 +16,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from itertools import pairwise
 
 Place = tuple[int, int]  # first character, one past the last
@@ -73,14 +73,92 @@ def split_words(text: str) -> list[Place]:
     return [match.span() for match in pattern.finditer(text)]
 
 
-def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) -> list[Place]:
-    """The same words, but neighbours that spell a known longer one are that one: `U.S.`, `C++`.
+@dataclass(frozen=True)
+class Joining:
+    """What holds words together in a file that says what its words are.
+
+    Attributes:
+        inner: signs that join the two words they stand between, as in `Jean-Luc`.
+        leading: signs that belong to the word behind them, as in `@handle`.
+        whole: words that are known as one although they would be cut, such as `U.S.`, `C++`, or a
+            word of Thai. Where several fit, the longest does (maximal matching).
+    """
+
+    inner: str = ""
+    leading: str = ""
+    whole: tuple[str, ...] = ()
+
+    @cached_property
+    def n_parts(self) -> dict[str, int]:
+        """How many words `split_words` makes of each whole one."""
+        return {word: len(split_words(word)) for word in self.whole}
+
+
+def learn_joining(sentences: Sequence[Sequence[str]]) -> Joining:
+    """What holds words together in these sentences.
+
+    A sign joins if it is more often inside words than between them: where a file has `O'Hara`, but
+    far more often `Ann` and `'s`, the apostrophe does not join. What is still cut then is kept
+    whole if it comes more than once; but Han and kana always stand alone.
+    """
+    inside, between = Counter[str](), Counter[str]()
+    leading, alone = Counter[str](), Counter[str]()
+    cut = Counter[str]()
+    for words in sentences:
+        for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+            if word.isascii() and word.isalnum():
+                continue
+            parts = [word[start:end] for start, end in split_words(word)]
+            cut[word] += len(parts) > 1 and not HAN_OR_KANA.search(word)
+            for left, sign, right in zip(parts, parts[1:], parts[2:], strict=False):
+                inside[sign] += _is_letter(left) and _is_letter(right) and not _is_letter(sign)
+            if parts and not (_is_letter(parts[0]) or ALONE.match(parts[0])):
+                sign, *rest = parts
+                leading[sign] += bool(rest) and _is_letter(rest[0])
+                alone[sign] += not rest
+                between[sign] += _is_letter(before[-1:]) and _is_letter((*rest, after)[0])
+    signs = Joining(
+        "".join(sorted(sign for sign, n in inside.items() if n > between[sign])),
+        "".join(sorted(sign for sign, n in leading.items() if n > alone[sign])),
+    )
+    often = sorted(word for word, n in cut.items() if n > 1)
+    return replace(
+        signs,
+        whole=tuple(w for w in often if len(join_parts(w, split_words(w), signs)) > 1),
+    )
+
+
+def join_parts(text: str, places: Sequence[Place], joining: Joining) -> list[Place]:
+    """The same words, but those that something holds together are one.
 
     Args:
         places: of the words of `text`, from `split_words`.
-        known: longer words, and how many words `split_words` makes of each.
     """
-    most = max(known.values(), default=1)
+    words = _keep_whole(text, places, joining.n_parts) if joining.whole else places
+    joined, i = [], 0
+    while i < len(words):
+        last = i
+        if _joins(text, words, i, joining.leading):
+            last = i + 1
+        while (
+            last + 1 < len(words)
+            and words[last][1] == words[last + 1][0]
+            and _is_letter(text[words[last][0]])
+            and _joins(text, words, last + 1, joining.inner)
+        ):
+            last += 2
+        joined.append((words[i][0], words[last][1]))
+        i = last + 1
+    return joined
+
+
+def _keep_whole(text: str, places: Sequence[Place], known: Mapping[str, int]) -> list[Place]:
+    """The same words, but neighbours that spell a known longer one are that one.
+
+    Args:
+        known: longer words, and how many words each would be cut into.
+    """
+    most = max(known.values())
     kept, i = [], 0
     while i < len(places):
         n_joined = 1
@@ -92,71 +170,6 @@ def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) 
         kept.append((places[i][0], places[i + n_joined - 1][1]))
         i += n_joined
     return kept
-
-
-def can_stay_whole(word: str) -> bool:
-    """Whether a word that `split_words` cuts may be known as one: `U.S.`, or a word of Thai.
-
-    Han and kana always stand alone.
-    """
-    return len(split_words(word)) > 1 and not HAN_OR_KANA.search(word)
-
-
-@dataclass(frozen=True)
-class Joining:
-    """Which signs hold words together in a file that says what its words are.
-
-    Attributes:
-        inner: signs that join the two words they stand between, as in `Jean-Luc`.
-        leading: signs that belong to the word behind them, as in `@handle`.
-    """
-
-    inner: str = ""
-    leading: str = ""
-
-
-def learn_joining(sentences: Iterable[Sequence[str]]) -> Joining:
-    """The signs that mostly stand inside the words of a file, and not between them.
-
-    Where a file has `O'Hara`, but far more often `Ann` and `'s`, the apostrophe does not join.
-    """
-    inside, between = Counter[str](), Counter[str]()
-    leading, alone = Counter[str](), Counter[str]()
-    for words in sentences:
-        for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
-            if word.isalnum():
-                continue
-            parts = [word[start:end] for start, end in split_words(word)]
-            for left, sign, right in zip(parts, parts[1:], parts[2:], strict=False):
-                inside[sign] += _is_letter(left) and _is_letter(right) and not _is_letter(sign)
-            if parts and not _is_letter(parts[0]):
-                sign, *rest = parts
-                leading[sign] += bool(rest) and _is_letter(rest[0])
-                alone[sign] += not rest
-                between[sign] += _is_letter(before[-1:]) and _is_letter((*rest, after)[0])
-    return Joining(
-        "".join(sorted(sign for sign, n in inside.items() if n > between[sign])),
-        "".join(sorted(sign for sign, n in leading.items() if n > alone[sign])),
-    )
-
-
-def join_parts(text: str, places: Sequence[Place], joining: Joining) -> list[Place]:
-    """The same words, but those that a sign holds together are one."""
-    joined, i = [], 0
-    while i < len(places):
-        last = i
-        if _joins(text, places, i, joining.leading):
-            last = i + 1
-        while (
-            last + 1 < len(places)
-            and places[last][1] == places[last + 1][0]
-            and _is_letter(text[places[last][0]])
-            and _joins(text, places, last + 1, joining.inner)
-        ):
-            last += 2
-        joined.append((places[i][0], places[last][1]))
-        i = last + 1
-    return joined
 
 
 def _joins(text: str, places: Sequence[Place], i: int, signs: str) -> bool:

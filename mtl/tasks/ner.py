@@ -313,7 +313,7 @@ class NERTask(Task):
         given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
         if all(example.word_places == split_words(example.rows[0][0]) for example in given):
             return None
-        return learn_joining(example.tokens for example in given)
+        return learn_joining([example.tokens for example in given])
 
     def _words(self, encoding: Encoding) -> tuple[list[Place], list[int]]:
         """The words that are tagged, and the first piece of each."""
