@@ -27,7 +27,6 @@ from .comparison import comparison_tables
 from .data.check import check_file
 from .data.readers import WRITERS, files_of, read, read_words, write_examples
 from .data.toy import GENERATORS, SPLITS
-from .datasets import check_kind, reader_options
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
 from .experiment import build_tasks, run_recipe
@@ -42,6 +41,7 @@ from .inference import (
 from .interactive import interact
 from .model import MultiTaskModel
 from .recipe import Recipe, bundled_recipes, load_recipe, split_data
+from .recipe_data import check_kind, reader_options
 from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .stdin import arriving_lines, decode_line
 from .tables import format_table, metrics_table, scores_table

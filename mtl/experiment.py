@@ -21,7 +21,6 @@ from .data.augment import augment
 from .data.dataset import Dataset
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
-from .datasets import check_kind, read_dataset
 from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError
@@ -29,6 +28,7 @@ from .files import write_atomically
 from .model import MultiTaskModel
 from .pretrained import load_pretrained
 from .recipe import DatasetRecipe, Recipe
+from .recipe_data import check_kind, read_dataset
 from .run_folder import (
     BEST,
     CHECKPOINT,

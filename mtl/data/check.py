@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
-from .examples import NERExample, PairExample, QAExample, TextExample
+from .examples import Answer, NERExample, PairExample, QAExample, TextExample
 from .readers import Form, SoundDataError, detect, files_of, only_set
-from .words import split_words
+from .words import Place, split_words
 
 Fact = tuple[str, str]  # what was looked at, and what was found
 
@@ -213,12 +213,15 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
 
 
 def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
+    # Many questions share a context: it is split once.
+    words = {context: split_words(context) for context in {e.context for e in examples}}
+    borders = {context: _borders(places) for context, places in words.items()}
     several = [e for e in examples if any(e.context.count(a.text) > 1 for a in e.answers)]
-    inside = [e for e in examples if any(_is_inside_word(e, a.start, a.end) for a in e.answers)]
+    inside = [e for e in examples if not _on_borders(e.answers, *borders[e.context])]
     return [
         ("questions", f"{len(examples):,}"),
-        ("contexts", f"{len({example.context for example in examples}):,}"),
-        ("context words", _lengths([_n_words(example.context) for example in examples])),
+        ("contexts", f"{len(words):,}"),
+        ("context words", _lengths([len(words[example.context]) for example in examples])),
         ("question words", _lengths([_n_words(example.question) for example in examples])),
         ("answer words", _lengths([_n_words(e.answers[0].text) for e in examples])),
         ("answers whose text occurs more than once", _some(several, examples)),
@@ -241,10 +244,14 @@ def _n_words(text: str) -> int:
     return len(split_words(text))
 
 
-def _is_inside_word(example: QAExample, start: int, end: int) -> bool:
-    """Whether a span begins or ends inside a word of the context."""
-    words = split_words(example.context)
-    return start not in {s for s, _ in words} or end not in {e for _, e in words}
+def _borders(words: Sequence[Place]) -> tuple[set[int], set[int]]:
+    """Where words begin, and where they end."""
+    return {start for start, _ in words}, {end for _, end in words}
+
+
+def _on_borders(answers: Sequence[Answer], starts: set[int], ends: set[int]) -> bool:
+    """Whether every answer begins and ends where a word does."""
+    return all(answer.start in starts and answer.end in ends for answer in answers)
 
 
 def _counts(names: Sequence[str] | Counter[str], most: int = 20) -> str:

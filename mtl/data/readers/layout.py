@@ -48,10 +48,6 @@ class Layout:
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
 
-    @property
-    def is_conllu(self) -> bool:
-        return self.names == CONLLU
-
     def is_word(self, row: Row) -> bool:
         """Whether a row is a word of its own: not a range (1-2) or an empty node (1.1) of CoNLL-U.
 

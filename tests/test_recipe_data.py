@@ -9,10 +9,10 @@ from mtl.cli import main
 from mtl.data.examples import NERExample, PairExample, QAExample, TextExample
 from mtl.data.readers import files_of, read
 from mtl.data.readers.folders import split_of
-from mtl.datasets import reader_options
 from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.experiment import build_tasks
 from mtl.recipe import load_recipe
+from mtl.recipe_data import reader_options
 from mtl.tasks import Task
 
 NAMES = ["Mira", "Otto", "Ilse", "Kofi", "Rosa", "Emil", "Wanja", "Tariq", "Odile", "Luis"]
