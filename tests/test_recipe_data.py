@@ -174,6 +174,19 @@ def test_faults_of_parallel_files_have_their_lines(folder):
     ]
 
 
+def test_numbers_of_parallel_files_have_names(folder):
+    texts = {"text.txt": "rain in Graz\nplay jazz\nstop\n", "labels.txt": "1\n0\n-1\n"}
+    path = folder(texts)
+    assert [e.label for e in read(path, label_names=["music", "weather"])] == [
+        "weather",
+        "music",
+        None,
+    ]
+    with pytest.raises(DataError, match="the class is a number without a name") as caught:
+        read(path, label_names=["music"])
+    assert [fault.line for fault in caught.value.faults] == [1]
+
+
 def test_several_labels_in_a_line_of_parallel_files(folder):
     path = folder(PARALLEL | {"label": "PlayMusic#GetWeather\nGetWeather\n"})
     with pytest.raises(DataError, match="several labels per text are not a task yet"):

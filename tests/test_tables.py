@@ -171,9 +171,12 @@ def test_several_fields_of_one_text(file):
 
 
 def test_label_names_for_classes_that_are_numbers(file):
-    path = file(quoted([("a b", "0"), ("c d", "1.0"), ("e f", "")], "text", "label"))
+    rows = [("a b", "0"), ("c d", "1.0"), ("e f", "")]
+    path = file(quoted(rows, "text", "label"))
     assert [e.label for e in read(path)] == ["0", "1", None]
     assert [e.label for e in read(path, label_names=["no", "yes"])] == ["no", "yes", None]
+    hidden = file(quoted([*rows, ("g h", "-1")], "text", "label"), "hidden")
+    assert read(hidden, label_names=["no", "yes"])[-1].label is None
     assert "1, and 1 names" in refusal_of(path, label_names=["no"]).found
 
 

@@ -11,7 +11,7 @@ from ...files import write_atomically
 from ..examples import NERExample, TextExample
 from ..words import find_words, join_words
 from .layout import PART_OF_SPEECH, Block, Layout, Row, first_word_column, layout_of
-from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2
+from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2, what_breaks
 from .source import FilePath, Report, lines_of, read_text, short
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
@@ -136,7 +136,7 @@ def tagged_examples(
             if strict:
                 _refuse_strays(sentence, broken, scheme)
             never_closed += [sentence.lines[i] for i in sentence.never_closed]
-            repaired += [(sentence.lines[i], before, tag) for i, before, tag in broken]
+            repaired += [(f"line {sentence.lines[i]}", before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
     report.note_strays(repaired, scheme)
     if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
@@ -324,8 +324,7 @@ def _refuse_strays(
         fix = "write (PER) for an entity of one word, and (PER* *) for a longer one"
         faults[line] = Fault("a bracket opens and never closes", None, line, found, fix)
     for i, before, tag in broken:
-        what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
-        line = sentence.lines[i]
+        what, line = what_breaks(scheme, before, tag), sentence.lines[i]
         faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
     if faults:
         raise DataError.collect(list(faults.values()))

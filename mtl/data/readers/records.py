@@ -21,9 +21,19 @@ from .record_fields import (
     is_class,
     is_number,
 )
-from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, spelling_of, strays, to_iob2
-from .source import FilePath, Report, SoundDataError, read_text, short
+from .schemes import (
+    KNOWN_TAGS,
+    RULES,
+    Spelling,
+    scheme_of,
+    spelling_of,
+    strays,
+    to_iob2,
+    what_breaks,
+)
+from .source import FilePath, Report, read_text, short
 from .spans import INCLUSIVE, in_tokens, last_token_counts, tags_of_spans
+from .taglists import unnamed_numbers
 
 
 def read_jsonl(
@@ -103,7 +113,8 @@ def texts_from(
             else:
                 tags = _tags_of_spans(record, last_counts, notes)
             examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags, others))
-    report.notes += [*keys.notes(), *schemes.notes()]
+    report.notes += keys.notes()
+    report.note_strays(schemes.repaired, schemes.scheme)
     report.notes += [f"{what}: {n:,}" for what, n in notes.items()]
     report.notes += _notes_on_tokens(parsed)
     return examples
@@ -125,13 +136,7 @@ def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) 
     numbered = [r for r in records if r.tags and is_number(r.tags[0])]
     numbers = sorted({number for record in numbered for number in record.tags})
     if numbered and not names:
-        raise SoundDataError(
-            "tags are numbers, and nobody says what they stand for",
-            path=report.path,
-            line=numbered[0].row.line,
-            found=f"the numbers {', '.join(map(str, numbers[:30]))}",
-            fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
-        )
+        raise unnamed_numbers(numbers, report.path, numbered[0].row.line)
     if numbers and not 0 <= numbers[0] <= numbers[-1] < len(names):
         raise DataError(
             "a tag has a number without a name",
@@ -153,7 +158,7 @@ class _Schemes:
         self.spelling = found[0] if found else Spelling("B-PER", "O", TAG)
         canonical = (self.spelling.canonical(record.tags) for record in tagged)
         self.scheme = scheme_of(tags for tags in canonical if None not in tags)
-        self.repaired: list[tuple[Row, str]] = []
+        self.repaired: list[tuple[str, str, str]] = []
 
     def of(self, record: Record) -> tuple[str, ...] | None:
         """The tags of a record; what breaks the scheme is read as `conlleval` reads it."""
@@ -166,20 +171,10 @@ class _Schemes:
             raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
         for _, before, tag in strays(tags, self.scheme):
             if self.strict:
-                what = f"{tag} after {before} breaks {self.scheme}, the tag scheme of this file"
+                what = what_breaks(self.scheme, before, tag)
                 raise DataError(what, found=str(record), fix=RULES[self.scheme])
-            self.repaired.append((record.row, f"{tag} after {before}"))
+            self.repaired.append((record.row.place, before, tag))
         return tuple(to_iob2(tags))
-
-    def notes(self) -> list[str]:
-        if not self.repaired:
-            return []
-        row, pair = self.repaired[0]
-        return [
-            f"tags that break {self.scheme}, read as conlleval reads them: "
-            f"{len(self.repaired):,} (the first in {row.place}: {pair}); "
-            "--strict refuses them"
-        ]
 
 
 def _tags_of_spans(record: Record, last_counts: bool, notes: Counter[str]) -> tuple[str, ...]:

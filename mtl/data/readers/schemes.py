@@ -211,6 +211,11 @@ def strays(tags: Sequence[str], scheme: str) -> list[tuple[int, str, str]]:
     return [(min(i, len(tags) - 1), *pair) for i, pair in pairs if BREAKS[scheme](*pair)]
 
 
+def what_breaks(scheme: str, before: str, tag: str) -> str:
+    """The fault of a tag that breaks the scheme of its file, in words."""
+    return f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
+
+
 def to_iob2(tags: Sequence[str]) -> Iterator[str]:
     """Tags of any of the schemes as IOB2; those that break it are read as `conlleval` reads them.
 

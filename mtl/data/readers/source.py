@@ -44,13 +44,13 @@ class Report:
             what = f"lists or objects are nested too deeply{where}"
             self.faults.append(Fault(what, self.path, line, fix="write it with fewer levels"))
 
-    def note_strays(self, repaired: Sequence[tuple[int, str, str]], scheme: str) -> None:
-        """Say how many tags broke their scheme: of each the line, the tag before, the tag."""
+    def note_strays(self, repaired: Sequence[tuple[str, str, str]], scheme: str) -> None:
+        """Say how many tags break their scheme, from the place of each, the tag before, and it."""
         if repaired:
-            line, before, tag = repaired[0]
+            place, before, tag = repaired[0]
             self.notes.append(
                 f"tags that break {scheme}, read as conlleval reads them: {len(repaired):,} (the "
-                f"first in line {line}: {tag} after {before}); --strict refuses them"
+                f"first in {place}: {tag} after {before}); --strict refuses them"
             )
 
     def finish(self, examples: list[Any], kind: str) -> list[Any]:

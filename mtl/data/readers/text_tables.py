@@ -15,7 +15,7 @@ from .layout import HOW_TO_CHOOSE
 from .schemes import IOB2_SPELLING, Spelling, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
 from .table import BODIES, GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, WORD_TAGS, Table, plain_name
-from .taglists import SEVERAL_LABELS, TaggedRow, tagged_texts
+from .taglists import SEVERAL_LABELS, ClassNames, TaggedRow, tagged_texts, unnamed_numbers
 
 
 def read_text_table(
@@ -61,7 +61,9 @@ def read_text_table(
         report.notes.append(f"{names} are read as one text")
     table.note_unread([*texts, *(tags or ())[:1], label, *others.values()], report)
     places = {"label": label, **others} if label is not None else others
-    classes = {name: _Names([row[i] for row in cells], label_names) for name, i in places.items()}
+    classes = {
+        name: ClassNames([row[i] for row in cells], label_names) for name, i in places.items()
+    }
     parsed = []
     for (line, row), text in zip(rows, written, strict=True):
         with report.record(line):
@@ -199,26 +201,6 @@ def _refuse_one_hot(table: Table, rows: list[list[str]], text: int) -> None:
         raise SoundDataError(SEVERAL_LABELS, path=table.path, found=found, fix=fix)
 
 
-class _Names:
-    """The classes of a column: as they stand there, or by `label_names` where they are numbers."""
-
-    def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
-        self.names = tuple(names or ())
-        self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", c.strip()) for c in cells if c.strip())
-
-    def of(self, cell: str) -> str | None:
-        """The class that a cell names; None for an empty one."""
-        cell = cell.strip()
-        if cell and self.numbered:
-            cell = cell.removesuffix(".0")  # a table with gaps turns whole numbers into 1.0
-            if self.names and not 0 <= int(cell) < len(self.names):
-                found = f"{cell}, and {len(self.names)} names"
-                fix = "give label_names as many names as there are classes, from 0"
-                raise DataError("the class is a number without a name", found=found, fix=fix)
-            return self.names[int(cell)] if self.names else cell
-        return cell or None
-
-
 def _tag_column(
     table: Table,
     rows: list[list[str]],
@@ -245,12 +227,7 @@ def _tag_column(
         if read is not None and read[1] >= 0.9 and read[0].pattern is not None:
             found[place] = read[0]
         elif all(item.isdecimal() for item in counts):
-            raise SoundDataError(
-                "tags are numbers, and nobody says what they stand for",
-                path=table.path,
-                found=f"the numbers {', '.join(sorted(counts, key=int)[:30])}",
-                fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
-            )
+            raise unnamed_numbers(map(int, counts), table.path)
     if len(found) > 1:
         raise SoundDataError(
             f"{len(found)} columns hold tags",
