@@ -131,15 +131,15 @@ def run_recipe(
     save_every_steps: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train, save, test once, and write the run folder; what stands in it says `mtl.run_folder`.
+    """Train, save, test once, and write the run folder (`mtl.run_folder` says what is in it).
 
     The rows of all splits are made before the first update, and all that is wrong with them is
     raised together; with the recipe's `on_error = "skip"` such examples are left out and counted.
 
     The trained model is on disk before anything is tested. What then fails, a task's metric or a
     picture, is a TrainingWarning that names the part, and costs only this part: everything else is
-    written, and `metrics.json` lists what is not under `not_reported`. Resume then does the tests
-    and reports again, without training.
+    written, and `metrics.json` lists what is not under `not_reported`. Resuming then repeats the
+    tests and reports, without training.
 
     Args:
         output: the folder; made if missing.
@@ -151,10 +151,10 @@ def run_recipe(
         progress: show how it goes, on stderr.
 
     Returns:
-        what stands in `metrics.json`.
+        what `metrics.json` holds.
 
     Raises:
-        ConfigError: the folder holds a run, or anything else, already; another process is at work
+        ConfigError: the folder holds a run, or anything else, already; another process is working
             in it; or the run that was stopped had another recipe.
         DataError: files or examples that cannot be used; nothing is trained or changed then.
     """
@@ -169,7 +169,7 @@ def run_recipe(
         return _finished_metrics(recipe, output, progress)
     with claimed(output):
         check_folder(output, overwrite, resume)
-        for config, _ in recipe.train_configs():  # before data are read and weights downloaded
+        for config, _ in recipe.train_configs():  # before data is read and weights are downloaded
             choose_precision(config.precision, choose_device(config.device))
         tasks = build_tasks(recipe)
         model = build_model(recipe, tasks)
@@ -183,7 +183,7 @@ def run_recipe(
         )
         place = choose_place(output, resume)
         if resume and progress and not (place / STATE).exists():
-            tqdm.write(f"{output} has nothing to go on from: starting afresh", file=sys.stderr)
+            tqdm.write(f"{output} has nothing to resume: starting afresh", file=sys.stderr)
         check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
         prepare(output, place, resume)
         saving = (save_every, save_every_steps)
@@ -203,7 +203,7 @@ def _train(
     save_every_steps: int,
     progress: bool,
 ) -> History:
-    """Train; what a stop leaves in the folder is what resume goes on from, or nothing."""
+    """Train; if stopped, the folder keeps what a resumed run goes on from, or nothing."""
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
         saving = (save_every, save_every_steps)
@@ -220,7 +220,7 @@ def _train(
 
 
 def _save_trained(recipe: Recipe, model: MultiTaskModel, history: History, output: Path) -> None:
-    """Write all that the training gave; from now on the folder is one to predict with."""
+    """Write all that the training produced; from now on the folder can predict."""
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     write_atomically(output / RECIPE_FILE, recipe.to_toml())

@@ -209,7 +209,7 @@ def test_check_of_a_folder_compares_its_splits(folder, mtl_):
     assert list(report.files) == ["train", "validation", "test"]
     assert report.facts == [
         (
-            "in train and in validation too",
+            "in both train and validation",
             "2 of the 6 of validation, such as 'Item 18 fell', 'Item 19 fell'",
         ),
         ("in test and never in train", "class 'c' (3)"),
@@ -275,7 +275,7 @@ def test_a_shared_dataset_is_one(folder, recipe):
 
 def test_a_folder_without_a_training_file(folder, recipe):
     path = folder({"test.txt": sentences(0, 30)})
-    with pytest.raises(DataError, match="no file to train on") as caught:
+    with pytest.raises(DataError, match="no training file") as caught:
         build_tasks(load_recipe(recipe(NER), data=[str(path)]))
     assert caught.value.faults[0].found == "files for test"
 
@@ -301,7 +301,7 @@ def test_column_label_names_and_strict_of_a_recipe_reach_the_reader(folder, reci
 
 def test_data_of_another_kind_says_what_was_found_and_what_the_task_reads(folder, recipe):
     path = folder({"x.csv": "text,label\n" + "".join(f"a b {i},x\n" for i in range(40))}) / "x.csv"
-    with pytest.raises(ConfigError, match="of another kind") as caught:
+    with pytest.raises(ConfigError, match="not of the task.s kind") as caught:
         build_tasks(load_recipe(recipe(QA), data=[str(path)]))
     fault = caught.value.faults[0]
     assert fault.found == "table of texts: texts with labels or tags, kind = 'qa'"
@@ -404,7 +404,7 @@ def test_plain_text_is_no_data(folder):
     path = (
         folder({"x.txt": "It was a day.\nThe rain fell, and fell again.\nNo one came.\n"}) / "x.txt"
     )
-    with pytest.raises(DataError, match="plain text, with nothing to learn from") as caught:
+    with pytest.raises(DataError, match="plain text, without labels or tags") as caught:
         read(path)
     assert "columns (a word and its tag per line)" in caught.value.faults[0].fix
 

@@ -143,7 +143,7 @@ def test_a_header_that_we_do_not_know_is_no_example(file):
     assert fault.found == "the columns 'satz', 'urteil'"
     assert "text and label" in fault.fix
     unclear = [("g1", "1", "he left it there"), ("g2", "0", "it left he there")] * 3
-    assert "unknown" in refusal_of(file(unquoted(unclear))).what
+    assert "no column" in refusal_of(file(unquoted(unclear))).what
 
 
 def test_a_column_can_be_chosen_and_the_others_are_named(file):

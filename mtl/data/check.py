@@ -143,12 +143,12 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
             n = sum(texts[second][text] for text in shared)
             shown = ", ".join(repr(_short(" / ".join(text))) for text in shared[:3])
             share = f"{n:,} of the {len(splits[second]):,} of {second}"
-            facts.append((f"in {first} and in {second} too", f"{share}, such as {shown}"))
+            facts.append((f"in both {first} and {second}", f"{share}, such as {shown}"))
     return facts
 
 
 def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list[Fact]:
-    """Classes and entity types that other splits have, and `train` has not.
+    """Classes and entity types that other splits have and `train` does not.
 
     Args:
         splits: the examples of each, by name.
@@ -165,7 +165,7 @@ def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list
 
 
 def _identity(example: Any) -> tuple[str, ...]:
-    """The texts of an example, by which it is known again."""
+    """The texts of an example, by which it is recognised."""
     match example:
         case QAExample():
             return (example.question, example.context)
@@ -284,7 +284,7 @@ _DESCRIBE = {
     PairExample: _describe_pairs,
 }
 _IN_WORDS = {
-    NERExample: "sentences with a tag per word",
+    NERExample: "sentences with one tag per word",
     TextExample: "texts with labels or tags",
     QAExample: "questions with contexts and answers",
     PairExample: "pairs of sentences",

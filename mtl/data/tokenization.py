@@ -206,7 +206,7 @@ class WhitespaceTokenizer(Tokenizer):
     """Words split at whitespace and punctuation; the vocabulary is the words of the training text.
 
     A word of the vocabulary stays whole even where it would be cut: `U.S.`, `Jean-Luc`, or a word
-    of Thai, Lao, Khmer or Burmese. Where several fit, the longest does (maximal matching).
+    of Thai, Lao, Khmer or Burmese. Where several fit, the longest is taken (maximal matching).
 
     Args:
         counts: how often each word appeared in the training text.
@@ -290,7 +290,9 @@ class WhitespaceTokenizer(Tokenizer):
         places = split_words(text)
         if self.kept_whole:
             lowered = text.lower() if self.lower_case else text
-            if len(lowered) == len(text):  # a few letters change length, and their texts are split
+            if len(lowered) == len(
+                text
+            ):  # a few letters change their length: then the text itself is split
                 places = keep_together(lowered, places, self.kept_whole)
         tokens = [text[start:end] for start, end in places]
         if self.lower_case:  # word by word: a few letters change length, so offsets come first

@@ -33,7 +33,9 @@ OTHERS_WITHOUT_SPACES = (
     "\u0e01-\u0e4e\u0e5a\u0e5b\u0e80-\u0ecf\u0edc-\u0eff\u1000-\u103f\u104a-\u108f\u109a-\u109f"
     "\ua9e0-\ua9ef\ua9fa-\ua9ff\uaa60-\uaa7f\u1780-\u17df"
 )
-CJK_SIGNS = "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms stand without blanks too
+CJK_SIGNS = (
+    "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms, also written without blanks
+)
 STACKERS = "\u1039\u17d2"  # Burmese and Khmer: the next letter is written below the one before
 JOINERS = "\u00ad\u200c\u200d\u2060"  # soft hyphen, (non-)joiners, word joiner
 BLANKS = r"\s\u200b\ufeff"  # the zero-width space parts words in Thai and Khmer
@@ -57,7 +59,7 @@ def _pattern() -> re.Pattern[str]:
 
 def _combining_marks() -> str:
     """The characters of the Unicode categories Mn, Mc and Me, as ranges of a character class."""
-    # Planes 2 to 13 hold ideographs alone, or nothing: nine tenths of the work.
+    # Planes 2 to 13 hold ideographs only, or nothing: skipping them saves nine tenths of the work.
     places = (*range(0x20000), *range(0xE0000, 0xF0000))
     marks = [i for i in places if unicodedata.category(chr(i))[0] == "M"]
     firsts = [marks[0], *(b for a, b in pairwise(marks) if b > a + 1)]
@@ -71,7 +73,7 @@ def split_words(text: str) -> list[Place]:
 
 
 def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) -> list[Place]:
-    """The same words, but neighbours that spell a known longer one are that one: `U.S.`, `C++`.
+    """The same words, but neighbours that spell a known longer word become one: `U.S.`, `C++`.
 
     Args:
         places: of the words of `text`, from `split_words`.
@@ -82,7 +84,7 @@ def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) 
     while i < len(places):
         n_joined = 1
         for n in range(2, min(most, len(places) - i) + 1):
-            if places[i + n - 2][1] < places[i + n - 1][0]:  # a blank parts them
+            if places[i + n - 2][1] < places[i + n - 1][0]:  # a blank between them
                 break
             if known.get(text[places[i][0] : places[i + n - 1][1]]) == n:
                 n_joined = n
@@ -92,7 +94,7 @@ def keep_together(text: str, places: Sequence[Place], known: Mapping[str, int]) 
 
 
 def can_stay_whole(word: str) -> bool:
-    """Whether a word that `split_words` cuts may be known as one: `U.S.`, or a word of Thai.
+    """Whether a word that `split_words` cuts may be kept whole: `U.S.`, or a word of Thai.
 
     Han and kana always stand alone.
     """
@@ -105,7 +107,7 @@ class Joining:
 
     Attributes:
         inner: signs that join the two words they stand between, as in `Jean-Luc`.
-        leading: signs that belong to the word behind them, as in `@handle`.
+        leading: signs that belong to the word after them, as in `@handle`.
     """
 
     inner: str = ""
@@ -138,7 +140,7 @@ def learn_joining(sentences: Iterable[Sequence[str]]) -> Joining:
 
 
 def join_parts(text: str, places: Sequence[Place], joining: Joining) -> list[Place]:
-    """The same words, but those that a sign holds together are one."""
+    """The same words, but those that a sign holds together become one."""
     joined, i = [], 0
     while i < len(places):
         last = i
@@ -191,7 +193,7 @@ def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:
 def find_words(text: str, words: Iterable[str]) -> list[Place] | None:
     """Where the words stand in the text that they were cut from; None if they do not spell it.
 
-    Blanks count for nothing: the words `do` and `n't` are found in `don't`.
+    Blanks do not matter: the words `do` and `n't` are found in `don't`.
     """
     places, end = [], 0
     for word in words:

@@ -139,7 +139,7 @@ class Task(ABC):
         """Metrics of predictions against labelled examples; the main one is 1 at best."""
 
     def remarks(self, scores: dict[str, float]) -> list[str]:
-        """What a user should be warned of when these are the scores."""
+        """What to warn the user of, given these scores."""
         return []
 
     def report(self, examples: Sequence[Any], predictions: Sequence[Any]) -> str:

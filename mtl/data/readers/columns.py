@@ -101,7 +101,7 @@ def read_conll(
 
 
 def read_words(path: FilePath) -> list[list[str]]:
-    """The words of a file with a word per line, sentence by sentence; tags it may have are left.
+    """The words of a file with a word per line, sentence by sentence; any tags are ignored.
 
     Raises:
         DataError: the file cannot be read or is empty.
@@ -142,7 +142,9 @@ def tagged_examples(
     if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
         report.notes.append("every sentence is one word: does a blank line follow every word?")
     if layout.spelling.is_plain:
-        report.notes.append("tags without B- and I-: neighbours of one type are read as one entity")
+        report.notes.append(
+            "tags without B- and I-: neighbours of the same type are read as one entity"
+        )
     if never_closed:
         report.notes.append(
             f"brackets that open and never close, read as entities of one word: "

@@ -1,4 +1,4 @@
-"""Which form is a file in? Found from what stands in it; its name decides nothing.
+"""Which form is a file in? Found from its content; its name decides nothing.
 
 `mtl check`, `mtl train`, `mtl evaluate` and `mtl.read` all ask here, so they see the same.
 """
@@ -41,7 +41,7 @@ def detect(path: FilePath) -> Form:
     """The form of a file, or of a folder with parallel files.
 
     Raises:
-        DataError: the file cannot be opened or is not text; its form is none that we know.
+        DataError: the file cannot be opened or is not text; its form is unknown.
     """
     if Path(path).is_dir():
         if parallel_files(path):
@@ -123,10 +123,10 @@ def _has_column_of_tags(text: str) -> bool:
 
 
 def _looks_like_columns(text: str) -> bool:
-    """Whether lines have as many columns as each other, and what stands in them looks like words.
+    """Whether lines have the same number of columns, whose cells look like words.
 
-    Between tabs there may be blanks in a word, but seldom are; a text between blanks has as many
-    words in all lines only if it is meant to be columns.
+    With tabs, a word may contain blanks, but seldom does; with blanks, all lines have the same
+    number of words only if they are meant as columns.
     """
     rows, share = _rows(text)
     if "\t" not in text:
@@ -144,7 +144,7 @@ def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
 def _refuse_plain_text(path: FilePath, on_error: str = "stop", **_: Any) -> list[Any]:
     lines = [line for line in lines_of(read_text(path)) if line.strip()]
     found = f"{len(lines):,} lines, the first is {short(lines[0], 80)}"
-    what = "this is plain text, with nothing to learn from"
+    what = "this is plain text, without labels or tags to learn from"
     raise DataError(what, path=path, found=found, fix=f"forms that are read: {FORMS}")
 
 

@@ -71,7 +71,7 @@ def split_of(name: str) -> str | None:
     for split, names in SPLIT_NAMES.items():
         if not set(words).isdisjoint(names):
             return "test_unseen" if split == "test" and "unseen" in words else split
-    # Glued to another word, as in `nertrain.txt`: not for "test", which ends "latest".
+    # Joined to another word, as in `nertrain.txt`; not so for "test", which "latest" ends in.
     glued = [word for word in words if word.startswith("train") or word.endswith("train")]
     return "train" if glued else None
 

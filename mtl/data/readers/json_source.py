@@ -1,6 +1,6 @@
 """JSON records: a file's text goes in, every record comes out with its line.
 
-Records stand in a list, one a line, one after the other, or in an object that wraps their list
+Records are in a list, one per line, one after the other, or in an object that wraps their list
 (`{"data": [...]}`). pandas writes tables in further ways (`orient="columns"` or `"split"`), and so
 does the `datasets` library; all become records.
 """
@@ -43,7 +43,7 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
     first = text.lstrip()[:1]
     if first not in ("[", "{"):
         found = short(text.lstrip()[:60])
-        fix = "a file of records is a list [{...}, ...], or has one record {...} a line"
+        fix = "a file of records is a list [{...}, ...], or has one record {...} per line"
         what = "this is not a file of JSON records"
         raise DataError(what, path=report.path, found=found, fix=fix)
     if first == "[" and not _one_list_a_line(text):
@@ -152,7 +152,7 @@ def _list_rows(text: str, start: int, report: Report, is_whole: bool = True) -> 
         if not is_open and text[position - 1 : position] != "]":
             return _report_broken(report, text, position - 1, "a comma or ] is missing")
     if is_whole and text[position:].strip():
-        _report_broken(report, text, position, "something stands behind the list")
+        _report_broken(report, text, position, "there is something after the list")
 
 
 def _unwrapped(whole: Any, text: str, report: Report) -> Iterator[Row]:
@@ -212,7 +212,7 @@ def _place_of(text: str, position: int, key: str) -> int:
     decoder = json.JSONDecoder()
     while True:
         name, position = decoder.raw_decode(text, _next_sign(text, position + 1))
-        position = _next_sign(text, _next_sign(text, position) + 1)  # behind the colon
+        position = _next_sign(text, _next_sign(text, position) + 1)  # after the colon
         if name == key:
             return position
         position = _next_sign(text, decoder.raw_decode(text, position)[1])
@@ -281,7 +281,7 @@ def _part(feature: Any, key: str) -> Any:
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:
-    """A class number as its name; -1 is the library's "nobody said"."""
+    """A class number as its name; -1 is how the library marks a missing label."""
     if not names:
         return value
     if isinstance(value, list | tuple):

@@ -49,7 +49,7 @@ class PairRow(NamedTuple):
 
 
 def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
-    """Read pairs of sentences: a JSON array of records, or one record a line.
+    """Read pairs of sentences: a JSON array of records, or one record per line.
 
     `{"sentence1": ..., "sentence2": ..., "score": ...}`; a pair without a score means the same.
     `{"anchor": ..., "positive": ..., "negative": ...}` adds a sentence that means something else.
@@ -155,7 +155,7 @@ def pairs_from(
                 continue
             examples.append(PairExample(pair.first, pair.second, score, pair.negative))
     if unlabelled:
-        report.notes.append(f'pairs whose "{name}" is -1 (nobody said), left out: {unlabelled:,}')
+        report.notes.append(f'pairs whose "{name}" is -1 (not labelled), left out: {unlabelled:,}')
     return examples
 
 
@@ -213,7 +213,7 @@ def _is_real(value: Any) -> bool:
 def _highest(numbers: Sequence[float]) -> int:
     """The highest score that there can be, by a fixed ladder: 1, 5, 10 or 100.
 
-    A few numbers above 1 among many below are faults of theirs, and no other scale.
+    A few numbers above 1 among many below are faults, not another scale.
     """
     real = [number for number in numbers if _is_real(number) and number]
     above = [number for number in real if number > 1]

@@ -44,14 +44,14 @@ def read_jsonl(
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
 ) -> list[TextExample]:
-    """Read texts with labels, tags or spans: a JSON array of records, or one record a line.
+    """Read texts with labels, tags or spans: a JSON array of records, or one record per line.
 
     `{"sentence": ..., "label": ..., "ner_tags": [...]}`; every field but the sentence may be
     missing in some records. If a record has `"tokens"`, the tags count these. Else they count words
-    and punctuation marks, or, if only that fits, what stands between blanks; a `DataWarning` says
-    in how many records each. Tags may keep to any scheme that `read_conll` knows and become IOB2.
-    Labels are names or whole numbers, the same in all records. Instead of tags there may be spans,
-    as annotation tools export them; see `mtl.data.readers.spans`.
+    and punctuation marks, or, if only that fits, the words between blanks; a `DataWarning` says
+    which it was, and in how many records. Tags may be in any scheme that `read_conll` knows, and
+    become IOB2. Labels are names or whole numbers, the same in all records. Instead of tags there
+    may be spans, as annotation tools export them; see `mtl.data.readers.spans`.
 
     Args:
         path: a UTF-8 file.
@@ -131,7 +131,7 @@ def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) 
     """Put names in the place of numbers.
 
     Raises:
-        DataError: nobody says what the numbers stand for.
+        SoundDataError: nothing says what the numbers mean.
     """
     numbered = [r for r in records if r.tags and is_number(r.tags[0])]
     numbers = sorted({number for record in numbered for number in record.tags})
@@ -229,7 +229,7 @@ class _Classes:
             found = f"{value}, and {len(self.names)} names"
             fix = "give label_names as many names as there are labels, from 0"
             raise DataError(f"the {field} is a number without a name", found=found, fix=fix)
-        return self.names[value] if value >= 0 else None  # -1: nobody said
+        return self.names[value] if value >= 0 else None  # -1: not labelled
 
     def _mixed(self, field: str, value: Any, kind: type) -> DataError:
         names = {str: "a text", int: "a number", bool: "true or false"}

@@ -1,4 +1,4 @@
-"""A file's text, and a report of all that is wrong with it."""
+"""A file's text, and a report of everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FilePath = str | os.PathLike[str]
 
 
 class Report:
-    """What is wrong with a file, and what its user should know of it; `finish` says it all."""
+    """What is wrong with a file, and what its user should know; `finish` reports it."""
 
     def __init__(self, path: FilePath, on_error: str) -> None:
         if on_error not in ("stop", "skip"):
@@ -149,7 +149,7 @@ def _refuse_binary(path: FilePath, raw: bytes) -> None:
 
 def _how_to_convert(raw: bytes) -> str:
     """What to do about a file that is not UTF-8, by what it may be instead."""
-    code, who = "CP1252", "CP1252 is what Windows writes in western languages"
+    code, who = "CP1252", "CP1252 is what Windows writes for western languages"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         code, who = "UTF-16", 'which Windows calls "Unicode"'
     else:

@@ -105,7 +105,7 @@ def read_word_table(
 ) -> list[NERExample]:
     """Read a table with one word per row, such as Kaggle's `Sentence #,Word,POS,Tag`.
 
-    A sentence begins where its column names another one (an empty cell goes on with the sentence),
+    A sentence begins where its column names a new one (an empty cell continues the sentence),
     or without such a column after an empty row. Arguments and errors as `read_conll`.
     """
     report = Report(path, on_error)

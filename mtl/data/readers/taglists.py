@@ -20,7 +20,7 @@ class TaggedRow(NamedTuple):
     line: int
     text: str
     tokens: Sequence[str]
-    tags: Sequence[str] | None  # None: nobody said
+    tags: Sequence[str] | None  # None: not tagged
     label: str | None = None
     fields: Mapping[str, str] = {}
 
@@ -28,7 +28,7 @@ class TaggedRow(NamedTuple):
 class ClassNames:
     """The classes of a file: as they are written, or by `label_names` where they are numbers.
 
-    Where numbers have names, -1 says that nobody labelled the text.
+    Where numbers have names, -1 means that the text is not labelled.
     """
 
     def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
@@ -87,9 +87,9 @@ def tagged_texts(
 def unnamed_numbers(
     numbers: Iterable[int], path: FilePath, line: int | None = None
 ) -> SoundDataError:
-    """The error for tags that are numbers, where nobody says what they stand for."""
+    """The error for tags that are numbers, where nothing says what they mean."""
     return SoundDataError(
-        "tags are numbers, and nobody says what they stand for",
+        "tags are numbers, and nothing says what they mean",
         path=path,
         line=line,
         found=f"the numbers {', '.join(map(str, sorted(numbers)[:30]))}",

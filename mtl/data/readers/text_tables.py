@@ -80,7 +80,7 @@ def read_text_table(
 def refuse_columns(path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any) -> Any:
     """Raise DataError for a table that has other columns than we know."""
     found = f"the columns {', '.join(short(name, 40) for name in header)}"
-    what = "the columns of this table are unknown"
+    what = "no column of this table has a name that we know"
     raise DataError(what, path=path, found=found, fix=WHAT_WE_KNOW)
 
 
@@ -137,8 +137,8 @@ def bare_columns(
 ) -> tuple[list[int], int | None] | None:
     """Which columns of a table without a header are text and class; None where it is not clear.
 
-    A class has few words and comes again; of a text most cells have three words or more. The class
-    in the first row must come again too: else it may be a header.
+    A class has few words and is repeated; most cells of a text have three words or more. The class
+    in the first row must be repeated too: else it may be a header.
     """
     if len(rows) < 4:
         return None
@@ -212,7 +212,7 @@ def _tag_column(
     """The column whose cells hold as many tags as their text has words, and how they are written.
 
     Raises:
-        SoundDataError: several columns do; or tags are numbers, and nobody says what they mean.
+        SoundDataError: several columns do; or tags are numbers, and nothing says what they mean.
     """
     width = len(rows[0]) if rows else 0
     lists = {i: [row[i] for row in rows] for i in range(width) if i not in texts}
@@ -248,7 +248,7 @@ def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
 
 
 def _items(cell: str, names: Sequence[str] | None) -> list[str]:
-    """The tags of a cell, a list or what stands between blanks; numbers by their names."""
+    """The tags of a cell, a list or what stands between blanks; numbers become their names."""
     items = list_in(cell)
     items = [str(i) for i in items] if items is not None else re.split(r"[\s,]+", cell.strip())
     if names and "O" in names and all(i.isdecimal() and int(i) < len(names) for i in items):
