@@ -7,8 +7,8 @@ import math
 import os
 import random
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,27 +187,19 @@ def run_recipe(
         check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
         prepare(output, place, resume)
         saving = (save_every, save_every_steps)
-        history = _train(recipe, model, tasks, data, place, *saving, progress)
+        with _resumable(recipe, place, progress):
+            history = _train(recipe, model, tasks, data, place, *saving, progress)
         put_in_place(place, output)
         _save_trained(recipe, model, history, output)
         return _assess(recipe, model, tasks, data, history, output, progress)
 
 
-def _train(
-    recipe: Recipe,
-    model: MultiTaskModel,
-    tasks: list[Task],
-    data: list[EncodedDataset],
-    place: Path,
-    save_every: int,
-    save_every_steps: int,
-    progress: bool,
-) -> History:
-    """Train; if stopped, the folder keeps what a resumed run goes on from, or nothing."""
+@contextmanager
+def _resumable(recipe: Recipe, place: Path, progress: bool) -> Iterator[None]:
+    """If what runs within it is stopped, the folder keeps what a resumed run needs, or nothing."""
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
-        saving = (save_every, save_every_steps)
-        return _train_stages(recipe, model, tasks, data, place, *saving, progress)
+        yield
     except BaseException:
         can_go_on = any(map(has_state, (place / STATE).glob("stage*")))
         if not can_go_on:  # then what was written is of no use
@@ -281,7 +273,7 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
     return f"without effect on the pretrained encoder: {names}\n" * bool(unused)
 
 
-def _train_stages(
+def _train(
     recipe: Recipe,
     model: MultiTaskModel,
     tasks: list[Task],

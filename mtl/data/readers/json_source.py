@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -304,7 +305,7 @@ def _report_broken(report: Report, text: str, position: int, reason: str) -> Non
     report.notes.append(f"the JSON is broken in line {line}; what comes after it was not read")
     with report.record(line):
         found = f"{reason}, at {short(text[position : position + 40])}"
-        fix = "mend the JSON there; what comes after it was not read"
+        fix = "correct the JSON there; what comes after it was not read"
         if text[position : position + 1] == "'":
             fix = "write it with json.dumps: JSON has double quotes. What comes after was not read"
         raise DataError("this is not JSON", found=found, fix=fix)
@@ -315,6 +316,12 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "lists or objects nested too deeply"
     return getattr(error, "msg", str(error)).removesuffix(" at")
+
+
+def unread_fields(unused: Counter[str]) -> list[str]:
+    """A note on the fields that are not read, and in how many records; none if all are read."""
+    names = ", ".join(f"{short(key, 40)} ({n:,})" for key, n in unused.most_common(8))
+    return [f"fields that are not read, and in how many records: {names}"] if names else []
 
 
 def outline(value: Any) -> str:

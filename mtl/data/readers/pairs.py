@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 from ..examples import PairExample
-from .json_source import Row, json_rows, outline
+from .json_source import Row, json_rows, outline, unread_fields
 from .source import FilePath, Report, SoundDataError, read_text, short
 
 _PAIR_FORM = (
@@ -80,9 +80,7 @@ def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
         with report.record(row.line, row.where):
             pairs += _pairs_in(row, keys, unused, left)
     examples = pairs_from(pairs, report, next(iter(keys), "label"))
-    if unused:
-        names = ", ".join(f"{short(key, 40)} ({n:,})" for key, n in unused.most_common(8))
-        report.notes.append(f"fields that are not read, and in how many records: {names}")
+    report.notes += unread_fields(unused)
     report.notes += [f"{what}: {n:,}" for what, n in left.items()]
     return examples
 

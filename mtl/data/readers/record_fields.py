@@ -15,7 +15,7 @@ from ...errors import DataError, suggest
 from ..examples import check_unicode
 from ..words import join_words, split_words
 from .exports import TEXT_FIELDS
-from .json_source import Row, outline
+from .json_source import Row, outline, unread_fields
 from .source import Report, SoundDataError, short
 from .spans import INCLUSIVE, SPAN_FIELDS, SPAN_FORM, Span, spans_of
 from .taglists import SEVERAL_LABELS
@@ -147,10 +147,7 @@ class Keys:
 
     def notes(self) -> list[str]:
         """What is not read."""
-        notes = []
-        if self.unused:
-            names = ", ".join(f"{short(k, 40)} ({n:,})" for k, n in self.unused.most_common(8))
-            notes.append(f"fields that are not read, and in how many records: {names}")
+        notes = unread_fields(self.unused)
         if self.several:
             notes.append(self.several)
         others = [key for key in self.likely if key in self.unused and key != self.label]
