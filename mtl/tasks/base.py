@@ -176,7 +176,7 @@ class Task(ABC):
 
     @property
     def words_given(self) -> bool:
-        """Whether it was trained on words that somebody gave, and plain text has others."""
+        """Whether the words of its training file differ from those of plain text."""
         return self.joining is not None
 
     @classmethod

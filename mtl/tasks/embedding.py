@@ -146,7 +146,7 @@ class EmbeddingTask(Task):
     def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
         """`(B,)`: the number of the text that each row belongs to, over the texts of all pairs.
 
-        Rows that nobody labelled get -100.
+        Rows without a label get -100.
         """
         owners, n, before = [], -1, None
         for target in targets:

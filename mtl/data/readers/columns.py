@@ -57,10 +57,10 @@ def read_conll(
 ) -> list[NERExample] | list[TextExample]:
     """Read columns: one word per line with its tag, a blank line after each sentence.
 
-    Columns stand between tabs or blanks. The tags are found by what they look like, whichever
+    Columns are separated by tabs or blanks. The tags are found by what they look like, whichever
     column they are in, and in all the spellings and schemes of `mtl.data.readers.schemes`; they
     become IOB2. Comment lines (`# ...`, `-DOCSTART-`), a leading column that counts, and columns
-    that name the document are passed over. In CoNLL-U, ranges and empty nodes are left out; a
+    that name the document are skipped. In CoNLL-U, ranges and empty nodes are left out; a
     CoNLL-U file without entity tags gives untagged texts.
 
     Sources: Tjong Kim Sang and De Meulder (2003), "Introduction to the CoNLL-2003 shared task",
@@ -159,7 +159,7 @@ class _Lines:
     def __init__(self, text: str) -> None:
         self.lines = lines_of(text)
         is_2012 = any(line.startswith("#begin document") for line in self.lines)
-        # CoNLL-2012 has as many columns after the eleventh as its sentence has verbs.
+        # CoNLL-2012 adds one column per verb of the sentence after the eleventh.
         most = 11 if is_2012 else None
         self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
         self._take_out_misc()
@@ -209,7 +209,7 @@ class _Lines:
         """The rows of each sentence, without comments.
 
         Args:
-            is_comment: says so of a row, and of whether it begins a sentence.
+            is_comment: whether a row is one, given the row and whether it begins a sentence.
         """
         block: Block = []
         for row in self.rows:
@@ -333,7 +333,7 @@ def _refuse_strays(
 
 
 def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
-    """What a CoNLL-U file has in the place of entity tags."""
+    """What a CoNLL-U file has instead of entity tags."""
     kinds = []
     for name in ("upos", "xpos"):
         place = layout.names.index(name)

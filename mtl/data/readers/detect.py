@@ -105,7 +105,7 @@ def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> lis
 
 
 def _rows(text: str) -> tuple[list[list[str]], float]:
-    """The first lines as columns, those that have as many as most; and the share that has."""
+    """The rows of the first lines that have the usual number of columns, and their share."""
     rows = [columns_of(line) for line in lines_of(text)[:2000] if not line.startswith("#")]
     rows = [cells for cells in rows if cells]
     widths = Counter(map(len, rows))
@@ -115,7 +115,7 @@ def _rows(text: str) -> tuple[list[list[str]], float]:
 
 
 def _has_column_of_tags(text: str) -> bool:
-    """Whether most lines have as many columns, and one column holds tags with letters (B-PER)."""
+    """Whether most lines have the same number of columns, one of tags with letters (B-PER)."""
     rows, share = _rows(text)
     read = [spelling_of(Counter(column)) for column in zip(*rows, strict=True)]
     tagged = any(known and known[1] > 0.9 and not known[0].is_plain for known in read)
@@ -135,7 +135,7 @@ def _looks_like_columns(text: str) -> bool:
 
 
 def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
-    """Text that neither has tabs nor a tag at the end of a line is not meant as columns."""
+    """Text without tabs, and without tags at the ends of lines, is not meant as columns."""
     rows = [columns_of(line) for line in lines_of(text)[:2000]]
     ends = Counter(cells[-1] for cells in rows if len(cells) > 1)
     return None if "\t" in text or spelling_of(ends) else ("plain text", _refuse_plain_text)

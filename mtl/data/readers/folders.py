@@ -56,8 +56,8 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
 
 
 def files_of(path: FilePath) -> dict[str, Path]:
-    """The files of each split that a path stands for: a file, or a folder of parallel files, is
-    one to train on; another folder holds the files of its splits.
+    """The files of each split behind a path: a file, or a folder of parallel files, is training
+    data; any other folder holds a file for each split.
     """
     path = Path(path)
     if path.is_dir() and not parallel_files(path):

@@ -251,7 +251,7 @@ def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def with_class_names(record: Any, features: Any) -> Any:
-    """A record whose class numbers have become names, where `features` says what they stand for.
+    """A record whose class numbers have become names, where `features` says what they mean.
 
     Args:
         features: as the `datasets` library describes columns: by name, or a list of descriptions.
@@ -296,7 +296,7 @@ _BLANKS = re.compile(r"\s*")
 
 
 def _next_sign(text: str, position: int) -> int:
-    """Where the next character that is no blank stands."""
+    """The position of the next character that is not a blank."""
     return _BLANKS.match(text, position).end()
 
 

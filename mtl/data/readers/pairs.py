@@ -38,7 +38,7 @@ SCALES = (5, 10, 100)  # the highest score of STS; of ratings to 10; of percenta
 
 
 class PairRow(NamedTuple):
-    """Two sentences of a file as they stand there, and what it says about them."""
+    """Two sentences as the file has them, and what it says about them."""
 
     line: int | None
     where: str
@@ -133,7 +133,7 @@ def pairs_from(
     """Pairs of any file, once it is known what its numbers or classes mean.
 
     Args:
-        rows: `PairRow`s, or tuples of as many of their parts; cells of tables may be numbers in
+        rows: `PairRow`s, or tuples of their first parts; cells of tables may be numbers in
             quotes.
         name: of the field that the values are from; whole numbers in a `label` are classes, in a
             `score` they are scores.

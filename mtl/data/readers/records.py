@@ -128,7 +128,7 @@ def _sorted_out(names: Sequence[str] | None) -> tuple[Sequence[str], Sequence[st
 
 
 def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) -> None:
-    """Put names in the place of numbers.
+    """Replace numbers by names.
 
     Raises:
         SoundDataError: nothing says what the numbers mean.
@@ -242,7 +242,7 @@ class _Classes:
 
 
 def _plain_class(value: Any) -> Any:
-    """A class, also where it stands alone in a list; None for an empty list."""
+    """A class, also if it is the only item of a list; None for an empty list."""
     if isinstance(value, list) and len(value) <= 1:
         value = value[0] if value else None
     if isinstance(value, float) and value.is_integer():

@@ -45,7 +45,7 @@ class Report:
             self.faults.append(Fault(what, self.path, line, fix="write it with fewer levels"))
 
     def note_strays(self, repaired: Sequence[tuple[str, str, str]], scheme: str) -> None:
-        """Say how many tags break their scheme, from the place of each, the tag before, and it."""
+        """Note the tags that break their scheme: of each its place, the tag before, and itself."""
         if repaired:
             place, before, tag = repaired[0]
             self.notes.append(

@@ -129,7 +129,7 @@ def _counted(questions: list[_Question], most: int = 5) -> str:
 def _answers(value: Any) -> list[tuple[str, int | None]]:
     """Text and offset of each answer: from SQuAD's list, from the columns that the `datasets`
     library makes of it ({"text": [...], "answer_start": [...]}), or from bare texts. None, "" and
-    -1 stand for no answer.
+    -1 mean that there is no answer.
     """
     match value:
         case None | "" | -1 | {"text": None | "" | []}:

@@ -1,4 +1,4 @@
-"""Texts whose tags stand in a list, one per word, rather than one per line."""
+"""Texts whose tags are in a list, one per word, rather than one per line."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
 
 
 def _refuse_one_hot(table: Table, rows: list[list[str]], text: int) -> None:
-    """Raise SoundDataError if two columns or more say 0 or 1 of a text, each for one class."""
+    """Raise SoundDataError if two or more columns hold 0 or 1, each for one class."""
     columns = {i: {row[i] for row in rows} for i in range(len(table.names)) if i != text}
     marks = [i for i, cells in columns.items() if cells <= {"0", "1", "0.0", "1.0"}]
     if len(marks) > 1:
@@ -209,7 +209,7 @@ def _tag_column(
     column: int | str | None,
     names: Sequence[str] | None,
 ) -> tuple[int, Spelling] | None:
-    """The column whose cells hold as many tags as their text has words, and how they are written.
+    """The column whose cells hold one tag for each word, and how they are written.
 
     Raises:
         SoundDataError: several columns do; or tags are numbers, and nothing says what they mean.
@@ -239,7 +239,7 @@ def _tag_column(
 
 
 def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
-    """Whether most cells hold several items, as many as their text has words."""
+    """Whether most cells hold several items, one for each word of their text."""
     lists = [_items(cell, None) for cell in cells]
     if 2 * sum(len(items) > 1 for items in lists) <= len(cells):
         return False
@@ -248,7 +248,7 @@ def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
 
 
 def _items(cell: str, names: Sequence[str] | None) -> list[str]:
-    """The tags of a cell, a list or what stands between blanks; numbers become their names."""
+    """The tags of a cell, a list or separated by blanks; numbers become their names."""
     items = list_in(cell)
     items = [str(i) for i in items] if items is not None else re.split(r"[\s,]+", cell.strip())
     if names and "O" in names and all(i.isdecimal() and int(i) < len(names) for i in items):
@@ -257,7 +257,7 @@ def _items(cell: str, names: Sequence[str] | None) -> list[str]:
 
 
 def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
-    """The words that tags count: a list, what stands between blanks, or words and marks."""
+    """The words that tags count: a list, words between blanks, or words and marks."""
     given = list_in(text)
     tokens = text.split() if given is None else [str(item) for item in given]
     if given is None and len(tokens) != len(tags):
