@@ -1,4 +1,4 @@
-"""After training: scores, baselines, reports and pictures. One that fails costs no other."""
+"""After training: scores, baselines, reports and pictures; if one fails, the others still come."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Tested = dict[str, tuple[list[Any], list[Any]]]
 
 
 class Parts:
-    """Things that are done one after the other; one that fails is said and remembered, and the
-    others go on.
+    """Things that are done one after the other. If one fails, a warning says so, it is remembered,
+    and the others go on.
 
     Attributes:
-        failed: what failed, with what it raised.
+        failed: what failed, and what it raised.
     """
 
     def __init__(self) -> None:
@@ -39,12 +39,12 @@ class Parts:
 
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
-        """Do one part; whatever it raises is a TrainingWarning that names the part."""
+        """Do one part; whatever it raises becomes a TrainingWarning that names the part."""
         try:
             yield
         except Exception as error:  # a user's task may raise anything
             self.failed[what] = _describe(error)
-            message = f"{what}: not done, and all else goes on. {self.failed[what]}"
+            message = f"{what}: failed; everything else goes on. {self.failed[what]}"
             warnings.warn(message, TrainingWarning, stacklevel=4)
 
 
@@ -120,7 +120,7 @@ def _draw_balance(history: History, output: Path, parts: Parts) -> None:
         (output / name).unlink(missing_ok=True)
     weights = {item for r in history.rounds for item in r.weights.items()}
     with parts.part("picture of the tasks' weights"):
-        if len(weights) > len(history.tasks):  # some task's weight was not always the same
+        if len(weights) > len(history.tasks):  # the weight of some task changed
             plot_weights(history).savefig(output / WEIGHTS_FILE, dpi=120)
     with parts.part("picture of the gradients' conflict"):
         if history.conflicts:

@@ -124,11 +124,11 @@ def check_cases(model: MultiTaskModel) -> list[CaseResult]:
     them is right, or overlapped by an entity of its type. Types are compared by `TYPES`; entities
     of types that are not in it, such as dates, are left out. Of a task that does not know all the
     types, only the entities that it could find are expected; a sentence without any is left out,
-    and a task that knows none of the types is passed over. QA is `exact` if `exact_match` with
+    and a task that knows none of the types is skipped. QA is `exact` if `exact_match` with
     one of the accepted answers is 1, `partial` if `token_f1` is above 0.
 
     Returns:
-        one result for each case; none for a kind of task that the model does not have.
+        one result for each case of the kinds of tasks that the model has.
     """
     tasks = model.tasks.values()
     results = []
@@ -140,7 +140,7 @@ def check_cases(model: MultiTaskModel) -> list[CaseResult]:
 
 
 def why_left_out(model: MultiTaskModel) -> list[str]:
-    """For each task that finds entities but none that the cases ask for, a line that says so."""
+    """A line about each task that finds entities, but not of the types that the cases ask for."""
     asked = sorted({kind for case in NER_CASES for kind, _ in case.entities})
     return [
         f"the task {task.name!r} finds {', '.join(task.types)}; the cases ask for "

@@ -27,7 +27,6 @@ from .comparison import comparison_tables
 from .data.check import check_file
 from .data.readers import WRITERS, files_of, read, read_words, write_examples
 from .data.toy import GENERATORS, SPLITS
-from .datasets import check_kind, reader_options
 from .devices import choose_device
 from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
 from .experiment import build_tasks, run_recipe
@@ -42,6 +41,7 @@ from .inference import (
 from .interactive import interact
 from .model import MultiTaskModel
 from .recipe import Recipe, bundled_recipes, load_recipe, split_data
+from .recipe_data import check_kind, reader_options
 from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .stdin import arriving_lines, decode_line
 from .tables import format_table, metrics_table, scores_table
@@ -159,7 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
         "predict",
         help="use a trained model",
         description="Without --text or --question, inputs are read from standard input, and "
-        "answered as they arrive: a text per line, or for question answering "
+        "answered as they arrive: one text per line, or for question answering "
         '{"question": ..., "context": ...} on each line.',
     )
     predict_.add_argument("folder", metavar="DIR", help="a run folder")
@@ -170,11 +170,13 @@ def build_parser() -> argparse.ArgumentParser:
     predict_.add_argument(
         "--words",
         action="store_true",
-        help="the words are those between blanks, as in a file with a word per line; a line of "
+        help="words are separated by blanks, as in a file with one word per line; a line of "
         'input may also be a JSON list of words: ["王", "小", "明"]',
     )
     predict_.add_argument(
-        "--data", metavar="FILE", help="a file with a word per line and a blank line per sentence"
+        "--data",
+        metavar="FILE",
+        help="a file with one word per line and a blank line after each sentence",
     )
     predict_.add_argument("--question")
     predict_.add_argument("--context")
@@ -314,7 +316,7 @@ def run_train(options: argparse.Namespace) -> int:
     for what, why in metrics.get("not_reported", {}).items():
         print(f"mtl: error: {what}: {why}", file=sys.stderr)
     if "not_reported" in metrics:
-        fix = f"put it right, and give the same command with --output {output} --resume"
+        fix = f"fix this, and give the same command with --output {output} --resume"
         print(f"  to do: the model is trained and saved; {fix}", file=sys.stderr)
         return 1
     return 0
@@ -334,7 +336,7 @@ def _print_run(metrics: dict[str, Any], output: Path) -> None:
 
 
 def _output_folder(options: argparse.Namespace, name: str) -> AbstractContextManager[Path]:
-    """The folder that was asked for, or a new one."""
+    """The folder that --output names, or a new one."""
     return nullcontext(Path(options.output)) if options.output else next_run_folder(name)
 
 
@@ -353,7 +355,7 @@ def _chosen_recipe(options: argparse.Namespace) -> Recipe:
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    """`mtl compare`; exit status 1 if a run broke."""
+    """`mtl compare`; exit status 1 if a run failed."""
     recipe = _chosen_recipe(options)
     with _output_folder(options, f"compare-{recipe.name}") as output:
         content = compare(
@@ -419,7 +421,7 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
             files = files_of(file)
             split = next((s for s in ("test", "validation", "train") if s in files), None)
             if split == "train" and files["train"] != Path(file):
-                fix = "name the file that you want the scores of"
+                fix = "name the file to score"
                 raise DataError("the folder has no test or dev file", path=file, fix=fix)
             if files[split] != Path(file):
                 print(f"{task.name}: scored on {files[split]}", file=sys.stderr)
@@ -461,7 +463,7 @@ def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str,
             fix="give --task and --data",
         )
     recipe = load_recipe(path)
-    if recipe.on_error == "skip":  # then the test of the run left the same examples out
+    if recipe.on_error == "skip":  # as the run itself did in its test
         options.on_error = "skip"
     tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
     examples = {
@@ -497,7 +499,7 @@ def run_predict(options: argparse.Namespace) -> int:
     if guessed and not (options.words or options.data):
         print(
             f"mtl: note: {', '.join(guessed)} learned from a file with words of its own; plain "
-            "text is cut by our rule. If you have words, give them with --words",
+            "text is split by our own rule. If you have words, give them with --words",
             file=sys.stderr,
         )
     if options.data:
@@ -556,7 +558,7 @@ def _readable(
     faults: list[Fault],
     options: argparse.Namespace,
 ) -> Iterator[tuple[list[Any], list[Predictions]]]:
-    """Inputs with what is said of them, all at once; one by one if one of them cannot be read."""
+    """Inputs with their predictions, all at once; one by one if one of them cannot be read."""
     if not inputs:
         return
     given = [value for _, value in inputs]
@@ -573,7 +575,7 @@ def _readable(
 def _predict_inputs(
     model: MultiTaskModel, tasks: Sequence[Task], given: list[Any], options: argparse.Namespace
 ) -> list[Predictions]:
-    """What the tasks say of texts, lists of words, or pairs of question and context."""
+    """What the tasks predict for texts, lists of words, or pairs of question and context."""
     if not tasks[0].reads_pairs:
         return predict(model, given, [task.name for task in tasks], progress=True)
     results = [Predictions() for _ in given]
@@ -603,7 +605,7 @@ def _print_predictions(
             print(f"task: {name}" + (f" ({kind})" if kind != name else ""))
             print(f"input: {_shown(given)}")
             print(f"prediction: {prediction}\n")
-    sys.stdout.flush()  # whoever reads our output need not wait for the next input
+    sys.stdout.flush()  # a program that reads our output need not wait for the next input
 
 
 def _shown(given: str | list[str] | tuple[str, str]) -> str:

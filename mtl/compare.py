@@ -95,8 +95,8 @@ def compare(
     """Train, test and compare; a comparison that was stopped goes on from its finished runs.
 
     The rows of all splits are made for every seed and size before the first update. A run that
-    breaks all the same costs no other: it is a TrainingWarning, the summary is of the seeds that
-    have all they need, and the same call tries it again.
+    fails nevertheless does not stop the others: a TrainingWarning names it, the summary covers the
+    seeds that are complete, and the same call tries it again.
 
     Args:
         recipe: of two or more tasks, with one stage.
@@ -114,7 +114,7 @@ def compare(
 
     Returns:
         what `compare.json` holds: above all `runs`, `summary` and `cost`; under `failed` the runs
-        that broke, if any did.
+        that failed, if any.
 
     Raises:
         ConfigError: fewer than two tasks, an unknown method, task or share; a folder that holds
@@ -122,7 +122,7 @@ def compare(
         DataError: no test data, or examples that cannot be used. All of it before anything is
             trained or written.
         ModelError: the file of a finished run is broken.
-        MTLError: so many runs broke that there is nothing to compare.
+        MTLError: too many runs failed: there is nothing to compare.
     """
     if len(recipe.tasks) < 2:
         raise ConfigError(
@@ -164,16 +164,16 @@ def compare(
         _check_output(output, recipe)
         for plan in plans:
             if (path := output / RUNS / plan.file).exists():
-                _read_result(path, plan)  # a broken one is found now, not when all others are done
+                _read_result(path, plan)  # so a broken file is found before anything is trained
         _check_rows([p for p in plans if not (output / RUNS / p.file).exists()], recipe, progress)
         _make_output(output, recipe)
         runs, failed = _run_all(plans, recipe, settings, output, progress)
         summary = summarise(runs, tasks, rounds, total)
         if not summary:
             raise MTLError(
-                "so many runs broke that there is nothing to compare",
+                "too many runs failed: there is nothing to compare",
                 found="; ".join(f"{plan}: {why}" for plan, why in failed.items()),
-                fix="see what broke, and give the same command again",
+                fix="see why they failed, and give the same command again",
             )
         content = {
             "recipe": recipe.name,
@@ -396,7 +396,7 @@ def _run_all(
     output: Path,
     progress: bool,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The result of every plan, in order, those that are done already read; and what broke."""
+    """The result of every plan, in order, reading those that are done; and what failed."""
     seconds: list[float] = []
     todo = [plan for plan in plans if not (output / RUNS / plan.file).exists()]
     if progress:
@@ -449,7 +449,7 @@ def _run(
     model = build_model(replace(recipe, seed=plan.seed), tasks)
     config = TrainConfig(seed=plan.seed, **chosen | {"rounds": plan.rounds})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # said when the rows were checked
+        warnings.simplefilter("ignore", DataWarning)  # these were shown when the rows were checked
         data = _encode(recipe, model, tasks)
     history = train(model, tasks, config, data=data, progress=False)
     return {

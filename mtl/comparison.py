@@ -40,7 +40,7 @@ def summarise(
         of 95% (see `mtl.metrics.interval`), None for a single seed; the difference is method minus
         alone, and `distinguishable` if its interval excludes 0. `control_rounds`, of an epoch, is
         how long the model alone trained. `n` counts the seeds that have what a row needs; a row
-        for which none has it is left out.
+        that no seed has is left out.
     """
     metric = {task.name: _common_metric(task, runs) for task in tasks}
     scores = {
@@ -79,7 +79,7 @@ def summarise(
 def _common_metric(task: Task, runs: Sequence[dict[str, Any]]) -> str:
     """The main metric of a task's tests; of several, the first of those that most runs have.
 
-    A task may choose by its test data, and every seed may hold out other examples.
+    A task may choose it by its test data, and each seed may hold out different examples.
     """
     tests = [run["test"][task.name] for run in runs if task.name in run["test"]]
     names = dict.fromkeys(task.main_score(scores)[0] for scores in tests)
@@ -126,7 +126,9 @@ def costs(
 def write_summary(path: Path, summary: Sequence[Mapping[str, Any]], command: str) -> None:
     """A CSV with a line for each dict of `summarise`, under the command as a comment."""
     ends = ("interval", "difference_interval")
-    columns = [key for key in max(summary, key=len) if key not in ends]  # the longest: not alone
+    columns = [
+        key for key in max(summary, key=len) if key not in ends
+    ]  # the longest row: one of a shared model
     columns += [f"{key}_{end}" for key in ends for end in ("low", "high")]
     table = io.StringIO()
     table.write(f"# {command}\n")

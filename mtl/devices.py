@@ -19,7 +19,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def check_device_name(name: str, what: str = "the device") -> None:
-    """Raise ConfigError if a name is none of `DEVICES`, nor one GPU of several, such as `cuda:1`.
+    """Raise ConfigError unless a name is in `DEVICES` or is one of several GPUs, such as `cuda:1`.
 
     Whether this machine has the device is another matter: see `choose_device`.
     """
@@ -129,13 +129,13 @@ def choose_threads(multiply_adds: float, asked: int = 0) -> int:
     """How many threads a CPU computes batches of one size with.
 
     A small batch is computed by one thread. The threads of an operation wait for each other, and
-    if another program keeps one core busy, all of them wait for the one that has to share it, some
-    hundred times in each step. Only where operations are long is that worth it. The rule looks at
-    sizes and never at a clock, so that a run can be repeated.
+    if another program keeps one core busy, all of them wait for the one that has to share it,
+    hundreds of times in each step. That is worth it only where operations are long. The rule looks
+    at sizes and never at a clock, so that a run can be repeated.
 
     Args:
         multiply_adds: in one pass of the encoder; see `EncoderConfig.multiply_adds`.
-        asked: so many, whatever the size; 0 for the rule.
+        asked: this many, whatever the size; 0 for the rule.
 
     Returns:
         1, or as many as torch has: the cores that this process may use, or fewer if

@@ -459,5 +459,5 @@ def rotations(config: EncoderConfig) -> Tensor:
     rotates = torch.arange(config.n_heads) < config.n_rotating
     angles = angles * rotates[:, None, None]  # (H, T, K/2)
     table = torch.polar(torch.ones_like(angles), angles)
-    # In memory the heads of a token stand side by side, as in the queries and keys: that is faster.
+    # The heads of a token are neighbours in memory, as in the queries and keys: that is faster.
     return table.transpose(0, 1).contiguous().transpose(0, 1)

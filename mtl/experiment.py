@@ -7,8 +7,8 @@ import math
 import os
 import random
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from .data.augment import augment
 from .data.dataset import Dataset
 from .data.tokenization import WhitespaceTokenizer
 from .data.toy import toy_dataset
-from .datasets import check_kind, read_dataset
 from .devices import choose_device, choose_precision
 from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, DataError
@@ -29,6 +28,7 @@ from .files import write_atomically
 from .model import MultiTaskModel
 from .pretrained import load_pretrained
 from .recipe import DatasetRecipe, Recipe
+from .recipe_data import check_kind, read_dataset
 from .run_folder import (
     BEST,
     CHECKPOINT,
@@ -131,15 +131,15 @@ def run_recipe(
     save_every_steps: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train, save, test once, and write the run folder; what stands in it says `mtl.run_folder`.
+    """Train, save, test once, and write the run folder (`mtl.run_folder` says what is in it).
 
     The rows of all splits are made before the first update, and all that is wrong with them is
     raised together; with the recipe's `on_error = "skip"` such examples are left out and counted.
 
     The trained model is on disk before anything is tested. What then fails, a task's metric or a
     picture, is a TrainingWarning that names the part, and costs only this part: everything else is
-    written, and `metrics.json` lists what is not under `not_reported`. Resume then does the tests
-    and reports again, without training.
+    written, and `metrics.json` lists what is not under `not_reported`. Resuming then repeats the
+    tests and reports, without training.
 
     Args:
         output: the folder; made if missing.
@@ -151,10 +151,10 @@ def run_recipe(
         progress: show how it goes, on stderr.
 
     Returns:
-        what stands in `metrics.json`.
+        what `metrics.json` holds.
 
     Raises:
-        ConfigError: the folder holds a run, or anything else, already; another process is at work
+        ConfigError: the folder holds a run, or anything else, already; another process is working
             in it; or the run that was stopped had another recipe.
         DataError: files or examples that cannot be used; nothing is trained or changed then.
     """
@@ -169,7 +169,7 @@ def run_recipe(
         return _finished_metrics(recipe, output, progress)
     with claimed(output):
         check_folder(output, overwrite, resume)
-        for config, _ in recipe.train_configs():  # before data are read and weights downloaded
+        for config, _ in recipe.train_configs():  # before data is read and weights are downloaded
             choose_precision(config.precision, choose_device(config.device))
         tasks = build_tasks(recipe)
         model = build_model(recipe, tasks)
@@ -183,31 +183,23 @@ def run_recipe(
         )
         place = choose_place(output, resume)
         if resume and progress and not (place / STATE).exists():
-            tqdm.write(f"{output} has nothing to go on from: starting afresh", file=sys.stderr)
+            tqdm.write(f"{output} has nothing to resume: starting afresh", file=sys.stderr)
         check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
         prepare(output, place, resume)
         saving = (save_every, save_every_steps)
-        history = _train(recipe, model, tasks, data, place, *saving, progress)
+        with _resumable(recipe, place, progress):
+            history = _train(recipe, model, tasks, data, place, *saving, progress)
         put_in_place(place, output)
         _save_trained(recipe, model, history, output)
         return _assess(recipe, model, tasks, data, history, output, progress)
 
 
-def _train(
-    recipe: Recipe,
-    model: MultiTaskModel,
-    tasks: list[Task],
-    data: list[EncodedDataset],
-    place: Path,
-    save_every: int,
-    save_every_steps: int,
-    progress: bool,
-) -> History:
-    """Train; what a stop leaves in the folder is what resume goes on from, or nothing."""
+@contextmanager
+def _resumable(recipe: Recipe, place: Path, progress: bool) -> Iterator[None]:
+    """If what runs within it is stopped, the folder keeps what a resumed run needs, or nothing."""
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
-        saving = (save_every, save_every_steps)
-        return _train_stages(recipe, model, tasks, data, place, *saving, progress)
+        yield
     except BaseException:
         can_go_on = any(map(has_state, (place / STATE).glob("stage*")))
         if not can_go_on:  # then what was written is of no use
@@ -220,7 +212,7 @@ def _train(
 
 
 def _save_trained(recipe: Recipe, model: MultiTaskModel, history: History, output: Path) -> None:
-    """Write all that the training gave; from now on the folder is one to predict with."""
+    """Write all that the training produced; from now on the folder can predict."""
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     write_atomically(output / RECIPE_FILE, recipe.to_toml())
@@ -281,7 +273,7 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
     return f"without effect on the pretrained encoder: {names}\n" * bool(unused)
 
 
-def _train_stages(
+def _train(
     recipe: Recipe,
     model: MultiTaskModel,
     tasks: list[Task],

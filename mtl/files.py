@@ -23,7 +23,7 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     once never mix their contents: the last one wins. It is gone when the call is over.
 
     Raises:
-        DataError: the file cannot be written; what stood there before still does.
+        DataError: the file cannot be written; what was there before still is.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")

@@ -61,7 +61,7 @@ def encode_for(
     """The rows of examples as the model reads them, made once and used as often as you like.
 
     Args:
-        tasks: who makes targets; none are needed to predict.
+        tasks: they make the targets; to predict, no task is needed.
         on_error: "stop" raises all that is wrong with the examples; "skip" leaves out those that
             cannot be used, and says how many (DataWarning).
         where: the data, in words, for such a warning; by default the names of the tasks.
@@ -133,9 +133,9 @@ def _batches(
 
 
 def _in_parts(model: MultiTaskModel, batch: Batch, run: Callable[[Batch], Any]) -> Any:
-    """What `run` gives for all rows of a batch, a part of them at a time.
+    """What `run` returns for all rows of a batch, computed part by part.
 
-    A long text is a single example of many rows; memory is needed for one part only.
+    A long text is a single example with many rows; memory is needed for one part at a time.
     """
     tokens = min(batch.input_ids.numel(), MAX_TOKENS)
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
@@ -162,7 +162,7 @@ def predict(
 
     Args:
         texts: one text, or several. A text longer than the encoder's positions is read in windows.
-            In place of a text, a list of its words says what the words are: `[["王", "小", "明"]]`.
+            Instead of a string, a text may be the list of its words: `[["王", "小", "明"]]`.
         tasks: name (or kind) of a task that reads single texts, or several; by default all.
         progress: show a bar on stderr if it takes more than two seconds.
 
@@ -328,7 +328,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Predict the examples and score the predictions of one task.
 
-    Examples without a label for the task are left out. What the task has to remark on its scores
+    Examples without a label for the task are left out. What the task has to say about its scores
     is a `DataWarning`.
 
     Args:
@@ -434,7 +434,7 @@ def score_controls(
     return scores
 
 
-# What the scores of a model are compared with, in words; each gives scores by name.
+# What the scores of a model are compared with; each function returns scores by name.
 BASELINES = {
     "trivial baselines": score_trivial,
     "untrained model": score_untrained,
@@ -499,7 +499,7 @@ def _queries(
 def _check_text(name: str, text: Any) -> None:
     """Raise DataError unless this is a text with something in it, or a list of words."""
     if isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
-        return  # the words are looked at where they are joined
+        return  # the words are checked where they are joined
     if not isinstance(text, str):
         fix = "give a string, or a list of its words"
         raise DataError(f"{name} is not a text", found=repr(text)[:80], fix=fix)

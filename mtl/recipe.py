@@ -45,7 +45,7 @@ class DatasetRecipe:
         toy_held_out: how many in each of the other splits.
         train: a file to train on, instead of toy data. Without a validation (test) file, a tenth
             of its texts, drawn by the seed, is held out for validation (test).
-            It may be a folder, with files for each split.
+            It may be a folder with a file for each split.
         validation, test, test_unseen: files for the other splits.
         column: of the tags, or of the label in a table, in all its files: a number from 1 or a
             name; by default it is found.
@@ -305,7 +305,7 @@ def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
             found=error.strerror,
             fix=f"check the path, or use a bundled recipe: {', '.join(bundled_recipes())}",
         ) from None
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested without end
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or nested too deeply
         raise ConfigError(
             "the recipe is not TOML",
             path=path,

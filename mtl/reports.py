@@ -61,10 +61,10 @@ def write_report(
 def report_parts(
     task: Task, examples: Sequence[Any], predictions: Sequence[Any], folder: str | Path
 ) -> dict[str, Callable[[], None]]:
-    """By what it is, what writes each file of `write_report`; so one that fails costs no other."""
+    """What writes each file of `write_report`, by name: if one fails, the others still come."""
     name = task.name
     said = (examples, predictions)
-    mistakes = cache(lambda: task.mistakes(*said))  # two files need them
+    mistakes = cache(lambda: task.mistakes(*said))  # used for two files
 
     def write(ending: str, content: str | bytes) -> None:
         write_atomically(Path(folder) / f"{name}_{ending}", content)

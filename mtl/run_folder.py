@@ -1,10 +1,10 @@
-"""What stands where in the folder of a run, and how nothing in it is lost.
+"""What is where in the folder of a run, and how nothing in it is lost.
 
 DIR/                        a model folder, with metrics, history, reports and pictures
 DIR/best-TASK/              the model of the epoch that was best for one task
 DIR/checkpoint-epochN/      the model after epoch N, where asked for
-DIR/training_state/         what a stopped run goes on from; gone when all is tested and written
-DIR/unfinished/             all this of a run that is to replace another, until it is trained
+DIR/training_state/         what a stopped run resumes from; gone once all is tested and written
+DIR/unfinished/             the same for a run that will replace another, until it is trained
 DIR/.lock                   held by the process that trains here
 """
 
@@ -35,10 +35,10 @@ BEFORE_THE_END = (f"{CHECKPOINT}[0-9]*", f"{BEST}*", STATE, OLD_STATE)  # writte
 
 @contextmanager
 def claimed(output: Path) -> Iterator[None]:
-    """Hold a run folder, made if missing; one that is still empty at the end is taken away again.
+    """Lock a run folder, made if missing; if it is still empty at the end, it is removed again.
 
     The lock is the operating system's. It goes with the process that holds it, however that ends,
-    so a run that was killed can be resumed at once.
+    so a killed run can be resumed at once.
 
     Raises:
         ConfigError: another process holds the folder, or it cannot be made.
@@ -68,14 +68,14 @@ def _lock(path: Path) -> int:
         except BlockingIOError:
             os.close(file)
             raise ConfigError(
-                "another process is at work in the output folder",
+                "another process is working in the output folder",
                 path=path.parent,
-                fix="wait for it, stop it, or give another --output",
+                fix="wait for it, stop it, or choose another --output",
             ) from None
         with suppress(OSError):
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 return file
-        os.close(file)  # the process that held it before has just taken it away
+        os.close(file)  # the process that held it before has just removed it
 
 
 def _lock_file(file: int) -> None:
@@ -153,8 +153,7 @@ def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
 def choose_place(output: Path, resume: bool) -> Path:
     """Where the run writes while it trains.
 
-    A run that is to be replaced stays whole until then. One that goes on does so where its state
-    is.
+    A run that is being replaced stays whole until then. A resumed run goes on where its state is.
     """
     unfinished = output / UNFINISHED
     goes_on_there = resume and (unfinished / STATE).exists()
@@ -198,7 +197,7 @@ def clear(place: Path) -> None:
 
 
 def put_in_place(place: Path, output: Path) -> None:
-    """Put what the run wrote while it trained in the place of that of the run before.
+    """Move what the run wrote while it trained to where the run before has its files.
 
     A kill at any moment leaves what `choose_place` finds again: the state moves last.
     """
@@ -207,7 +206,7 @@ def put_in_place(place: Path, output: Path) -> None:
     if holds_run(output):
         clear(output)
         (output / METRICS_FILE).unlink(missing_ok=True)
-        (output / HISTORY_FILE).unlink(missing_ok=True)  # from now on it is a stopped run
+        (output / HISTORY_FILE).unlink(missing_ok=True)  # from now on this is a stopped run
     for new in sorted(place.iterdir(), key=lambda path: path.name == STATE):
         new.rename(output / new.name)
     place.rmdir()
@@ -216,9 +215,9 @@ def put_in_place(place: Path, output: Path) -> None:
 def finish(output: Path) -> None:
     """Take away what --resume would go on from; the run is then finished."""
     old = output / OLD_STATE
-    shutil.rmtree(old, ignore_errors=True)  # of a run that was killed in the next line but one
+    shutil.rmtree(old, ignore_errors=True)  # left by a run that was killed two lines below
     with suppress(FileNotFoundError):
-        (output / STATE).rename(old)  # in one moment, which a deletion is not
+        (output / STATE).rename(old)  # renaming takes one moment, deleting does not
     for useless in (old, output / UNFINISHED):
         shutil.rmtree(useless, ignore_errors=True)
 
@@ -227,7 +226,7 @@ def finish(output: Path) -> None:
 def next_run_folder(name: str) -> Iterator[Path]:
     """`runs/NAME/1`, or the first number that is free; made, so that no other run takes it.
 
-    If it is still empty at the end, it is taken away again.
+    If it is still empty at the end, it is removed again.
     """
     runs = Path("runs") / name
     made = _missing(runs)
@@ -254,5 +253,5 @@ def _missing(folder: Path) -> list[Path]:
 
 def _remove_empty(folders: Iterable[Path]) -> None:
     for folder in folders:
-        with suppress(OSError):  # it is not empty, or not there
+        with suppress(OSError):  # it is not empty, or does not exist
             folder.rmdir()

@@ -102,7 +102,7 @@ def test_plain_types_are_read_and_said_to_merge_neighbours(file):
     examples, notes = noted(path)
     assert examples == [*EXPECTED[:2], MERGED]
     assert len(notes) == 1
-    assert "neighbours of one type are read as one entity" in notes[0]
+    assert "neighbours of the same type are read as one entity" in notes[0]
 
 
 def test_letters_without_a_type(file):

@@ -89,7 +89,7 @@ def test_pairs_with_classes_are_refused_by_name(values, found, on_error, read):
 def test_a_label_of_minus_one_says_nothing(read):
     pairs, notes = read(*pairs_with([1, -1, 0]))
     assert [pair.score for pair in pairs] == [1, 0]
-    assert notes[-1] == 'pairs whose "label" is -1 (nobody said), left out: 1'
+    assert notes[-1] == 'pairs whose "label" is -1 (not labelled), left out: 1'
 
 
 @pytest.mark.parametrize(

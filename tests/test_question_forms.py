@@ -98,7 +98,7 @@ def test_an_answer_of_yes_or_no_is_shown(read):
 def test_repeated_ids_are_told_and_every_question_is_read(read):
     questions, (note,) = read([FLAT | {"answer": "Luis"}, FLAT | {"answer": "Rosa"}])
     assert len(questions) == 2
-    assert note.startswith("ids that an earlier question has: 1 ")
+    assert note.startswith("ids that an earlier question already has: 1 ")
     assert "'q'" in note
 
 

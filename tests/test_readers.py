@@ -951,8 +951,8 @@ def test_a_line_that_is_not_json(line, found, file):
         ('[{"a": 1},\n{"a": 2}', 2, "a comma or ] is missing, at ''"),
         ('[{"a": 1},\n]', 2, "Expecting value, at ']'"),
         ('[{"a": 1},\n{"a": "b', 2, "Unterminated string"),
-        ('[{"a": 1}]\n\n{"a": 2}\n', 1, "something stands behind the list"),
-        ('[]\n[{"a": 1}]', 1, "something stands behind the list"),
+        ('[{"a": 1}]\n\n{"a": 2}\n', 1, "there is something after the list"),
+        ('[]\n[{"a": 1}]', 1, "there is something after the list"),
         ("[", 1, "Expecting value"),
         ('[{"a": 1},\n' + "[" * 100_000, 2, "nested too deeply"),
     ],
@@ -1140,7 +1140,7 @@ def questions(draw, contexts):
     return QAExample(draw(st.text()), draw(filled), context, answers or [Answer(context, 0)])
 
 
-@pytest.mark.filterwarnings("ignore:.*ids that an earlier question has")
+@pytest.mark.filterwarnings("ignore:.*ids that an earlier question already has")
 @tmp_path_shared
 @given(data=st.data())
 def test_squad_round_trip(data, tmp_path):
@@ -1219,7 +1219,7 @@ def test_pairs_round_trip(examples, tmp_path):
     assert read_pairs(tmp_path / "x.jsonl") == examples
 
 
-@pytest.mark.filterwarnings("ignore:.*ids that an earlier question has")
+@pytest.mark.filterwarnings("ignore:.*ids that an earlier question already has")
 @tmp_path_shared
 @given(examples=st.lists(questions(filled), min_size=1, max_size=3))
 def test_questions_one_a_line_round_trip(examples, tmp_path):
@@ -1243,7 +1243,7 @@ PAIR = PairExample("a", "b", 0.5)
 QUESTION = QAExample("1", "Q?", "a b", (Answer("b", 2),))
 
 
-@pytest.mark.filterwarnings("ignore:.*ids that an earlier question has")
+@pytest.mark.filterwarnings("ignore:.*ids that an earlier question already has")
 @pytest.mark.parametrize(
     ("example", "name", "read"),
     [

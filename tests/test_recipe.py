@@ -595,10 +595,10 @@ def test_only_what_is_missing_is_held_out(tiny, own_sentences, tmp_path):
     dataset = ner_dataset(tiny, *files)
     assert dataset.test == test
     assert [len(dataset.train), len(dataset.validation)] == [180, 20]
-    with pytest.warns(DataWarning, match="in validation and in test too: 1 of the 1 of test"):
+    with pytest.warns(DataWarning, match="in both validation and test: 1 of the 1 of test"):
         everything = ner_dataset(tiny, *files, f"tasks.ner.validation={tmp_path / 'test.conll'}")
     assert [len(everything.train), len(everything.validation)] == [200, 1]
-    with pytest.warns(DataWarning, match="in test and in test_unseen too"):
+    with pytest.warns(DataWarning, match="in both test and test_unseen"):
         unseen = ner_dataset(tiny, *files, f"tasks.ner.test_unseen={tmp_path / 'test.conll'}")
     assert list(unseen.test_unseen) == test
 
@@ -764,7 +764,7 @@ def test_a_partly_labelled_file_trains_each_task_on_what_it_has(shared, tmp_path
     mtl.write_jsonl(held_out, tmp_path / "held_out.jsonl")
     files = {"train": "train", "validation": "held_out", "test": "held_out"}
     settings = [f"datasets.texts.{s}={tmp_path / f'{f}.jsonl'}" for s, f in files.items()]
-    with pytest.warns(DataWarning, match="in validation and in test too: 10 of the 10 of test"):
+    with pytest.warns(DataWarning, match="in both validation and test: 10 of the 10 of test"):
         metrics = run_recipe(load_recipe(shared, settings), tmp_path / "run", progress=False)
     assert metrics["test"].keys() == {"topic", "ner"}
     lines = (tmp_path / "run" / "training_metrics.csv").read_text().splitlines()
@@ -817,9 +817,11 @@ def test_what_cannot_be_said_of_a_dataset(shared, setting, words):
 
 
 def test_a_dataset_of_another_kind_than_the_task_names_the_task(shared):
-    with pytest.raises(ConfigError, match=r"data of the task 'topic' is of another kind") as caught:
+    with pytest.raises(
+        ConfigError, match=r"data of the task 'topic' is not of the task.s kind"
+    ) as caught:
         build_tasks(load_recipe(shared, ["datasets.texts.toy=ner"]))
-    assert "sentences with a tag per word" in str(caught.value)
+    assert "sentences with one tag per word" in str(caught.value)
     assert "reads texts with labels or tags" in str(caught.value)
 
 
@@ -865,7 +867,7 @@ def test_augment_adds_to_the_training_split_alone(shared):
         assert list(more.split(split)) == list(plain.split(split))
 
 
-@pytest.mark.filterwarnings("ignore:.* too. 200 of the 200:mtl.DataWarning")
+@pytest.mark.filterwarnings("ignore:.*in both .*200 of the 200:mtl.DataWarning")
 def test_the_seed_draws_what_augment_changes(tiny, own_sentences):
     """All splits are files here, so the seed draws nothing else."""
     path, sentences = own_sentences

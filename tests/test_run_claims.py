@@ -69,7 +69,7 @@ def test_two_that_are_given_the_same_folder(start, tmp_path):
         second = start("--output", "run", *options)
         _, err = second.communicate(timeout=300)
         assert second.returncode == 2
-        assert "another process is at work in the output folder" in err
+        assert "another process is working in the output folder" in err
     _, err = first.communicate("\n" * 100, timeout=300)
     assert first.returncode == 0, err
     there = {path.name for path in (tmp_path / "here" / "run").iterdir()}

@@ -127,7 +127,7 @@ def test_a_part_of_a_task_that_breaks_costs_no_other(recipe, whole, tmp_path, mo
         patch.setattr(NERTask, method, broken)
         with pytest.warns(TrainingWarning) as said:
             metrics = run_recipe(load_recipe(recipe), output, progress=False)
-    assert any(str(warning.message).startswith(f"{part}: not done") for warning in said)
+    assert any(str(warning.message).startswith(f"{part}: failed") for warning in said)
     told = metrics.pop("not_reported")
     assert part in told
     assert "ZeroDivisionError: nothing to divide by (in broken" in told[part]
@@ -151,7 +151,7 @@ def test_a_metric_that_breaks_on_the_test_data(recipe, whole, tmp_path, monkeypa
         break_test_score(patch, recipe)
         status, out, err = mtl_(*command)
         assert status == 1
-        assert "mtl: note: test scores of ner: not done, and all else goes on." in err
+        assert "mtl: note: test scores of ner: failed; everything else goes on." in err
         assert "mtl: error: test scores of ner: ZeroDivisionError: nothing to divide by" in err
         assert "the model is trained and saved" in err
         assert "qa" in out  # the scores that there are

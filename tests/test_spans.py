@@ -148,7 +148,7 @@ def test_of_several_annotators_the_first_is_read_and_it_is_told(read):
     assert notes == ["texts with several annotations, of which the first is read: 1"]
     (example, _), notes = read(label_studio(), label_studio({"result": RESULTS}))
     assert example.tags is None
-    assert notes == ["texts that nobody annotated, or where it was cancelled: 1"]
+    assert notes == ["texts without an annotation, or with a cancelled one: 1"]
 
 
 def test_choices_of_tools_are_labels(read):

@@ -143,7 +143,7 @@ def test_a_header_that_we_do_not_know_is_no_example(file):
     assert fault.found == "the columns 'satz', 'urteil'"
     assert "text and label" in fault.fix
     unclear = [("g1", "1", "he left it there"), ("g2", "0", "it left he there")] * 3
-    assert "unknown" in refusal_of(file(unquoted(unclear))).what
+    assert "no column" in refusal_of(file(unquoted(unclear))).what
 
 
 def test_a_column_can_be_chosen_and_the_others_are_named(file):
@@ -171,9 +171,12 @@ def test_several_fields_of_one_text(file):
 
 
 def test_label_names_for_classes_that_are_numbers(file):
-    path = file(quoted([("a b", "0"), ("c d", "1.0"), ("e f", "")], "text", "label"))
+    rows = [("a b", "0"), ("c d", "1.0"), ("e f", "")]
+    path = file(quoted(rows, "text", "label"))
     assert [e.label for e in read(path)] == ["0", "1", None]
     assert [e.label for e in read(path, label_names=["no", "yes"])] == ["no", "yes", None]
+    hidden = file(quoted([*rows, ("g h", "-1")], "text", "label"), "hidden")
+    assert read(hidden, label_names=["no", "yes"])[-1].label is None
     assert "1, and 1 names" in refusal_of(path, label_names=["no"]).found
 
 

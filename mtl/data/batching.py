@@ -122,7 +122,7 @@ def encode_examples(
 
     Args:
         examples: what has `rows`, the texts of its encoder rows.
-        tasks: who makes targets; none are needed to predict.
+        tasks: they make the targets; to predict, no task is needed.
         max_length: most tokens in a row.
         overlap: pieces that neighbouring windows of a long text share.
         faults: a list that takes one fault for each example that cannot be encoded; such examples
@@ -276,8 +276,8 @@ class BatchStream:
     def next_parts(self, max_tokens: int) -> list[Batch]:
         """The next batch in parts of at most so many tokens, padding included; 0 for no limit.
 
-        A part has at least one example, however long. Words are hidden in the whole batch before it
-        is cut, so that the parts hold what the batch would.
+        Each part has at least one example, however long. Words are hidden in the whole batch before
+        it is cut, so that the parts hold what the batch would.
         """
         batch = self.next()
         if not max_tokens:

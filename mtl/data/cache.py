@@ -6,7 +6,7 @@ is never stale, and never has to be looked at: the folder may be deleted at any 
 
 What a user's own classes shape is not kept. The targets that a task makes follow from its code, and
 from whatever that code calls: helpers in other cells of a notebook, constants, other modules. No
-hash sees all of it, and one that sees most of it would serve old targets on the day it counts.
+hash covers all of it, and one that covers most of it would one day return old targets.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
-from .examples import NERExample, PairExample, QAExample, TextExample
+from .examples import Answer, NERExample, PairExample, QAExample, TextExample
 from .readers import Form, SoundDataError, detect, files_of, only_set
-from .words import split_words
+from .words import Place, split_words
 
 Fact = tuple[str, str]  # what was looked at, and what was found
 
@@ -143,12 +143,12 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
             n = sum(texts[second][text] for text in shared)
             shown = ", ".join(repr(_short(" / ".join(text))) for text in shared[:3])
             share = f"{n:,} of the {len(splits[second]):,} of {second}"
-            facts.append((f"in {first} and in {second} too", f"{share}, such as {shown}"))
+            facts.append((f"in both {first} and {second}", f"{share}, such as {shown}"))
     return facts
 
 
 def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list[Fact]:
-    """Classes and entity types that other splits have, and `train` has not.
+    """Classes and entity types that other splits have and `train` does not.
 
     Args:
         splits: the examples of each, by name.
@@ -165,7 +165,7 @@ def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list
 
 
 def _identity(example: Any) -> tuple[str, ...]:
-    """The texts of an example, by which it is known again."""
+    """The texts of an example, by which it is recognised."""
     match example:
         case QAExample():
             return (example.question, example.context)
@@ -213,12 +213,15 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
 
 
 def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
+    # Many questions share a context: it is split once.
+    words = {context: split_words(context) for context in {e.context for e in examples}}
+    borders = {context: _borders(places) for context, places in words.items()}
     several = [e for e in examples if any(e.context.count(a.text) > 1 for a in e.answers)]
-    inside = [e for e in examples if any(_is_inside_word(e, a.start, a.end) for a in e.answers)]
+    inside = [e for e in examples if not _on_borders(e.answers, *borders[e.context])]
     return [
         ("questions", f"{len(examples):,}"),
-        ("contexts", f"{len({example.context for example in examples}):,}"),
-        ("context words", _lengths([_n_words(example.context) for example in examples])),
+        ("contexts", f"{len(words):,}"),
+        ("context words", _lengths([len(words[example.context]) for example in examples])),
         ("question words", _lengths([_n_words(example.question) for example in examples])),
         ("answer words", _lengths([_n_words(e.answers[0].text) for e in examples])),
         ("answers whose text occurs more than once", _some(several, examples)),
@@ -241,10 +244,14 @@ def _n_words(text: str) -> int:
     return len(split_words(text))
 
 
-def _is_inside_word(example: QAExample, start: int, end: int) -> bool:
-    """Whether a span begins or ends inside a word of the context."""
-    words = split_words(example.context)
-    return start not in {s for s, _ in words} or end not in {e for _, e in words}
+def _borders(words: Sequence[Place]) -> tuple[set[int], set[int]]:
+    """Where words begin, and where they end."""
+    return {start for start, _ in words}, {end for _, end in words}
+
+
+def _on_borders(answers: Sequence[Answer], starts: set[int], ends: set[int]) -> bool:
+    """Whether every answer begins and ends where a word does."""
+    return all(answer.start in starts and answer.end in ends for answer in answers)
 
 
 def _counts(names: Sequence[str] | Counter[str], most: int = 20) -> str:
@@ -277,7 +284,7 @@ _DESCRIBE = {
     PairExample: _describe_pairs,
 }
 _IN_WORDS = {
-    NERExample: "sentences with a tag per word",
+    NERExample: "sentences with one tag per word",
     TextExample: "texts with labels or tags",
     QAExample: "questions with contexts and answers",
     PairExample: "pairs of sentences",

@@ -80,7 +80,7 @@ def hold_out(
         the remaining examples, then each held-out part.
 
     Raises:
-        DataError: fewer than ten groups, too few for a tenth to be anything; or too many of the
+        DataError: fewer than ten groups, so that a tenth is not even one; or too many of the
             examples are linked.
     """
     group_of = _linked_groups(examples)

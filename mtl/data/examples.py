@@ -120,13 +120,13 @@ def check_iob2(tags: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class TextExample:
-    """A text with what is known about it: a class label, one tag a token, both, or neither.
+    """A text with what is known about it: a class label, one tag per token, both, or neither.
 
     Args:
-        text: as somebody wrote it.
+        text: as it was written.
         tokens: its words; what the tags count. Without them the tokenizer says what the words are.
-        label: the class of the whole text; None if nobody said.
-        tags: IOB2 as in `NERExample`, one a token; None if nobody said.
+        label: the class of the whole text; None if not labelled.
+        tags: IOB2 as in `NERExample`, one per token; None if not tagged.
         fields: further labels of the text, by the name of their field.
 
     Raises:
@@ -158,7 +158,9 @@ class TextExample:
     def _read(self) -> tuple[str, list[Place] | None]:
         """The text that the encoder reads, and where the tokens stand in it."""
         places = find_words(self.text, self.tokens) if self.tokens else None
-        if self.tokens and places is None:  # the tokens were changed: what is tagged is read
+        if (
+            self.tokens and places is None
+        ):  # the tokens were changed: the model reads what is tagged
             return join_words(self.tokens)
         return self.text, places
 
@@ -256,7 +258,7 @@ class QAExample:
 
     Args:
         candidates: spans of the context of the same type as the answer, the answer among them,
-            where somebody knows them (the toy data does); only trivial baselines read it.
+            where they are known (as in the toy data); only trivial baselines read it.
 
     Raises:
         DataError: an empty question or context, no answer, an answer that is not in the context
@@ -308,7 +310,7 @@ class QAExample:
 
 @dataclass(frozen=True)
 class Query:
-    """A text, or a pair such as (question, context), that somebody wants a prediction for.
+    """A text, or a pair such as (question, context), to make a prediction for.
 
     Args:
         text: a string, or the list of its words, which are then joined.

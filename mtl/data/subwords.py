@@ -44,7 +44,7 @@ class SubwordTokenizer(Tokenizer):
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         backend.no_truncation()  # or the end of a long text is lost without a word
         backend.no_padding()
-        backend.encode_special_tokens = True  # "[SEP]" in somebody's text is text
+        backend.encode_special_tokens = True  # "[SEP]" in a user's text is plain text
         self.backend = backend
         self.special_tokens = _special_tokens(backend)
         ids = {use: backend.token_to_id(token) for use, token in self.special_tokens.items()}

@@ -139,7 +139,7 @@ class Task(ABC):
         """Metrics of predictions against labelled examples; the main one is 1 at best."""
 
     def remarks(self, scores: dict[str, float]) -> list[str]:
-        """What a user should be warned of when these are the scores."""
+        """What to warn the user of, given these scores."""
         return []
 
     def report(self, examples: Sequence[Any], predictions: Sequence[Any]) -> str:
@@ -176,7 +176,7 @@ class Task(ABC):
 
     @property
     def words_given(self) -> bool:
-        """Whether it was trained on words that somebody gave, and plain text has others."""
+        """Whether the words of its training file differ from those of plain text."""
         return self.joining is not None
 
     @classmethod

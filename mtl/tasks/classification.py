@@ -24,8 +24,10 @@ from ..tables import format_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt
 
-NOBODY_SAID = "-1"  # where training has no such class; so the `datasets` library hides test labels
-UNBALANCED = 10  # times as frequent as the rarest class
+NOBODY_SAID = (
+    "-1"  # where training has no such class; this is how the `datasets` library hides test labels
+)
+UNBALANCED = 10  # how many times as frequent as the rarest class, for a warning
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class ClassificationTask(Task):
         name: of the task.
         dataset: of `TextExample`s, of which some may have no label.
         labels: the classes; by default those of the training split. A text of another class is
-            never right: it counts as wrong, and a `DataWarning` names its class. The label -1 says
-            that nobody labelled the text, unless training has it too.
+            never right: it counts as wrong, and a `DataWarning` names its class. The label -1 means
+            that the text is not labelled, unless training has it too.
         pooling: how the tokens become one vector: `mean`, `max`, or `cls` (the first token's).
         field: the field of the records that holds the label, in `TextExample.fields`; by default
             their `label`.
@@ -148,7 +150,7 @@ class ClassificationTask(Task):
         if n >= UNBALANCED * few:
             _warn(
                 f"{self.name}: {n:,} training texts are {often!r} and {few:,} {rare!r}; a model "
-                "may do well by ignoring rare classes. "
+                "may score well by ignoring rare classes. "
                 f'tasks.{self.name}.class_weights = "balanced" lets every class count the same'
             )
 

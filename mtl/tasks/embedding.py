@@ -146,7 +146,7 @@ class EmbeddingTask(Task):
     def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
         """`(B,)`: the number of the text that each row belongs to, over the texts of all pairs.
 
-        Rows that nobody labelled get -100.
+        Rows without a label get -100.
         """
         owners, n, before = [], -1, None
         for target in targets:
@@ -261,7 +261,7 @@ def _accuracy_at_1(
         chunk = asked[start : start + CHUNK]
         some = first.index_select(0, torch.tensor(chunk)).to_dense()
         cosines = (second @ some.T).T  # (CHUNK, N)
-        # The same text has a little other numbers in another batch.
+        # The numbers of a text differ slightly from batch to batch.
         near = cosines >= cosines.amax(1, keepdim=True) - 1e-6
         for i, row in zip(chunk, near, strict=True):
             closest = row.nonzero().flatten().tolist()
@@ -300,7 +300,7 @@ def _words(text: str) -> list[str]:
 
 
 def _count_words(text: str, places: dict[str, int]) -> WordCounts:
-    """The words of a text; `places` grows by those that are new."""
+    """The words of a text; new ones are added to `places`."""
     counts = Counter(places.setdefault(word, len(places)) for word in _words(text))
     length = sum(count * count for count in counts.values()) ** 0.5
     return WordCounts(text, {place: count / length for place, count in counts.items()})

@@ -33,7 +33,7 @@ from ..tables import format_table, types_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt, highlight_html, highlight_text
 
-MOST_GAP = 0.01  # of entity F1, between given words and plain text, without a warning
+MOST_GAP = 0.01  # largest gap in entity F1 between given words and plain text without a warning
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class NERTask(Task):
         return scores
 
     def remarks(self, scores: dict[str, float]) -> list[str]:
-        """A warning where plain text is tagged otherwise than the words of a file."""
+        """A warning if plain text is tagged differently from the words of a file."""
         given, plain = scores["entity_f1"], scores.get("entity_f1_plain_text")
         if plain is None or abs(given - plain) <= MOST_GAP:
             return []
@@ -381,7 +381,7 @@ def _characters(prediction: NERPrediction) -> set[CharacterSpan]:
 
 
 def on_given_words(plain: NERPrediction, given: list[Place]) -> NERPrediction:
-    """What a prediction on words of our own says of the words that somebody gave.
+    """A prediction on our own words, carried over to the words that the user gave.
 
     A given word has the tag of the entity that touches it, with the probability of its first part.
     """
@@ -397,7 +397,8 @@ def on_given_words(plain: NERPrediction, given: list[Place]) -> NERPrediction:
 def best_windows(rows: Sequence[Row], pieces: Sequence[int]) -> list[int]:
     """For each piece, in rising order, the window where it is farthest from a cut.
 
-    Windows overlap in order, so the best one only ever moves on: the work grows with the text.
+    Windows overlap in order, so the best one only ever moves forward: the work is linear in the
+    length of the text.
     """
     best, window = [], 0
     for piece in pieces:

@@ -244,8 +244,8 @@ class QATask(Task):
     def controls(self, examples: Sequence[QAExample]) -> dict[str, list[QAExample]]:
         """`model_with_other_question`: each context is asked a question of another example.
 
-        It is one that is not longer, so that it fits beside the context; an example without any
-        such question is left out.
+        The other question is not longer, so that it fits beside the context; an example without
+        such a question is left out.
         """
         asked = [
             replace(example, question=other)

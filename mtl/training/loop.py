@@ -69,7 +69,7 @@ def train(
             for the model, in any split: "stop" raises all of them before anything is trained;
             "skip" leaves them out and says how many (DataWarning).
         data: what `encode_datasets` gave for these tasks, and maybe others, if it was called
-            already; `cache` and `on_error` are then of no use.
+            already; `cache` and `on_error` are then ignored.
         after_epoch: called with the history after each epoch; the model then has the weights of
             that epoch.
         progress: show a bar with losses and time left, on stderr.
@@ -122,7 +122,7 @@ def _run_epochs(
     with bar:
         while not run.is_finished:
             started = time.perf_counter()
-            if not run.epoch_ended:  # it has where the state was written by a validation that broke
+            if not run.epoch_ended:  # it has, if a failed validation wrote the state
                 losses = run.next_step()
                 if not run.pending:
                     bar.set_postfix_str(show_losses(losses), refresh=False)
@@ -142,7 +142,7 @@ def _run_epochs(
 
 
 def _finish_epoch(run: Run, checkpoint: str | Path | None) -> Metrics:
-    """Validate; if that breaks, write the state, so that the steps of the epoch are not lost."""
+    """Validate; if that fails, write the state, so that the steps of the epoch are not lost."""
     try:
         return run.finish_epoch()
     except BaseException:

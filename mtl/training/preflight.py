@@ -31,7 +31,7 @@ class EncodedDataset:
     """One dataset as the model reads it.
 
     Attributes:
-        dataset: the examples, those that are left out among them.
+        dataset: the examples, including those that are left out.
         tasks: that share it.
         splits: by name, the encoded examples with the targets of all these tasks.
     """
@@ -41,11 +41,11 @@ class EncodedDataset:
     splits: dict[str, list[EncodedExample]]
 
     def labelled(self, split: str, task: Task) -> list[EncodedExample]:
-        """The examples of a split that say what a task asks."""
+        """The examples of a split that have a label for a task."""
         return [item for item in self.splits[split] if task.is_labelled(item.example)]
 
     def scores(self, model: MultiTaskModel, split: str) -> dict[str, dict[str, float]]:
-        """Of each task that has labelled examples in the split; see `evaluate_encoded`."""
+        """Scores of each task that has labelled examples in the split; see `evaluate_encoded`."""
         return evaluate_encoded(model, self.splits[split], [task.name for task in self.tasks])
 
 
@@ -59,14 +59,14 @@ def encode_datasets(
 ) -> list[EncodedDataset]:
     """Encode every split of the tasks' datasets, each dataset once.
 
-    So a fault in the last line of the test data costs no training. What is bent, or lost because a
-    text is read in windows, is said in one DataWarning for each split.
+    So a fault in the last line of the test data costs no training. One DataWarning per split says
+    what was changed, or lost because a text is read in windows.
 
     Args:
         on_error: "stop" raises the faults of all splits together; "skip" leaves out the examples
             that have one, and says how many.
         cache: a folder that keeps encoded datasets for the next run; see `mtl.data.cache`.
-        progress: say what is done, on stderr.
+        progress: say on stderr what is being done.
 
     Raises:
         ConfigError: `on_error` is something else.
@@ -125,7 +125,7 @@ def _encode_split(
     faults: list[Fault] = []
     try:
         encoded, notes = encode_cached(cache, *what) if cache else encode_examples(*what)
-    except DataError:  # the cache holds datasets that are whole
+    except DataError:  # the cache holds only datasets without faults
         encoded, notes = encode_examples(*what, faults=faults)
     warn_of_encoding(where, notes, [])
     return encoded, faults

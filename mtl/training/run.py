@@ -484,9 +484,9 @@ class Run:
 
     def _check_identity(self, then: dict[str, Any]) -> None:
         now = self.identity
-        if then.get("version") != now["version"]:  # it may compute otherwise
+        if then.get("version") != now["version"]:  # it may compute something else
             raise ConfigError(
-                "the checkpoint is of another version of mtl",
+                "the checkpoint was written by another version of mtl",
                 found=f"{then.get('version', 'an earlier one')} then, {now['version']} now",
                 fix="resume with that version, or start afresh",
             )

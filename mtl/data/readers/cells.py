@@ -1,4 +1,4 @@
-"""The rows and cells of a table, quoted or not, and lists that stand in a cell."""
+"""The rows and cells of a table, quoted or not, and lists written in a cell."""
 
 from __future__ import annotations
 

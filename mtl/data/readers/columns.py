@@ -11,7 +11,7 @@ from ...files import write_atomically
 from ..examples import NERExample, TextExample
 from ..words import find_words, join_words
 from .layout import PART_OF_SPEECH, Block, Layout, Row, first_word_column, layout_of
-from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2
+from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2, what_breaks
 from .source import FilePath, Report, lines_of, read_text, short
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
@@ -57,10 +57,10 @@ def read_conll(
 ) -> list[NERExample] | list[TextExample]:
     """Read columns: one word per line with its tag, a blank line after each sentence.
 
-    Columns stand between tabs or blanks. The tags are found by what they look like, whichever
+    Columns are separated by tabs or blanks. The tags are found by what they look like, whichever
     column they are in, and in all the spellings and schemes of `mtl.data.readers.schemes`; they
     become IOB2. Comment lines (`# ...`, `-DOCSTART-`), a leading column that counts, and columns
-    that name the document are passed over. In CoNLL-U, ranges and empty nodes are left out; a
+    that name the document are skipped. In CoNLL-U, ranges and empty nodes are left out; a
     CoNLL-U file without entity tags gives untagged texts.
 
     Sources: Tjong Kim Sang and De Meulder (2003), "Introduction to the CoNLL-2003 shared task",
@@ -101,7 +101,7 @@ def read_conll(
 
 
 def read_words(path: FilePath) -> list[list[str]]:
-    """The words of a file with a word per line, sentence by sentence; tags it may have are left.
+    """The words of a file with a word per line, sentence by sentence; any tags are ignored.
 
     Raises:
         DataError: the file cannot be read or is empty.
@@ -136,13 +136,15 @@ def tagged_examples(
             if strict:
                 _refuse_strays(sentence, broken, scheme)
             never_closed += [sentence.lines[i] for i in sentence.never_closed]
-            repaired += [(sentence.lines[i], before, tag) for i, before, tag in broken]
+            repaired += [(f"line {sentence.lines[i]}", before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
     report.note_strays(repaired, scheme)
     if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
         report.notes.append("every sentence is one word: does a blank line follow every word?")
     if layout.spelling.is_plain:
-        report.notes.append("tags without B- and I-: neighbours of one type are read as one entity")
+        report.notes.append(
+            "tags without B- and I-: neighbours of the same type are read as one entity"
+        )
     if never_closed:
         report.notes.append(
             f"brackets that open and never close, read as entities of one word: "
@@ -157,7 +159,7 @@ class _Lines:
     def __init__(self, text: str) -> None:
         self.lines = lines_of(text)
         is_2012 = any(line.startswith("#begin document") for line in self.lines)
-        # CoNLL-2012 has as many columns after the eleventh as its sentence has verbs.
+        # CoNLL-2012 adds one column per verb of the sentence after the eleventh.
         most = 11 if is_2012 else None
         self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
         self._take_out_misc()
@@ -207,7 +209,7 @@ class _Lines:
         """The rows of each sentence, without comments.
 
         Args:
-            is_comment: says so of a row, and of whether it begins a sentence.
+            is_comment: whether a row is one, given the row and whether it begins a sentence.
         """
         block: Block = []
         for row in self.rows:
@@ -324,15 +326,14 @@ def _refuse_strays(
         fix = "write (PER) for an entity of one word, and (PER* *) for a longer one"
         faults[line] = Fault("a bracket opens and never closes", None, line, found, fix)
     for i, before, tag in broken:
-        what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
-        line = sentence.lines[i]
+        what, line = what_breaks(scheme, before, tag), sentence.lines[i]
         faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
     if faults:
         raise DataError.collect(list(faults.values()))
 
 
 def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
-    """What a CoNLL-U file has in the place of entity tags."""
+    """What a CoNLL-U file has instead of entity tags."""
     kinds = []
     for name in ("upos", "xpos"):
         place = layout.names.index(name)

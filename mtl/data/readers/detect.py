@@ -1,4 +1,4 @@
-"""Which form is a file in? Found from what stands in it; its name decides nothing.
+"""Which form is a file in? Found from its content; its name decides nothing.
 
 `mtl check`, `mtl train`, `mtl evaluate` and `mtl.read` all ask here, so they see the same.
 """
@@ -41,7 +41,7 @@ def detect(path: FilePath) -> Form:
     """The form of a file, or of a folder with parallel files.
 
     Raises:
-        DataError: the file cannot be opened or is not text; its form is none that we know.
+        DataError: the file cannot be opened or is not text; its form is unknown.
     """
     if Path(path).is_dir():
         if parallel_files(path):
@@ -105,7 +105,7 @@ def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> lis
 
 
 def _rows(text: str) -> tuple[list[list[str]], float]:
-    """The first lines as columns, those that have as many as most; and the share that has."""
+    """The rows of the first lines that have the usual number of columns, and their share."""
     rows = [columns_of(line) for line in lines_of(text)[:2000] if not line.startswith("#")]
     rows = [cells for cells in rows if cells]
     widths = Counter(map(len, rows))
@@ -115,7 +115,7 @@ def _rows(text: str) -> tuple[list[list[str]], float]:
 
 
 def _has_column_of_tags(text: str) -> bool:
-    """Whether most lines have as many columns, and one column holds tags with letters (B-PER)."""
+    """Whether most lines have the same number of columns, one of tags with letters (B-PER)."""
     rows, share = _rows(text)
     read = [spelling_of(Counter(column)) for column in zip(*rows, strict=True)]
     tagged = any(known and known[1] > 0.9 and not known[0].is_plain for known in read)
@@ -123,10 +123,10 @@ def _has_column_of_tags(text: str) -> bool:
 
 
 def _looks_like_columns(text: str) -> bool:
-    """Whether lines have as many columns as each other, and what stands in them looks like words.
+    """Whether lines have the same number of columns, whose cells look like words.
 
-    Between tabs there may be blanks in a word, but seldom are; a text between blanks has as many
-    words in all lines only if it is meant to be columns.
+    With tabs, a word may contain blanks, but seldom does; with blanks, all lines have the same
+    number of words only if they are meant as columns.
     """
     rows, share = _rows(text)
     if "\t" not in text:
@@ -135,7 +135,7 @@ def _looks_like_columns(text: str) -> bool:
 
 
 def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
-    """Text that neither has tabs nor a tag at the end of a line is not meant as columns."""
+    """Text without tabs, and without tags at the ends of lines, is not meant as columns."""
     rows = [columns_of(line) for line in lines_of(text)[:2000]]
     ends = Counter(cells[-1] for cells in rows if len(cells) > 1)
     return None if "\t" in text or spelling_of(ends) else ("plain text", _refuse_plain_text)
@@ -144,7 +144,7 @@ def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
 def _refuse_plain_text(path: FilePath, on_error: str = "stop", **_: Any) -> list[Any]:
     lines = [line for line in lines_of(read_text(path)) if line.strip()]
     found = f"{len(lines):,} lines, the first is {short(lines[0], 80)}"
-    what = "this is plain text, with nothing to learn from"
+    what = "this is plain text, without labels or tags to learn from"
     raise DataError(what, path=path, found=found, fix=f"forms that are read: {FORMS}")
 
 

@@ -16,7 +16,7 @@ TEXT_FIELDS = (
 
 
 def plain_record(record: Any, notes: Counter[str]) -> Any:
-    """The record as a plain one; None where its annotator threw it out, which `notes` counts."""
+    """The record as a plain one; None where its annotator rejected it, which `notes` counts."""
     match record:
         case [str(text), dict(about)]:  # spaCy
             return _with_category({"text": text, **about})
@@ -65,14 +65,14 @@ def _with_tokens(record: dict[str, Any]) -> dict[str, Any]:
 def _label_studio(
     data: dict[str, Any], rest: dict[str, Any], notes: Counter[str]
 ) -> dict[str, Any]:
-    """A task of Label Studio, as its first annotator that did not cancel it has it."""
+    """A task of Label Studio, as annotated by the first annotator who did not cancel it."""
     texts = [key for key in TEXT_FIELDS if isinstance(data.get(key), str)]
     texts += [key for key, value in data.items() if isinstance(value, str)]
     record = {"text": data[texts[0]]} if texts else dict(data)
     every = rest.get("annotations") or rest.get("completions") or []
     kept = [a for a in every if isinstance(a, dict) and not a.get("was_cancelled")]
     if not kept:
-        notes["texts that nobody annotated, or where it was cancelled"] += 1
+        notes["texts without an annotation, or with a cancelled one"] += 1
         return record
     if len(kept) > 1:
         notes["texts with several annotations, of which the first is read"] += 1

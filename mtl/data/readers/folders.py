@@ -56,8 +56,8 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
 
 
 def files_of(path: FilePath) -> dict[str, Path]:
-    """The files of each split that a path stands for: a file, or a folder of parallel files, is
-    one to train on; another folder holds the files of its splits.
+    """The files of each split behind a path: a file, or a folder of parallel files, is training
+    data; any other folder holds a file for each split.
     """
     path = Path(path)
     if path.is_dir() and not parallel_files(path):
@@ -71,7 +71,7 @@ def split_of(name: str) -> str | None:
     for split, names in SPLIT_NAMES.items():
         if not set(words).isdisjoint(names):
             return "test_unseen" if split == "test" and "unseen" in words else split
-    # Glued to another word, as in `nertrain.txt`: not for "test", which ends "latest".
+    # Joined to another word, as in `nertrain.txt`; not so for "test", which "latest" ends in.
     glued = [word for word in words if word.startswith("train") or word.endswith("train")]
     return "train" if glued else None
 

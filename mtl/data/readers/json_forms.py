@@ -30,8 +30,8 @@ _ANSWERS = {"answer", "answers", "answer_start", "answer_text", "is_impossible"}
 def json_form(text: str) -> tuple[str, Reader] | None:
     """The form of a JSON text in words, and its reader; None if it is no JSON.
 
-    The reader takes a path, `on_error`, and of the options `strict`, `label_names` and `fields`
-    what it has a use for; others (`column`) it leaves alone.
+    The reader takes a path, `on_error`, and the options `strict`, `label_names` and `fields`, as
+    far as it uses them; it ignores others (`column`).
     """
     if not looks_like_json(text):
         return None

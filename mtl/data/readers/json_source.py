@@ -1,6 +1,6 @@
 """JSON records: a file's text goes in, every record comes out with its line.
 
-Records stand in a list, one a line, one after the other, or in an object that wraps their list
+Records are in a list, one per line, one after the other, or in an object that wraps their list
 (`{"data": [...]}`). pandas writes tables in further ways (`orient="columns"` or `"split"`), and so
 does the `datasets` library; all become records.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
     first = text.lstrip()[:1]
     if first not in ("[", "{"):
         found = short(text.lstrip()[:60])
-        fix = "a file of records is a list [{...}, ...], or has one record {...} a line"
+        fix = "a file of records is a list [{...}, ...], or has one record {...} per line"
         what = "this is not a file of JSON records"
         raise DataError(what, path=report.path, found=found, fix=fix)
     if first == "[" and not _one_list_a_line(text):
@@ -152,7 +153,7 @@ def _list_rows(text: str, start: int, report: Report, is_whole: bool = True) -> 
         if not is_open and text[position - 1 : position] != "]":
             return _report_broken(report, text, position - 1, "a comma or ] is missing")
     if is_whole and text[position:].strip():
-        _report_broken(report, text, position, "something stands behind the list")
+        _report_broken(report, text, position, "there is something after the list")
 
 
 def _unwrapped(whole: Any, text: str, report: Report) -> Iterator[Row]:
@@ -212,7 +213,7 @@ def _place_of(text: str, position: int, key: str) -> int:
     decoder = json.JSONDecoder()
     while True:
         name, position = decoder.raw_decode(text, _next_sign(text, position + 1))
-        position = _next_sign(text, _next_sign(text, position) + 1)  # behind the colon
+        position = _next_sign(text, _next_sign(text, position) + 1)  # after the colon
         if name == key:
             return position
         position = _next_sign(text, decoder.raw_decode(text, position)[1])
@@ -250,7 +251,7 @@ def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def with_class_names(record: Any, features: Any) -> Any:
-    """A record whose class numbers have become names, where `features` says what they stand for.
+    """A record whose class numbers have become names, where `features` says what they mean.
 
     Args:
         features: as the `datasets` library describes columns: by name, or a list of descriptions.
@@ -281,7 +282,7 @@ def _part(feature: Any, key: str) -> Any:
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:
-    """A class number as its name; -1 is the library's "nobody said"."""
+    """A class number as its name; -1 is how the library marks a missing label."""
     if not names:
         return value
     if isinstance(value, list | tuple):
@@ -295,7 +296,7 @@ _BLANKS = re.compile(r"\s*")
 
 
 def _next_sign(text: str, position: int) -> int:
-    """Where the next character that is no blank stands."""
+    """The position of the next character that is not a blank."""
     return _BLANKS.match(text, position).end()
 
 
@@ -304,7 +305,7 @@ def _report_broken(report: Report, text: str, position: int, reason: str) -> Non
     report.notes.append(f"the JSON is broken in line {line}; what comes after it was not read")
     with report.record(line):
         found = f"{reason}, at {short(text[position : position + 40])}"
-        fix = "mend the JSON there; what comes after it was not read"
+        fix = "correct the JSON there; what comes after it was not read"
         if text[position : position + 1] == "'":
             fix = "write it with json.dumps: JSON has double quotes. What comes after was not read"
         raise DataError("this is not JSON", found=found, fix=fix)
@@ -315,6 +316,12 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "lists or objects nested too deeply"
     return getattr(error, "msg", str(error)).removesuffix(" at")
+
+
+def unread_fields(unused: Counter[str]) -> list[str]:
+    """A note on the fields that are not read, and in how many records; none if all are read."""
+    names = ", ".join(f"{short(key, 40)} ({n:,})" for key, n in unused.most_common(8))
+    return [f"fields that are not read, and in how many records: {names}"] if names else []
 
 
 def outline(value: Any) -> str:

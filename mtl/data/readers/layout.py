@@ -1,4 +1,4 @@
-"""Which column of a file holds the words, and which the tags: found by what stands in them."""
+"""Which column of a file holds the words, and which the tags: found by their content."""
 
 from __future__ import annotations
 
@@ -47,10 +47,6 @@ class Layout:
     index: int | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
-
-    @property
-    def is_conllu(self) -> bool:
-        return self.names == CONLLU
 
     def is_word(self, row: Row) -> bool:
         """Whether a row is a word of its own: not a range (1-2) or an empty node (1.1) of CoNLL-U.
@@ -239,7 +235,7 @@ class _Kinds:
                 yield i
 
     def _is_named(self, column: int) -> bool:
-        """Whether the header calls a column by what entity tags are called."""
+        """Whether the header gives a column a name that entity tags usually have."""
         return self.names[column].strip().lower() in ENTITY_COLUMNS
 
     def describe(self, column: int) -> str:
@@ -261,7 +257,7 @@ class _Kinds:
     def _no_tags(self, what: str) -> DataError:
         fix = KNOWN_TAGS
         if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
-            fix += '; for numbers say tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
+            fix += '; for numbers set tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
         found = "; ".join(self.describe(i) for i in range(len(self.columns)))
         common = {"NOUN", "VERB", "DET", "NN", "DT", "VBD", "NNP", "PUNCT", "ADJ"}
         if any(len(common & set(self.columns[i])) > 1 for i in self.rest):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...errors import DataError
 from ..examples import PairExample
-from .json_source import Row, json_rows, outline
+from .json_source import Row, json_rows, outline, unread_fields
 from .source import FilePath, Report, SoundDataError, read_text, short
 
 _PAIR_FORM = (
@@ -38,7 +38,7 @@ SCALES = (5, 10, 100)  # the highest score of STS; of ratings to 10; of percenta
 
 
 class PairRow(NamedTuple):
-    """Two sentences of a file as they stand there, and what it says about them."""
+    """Two sentences as the file has them, and what it says about them."""
 
     line: int | None
     where: str
@@ -49,7 +49,7 @@ class PairRow(NamedTuple):
 
 
 def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
-    """Read pairs of sentences: a JSON array of records, or one record a line.
+    """Read pairs of sentences: a JSON array of records, or one record per line.
 
     `{"sentence1": ..., "sentence2": ..., "score": ...}`; a pair without a score means the same.
     `{"anchor": ..., "positive": ..., "negative": ...}` adds a sentence that means something else.
@@ -80,9 +80,7 @@ def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
         with report.record(row.line, row.where):
             pairs += _pairs_in(row, keys, unused, left)
     examples = pairs_from(pairs, report, next(iter(keys), "label"))
-    if unused:
-        names = ", ".join(f"{short(key, 40)} ({n:,})" for key, n in unused.most_common(8))
-        report.notes.append(f"fields that are not read, and in how many records: {names}")
+    report.notes += unread_fields(unused)
     report.notes += [f"{what}: {n:,}" for what, n in left.items()]
     return examples
 
@@ -135,7 +133,7 @@ def pairs_from(
     """Pairs of any file, once it is known what its numbers or classes mean.
 
     Args:
-        rows: `PairRow`s, or tuples of as many of their parts; cells of tables may be numbers in
+        rows: `PairRow`s, or tuples of their first parts; cells of tables may be numbers in
             quotes.
         name: of the field that the values are from; whole numbers in a `label` are classes, in a
             `score` they are scores.
@@ -155,7 +153,7 @@ def pairs_from(
                 continue
             examples.append(PairExample(pair.first, pair.second, score, pair.negative))
     if unlabelled:
-        report.notes.append(f'pairs whose "{name}" is -1 (nobody said), left out: {unlabelled:,}')
+        report.notes.append(f'pairs whose "{name}" is -1 (not labelled), left out: {unlabelled:,}')
     return examples
 
 
@@ -213,7 +211,7 @@ def _is_real(value: Any) -> bool:
 def _highest(numbers: Sequence[float]) -> int:
     """The highest score that there can be, by a fixed ladder: 1, 5, 10 or 100.
 
-    A few numbers above 1 among many below are faults of theirs, and no other scale.
+    A few numbers above 1 among many below are faults, not another scale.
     """
     real = [number for number in numbers if _is_real(number) and number]
     above = [number for number in real if number > 1]

@@ -11,7 +11,7 @@ from ...errors import DataError
 from ..examples import TextExample
 from .schemes import IOB2_SPELLING, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text
-from .taglists import SEVERAL_LABELS, TaggedRow, tagged_texts
+from .taglists import SEVERAL_LABELS, ClassNames, TaggedRow, tagged_texts
 
 # The names that files have, without the ending .txt.
 NAMES = {
@@ -54,7 +54,8 @@ def read_parallel(
 
     Raises:
         SoundDataError: lines with several labels.
-        DataError: files of different lengths; a line with more or fewer tags than words.
+        DataError: files of different lengths; a line with more or fewer tags than words; a label
+            that is a number without a name.
     """
     report = Report(path, on_error)
     files = parallel_files(path)
@@ -65,25 +66,15 @@ def read_parallel(
     spelling = read[0] if read else IOB2_SPELLING
     if "label" in lines:
         _refuse_several(files["label"], lines["label"])
-    labels = [line.strip() or None for line in lines.get("label", ())]
-    if label_names:
-        labels = [_by_name(label, label_names) for label in labels]
-    parsed = [
-        TaggedRow(
-            number,
-            text.strip(),
-            text.split(),
-            rows[number - 1] if rows else None,
-            labels[number - 1] if labels else None,
-        )
-        for number, text in enumerate(lines["text"], start=1)
-    ]
+    labels = lines.get("label", [])
+    classes = ClassNames(labels, label_names)
+    parsed = []
+    for i, text in enumerate(lines["text"]):
+        with report.record(i + 1):
+            tags = rows[i] if rows else None
+            label = classes.of(labels[i]) if labels else None
+            parsed.append(TaggedRow(i + 1, text.strip(), text.split(), tags, label))
     return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
-
-
-def _by_name(label: str | None, names: Sequence[str]) -> str | None:
-    is_number = label is not None and label.isdecimal() and int(label) < len(names)
-    return names[int(label)] if is_number else label
 
 
 def _lines(path: Path) -> list[str]:

@@ -15,9 +15,10 @@ from ...errors import DataError, suggest
 from ..examples import check_unicode
 from ..words import join_words, split_words
 from .exports import TEXT_FIELDS
-from .json_source import Row, outline
+from .json_source import Row, outline, unread_fields
 from .source import Report, SoundDataError, short
 from .spans import INCLUSIVE, SPAN_FIELDS, SPAN_FORM, Span, spans_of
+from .taglists import SEVERAL_LABELS
 
 RECORD_FORM = (
     'a record looks like {"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", '
@@ -31,7 +32,6 @@ _LABEL_FIELDS = (
     *("topic", "emotion", "classes", "categories", "intents", "topics", "emotions"),
 )
 TAG = re.compile("O|(?P<letter>[BIESLUMW])-(?P<type>.+)")
-SEVERAL = "several labels per text are not a task yet"
 BETWEEN_BLANKS = "words between blanks"
 
 
@@ -92,7 +92,7 @@ class Keys:
             several = [r for r in rows if field and _n_classes(r.value.get(field)) > 1]
             if several and (field in self.named or not (self.spans or self.tags)):
                 raise SoundDataError(
-                    SEVERAL,
+                    SEVERAL_LABELS,
                     path=report.path,
                     line=several[0].line,
                     found=f'"{field}" holds several in {len(several):,} records, the first '
@@ -100,7 +100,7 @@ class Keys:
                     fix='give each text one label, or name another field: tasks.NAME.field = "..."',
                 )
             if several:
-                self.several = f'"{field}" is not read: {SEVERAL} ({len(several):,} records)'
+                self.several = f'"{field}" is not read: {SEVERAL_LABELS} ({len(several):,} records)'
                 self.label = None
 
     def parse(self, row: Row) -> Record:
@@ -147,10 +147,7 @@ class Keys:
 
     def notes(self) -> list[str]:
         """What is not read."""
-        notes = []
-        if self.unused:
-            names = ", ".join(f"{short(k, 40)} ({n:,})" for k, n in self.unused.most_common(8))
-            notes.append(f"fields that are not read, and in how many records: {names}")
+        notes = unread_fields(self.unused)
         if self.several:
             notes.append(self.several)
         others = [key for key in self.likely if key in self.unused and key != self.label]

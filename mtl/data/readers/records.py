@@ -21,9 +21,19 @@ from .record_fields import (
     is_class,
     is_number,
 )
-from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, spelling_of, strays, to_iob2
-from .source import FilePath, Report, SoundDataError, read_text, short
+from .schemes import (
+    KNOWN_TAGS,
+    RULES,
+    Spelling,
+    scheme_of,
+    spelling_of,
+    strays,
+    to_iob2,
+    what_breaks,
+)
+from .source import FilePath, Report, read_text, short
 from .spans import INCLUSIVE, in_tokens, last_token_counts, tags_of_spans
+from .taglists import unnamed_numbers
 
 
 def read_jsonl(
@@ -34,14 +44,14 @@ def read_jsonl(
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
 ) -> list[TextExample]:
-    """Read texts with labels, tags or spans: a JSON array of records, or one record a line.
+    """Read texts with labels, tags or spans: a JSON array of records, or one record per line.
 
     `{"sentence": ..., "label": ..., "ner_tags": [...]}`; every field but the sentence may be
     missing in some records. If a record has `"tokens"`, the tags count these. Else they count words
-    and punctuation marks, or, if only that fits, what stands between blanks; a `DataWarning` says
-    in how many records each. Tags may keep to any scheme that `read_conll` knows and become IOB2.
-    Labels are names or whole numbers, the same in all records. Instead of tags there may be spans,
-    as annotation tools export them; see `mtl.data.readers.spans`.
+    and punctuation marks, or, if only that fits, the words between blanks; a `DataWarning` says
+    which it was, and in how many records. Tags may be in any scheme that `read_conll` knows, and
+    become IOB2. Labels are names or whole numbers, the same in all records. Instead of tags there
+    may be spans, as annotation tools export them; see `mtl.data.readers.spans`.
 
     Args:
         path: a UTF-8 file.
@@ -103,7 +113,8 @@ def texts_from(
             else:
                 tags = _tags_of_spans(record, last_counts, notes)
             examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags, others))
-    report.notes += [*keys.notes(), *schemes.notes()]
+    report.notes += keys.notes()
+    report.note_strays(schemes.repaired, schemes.scheme)
     report.notes += [f"{what}: {n:,}" for what, n in notes.items()]
     report.notes += _notes_on_tokens(parsed)
     return examples
@@ -117,21 +128,15 @@ def _sorted_out(names: Sequence[str] | None) -> tuple[Sequence[str], Sequence[st
 
 
 def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) -> None:
-    """Put names in the place of numbers.
+    """Replace numbers by names.
 
     Raises:
-        DataError: nobody says what the numbers stand for.
+        SoundDataError: nothing says what the numbers mean.
     """
     numbered = [r for r in records if r.tags and is_number(r.tags[0])]
     numbers = sorted({number for record in numbered for number in record.tags})
     if numbered and not names:
-        raise SoundDataError(
-            "tags are numbers, and nobody says what they stand for",
-            path=report.path,
-            line=numbered[0].row.line,
-            found=f"the numbers {', '.join(map(str, numbers[:30]))}",
-            fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
-        )
+        raise unnamed_numbers(numbers, report.path, numbered[0].row.line)
     if numbers and not 0 <= numbers[0] <= numbers[-1] < len(names):
         raise DataError(
             "a tag has a number without a name",
@@ -153,7 +158,7 @@ class _Schemes:
         self.spelling = found[0] if found else Spelling("B-PER", "O", TAG)
         canonical = (self.spelling.canonical(record.tags) for record in tagged)
         self.scheme = scheme_of(tags for tags in canonical if None not in tags)
-        self.repaired: list[tuple[Row, str]] = []
+        self.repaired: list[tuple[str, str, str]] = []
 
     def of(self, record: Record) -> tuple[str, ...] | None:
         """The tags of a record; what breaks the scheme is read as `conlleval` reads it."""
@@ -166,20 +171,10 @@ class _Schemes:
             raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
         for _, before, tag in strays(tags, self.scheme):
             if self.strict:
-                what = f"{tag} after {before} breaks {self.scheme}, the tag scheme of this file"
+                what = what_breaks(self.scheme, before, tag)
                 raise DataError(what, found=str(record), fix=RULES[self.scheme])
-            self.repaired.append((record.row, f"{tag} after {before}"))
+            self.repaired.append((record.row.place, before, tag))
         return tuple(to_iob2(tags))
-
-    def notes(self) -> list[str]:
-        if not self.repaired:
-            return []
-        row, pair = self.repaired[0]
-        return [
-            f"tags that break {self.scheme}, read as conlleval reads them: "
-            f"{len(self.repaired):,} (the first in {row.place}: {pair}); "
-            "--strict refuses them"
-        ]
 
 
 def _tags_of_spans(record: Record, last_counts: bool, notes: Counter[str]) -> tuple[str, ...]:
@@ -234,7 +229,7 @@ class _Classes:
             found = f"{value}, and {len(self.names)} names"
             fix = "give label_names as many names as there are labels, from 0"
             raise DataError(f"the {field} is a number without a name", found=found, fix=fix)
-        return self.names[value] if value >= 0 else None  # -1: nobody said
+        return self.names[value] if value >= 0 else None  # -1: not labelled
 
     def _mixed(self, field: str, value: Any, kind: type) -> DataError:
         names = {str: "a text", int: "a number", bool: "true or false"}
@@ -247,7 +242,7 @@ class _Classes:
 
 
 def _plain_class(value: Any) -> Any:
-    """A class, also where it stands alone in a list; None for an empty list."""
+    """A class, also if it is the only item of a list; None for an empty list."""
     if isinstance(value, list) and len(value) <= 1:
         value = value[0] if value else None
     if isinstance(value, float) and value.is_integer():

@@ -30,15 +30,15 @@ BREAKS = {
     ),
 }
 RULES = {
-    "IOB2": "begin every entity with B- and go on with I-",
-    "IOB1": "begin entities with I-; B- only parts two neighbours of one type",
+    "IOB2": "begin every entity with B- and continue it with I-",
+    "IOB1": "begin entities with I-; B- only separates two neighbours of the same type",
     "BIOES": "write S- (U-, W-) for an entity of one word, and B- I- E- (M-, L-) for a longer one",
     "IOE2": "end every entity with E-, and write I- before it",
-    "IOE1": "write I- in entities; E- only parts two neighbours of one type",
+    "IOE1": "write I- in entities; E- only separates two neighbours of the same type",
 }
 OUTSIDE = ("O", "o", "0", "_", "-")  # how files write that a token is in no entity
 NO_TYPE = "ENTITY"  # the type of a bare B or I
-CHUNKS = {  # types of chunks and clauses, which stand in columns of their own
+CHUNKS = {  # types of chunks and clauses, which have columns of their own
     *("NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP", "S"),
     *("SINV", "TOP", "ROOT", "WHNP", "QP", "NX", "V"),
 }
@@ -48,7 +48,7 @@ KNOWN_TAGS = (
 
 _BRACKETS = re.compile(r"(?=.)(?:\(([^\W\d][^()*|\s]*))?\*?(\)?)")
 _PLAIN_TYPE = re.compile(r"[^\W\d][\w.&/+-]*")
-_LINGPIPE_OUT = re.compile(r"(BB|EE|WW|MM|BOS|EOS)_O(_\S+)?")  # BMEWO+ says what O stands beside
+_LINGPIPE_OUT = re.compile(r"(BB|EE|WW|MM|BOS|EOS)_O(_\S+)?")  # BMEWO+ says what is next to an O
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Spelling:
 
 
 def _from_brackets(cells: Sequence[str]) -> list[str | None]:
-    """`(PER*` opens, `*` goes on, `*)` closes. What nothing closes is an entity of one word."""
+    """`(PER*` opens, `*` continues, `*)` closes. What nothing closes is an entity of one word."""
     closed = {start: end for start, end in _partners(cells) if end is not None}
     tags: list[str | None] = []
     inside, last = "", -1
@@ -159,7 +159,7 @@ def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
 
     Returns:
         None if no cell names an entity in a spelling that we know. Types without any letter (`PER`)
-        are taken for tags only where O stands between them: else they may be parts of speech.
+        are taken for tags only if there is O between them: else they may be parts of speech.
     """
     outside = next((mark for mark in OUTSIDE if mark in cells), "O")
     total = sum(cells.values())
@@ -209,6 +209,11 @@ def strays(tags: Sequence[str], scheme: str) -> list[tuple[int, str, str]]:
     """Every place where tags break the scheme: its index, the tag before, the tag after."""
     pairs = enumerate(tag_pairs(tags))
     return [(min(i, len(tags) - 1), *pair) for i, pair in pairs if BREAKS[scheme](*pair)]
+
+
+def what_breaks(scheme: str, before: str, tag: str) -> str:
+    """The fault of a tag that breaks the scheme of its file, in words."""
+    return f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
 
 
 def to_iob2(tags: Sequence[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A file's text, and a report of all that is wrong with it."""
+"""A file's text, and a report of everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FilePath = str | os.PathLike[str]
 
 
 class Report:
-    """What is wrong with a file, and what its user should know of it; `finish` says it all."""
+    """What is wrong with a file, and what its user should know; `finish` reports it."""
 
     def __init__(self, path: FilePath, on_error: str) -> None:
         if on_error not in ("stop", "skip"):
@@ -44,13 +44,13 @@ class Report:
             what = f"lists or objects are nested too deeply{where}"
             self.faults.append(Fault(what, self.path, line, fix="write it with fewer levels"))
 
-    def note_strays(self, repaired: Sequence[tuple[int, str, str]], scheme: str) -> None:
-        """Say how many tags broke their scheme: of each the line, the tag before, the tag."""
+    def note_strays(self, repaired: Sequence[tuple[str, str, str]], scheme: str) -> None:
+        """Note the tags that break their scheme: of each its place, the tag before, and itself."""
         if repaired:
-            line, before, tag = repaired[0]
+            place, before, tag = repaired[0]
             self.notes.append(
                 f"tags that break {scheme}, read as conlleval reads them: {len(repaired):,} (the "
-                f"first in line {line}: {tag} after {before}); --strict refuses them"
+                f"first in {place}: {tag} after {before}); --strict refuses them"
             )
 
     def finish(self, examples: list[Any], kind: str) -> list[Any]:
@@ -149,7 +149,7 @@ def _refuse_binary(path: FilePath, raw: bytes) -> None:
 
 def _how_to_convert(raw: bytes) -> str:
     """What to do about a file that is not UTF-8, by what it may be instead."""
-    code, who = "CP1252", "CP1252 is what Windows writes in western languages"
+    code, who = "CP1252", "CP1252 is what Windows writes for western languages"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         code, who = "UTF-16", 'which Windows calls "Unicode"'
     else:

@@ -95,7 +95,7 @@ def _kind(item: dict[str, Any]) -> Any:
 
 
 def in_tokens(spans: Iterable[Span], places: Sequence[Place], last_counts: bool) -> list[Span]:
-    """Spans of tokens as spans of the text that the tokens stand in.
+    """Spans of tokens as spans of the text that contains the tokens.
 
     Args:
         places: of the tokens in the text.
@@ -174,7 +174,7 @@ def _check(span: Span, end: Any, length: int, unit: str) -> None:
 
 
 def _other_text(text: str, span: Span, there: str) -> DataError:
-    """The error for a span whose text is another than at its offsets; it guesses the unit."""
+    """The error for a span whose text is not at its offsets; it guesses the unit they count."""
     at = text.find(span.text)
     fix = f"its text occurs at character {at}" if at >= 0 else "export the spans again"
     for unit, code, width in (("bytes", "utf-8", 1), ("UTF-16 units", "utf-16-le", 2)):

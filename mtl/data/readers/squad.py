@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +14,7 @@ from typing import Any, NamedTuple
 from ...errors import DataError
 from ...files import write_atomically
 from ..examples import Answer, QAExample
+from .cells import quoted_rows
 from .json_source import Row, json_rows, looks_like_json, outline
 from .source import FilePath, Report, lines_of, read_text, short
 
@@ -115,7 +114,7 @@ def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]
         )
     if repeated:
         report.notes.append(
-            f"ids that an earlier question has: {_counted(repeated)}; the first of them is "
+            f"ids that an earlier question already has: {_counted(repeated)}; the first of them is "
             f"{repeated[0].id!r}. Files of predictions add a number to a repeated id"
         )
     return examples
@@ -130,7 +129,7 @@ def _counted(questions: list[_Question], most: int = 5) -> str:
 def _answers(value: Any) -> list[tuple[str, int | None]]:
     """Text and offset of each answer: from SQuAD's list, from the columns that the `datasets`
     library makes of it ({"text": [...], "answer_start": [...]}), or from bare texts. None, "" and
-    -1 stand for no answer.
+    -1 mean that there is no answer.
     """
     match value:
         case None | "" | -1 | {"text": None | "" | []}:
@@ -293,7 +292,9 @@ def _lines_of_ids(text: str) -> dict[str, int]:
 
 
 def _from_table(text: str, report: Report) -> Iterator[_Question]:
-    (header_line, header), *rows = _rows(text, report.path) or [(1, [])]
+    delimiter = max(",\t;", key=lines_of(text.lstrip())[0].count)
+    rows = [(line, cells) for line, cells in quoted_rows(text, delimiter, report.path) if cells]
+    (header_line, header), *rows = rows or [(1, [])]
     columns = _known_columns(header, {"path": report.path, "line": header_line})
     for number, (line, row) in enumerate(rows, start=1):
         with report.record(line):
@@ -310,26 +311,6 @@ def _from_table(text: str, report: Report) -> Iterator[_Question]:
                 answers = None
             name = cells.get("id") or str(number)
             yield _Question(name, cells["question"], cells["context"], answers, line)
-
-
-def _rows(text: str, path: str) -> list[tuple[int, list[str]]]:
-    """The rows of a table that hold something, and the line each begins at."""
-    delimiter = max(",\t;", key=lines_of(text.lstrip())[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows, line = [], 1
-    limit = csv.field_size_limit(len(text) + 1)  # a long context is no broken quote
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                rows.append((line, row))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        what = "the table cannot be read from here on"
-        fix = 'close every double quote, and write "" for one inside a quoted cell'
-        raise DataError(what, path=path, line=line, found=str(error), fix=fix) from None
-    finally:
-        csv.field_size_limit(limit)
-    return rows
 
 
 def _known_columns(header: list[str], place: dict[str, Any]) -> dict[str, int]:

@@ -54,7 +54,7 @@ def plain_name(name: str) -> str:
 
 
 def delimiters(text: str) -> list[str]:
-    """What may stand between the cells, the likeliest first."""
+    """The signs that may separate cells, the most frequent first."""
     first = next((line for line in lines_of(text) if line.strip()), "")
     return sorted((sign for sign in "\t,;|" if sign in first), key=first.count, reverse=True)
 

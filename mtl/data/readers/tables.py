@@ -1,7 +1,7 @@
 """Tables (CSV, TSV, with semicolons): which kind is it? And those of words and of pairs.
 
-What the columns are is read from their header, or, without one, from what stands in them where that
-is clear. Tables of questions go to `mtl.data.readers.squad`.
+The header says what the columns are; without one, their content does, where it is clear. Tables of
+questions go to `mtl.data.readers.squad`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def unknown_table_form(text: str) -> tuple[str, Reader] | None:
 
 
 def _bare_tables(text: str) -> Iterator[tuple[str, list[list[str]]]]:
-    """The signs that cut the first rows of a text into nearly always as many cells; and these."""
+    """The signs that cut nearly all of the first rows into equally many cells; and these rows."""
     for delimiter in delimiters(text):
         rows = [cells for _, cells in head_rows(text, delimiter) if cells]
         width = len(rows[0]) if rows else 0
@@ -105,7 +105,7 @@ def read_word_table(
 ) -> list[NERExample]:
     """Read a table with one word per row, such as Kaggle's `Sentence #,Word,POS,Tag`.
 
-    A sentence begins where its column names another one (an empty cell goes on with the sentence),
+    A sentence begins where its column names a new one (an empty cell continues the sentence),
     or without such a column after an empty row. Arguments and errors as `read_conll`.
     """
     report = Report(path, on_error)

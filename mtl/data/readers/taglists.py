@@ -1,14 +1,15 @@
-"""Texts whose tags stand in a list, one per word, rather than one per line."""
+"""Texts whose tags are in a list, one per word, rather than one per line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import DataError
 from ..examples import TextExample
-from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, strays, to_iob2
-from .source import Report, short
+from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, strays, to_iob2, what_breaks
+from .source import FilePath, Report, SoundDataError, short
 
 SEVERAL_LABELS = "several labels per text are not a task yet"
 
@@ -19,9 +20,38 @@ class TaggedRow(NamedTuple):
     line: int
     text: str
     tokens: Sequence[str]
-    tags: Sequence[str] | None  # None: nobody said
+    tags: Sequence[str] | None  # None: not tagged
     label: str | None = None
     fields: Mapping[str, str] = {}
+
+
+class ClassNames:
+    """The classes of a file: as they are written, or by `label_names` where they are numbers.
+
+    Where numbers have names, -1 means that the text is not labelled.
+    """
+
+    def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
+        self.names = tuple(names or ())
+        self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", c.strip()) for c in cells if c.strip())
+
+    def of(self, cell: str) -> str | None:
+        """The class that a cell names; None if it names none.
+
+        Raises:
+            DataError: a number without a name.
+        """
+        cell = cell.strip()
+        if cell and self.numbered:
+            cell = cell.removesuffix(".0")  # a table with gaps turns whole numbers into 1.0
+            if self.names and int(cell) == -1:
+                return None
+            if self.names and not 0 <= int(cell) < len(self.names):
+                found = f"{cell}, and {len(self.names)} names"
+                fix = "give label_names as many names as there are classes, from 0"
+                raise DataError("the class is a number without a name", found=found, fix=fix)
+            return self.names[int(cell)] if self.names else cell
+        return cell or None
 
 
 def tagged_texts(
@@ -44,15 +74,27 @@ def tagged_texts(
         with report.record(row.line):
             broken = strays(row.tags, scheme) if row.tags else []
             if broken and strict:
-                _, before, tag = broken[0]
-                what = f"{tag} after {before} breaks {scheme}, the tag scheme of this file"
+                _, *pair = broken[0]
                 found = f"tokens {short(row.tokens)}, tags {short(row.tags)}"
-                raise DataError(what, found=found, fix=RULES[scheme])
-            repaired += [(row.line, before, tag) for _, before, tag in broken]
+                raise DataError(what_breaks(scheme, *pair), found=found, fix=RULES[scheme])
+            repaired += [(f"line {row.line}", before, tag) for _, before, tag in broken]
             tags = None if row.tags is None else tuple(to_iob2(row.tags))
             examples.append(TextExample(row.text, tuple(row.tokens), row.label, tags, row.fields))
     report.note_strays(repaired, scheme)
     return examples
+
+
+def unnamed_numbers(
+    numbers: Iterable[int], path: FilePath, line: int | None = None
+) -> SoundDataError:
+    """The error for tags that are numbers, where nothing says what they mean."""
+    return SoundDataError(
+        "tags are numbers, and nothing says what they mean",
+        path=path,
+        line=line,
+        found=f"the numbers {', '.join(map(str, sorted(numbers)[:30]))}",
+        fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
+    )
 
 
 def _canonical(row: TaggedRow, spelling: Spelling) -> list[str] | None:

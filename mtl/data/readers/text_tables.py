@@ -15,7 +15,7 @@ from .layout import HOW_TO_CHOOSE
 from .schemes import IOB2_SPELLING, Spelling, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
 from .table import BODIES, GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, WORD_TAGS, Table, plain_name
-from .taglists import SEVERAL_LABELS, TaggedRow, tagged_texts
+from .taglists import SEVERAL_LABELS, ClassNames, TaggedRow, tagged_texts, unnamed_numbers
 
 
 def read_text_table(
@@ -61,7 +61,9 @@ def read_text_table(
         report.notes.append(f"{names} are read as one text")
     table.note_unread([*texts, *(tags or ())[:1], label, *others.values()], report)
     places = {"label": label, **others} if label is not None else others
-    classes = {name: _Names([row[i] for row in cells], label_names) for name, i in places.items()}
+    classes = {
+        name: ClassNames([row[i] for row in cells], label_names) for name, i in places.items()
+    }
     parsed = []
     for (line, row), text in zip(rows, written, strict=True):
         with report.record(line):
@@ -78,7 +80,7 @@ def read_text_table(
 def refuse_columns(path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any) -> Any:
     """Raise DataError for a table that has other columns than we know."""
     found = f"the columns {', '.join(short(name, 40) for name in header)}"
-    what = "the columns of this table are unknown"
+    what = "no column of this table has a name that we know"
     raise DataError(what, path=path, found=found, fix=WHAT_WE_KNOW)
 
 
@@ -135,8 +137,8 @@ def bare_columns(
 ) -> tuple[list[int], int | None] | None:
     """Which columns of a table without a header are text and class; None where it is not clear.
 
-    A class has few words and comes again; of a text most cells have three words or more. The class
-    in the first row must come again too: else it may be a header.
+    A class has few words and is repeated; most cells of a text have three words or more. The class
+    in the first row must be repeated too: else it may be a header.
     """
     if len(rows) < 4:
         return None
@@ -190,33 +192,13 @@ def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
 
 
 def _refuse_one_hot(table: Table, rows: list[list[str]], text: int) -> None:
-    """Raise SoundDataError if two columns or more say 0 or 1 of a text, each for one class."""
+    """Raise SoundDataError if two or more columns hold 0 or 1, each for one class."""
     columns = {i: {row[i] for row in rows} for i in range(len(table.names)) if i != text}
     marks = [i for i, cells in columns.items() if cells <= {"0", "1", "0.0", "1.0"}]
     if len(marks) > 1:
         found = f"0 or 1 in each of the columns {', '.join(table.names[i] for i in marks[:8])}"
         fix = "make one column of them that names the class of each text"
         raise SoundDataError(SEVERAL_LABELS, path=table.path, found=found, fix=fix)
-
-
-class _Names:
-    """The classes of a column: as they stand there, or by `label_names` where they are numbers."""
-
-    def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
-        self.names = tuple(names or ())
-        self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", c.strip()) for c in cells if c.strip())
-
-    def of(self, cell: str) -> str | None:
-        """The class that a cell names; None for an empty one."""
-        cell = cell.strip()
-        if cell and self.numbered:
-            cell = cell.removesuffix(".0")  # a table with gaps turns whole numbers into 1.0
-            if self.names and not 0 <= int(cell) < len(self.names):
-                found = f"{cell}, and {len(self.names)} names"
-                fix = "give label_names as many names as there are classes, from 0"
-                raise DataError("the class is a number without a name", found=found, fix=fix)
-            return self.names[int(cell)] if self.names else cell
-        return cell or None
 
 
 def _tag_column(
@@ -227,10 +209,10 @@ def _tag_column(
     column: int | str | None,
     names: Sequence[str] | None,
 ) -> tuple[int, Spelling] | None:
-    """The column whose cells hold as many tags as their text has words, and how they are written.
+    """The column whose cells hold one tag for each word, and how they are written.
 
     Raises:
-        SoundDataError: several columns do; or tags are numbers, and nobody says what they mean.
+        SoundDataError: several columns do; or tags are numbers, and nothing says what they mean.
     """
     width = len(rows[0]) if rows else 0
     lists = {i: [row[i] for row in rows] for i in range(width) if i not in texts}
@@ -245,12 +227,7 @@ def _tag_column(
         if read is not None and read[1] >= 0.9 and read[0].pattern is not None:
             found[place] = read[0]
         elif all(item.isdecimal() for item in counts):
-            raise SoundDataError(
-                "tags are numbers, and nobody says what they stand for",
-                path=table.path,
-                found=f"the numbers {', '.join(sorted(counts, key=int)[:30])}",
-                fix='name them in order: tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]',
-            )
+            raise unnamed_numbers(map(int, counts), table.path)
     if len(found) > 1:
         raise SoundDataError(
             f"{len(found)} columns hold tags",
@@ -262,7 +239,7 @@ def _tag_column(
 
 
 def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
-    """Whether most cells hold several items, as many as their text has words."""
+    """Whether most cells hold several items, one for each word of their text."""
     lists = [_items(cell, None) for cell in cells]
     if 2 * sum(len(items) > 1 for items in lists) <= len(cells):
         return False
@@ -271,7 +248,7 @@ def _count_words(cells: Sequence[str], written: Sequence[str]) -> bool:
 
 
 def _items(cell: str, names: Sequence[str] | None) -> list[str]:
-    """The tags of a cell, a list or what stands between blanks; numbers by their names."""
+    """The tags of a cell, a list or separated by blanks; numbers become their names."""
     items = list_in(cell)
     items = [str(i) for i in items] if items is not None else re.split(r"[\s,]+", cell.strip())
     if names and "O" in names and all(i.isdecimal() and int(i) < len(names) for i in items):
@@ -280,7 +257,7 @@ def _items(cell: str, names: Sequence[str] | None) -> list[str]:
 
 
 def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
-    """The words that tags count: a list, what stands between blanks, or words and marks."""
+    """The words that tags count: a list, words between blanks, or words and marks."""
     given = list_in(text)
     tokens = text.split() if given is None else [str(item) for item in given]
     if given is None and len(tokens) != len(tags):

@@ -18,7 +18,7 @@ Example = NERExample | QAExample | TextExample | PairExample
 
 
 def write_jsonl(examples: Iterable[Example], path: FilePath) -> None:
-    """Write one JSON object a line, with the fields that `read_jsonl` and `read_pairs` read; of a
+    """Write one JSON object per line, with the fields that `read_jsonl` and `read_pairs` read; of a
     QAExample `id`, `question`, `context` and `answers`.
 
     Raises:

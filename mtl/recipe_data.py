@@ -21,8 +21,7 @@ def read_dataset(
 ) -> Dataset:
     """The files of a dataset, or those of the folder that it names; missing splits are held out.
 
-    What two splits have in common, and entity types that training does not have, is told in a
-    `DataWarning`.
+    A `DataWarning` says what two splits have in common, and which entity types training lacks.
 
     Args:
         task_class: of the first task on it, which reads the files.
@@ -32,14 +31,14 @@ def read_dataset(
     files = files_of(named["train"]) | {s: f for s, f in named.items() if s != "train"}
     if "train" not in files:
         raise DataError(
-            "the folder has no file to train on",
+            "the folder has no training file",
             path=data.train,
             found=f"files for {', '.join(files) or 'nothing'}",
             fix="give it one with train in its name, or name the files in the recipe",
         )
     options = reader_options(data, recipe.strict, fields)
     splits = {s: task_class.read(f, recipe.on_error, **options) for s, f in files.items()}
-    # New classes are told by the task that learns them.
+    # The task that learns classes warns of new ones itself.
     for name, value in texts_in_two_splits(splits) + names_not_in_train(splits, "type"):
         warnings.warn(f"{data.train}: {name}: {value}", DataWarning, stacklevel=2)
     missing = [split for split in ("validation", "test") if split not in splits]
@@ -56,8 +55,8 @@ def read_dataset(
 def reader_options(
     data: DatasetRecipe | None, strict: bool, fields: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What a reader is told besides the file: only what is set, so that a task's own `read` need
-    not know of the rest.
+    """The options that a reader gets: only those that are set, so that a task's own `read` need not
+    know the others.
     """
     options: dict[str, Any] = {"strict": strict, "fields": tuple(fields)}
     if data is not None:
@@ -76,7 +75,7 @@ def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path:
     wanted = task_class.example
     kinds = wanted if isinstance(wanted, tuple) else (wanted,)
     raise ConfigError(
-        f"the data of the task {name!r} is of another kind than the task",
+        f"the data of the task {name!r} is not of the task's kind",
         path=path or None,
         found=f"{found}, kind = {task_class.kind!r}",
         fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "

@@ -9,10 +9,10 @@ from mtl.cli import main
 from mtl.data.examples import NERExample, PairExample, QAExample, TextExample
 from mtl.data.readers import files_of, read
 from mtl.data.readers.folders import split_of
-from mtl.datasets import reader_options
 from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.experiment import build_tasks
 from mtl.recipe import load_recipe
+from mtl.recipe_data import reader_options
 from mtl.tasks import Task
 
 NAMES = ["Mira", "Otto", "Ilse", "Kofi", "Rosa", "Emil", "Wanja", "Tariq", "Odile", "Luis"]
@@ -174,6 +174,19 @@ def test_faults_of_parallel_files_have_their_lines(folder):
     ]
 
 
+def test_numbers_of_parallel_files_have_names(folder):
+    texts = {"text.txt": "rain in Graz\nplay jazz\nstop\n", "labels.txt": "1\n0\n-1\n"}
+    path = folder(texts)
+    assert [e.label for e in read(path, label_names=["music", "weather"])] == [
+        "weather",
+        "music",
+        None,
+    ]
+    with pytest.raises(DataError, match="the class is a number without a name") as caught:
+        read(path, label_names=["music"])
+    assert [fault.line for fault in caught.value.faults] == [1]
+
+
 def test_several_labels_in_a_line_of_parallel_files(folder):
     path = folder(PARALLEL | {"label": "PlayMusic#GetWeather\nGetWeather\n"})
     with pytest.raises(DataError, match="several labels per text are not a task yet"):
@@ -196,7 +209,7 @@ def test_check_of_a_folder_compares_its_splits(folder, mtl_):
     assert list(report.files) == ["train", "validation", "test"]
     assert report.facts == [
         (
-            "in train and in validation too",
+            "in both train and validation",
             "2 of the 6 of validation, such as 'Item 18 fell', 'Item 19 fell'",
         ),
         ("in test and never in train", "class 'c' (3)"),
@@ -262,7 +275,7 @@ def test_a_shared_dataset_is_one(folder, recipe):
 
 def test_a_folder_without_a_training_file(folder, recipe):
     path = folder({"test.txt": sentences(0, 30)})
-    with pytest.raises(DataError, match="no file to train on") as caught:
+    with pytest.raises(DataError, match="no training file") as caught:
         build_tasks(load_recipe(recipe(NER), data=[str(path)]))
     assert caught.value.faults[0].found == "files for test"
 
@@ -288,7 +301,7 @@ def test_column_label_names_and_strict_of_a_recipe_reach_the_reader(folder, reci
 
 def test_data_of_another_kind_says_what_was_found_and_what_the_task_reads(folder, recipe):
     path = folder({"x.csv": "text,label\n" + "".join(f"a b {i},x\n" for i in range(40))}) / "x.csv"
-    with pytest.raises(ConfigError, match="of another kind") as caught:
+    with pytest.raises(ConfigError, match=r"not of the task.s kind") as caught:
         build_tasks(load_recipe(recipe(QA), data=[str(path)]))
     fault = caught.value.faults[0]
     assert fault.found == "table of texts: texts with labels or tags, kind = 'qa'"
@@ -391,7 +404,7 @@ def test_plain_text_is_no_data(folder):
     path = (
         folder({"x.txt": "It was a day.\nThe rain fell, and fell again.\nNo one came.\n"}) / "x.txt"
     )
-    with pytest.raises(DataError, match="plain text, with nothing to learn from") as caught:
+    with pytest.raises(DataError, match="plain text, without labels or tags") as caught:
         read(path)
     assert "columns (a word and its tag per line)" in caught.value.faults[0].fix
 
