@@ -11,7 +11,7 @@ from typing import Any
 
 TEXT_FIELDS = (
     *("sentence", "text", "content", "utterance", "document", "body", "comment", "review"),
-    *("tweet", "message", "query", "input"),
+    *("tweet", "message", "query", "input", "utt"),
 )
 
 
@@ -25,9 +25,19 @@ def plain_record(record: Any, notes: Counter[str]) -> Any:
         case {"answer": "reject" | "ignore" as answer} if "question" not in record:
             notes[f'records whose answer is "{answer}", which are left out'] += 1
             return None
+        case {"data": str(text), **rest} if rest.keys().isdisjoint(TEXT_FIELDS):  # doccano
+            return plain_record({"text": text, **rest}, notes)
         case dict():
-            return _with_tokens(_with_category(_prodigy(record)))
+            return _with_tokens(_with_category(_prodigy(_with_choices(record))))
     return record
+
+
+def _with_choices(record: dict[str, Any]) -> dict[str, Any]:
+    """Several choices, as Label Studio's JSON-MIN has them in one field, as a list."""
+    return {
+        key: value["choices"] if isinstance(value, dict) and value.keys() == {"choices"} else value
+        for key, value in record.items()
+    }
 
 
 def _with_category(record: dict[str, Any]) -> dict[str, Any]:

@@ -64,13 +64,16 @@ def _read(
 def _form_of(records: Sequence[Any]) -> str:
     """The form that records are in, from what they hold."""
     keys: set[str] = set()
+    inside: set[str] = set()  # keys of objects in them
     for record in records:
         if isinstance(record, dict):
             keys |= record.keys()
+            inside |= {key for value in record.values() if isinstance(value, dict) for key in value}
     if keys & {"paragraphs", "qas"}:
         return "SQuAD JSON"
     is_pair = keys & set(FIRST_FIELDS) and keys & set(SECOND_FIELDS)
     asks = "question" in keys or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
+    asks = asks or (keys | inside) & {"questions", "qa_pairs"}  # CoQA, RACE, DROP
     if not is_pair and (asks or ("context" in keys and not keys & set(TEXT_FIELDS))):
         return _QUESTIONS
     if is_pair or keys & {"sentence1", "sentence2", "anchor", "premise"} or _are_texts(records):

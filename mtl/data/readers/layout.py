@@ -94,6 +94,8 @@ def layout_of(
     skipped, index = _leading(fitting, width, names)
     if not names and width == len(CONLLU) and index == 0:
         names = CONLLU
+    if _has_words(names):  # a column with the name of words is one, whatever repeats in it
+        skipped = {i for i in skipped if not _has_words(names[i : i + 1])}
     classes = tuple(label_names or ())
     counts = [Counter(_named(cells, classes)) for cells in columns]
     rest = [i for i in range(width) if i not in {*skipped, *ignored}]
@@ -135,9 +137,14 @@ def first_word_column(blocks: Sequence[Block], names: Sequence[str] = ()) -> int
 
 def _word_column(names: Sequence[str], others: Sequence[int]) -> int:
     """The first column that has the name of words; without such names the first."""
-    known = ("form", "word", "words", "token", "tokens")
-    by_name = [i for i in others if i < len(names) and names[i].strip().lower() in known]
+    by_name = [i for i in others if _has_words(names[i : i + 1])]
     return (by_name or others)[0]
+
+
+def _has_words(names: Sequence[str]) -> bool:
+    """Whether one of these columns has the name of words."""
+    known = {"form", "word", "words", "token", "tokens"}
+    return not known.isdisjoint(name.strip().lower() for name in names)
 
 
 def _leading(

@@ -16,6 +16,7 @@ from ..examples import check_unicode
 from ..words import join_words, split_words
 from .exports import TEXT_FIELDS
 from .json_source import Row, outline
+from .schemes import spelling_of
 from .source import Report, SoundDataError, short
 from .spans import INCLUSIVE, SPAN_FIELDS, SPAN_FORM, Span, spans_of
 
@@ -160,6 +161,28 @@ class Keys:
                 f'tasks.NAME.field = "{others[0]}" reads one of them instead'
             )
         return notes
+
+
+def split_tags(rows: Sequence[Row]) -> None:
+    """Make a list of tags that stand in one text, such as `"tags": "O B-PER O"`."""
+    for key in (*_TAG_FIELDS, *_MAYBE_TAG_FIELDS):
+        texts = [row.value for row in rows if isinstance(row.value.get(key), str)]
+        counts = Counter(tag for record in texts for tag in record[key].split())
+        read = spelling_of(counts)
+        if not read or read[0].is_plain or read[1] < 0.9:
+            continue
+        if 2 * sum(_counts_words(record, record[key].split()) for record in texts) > len(texts):
+            for record in texts:
+                record[key] = record[key].split()
+
+
+def _counts_words(record: dict[str, Any], tags: Sequence[str]) -> bool:
+    """Whether there are several tags, as many as a record has words."""
+    text = first_value(record, TEXT_FIELDS)[1]
+    words = first_value(record, _TOKEN_FIELDS)[1]
+    if isinstance(text, str) and not isinstance(words, list):
+        words = text.split() if len(text.split()) == len(tags) else split_words(text)
+    return isinstance(words, list) and 1 < len(tags) == len(words)
 
 
 def _first_key(

@@ -20,8 +20,18 @@ from .record_fields import (
     Record,
     is_class,
     is_number,
+    split_tags,
 )
-from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, spelling_of, strays, to_iob2
+from .schemes import (
+    KNOWN_TAGS,
+    PLAIN_TYPES,
+    RULES,
+    Spelling,
+    scheme_of,
+    spelling_of,
+    strays,
+    to_iob2,
+)
 from .source import FilePath, Report, SoundDataError, read_text, short
 from .spans import INCLUSIVE, in_tokens, last_token_counts, tags_of_spans
 
@@ -83,6 +93,7 @@ def texts_from(
             if not isinstance(record, dict):
                 raise DataError("this is not a record", found=outline(record), fix=RECORD_FORM)
             plain.append(row._replace(value=record))
+    split_tags(plain)
     keys = Keys(plain, fields, report)
     parsed = []
     for row in plain:
@@ -172,13 +183,15 @@ class _Schemes:
         return tuple(to_iob2(tags))
 
     def notes(self) -> list[str]:
+        plain = [PLAIN_TYPES] if self.spelling.is_plain else []
         if not self.repaired:
-            return []
+            return plain
         row, pair = self.repaired[0]
         return [
             f"tags that break {self.scheme}, read as conlleval reads them: "
             f"{len(self.repaired):,} (the first in {row.place}: {pair}); "
-            "--strict refuses them"
+            "--strict refuses them",
+            *plain,
         ]
 
 

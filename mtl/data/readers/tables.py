@@ -45,7 +45,7 @@ def table_form(text: str) -> tuple[str, Reader] | None:
         if form is not None:
             return form
     lines = [line for line in lines_of(text) if line.strip()]
-    if sum(line.startswith("__label__") for line in lines) >= 0.9 * len(lines):
+    if sum("__label__" in line for line in lines) >= 0.9 * len(lines):
         return "fastText lines", read_fasttext
     return None
 
@@ -79,7 +79,8 @@ def _bare_tables(text: str) -> Iterator[tuple[str, list[list[str]]]]:
 def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | None:
     known = set(names)
     lacks = known.isdisjoint
-    if not lacks(QUESTIONS) and (not lacks(ANSWERS) or (not lacks(CONTEXTS) and lacks(LABELS))):
+    answered = not lacks(ANSWERS) or any(name.startswith("answer") for name in names)
+    if not lacks(QUESTIONS) and (answered or (not lacks(CONTEXTS) and lacks(LABELS))):
         return "table of questions (CSV, TSV)", read_squad
     words = WORDS[:3] if lacks(SENTENCE_IDS) else WORDS  # `tokens` alone may hold lists of them
     if not lacks(words) and not lacks((*WORD_TAGS, "pos", *SENTENCE_IDS)):
