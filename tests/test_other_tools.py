@@ -5,6 +5,7 @@ import json
 import pytest
 
 import mtl
+from mtl.cli import main
 from mtl.data.check import check_file
 from mtl.data.readers.write import write_examples
 
@@ -165,3 +166,44 @@ def test_a_binary_file_is_not_called_cp1252(tmp_path):
     path.write_bytes(b"\x78\x9c\x8b")
     with pytest.raises(mtl.DataError, match="spaCy"):
         mtl.read(path)
+
+
+def test_lists_of_a_text_and_its_class_are_no_pairs(tmp_path):
+    rows = [
+        ["how hot is it", "weather"],
+        ["will it rain", "weather"],
+        ["hi", "hello"],
+        ["hey", "hello"],
+    ]
+    path = _lines(tmp_path, *rows)
+    assert [[e.text, e.label] for e in mtl.read(path)] == rows
+    data = mtl.Dataset(train=[tuple(row) for row in rows], validation=[], test=[])
+    assert [[e.text, e.label] for e in data.train] == rows
+
+
+def test_lists_of_two_texts_are_pairs_and_the_note_says_so(tmp_path):
+    path = _lines(tmp_path, ["it rains", "rain falls"], ["it snows", "snow falls"])
+    with pytest.warns(mtl.DataWarning, match="lists of two texts are read as pairs"):
+        assert mtl.read(path)[1].second == "snow falls"
+
+
+def test_names_of_fields_may_begin_with_a_capital(tmp_path):
+    path = _lines(tmp_path, {"Review": "a fine film", "Sentiment": "up"})
+    assert [(e.text, e.label) for e in mtl.read(path)] == [("a fine film", "up")]
+    question = {"Question": "Who?", "Context": "Maria left", "Answer": "Maria"}
+    assert mtl.read(_lines(tmp_path, question))[0].answers[0].text == "Maria"
+
+
+@pytest.mark.parametrize(("data", "what"), [("a.csv", "name of a file"), (5, "no examples")])
+def test_what_is_no_list_of_examples_is_refused_by_name(data, what):
+    with pytest.raises(mtl.DataError, match=what):
+        mtl.Dataset(train=data, validation=[], test=[])
+
+
+def test_numbers_for_tags_are_named_on_the_command_line(tmp_path, capsys):
+    path = _lines(tmp_path, {"tokens": ["Maria", "left"], "ner_tags": [1, 0]})
+    names = ["--label-names", "O", "B-PER"]
+    assert main(["check", str(path), *names]) == 0
+    assert "PER 1" in capsys.readouterr().out
+    assert main(["convert", str(path), str(tmp_path / "a.conll"), *names]) == 0
+    assert mtl.read(tmp_path / "a.conll")[0].tags == ("B-PER", "O")

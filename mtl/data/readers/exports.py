@@ -20,6 +20,8 @@ def plain_record(record: Any, notes: Counter[str]) -> Any:
     match record:
         case [str(text), dict(about)]:  # spaCy
             return _with_category({"text": text, **about})
+        case [str(text), str(label)]:
+            return {"text": text, "label": label}
         case {"data": dict(data), **rest} if rest.keys() & {"annotations", "completions"}:
             return _label_studio(data, rest, notes)
         case {"answer": "reject" | "ignore" as answer} if "question" not in record:

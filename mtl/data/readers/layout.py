@@ -20,8 +20,8 @@ CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "dep
 ENTITY_COLUMNS = {"ner", "ner_tag", "tag", "entity", "label"}
 PART_OF_SPEECH = "part of speech is not a task yet"
 HOW_TO_CHOOSE = (
-    "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, or column={0} "
-    "in Python"
+    "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, column={0} in "
+    "Python, or --column {0} after mtl check and mtl convert"
 )
 _ROLES = re.compile(r"V|(C-|R-)?(ARG|AM|A\d).*")  # PropBank's, in other columns of OntoNotes
 

@@ -79,7 +79,8 @@ class Keys:
         self.tags = next((k for k in _TAG_FIELDS if present[k] and k != self.spans), None)
         self.tags = self.tags or _first_key(_MAYBE_TAG_FIELDS, records, _is_list_of_tags)
         taken = {self.spans, self.tags}
-        self.likely = [k for k in _LABEL_FIELDS if present[k] and k not in taken]
+        spelled = {key.lower(): key for key in present if key not in taken}
+        self.likely = [spelled[name] for name in _LABEL_FIELDS if name in spelled]
         self.label = self.likely[0] if self.likely else None
         self._look_for_several(rows, report)
         if self.spans is None:  # records without any span, such as {"entities": []}
@@ -213,8 +214,9 @@ def _is_list_of_tags(record: dict[str, Any], value: Any) -> bool:
 
 def first_value(record: dict[str, Any], names: Sequence[str]) -> tuple[str | None, Any]:
     """The first of some fields that a record has, and its value."""
-    name = next((name for name in names if record.get(name) is not None), None)
-    return name, record.get(name) if name else None
+    present = {key.lower(): key for key, value in record.items() if value is not None}
+    name = next((present[name] for name in names if name in present), None)
+    return name, record[name] if name else None
 
 
 def _check_sentence(sentence: Any, record: dict[str, Any], key: str | None) -> None:
