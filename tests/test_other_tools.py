@@ -207,3 +207,41 @@ def test_numbers_for_tags_are_named_on_the_command_line(tmp_path, capsys):
     assert "PER 1" in capsys.readouterr().out
     assert main(["convert", str(path), str(tmp_path / "a.conll"), *names]) == 0
     assert mtl.read(tmp_path / "a.conll")[0].tags == ("B-PER", "O")
+
+
+def test_options_of_tags_do_no_harm_to_a_table_of_questions(tmp_path):
+    path = _file(tmp_path, "a.csv", "question;context;answer\nWho?;Maria left;Maria\n")
+    (example,) = mtl.read(path, strict=True, column=2, label_names=["O"], fields=["question"])
+    assert example.answers[0].text == "Maria"
+    assert main(["check", str(path), "--strict"]) == 0
+
+
+def test_spans_in_a_form_that_is_not_read_are_told(tmp_path):
+    path = _lines(tmp_path, {"text": "Maria left", "entities": [{"first": 0, "last": 4}]})
+    with pytest.warns(mtl.DataWarning, match="not read.*'entities'"):
+        assert mtl.read(path)[0].tags is None
+
+
+def test_columns_without_a_name_that_are_not_read_are_told(tmp_path):
+    texts = ["the food was good", "the staff was rude", "a place to eat", "we waited for long"]
+    rows = zip(texts, ["food", "staff", "place", "service"], ["up", "down"] * 2, strict=True)
+    path = _file(tmp_path, "a.tsv", "".join("\t".join(row) + "\n" for row in rows))
+    with pytest.warns(mtl.DataWarning, match="not read: column 2"):
+        assert mtl.read(path)[1].label == "down"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "Git LFS"),
+        ("<!DOCTYPE html>\n<html><body>not here</body></html>\n", "web page"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_download_is_called_by_name(tmp_path, text, name):
+    with pytest.raises(mtl.DataError, match=name):
+        mtl.read(_file(tmp_path, "a.conll", text))
+
+
+def test_a_table_of_words_whose_rows_are_all_too_short_lists_them(tmp_path):
+    path = _file(tmp_path, "a.csv", ",Sentence #,Word,Tag\n0,Sentence: 1,Maria\n1,,left\n")
+    _refused(path, "3 cells where the header has 4", "2 problems")

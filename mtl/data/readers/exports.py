@@ -12,6 +12,7 @@ from typing import Any
 TEXT_FIELDS = (
     *("sentence", "text", "content", "utterance", "document", "body", "comment", "review"),
     *("tweet", "message", "query", "input", "utt"),
+    *("headline", "reviewtext", "review_text", "comment_text", "tweet_text", "phrase"),
 )
 
 

@@ -209,7 +209,12 @@ class _Kinds:
         entities = list(self._entities())
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
         others = [i for i in self.rest[1:] if self.read[i]] or outside
-        if entities[:1] == self.rest[:1] and self.read[entities[0]][0].is_plain and others:
+        if (
+            entities
+            and entities[0] == self.rest[0]
+            and self.read[entities[0]][0].is_plain
+            and others
+        ):
             entities = entities[1:]  # words such as "O" look like plain types
         if len(entities) > 1:
             named = [i for i in entities if self.names[i : i + 1] and self._is_named(i)]

@@ -84,7 +84,8 @@ class Keys:
         self.label = self.likely[0] if self.likely else None
         self._look_for_several(rows, report)
         if self.spans is None:  # records without any span, such as {"entities": []}
-            self.empty_spans = {k for k in SPAN_FIELDS if present[k]} - {self.tags, self.label}
+            empty = {k for k in SPAN_FIELDS if not any(record.get(k) for record in records)}
+            self.empty_spans = empty - {self.tags, self.label}
         else:
             self.empty_spans = set()
 

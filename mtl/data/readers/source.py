@@ -98,6 +98,11 @@ BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
         "a compressed file, such as spaCy's .spacy",
         "write each Doc as one line of JSON: json.dumps(doc.to_json())",
     ),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"<!DOCTYPE html": (
+        "a web page",
+        "download the file itself ('raw'), not the page that shows it",
+    ),
     b"%PDF": ("a PDF file", "save its text, with labels, in one of the forms of docs/data.md"),
 }
 _TO_JSON_LINES = 'NEW, orient="records", lines=True)'

@@ -123,6 +123,7 @@ class Table:
                 yield line, cells
 
     def note_unread(self, read: Iterable[int | None], report: Report) -> None:
-        unread = [name for i, name in enumerate(self.names) if i not in set(read) and name.strip()]
+        names = self.names or [f"column {i + 1}" for i in range(len(self.rows[0][1]))]
+        unread = [name for i, name in enumerate(names) if i not in set(read) and name.strip()]
         if unread:
             report.notes.append(f"columns that are not read: {', '.join(unread)}")
