@@ -245,3 +245,10 @@ def test_what_stands_in_the_place_of_a_download_is_called_by_name(tmp_path, text
 def test_a_table_of_words_whose_rows_are_all_too_short_lists_them(tmp_path):
     path = _file(tmp_path, "a.csv", ",Sentence #,Word,Tag\n0,Sentence: 1,Maria\n1,,left\n")
     _refused(path, "3 cells where the header has 4", "2 problems")
+
+
+def test_the_line_that_tells_excel_the_separator_is_passed_over(tmp_path):
+    path = _file(tmp_path, "a.csv", "sep=;\r\ntext;label\r\na fine film;up\r\nbroken\r\n")
+    _refused(path, ":4: 1 cells where the header has 2")
+    path = _file(tmp_path, "a.csv", "sep=;\r\ntext;label\r\na fine film;up\r\n")
+    assert [(e.text, e.label) for e in mtl.read(path)] == [("a fine film", "up")]

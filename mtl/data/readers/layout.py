@@ -275,7 +275,20 @@ class _Kinds:
         if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
             fix += '; for numbers say tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
         found = "; ".join(self.describe(i) for i in range(len(self.columns)))
-        common = {"NOUN", "VERB", "DET", "NN", "DT", "VBD", "NNP", "PUNCT", "ADJ"}
+        common = {
+            "NOUN",
+            "VERB",
+            "DET",
+            "NN",
+            "DT",
+            "VBD",
+            "NNP",
+            "PUNCT",
+            "ADJ",
+            "PROPN",
+            "PRON",
+            "ADP",
+        }
         if any(len(common & set(self.columns[i])) > 1 for i in self.rest):
             return SoundDataError(f"{what}; {PART_OF_SPEECH}", path=self.path, found=found, fix=fix)
         return DataError(what, path=self.path, found=found, fix=fix)

@@ -118,7 +118,7 @@ def read_text(path: FilePath) -> str:
     try:
         raw = Path(path).read_bytes()
         _refuse_binary(path, raw)
-        text = raw.decode("utf-8-sig")
+        text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
     except OSError as error:
         found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
         raise DataError("the file cannot be read", path=path, found=found, fix=fix) from None
