@@ -51,6 +51,7 @@ from .version import __version__
 ALL = "all"
 STRICT = "refuse tags that break the scheme of their file, rather than repair and count them"
 COLUMN = "of the tags, or of the label in a table: its number from 1, or its name"
+LABEL_NAMES = "what tags or labels that are whole numbers mean, in order from 0"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -218,6 +219,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("file", metavar="PATH", help="a file of any form, or a folder of files")
     check.add_argument("--column", metavar="C", help=COLUMN)
+    check.add_argument("--label-names", metavar="NAME", nargs="+", help=LABEL_NAMES)
     check.add_argument("--strict", action="store_true", help=STRICT)
     check.set_defaults(command=run_check)
 
@@ -226,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("output", metavar="OUT", help="the file to write")
     convert.add_argument("--to", choices=list(WRITERS), help="default: what the ending of OUT says")
     convert.add_argument("--column", metavar="C", help=COLUMN)
+    convert.add_argument("--label-names", metavar="NAME", nargs="+", help=LABEL_NAMES)
     convert.add_argument("--strict", action="store_true", help=STRICT)
     convert.add_argument("--on-error", choices=("stop", "skip"), default="stop")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -688,9 +691,14 @@ def run_interactive(options: argparse.Namespace) -> None:
         raise DataError("the input is not UTF-8", path="stdin", fix=fix) from None
 
 
+def _options_of_reading(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("strict", "column", "label_names")
+    return {name: getattr(options, name) for name in names}
+
+
 def run_check(options: argparse.Namespace) -> int:
     """`mtl check`."""
-    report = check_file(options.file, column=options.column, strict=options.strict)
+    report = check_file(options.file, **_options_of_reading(options))
     print(report)
     return 1 if report.problems else 0
 
@@ -700,7 +708,7 @@ def run_convert(options: argparse.Namespace) -> None:
     output = Path(options.output)
     if output.exists() and not options.overwrite:
         raise ConfigError("the file exists", path=output, fix="add --overwrite to replace it")
-    examples = read(options.input, options.on_error, strict=options.strict, column=options.column)
+    examples = read(options.input, options.on_error, **_options_of_reading(options))
     write_examples(examples, output, options.to)
     print(f"wrote {len(examples):,} examples ({examples.form}) to {output}", file=sys.stderr)
 

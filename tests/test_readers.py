@@ -906,11 +906,11 @@ def test_of_two_names_for_one_field_the_first_wins_and_the_other_is_noted(first,
 
 def test_fields_that_nobody_reads_are_counted(file):
     path = file(
-        lines({"sentence": "a", "Label": "x", "id": 1}, {"sentence": "b", "id": 2}, {"text": "c"})
+        lines({"sentence": "a", "Lable": "x", "id": 1}, {"sentence": "b", "id": 2}, {"text": "c"})
     )
     examples, notes = notes_of(read_jsonl, path)
     assert [example.label for example in examples] == [None] * 3
-    assert notes == ["fields that are not read, and in how many records: 'id' (2), 'Label' (1)"]
+    assert notes == ["fields that are not read, and in how many records: 'id' (2), 'Lable' (1)"]
 
 
 # --- JSON that is broken ------------------------------------------------------------------------

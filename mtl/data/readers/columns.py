@@ -11,7 +11,15 @@ from ...files import write_atomically
 from ..examples import NERExample, TextExample
 from ..words import find_words, join_words
 from .layout import PART_OF_SPEECH, Block, Layout, Row, first_word_column, layout_of
-from .schemes import KNOWN_TAGS, RULES, scheme_of, strays, to_iob2, what_breaks
+from .schemes import (
+    KNOWN_TAGS,
+    PLAIN_TYPES,
+    RULES,
+    scheme_of,
+    strays,
+    to_iob2,
+    what_breaks,
+)
 from .source import FilePath, Report, lines_of, read_text, short
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
@@ -96,6 +104,7 @@ def read_conll(
         examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
     else:
         _check_blank_lines(blocks, layout, report.path)
+        _take_off_language(blocks, layout, report)
         examples = tagged_examples(blocks, layout, report, strict)
     return report.finish(examples, "sentence")
 
@@ -142,9 +151,7 @@ def tagged_examples(
     if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
         report.notes.append("every sentence is one word: does a blank line follow every word?")
     if layout.spelling.is_plain:
-        report.notes.append(
-            "tags without B- and I-: neighbours of the same type are read as one entity"
-        )
+        report.notes.append(PLAIN_TYPES)
     if never_closed:
         report.notes.append(
             f"brackets that open and never close, read as entities of one word: "
@@ -285,6 +292,20 @@ def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> No
             found=f"{len(tokens):,} words without a blank line, {ends:,} of which end a sentence",
             fix="put a blank line after each sentence",
         )
+
+
+def _take_off_language(blocks: Iterable[Block], layout: Layout, report: Report) -> None:
+    """Take off what WikiANN writes before every word, such as the `en:` of `en:Paris`.
+
+    Source: Pan et al. (2017), "Cross-lingual name tagging and linking for 282 languages".
+    """
+    rows = [cells for block in blocks for _, cells in block if len(cells) == layout.width]
+    words = [cells[layout.token] for cells in rows]
+    language = re.match(r"[a-z]{2,3}(-[a-z]+)*:", words[0]) if len(words) > 1 else None
+    if language and all(w.startswith(language[0]) and w != language[0] for w in words):
+        for cells in rows:
+            cells[layout.token] = cells[layout.token].removeprefix(language[0])
+        report.notes.append(f"{language[0]!r} stands before every word and is left out")
 
 
 def _sentence(rows: Block, layout: Layout) -> _Sentence:

@@ -11,7 +11,8 @@ from typing import Any
 
 TEXT_FIELDS = (
     *("sentence", "text", "content", "utterance", "document", "body", "comment", "review"),
-    *("tweet", "message", "query", "input"),
+    *("tweet", "message", "query", "input", "utt"),
+    *("headline", "reviewtext", "review_text", "comment_text", "tweet_text", "phrase"),
 )
 
 
@@ -20,14 +21,26 @@ def plain_record(record: Any, notes: Counter[str]) -> Any:
     match record:
         case [str(text), dict(about)]:  # spaCy
             return _with_category({"text": text, **about})
+        case [str(text), str(label)]:
+            return {"text": text, "label": label}
         case {"data": dict(data), **rest} if rest.keys() & {"annotations", "completions"}:
             return _label_studio(data, rest, notes)
         case {"answer": "reject" | "ignore" as answer} if "question" not in record:
             notes[f'records whose answer is "{answer}", which are left out'] += 1
             return None
+        case {"data": str(text), **rest} if rest.keys().isdisjoint(TEXT_FIELDS):  # doccano
+            return plain_record({"text": text, **rest}, notes)
         case dict():
-            return _with_tokens(_with_category(_prodigy(record)))
+            return _with_tokens(_with_category(_prodigy(_with_choices(record))))
     return record
+
+
+def _with_choices(record: dict[str, Any]) -> dict[str, Any]:
+    """Several choices, as Label Studio's JSON-MIN has them in one field, as a list."""
+    return {
+        key: value["choices"] if isinstance(value, dict) and value.keys() == {"choices"} else value
+        for key, value in record.items()
+    }
 
 
 def _with_category(record: dict[str, Any]) -> dict[str, Any]:

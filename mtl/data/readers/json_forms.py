@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from os import PathLike
 from typing import Any
 
 from ...errors import DataError
@@ -14,7 +15,7 @@ from .exports import TEXT_FIELDS
 from .json_source import Row, json_rows, looks_like_json, records_of_columns, with_class_names
 from .pairs import FIRST_FIELDS, SECOND_FIELDS, pairs_of_records, read_pairs
 from .records import read_jsonl, texts_from
-from .source import FilePath, Report
+from .source import FilePath, Report, short
 from .spans import SPAN_FIELDS
 from .squad import questions_from, read_squad
 
@@ -64,18 +65,31 @@ def _read(
 def _form_of(records: Sequence[Any]) -> str:
     """The form that records are in, from what they hold."""
     keys: set[str] = set()
+    inside: set[str] = set()  # keys of objects in them
     for record in records:
         if isinstance(record, dict):
             keys |= record.keys()
+            inside |= {key for value in record.values() if isinstance(value, dict) for key in value}
     if keys & {"paragraphs", "qas"}:
         return "SQuAD JSON"
     is_pair = keys & set(FIRST_FIELDS) and keys & set(SECOND_FIELDS)
-    asks = "question" in keys or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
+    asks = keys & {"question", "Question"} or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
+    asks = asks or (keys | inside) & {"questions", "qa_pairs"}  # CoQA, RACE, DROP
     if not is_pair and (asks or ("context" in keys and not keys & set(TEXT_FIELDS))):
         return _QUESTIONS
+    if _have_classes(records):
+        return _TEXTS
     if is_pair or keys & {"sentence1", "sentence2", "anchor", "premise"} or _are_texts(records):
         return _PAIRS
     return _of_texts(records, keys)
+
+
+def _have_classes(records: Sequence[Any]) -> bool:
+    """Whether records are lists of a text and its class, a name that comes again."""
+    pairs = [r for r in records if isinstance(r, list) and len(r) == 2]
+    seconds = [second for _, second in pairs if isinstance(second, str)]
+    few = 4 <= len(seconds) == len(records) and 2 * len(set(seconds)) <= len(seconds)
+    return few and all(len(second.split()) == 1 for second in seconds)
 
 
 def _are_texts(records: Sequence[Any]) -> bool:
@@ -118,6 +132,9 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
     """
     if isinstance(data, list | tuple) and not any(map(_is_record, data)):
         return data
+    if isinstance(data, str | PathLike):
+        fix = "read it first: mtl.read(PATH)"
+        raise DataError("this is the name of a file, not its examples", found=repr(data), fix=fix)
     records = _records(data)
     report = Report("the records", options.pop("on_error", "stop"))
     options = {key: options[key] for key in options if key in ("strict", "label_names", "fields")}
@@ -159,6 +176,9 @@ def _records(data: Any) -> list[Any]:
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a pandas frame
         return data.to_dict("records")
     features = getattr(data, "features", None)  # of a `datasets.Dataset`
+    if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
+        fix = "give a list of examples or of dicts, a pandas frame or a datasets.Dataset"
+        raise DataError("these are no examples", found=short(data), fix=fix)
     return [with_class_names(record, features) for record in data]
 
 

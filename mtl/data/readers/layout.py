@@ -20,8 +20,8 @@ CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "dep
 ENTITY_COLUMNS = {"ner", "ner_tag", "tag", "entity", "label"}
 PART_OF_SPEECH = "part of speech is not a task yet"
 HOW_TO_CHOOSE = (
-    "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, or column={0} "
-    "in Python"
+    "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, column={0} in "
+    "Python, or --column {0} after mtl check and mtl convert"
 )
 _ROLES = re.compile(r"V|(C-|R-)?(ARG|AM|A\d).*")  # PropBank's, in other columns of OntoNotes
 
@@ -90,6 +90,8 @@ def layout_of(
     skipped, index = _leading(fitting, width, names)
     if not names and width == len(CONLLU) and index == 0:
         names = CONLLU
+    if _has_words(names):  # a column with the name of words is one, whatever repeats in it
+        skipped = {i for i in skipped if not _has_words(names[i : i + 1])}
     classes = tuple(label_names or ())
     counts = [Counter(_named(cells, classes)) for cells in columns]
     rest = [i for i in range(width) if i not in {*skipped, *ignored}]
@@ -131,9 +133,14 @@ def first_word_column(blocks: Sequence[Block], names: Sequence[str] = ()) -> int
 
 def _word_column(names: Sequence[str], others: Sequence[int]) -> int:
     """The first column that has the name of words; without such names the first."""
-    known = ("form", "word", "words", "token", "tokens")
-    by_name = [i for i in others if i < len(names) and names[i].strip().lower() in known]
+    by_name = [i for i in others if _has_words(names[i : i + 1])]
     return (by_name or others)[0]
+
+
+def _has_words(names: Sequence[str]) -> bool:
+    """Whether one of these columns has the name of words."""
+    known = {"form", "word", "words", "token", "tokens"}
+    return not known.isdisjoint(name.strip().lower() for name in names)
 
 
 def _leading(
@@ -198,7 +205,12 @@ class _Kinds:
         entities = list(self._entities())
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
         others = [i for i in self.rest[1:] if self.read[i]] or outside
-        if entities[:1] == self.rest[:1] and self.read[entities[0]][0].is_plain and others:
+        if (
+            entities
+            and entities[0] == self.rest[0]
+            and self.read[entities[0]][0].is_plain
+            and others
+        ):
             entities = entities[1:]  # words such as "O" look like plain types
         if len(entities) > 1:
             named = [i for i in entities if self.names[i : i + 1] and self._is_named(i)]
@@ -259,7 +271,20 @@ class _Kinds:
         if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
             fix += '; for numbers set tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
         found = "; ".join(self.describe(i) for i in range(len(self.columns)))
-        common = {"NOUN", "VERB", "DET", "NN", "DT", "VBD", "NNP", "PUNCT", "ADJ"}
+        common = {
+            "NOUN",
+            "VERB",
+            "DET",
+            "NN",
+            "DT",
+            "VBD",
+            "NNP",
+            "PUNCT",
+            "ADJ",
+            "PROPN",
+            "PRON",
+            "ADP",
+        }
         if any(len(common & set(self.columns[i])) > 1 for i in self.rest):
             return SoundDataError(f"{what}; {PART_OF_SPEECH}", path=self.path, found=found, fix=fix)
         return DataError(what, path=self.path, found=found, fix=fix)

@@ -34,6 +34,7 @@ SCORE_FIELDS = ("score", "similarity", "similarity_score", "relatedness_score", 
 CLASS_FIELDS = (
     *("label", "gold_label", "class", "category", "is_duplicate", "target", "entailment_judgment"),
 )
+_LISTS = "lists of two texts"
 SCALES = (5, 10, 100)  # the highest score of STS; of ratings to 10; of percentages
 
 
@@ -80,6 +81,8 @@ def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
         with report.record(row.line, row.where):
             pairs += _pairs_in(row, keys, unused, left)
     examples = pairs_from(pairs, report, next(iter(keys), "label"))
+    if left.pop(_LISTS, 0):
+        report.notes.append(f"{_LISTS} are read as pairs that mean the same")
     report.notes += unread_fields(unused)
     report.notes += [f"{what}: {n:,}" for what, n in left.items()]
     return examples
@@ -92,6 +95,7 @@ def _pairs_in(
     record = row.value
     match record:
         case [str(), str()] | [str(), str(), str()]:
+            left[_LISTS] += len(record) == 2
             record = dict(zip(("anchor", "positive", "negative"), record, strict=False))
         case {"texts": [first, second], **rest}:
             record = {"sentence1": first, "sentence2": second, **rest}

@@ -16,6 +16,7 @@ from ..examples import check_unicode
 from ..words import join_words, split_words
 from .exports import TEXT_FIELDS
 from .json_source import Row, outline, unread_fields
+from .schemes import spelling_of
 from .source import Report, SoundDataError, short
 from .spans import INCLUSIVE, SPAN_FIELDS, SPAN_FORM, Span, spans_of
 from .taglists import SEVERAL_LABELS
@@ -78,11 +79,13 @@ class Keys:
         self.tags = next((k for k in _TAG_FIELDS if present[k] and k != self.spans), None)
         self.tags = self.tags or _first_key(_MAYBE_TAG_FIELDS, records, _is_list_of_tags)
         taken = {self.spans, self.tags}
-        self.likely = [k for k in _LABEL_FIELDS if present[k] and k not in taken]
+        spelled = {key.lower(): key for key in present if key not in taken}
+        self.likely = [spelled[name] for name in _LABEL_FIELDS if name in spelled]
         self.label = self.likely[0] if self.likely else None
         self._look_for_several(rows, report)
         if self.spans is None:  # records without any span, such as {"entities": []}
-            self.empty_spans = {k for k in SPAN_FIELDS if present[k]} - {self.tags, self.label}
+            empty = {k for k in SPAN_FIELDS if not any(record.get(k) for record in records)}
+            self.empty_spans = empty - {self.tags, self.label}
         else:
             self.empty_spans = set()
 
@@ -159,6 +162,28 @@ class Keys:
         return notes
 
 
+def split_tags(rows: Sequence[Row]) -> None:
+    """Make a list of tags that stand in one text, such as `"tags": "O B-PER O"`."""
+    for key in (*_TAG_FIELDS, *_MAYBE_TAG_FIELDS):
+        texts = [row.value for row in rows if isinstance(row.value.get(key), str)]
+        counts = Counter(tag for record in texts for tag in record[key].split())
+        read = spelling_of(counts)
+        if not read or read[0].is_plain or read[1] < 0.9:
+            continue
+        if 2 * sum(_counts_words(record, record[key].split()) for record in texts) > len(texts):
+            for record in texts:
+                record[key] = record[key].split()
+
+
+def _counts_words(record: dict[str, Any], tags: Sequence[str]) -> bool:
+    """Whether there are several tags, as many as a record has words."""
+    text = first_value(record, TEXT_FIELDS)[1]
+    words = first_value(record, _TOKEN_FIELDS)[1]
+    if isinstance(text, str) and not isinstance(words, list):
+        words = text.split() if len(text.split()) == len(tags) else split_words(text)
+    return isinstance(words, list) and 1 < len(tags) == len(words)
+
+
 def _first_key(
     keys: Sequence[str], records: Sequence[dict[str, Any]], holds: Callable[..., bool]
 ) -> str | None:
@@ -187,8 +212,9 @@ def _is_list_of_tags(record: dict[str, Any], value: Any) -> bool:
 
 def first_value(record: dict[str, Any], names: Sequence[str]) -> tuple[str | None, Any]:
     """The first of some fields that a record has, and its value."""
-    name = next((name for name in names if record.get(name) is not None), None)
-    return name, record.get(name) if name else None
+    present = {key.lower(): key for key, value in record.items() if value is not None}
+    name = next((present[name] for name in names if name in present), None)
+    return name, record[name] if name else None
 
 
 def _check_sentence(sentence: Any, record: dict[str, Any], key: str | None) -> None:

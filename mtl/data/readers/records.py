@@ -20,9 +20,11 @@ from .record_fields import (
     Record,
     is_class,
     is_number,
+    split_tags,
 )
 from .schemes import (
     KNOWN_TAGS,
+    PLAIN_TYPES,
     RULES,
     Spelling,
     scheme_of,
@@ -93,6 +95,7 @@ def texts_from(
             if not isinstance(record, dict):
                 raise DataError("this is not a record", found=outline(record), fix=RECORD_FORM)
             plain.append(row._replace(value=record))
+    split_tags(plain)
     keys = Keys(plain, fields, report)
     parsed = []
     for row in plain:
@@ -115,6 +118,8 @@ def texts_from(
             examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags, others))
     report.notes += keys.notes()
     report.note_strays(schemes.repaired, schemes.scheme)
+    if schemes.spelling.is_plain:
+        report.notes.append(PLAIN_TYPES)
     report.notes += [f"{what}: {n:,}" for what, n in notes.items()]
     report.notes += _notes_on_tokens(parsed)
     return examples

@@ -45,6 +45,7 @@ CHUNKS = {  # types of chunks and clauses, which have columns of their own
 KNOWN_TAGS = (
     "use O, B-TYPE and I-TYPE, as in B-PER I-PER O (IOB1, IOB2, BIOES, BILOU, BMES are known)"
 )
+PLAIN_TYPES = "tags without B- and I-: neighbours of the same type are read as one entity"
 
 _BRACKETS = re.compile(r"(?=.)(?:\(([^\W\d][^()*|\s]*))?\*?(\)?)")
 _PLAIN_TYPE = re.compile(r"[^\W\d][\w.&/+-]*")

@@ -94,6 +94,15 @@ BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
     ),
     b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", "save it as CSV (UTF-8)"),
     b"SQLite format 3": ("an SQLite database", "write the table you need as CSV"),
+    b"\x78\x9c": (
+        "a compressed file, such as spaCy's .spacy",
+        "write each Doc as one line of JSON: json.dumps(doc.to_json())",
+    ),
+    b"version https://git-lfs": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"<!DOCTYPE html": (
+        "a web page",
+        "download the file itself ('raw'), not the page that shows it",
+    ),
     b"%PDF": ("a PDF file", "save its text, with labels, in one of the forms of docs/data.md"),
 }
 _TO_JSON_LINES = 'NEW, orient="records", lines=True)'
@@ -109,7 +118,7 @@ def read_text(path: FilePath) -> str:
     try:
         raw = Path(path).read_bytes()
         _refuse_binary(path, raw)
-        text = raw.decode("utf-8-sig")
+        text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
     except OSError as error:
         found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
         raise DataError("the file cannot be read", path=path, found=found, fix=fix) from None
@@ -149,6 +158,8 @@ def _refuse_binary(path: FilePath, raw: bytes) -> None:
 
 def _how_to_convert(raw: bytes) -> str:
     """What to do about a file that is not UTF-8, by what it may be instead."""
+    if b"\0" in raw and raw[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return "zero bytes show that this is not text: export it as text (UTF-8)"
     code, who = "CP1252", "CP1252 is what Windows writes for western languages"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         code, who = "UTF-16", 'which Windows calls "Unicode"'

@@ -24,7 +24,16 @@ _FORM = (
     '"...", "qas": [{"id": "...", "question": "...", "answers": [...]}]}]}]}'
 )
 _ALIASES = {  # without case, blanks and punctuation; where several are there the first is taken
-    "context": ("context", "passage", "paragraph", "document", "article", "ctx", "text"),
+    "context": (
+        "context",
+        "passage",
+        "paragraph",
+        "document",
+        "article",
+        "ctx",
+        "text",
+        "storytext",
+    ),
     "question": ("question", "query", "questiontext", "q"),
     "answer": ("answers", "answer", "answertext", "answerstext", "goldanswer"),
     "start": (
@@ -136,6 +145,9 @@ def _answers(value: Any) -> list[tuple[str, int | None]]:
             return []
         case str(text):
             return [(text, None)]
+        case bool():
+            fix = "an answer is copied from its context; yes or no is a class of the question"
+            raise DataError("the answer is yes or no", found=short(value), fix=fix)
         case [*items]:
             return [answer for item in items for answer in _answers(item)]
         case dict():
@@ -200,6 +212,8 @@ def _questions_in(
     if _has(value, "paragraphs") and "title" in value:
         where = f" (article {value['title']!r})"
     with report.record(row.line, where):
+        if isinstance(value, dict) and value.keys() == {"header"}:  # of a file of MRQA
+            return
         inside = next((key for key in ("data", "paragraphs", "qas") if _has(value, key)), None)
         if inside is None:
             yield context, value, where

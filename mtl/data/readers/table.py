@@ -21,6 +21,7 @@ TEXTS = (
     *("description", "document", "article", "abstract", "post", "email", "sms", "reviewtext"),
     *("commenttext", "tweettext", "sentences", "texts", "input", "question", "query", "headline"),
     *("title", "tokens", "words", "phrase", "prompt", "transcript", "statement", "v2"),
+    "utt",
 )
 BODIES = ("text", "description", "content", "body", "article", "abstract")  # may have a title
 LABELS = (
@@ -49,8 +50,8 @@ WHAT_WE_KNOW = (
 
 
 def plain_name(name: str) -> str:
-    """A column's name without case, blanks and punctuation."""
-    return re.sub(r"[\W_]+", "", name.lower())
+    """A column's name without case, blanks and punctuation; `Sentence #` is a number, no text."""
+    return re.sub(r"[\W_]+", "", re.sub(r"(?<=\w)\s*#$", "no", name.strip().lower()))
 
 
 def delimiters(text: str) -> list[str]:
@@ -122,6 +123,7 @@ class Table:
                 yield line, cells
 
     def note_unread(self, read: Iterable[int | None], report: Report) -> None:
-        unread = [name for i, name in enumerate(self.names) if i not in set(read) and name.strip()]
+        names = self.names or [f"column {i + 1}" for i in range(len(self.rows[0][1]))]
+        unread = [name for i, name in enumerate(names) if i not in set(read) and name.strip()]
         if unread:
             report.notes.append(f"columns that are not read: {', '.join(unread)}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from ..examples import NERExample, PairExample
+from ..examples import NERExample, PairExample, QAExample
 from .cells import first_cells, head_rows
 from .columns import tagged_examples
 from .layout import Block, layout_of
@@ -45,7 +45,7 @@ def table_form(text: str) -> tuple[str, Reader] | None:
         if form is not None:
             return form
     lines = [line for line in lines_of(text) if line.strip()]
-    if sum(line.startswith("__label__") for line in lines) >= 0.9 * len(lines):
+    if sum("__label__" in line for line in lines) >= 0.9 * len(lines):
         return "fastText lines", read_fasttext
     return None
 
@@ -79,8 +79,9 @@ def _bare_tables(text: str) -> Iterator[tuple[str, list[list[str]]]]:
 def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | None:
     known = set(names)
     lacks = known.isdisjoint
-    if not lacks(QUESTIONS) and (not lacks(ANSWERS) or (not lacks(CONTEXTS) and lacks(LABELS))):
-        return "table of questions (CSV, TSV)", read_squad
+    answered = not lacks(ANSWERS) or any(name.startswith("answer") for name in names)
+    if not lacks(QUESTIONS) and (answered or (not lacks(CONTEXTS) and lacks(LABELS))):
+        return "table of questions (CSV, TSV)", _read_questions
     words = WORDS[:3] if lacks(SENTENCE_IDS) else WORDS  # `tokens` alone may hold lists of them
     if not lacks(words) and not lacks((*WORD_TAGS, "pos", *SENTENCE_IDS)):
         # Tabs and blank lines are columns with a header; with commas, or sentence ids, a table.
@@ -92,6 +93,11 @@ def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | No
     if not lacks(TEXTS):
         return "table of texts", read_text_table
     return None
+
+
+def _read_questions(path: FilePath, on_error: str = "stop", **_: Any) -> list[QAExample]:
+    """A table of questions, which has no use for options of tags and labels."""
+    return read_squad(path, on_error)
 
 
 def read_word_table(
@@ -125,6 +131,8 @@ def read_word_table(
             blocks.append([])
         blocks[-1].append((line, cells))
         begins = False
+    if not blocks:  # every row has a fault
+        return report.finish([], "sentence")
     ignored = [i for i, name in enumerate(table.names) if i == ids or _counts_rows(name)]
     layout = layout_of(
         blocks,

@@ -8,7 +8,16 @@ from typing import NamedTuple
 
 from ...errors import DataError
 from ..examples import TextExample
-from .schemes import KNOWN_TAGS, RULES, Spelling, scheme_of, strays, to_iob2, what_breaks
+from .schemes import (
+    KNOWN_TAGS,
+    PLAIN_TYPES,
+    RULES,
+    Spelling,
+    scheme_of,
+    strays,
+    to_iob2,
+    what_breaks,
+)
 from .source import FilePath, Report, SoundDataError, short
 
 SEVERAL_LABELS = "several labels per text are not a task yet"
@@ -81,6 +90,8 @@ def tagged_texts(
             tags = None if row.tags is None else tuple(to_iob2(row.tags))
             examples.append(TextExample(row.text, tuple(row.tokens), row.label, tags, row.fields))
     report.note_strays(repaired, scheme)
+    if spelling.is_plain:
+        report.notes.append(PLAIN_TYPES)
     return examples
 
 

@@ -268,7 +268,7 @@ def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
 def read_fasttext(
     path: FilePath, on_error: str = "stop", *, strict: bool = False, **_: Any
 ) -> list[TextExample]:
-    """Read lines of fastText: `__label__NAME text`.
+    """Read lines of fastText: `__label__NAME text`, with the label at either end.
 
     Raises:
         SoundDataError: some lines have several labels.
@@ -281,15 +281,15 @@ def read_fasttext(
     for number, line in enumerate(lines_of(read_text(path)), start=1):
         if not line.strip():
             continue
-        match = re.match(r"\s*((?:__label__\S+\s+)*)(.*)", line)
-        labels = match[1].split()
+        labels = re.findall(r"(?<!\S)__label__\S+", line)
         if len(labels) > 1:
             place = {"path": path, "line": number}
             fix = "keep one label per text for now"
             raise SoundDataError(SEVERAL_LABELS, found=short(line, 80), fix=fix, **place)
         with report.record(number):
             if not labels:
-                fix = "write __label__NAME and a blank before the text"
+                fix = "write __label__NAME and a blank before the text, or after it"
                 raise DataError("the line has no label", found=short(line, 80), fix=fix)
-            examples.append(TextExample(match[2], (), labels[0].removeprefix("__label__")))
+            text = line.replace(labels[0], "", 1).strip()
+            examples.append(TextExample(text, (), labels[0].removeprefix("__label__")))
     return report.finish(examples, "text")
