@@ -19,6 +19,7 @@ from .plots import plot_conflict, plot_losses, plot_weights
 from .reports import report_parts
 from .run_folder import CASES_FILE, CONFLICT_FILE, CURVES_FILE, WEIGHTS_FILE
 from .tasks import Task
+from .tasks.base import score_of
 from .training.history import History, Metrics
 from .training.preflight import EncodedDataset
 
@@ -72,7 +73,7 @@ def score_everything(
                     if said[0] and split == "test":
                         tested[task.name] = said
                     if said[0]:
-                        metrics[split][task.name] = task.score(*said)
+                        metrics[split][task.name] = score_of(task, *said)
                         _warn_of_remarks(task, split, metrics[split][task.name])
     metrics["baselines"] = {}
     for one in data:

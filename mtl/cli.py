@@ -46,6 +46,7 @@ from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .stdin import arriving_lines, decode_line
 from .tables import format_table, metrics_table, scores_table
 from .tasks import Task
+from .tasks.base import score_of
 from .version import __version__
 
 ALL = "all"
@@ -397,7 +398,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
             raise DataError(f"no example has a label for the task {name!r}", path=path)
         task, encoded = encode_labelled(model, name, split, options.on_error)
         labelled, predictions = predictions_of(model, name, encoded)
-        scores = {"model": task.score(labelled, predictions)}
+        scores = {"model": score_of(task, labelled, predictions)}
         for remark in task.remarks(scores["model"]):
             warnings.warn(f"{name}: {remark}", DataWarning, stacklevel=1)
         results[name] = scores | score_baselines(model, task, encoded)
@@ -512,8 +513,8 @@ def run_predict(options: argparse.Namespace) -> int:
         )
         return 0
     if asked or options.text is not None:
-        given = (options.question, options.context) if asked else options.text
-        given = given.split() if options.words else given
+        pair = (options.question, options.context)
+        given = pair if asked else _parse_line(options.text, tasks, options)
         _print_predictions(model, _predict_inputs(model, tasks, [given], options), [given], options)
         return 0
     return _predict_lines(model, tasks, options)
@@ -644,6 +645,9 @@ def _parse_line(line: str, tasks: Sequence[Task], options: argparse.Namespace) -
             words = json.loads(line)
             if all(isinstance(word, str) for word in words):
                 return words
+            if not all(isinstance(word, int | float) for word in words):  # "[ 1 ]" are three words
+                fix = 'write every word in quotes: ["Ann", "left"]'
+                raise DataError("the list holds more than words", found=repr(line[:80]), fix=fix)
     return line.split()
 
 

@@ -41,6 +41,7 @@ from .run_folder import (
     choose_place,
     claimed,
     clear,
+    clear_away,
     finish,
     is_finished,
     prepare,
@@ -258,6 +259,7 @@ def _assess(
 def _finished_metrics(recipe: Recipe, output: Path, progress: bool) -> dict[str, Any]:
     """The metrics of a run that is done already."""
     check_same_recipe(output / RECIPE_FILE, recipe.to_toml())
+    clear_away(output)
     if progress:
         tqdm.write(f"the run in {output} is finished: there is nothing to resume", file=sys.stderr)
     return json.loads((output / METRICS_FILE).read_text(encoding="utf-8"))

@@ -29,6 +29,7 @@ from .errors import ConfigError, DataError, DataWarning
 from .heads import merge_rows, pool, unit_vectors
 from .model import MultiTaskModel
 from .tasks import Task
+from .tasks.base import score_of
 from .tasks.qa import MOST_SPANS, Answers
 
 MAX_TOKENS = 8192  # in one pass of the encoder, padding included: this bounds the memory
@@ -342,7 +343,7 @@ def evaluate(
     """
     labelled, predictions = predict_labelled(model, task, examples, on_error)
     chosen = model.task(task)
-    scores = chosen.score(labelled, predictions)
+    scores = score_of(chosen, labelled, predictions)
     for remark in chosen.remarks(scores):
         warnings.warn(f"{chosen.name}: {remark}", DataWarning, stacklevel=2)
     return scores
@@ -374,7 +375,7 @@ def evaluate_encoded(
             if task.is_labelled(item.example)
         ]
         if said:
-            scores[task.name] = task.score(*map(list, zip(*said, strict=True)))
+            scores[task.name] = score_of(task, *map(list, zip(*said, strict=True)))
     return scores
 
 
@@ -410,7 +411,7 @@ def score_trivial(
     """Scores of what one gets without a model, by name."""
     examples = [item.example for item in encoded]
     baselines = task.baselines(examples)
-    return {name: task.score(examples, predictions) for name, predictions in baselines.items()}
+    return {name: score_of(task, examples, predictions) for name, predictions in baselines.items()}
 
 
 def score_untrained(
@@ -419,7 +420,7 @@ def score_untrained(
     """Scores of the model with fresh weights, where the task says that they are worth beating."""
     if not task.beats_untrained:
         return {}
-    return {"untrained": task.score(*predictions_of(_untrained(model), task.name, encoded))}
+    return {"untrained": score_of(task, *predictions_of(_untrained(model), task.name, encoded))}
 
 
 def score_controls(
@@ -430,7 +431,7 @@ def score_controls(
     for name, spoiled in task.controls([item.example for item in encoded]).items():
         readable = encode_for(model, spoiled, on_error="skip", where=f"{task.name}, {name}")
         if readable:
-            scores[name] = task.score(*predictions_of(model, task.name, readable))
+            scores[name] = score_of(task, *predictions_of(model, task.name, readable))
     return scores
 
 
@@ -502,7 +503,9 @@ def _check_text(name: str, text: Any) -> None:
         return  # the words are checked where they are joined
     if not isinstance(text, str):
         fix = "give a string, or a list of its words"
-        raise DataError(f"{name} is not a text", found=repr(text)[:80], fix=fix)
+        raise DataError(
+            f"{name} is neither a text nor a list of words", found=repr(text)[:80], fix=fix
+        )
     check_unicode(text)
     if not text.strip():
         raise DataError(f"{name} is empty", found=repr(text), fix="give at least one word")

@@ -15,7 +15,7 @@ from .model import MultiTaskModel
 from .plots import plot_confusion
 from .tables import format_table, scores_table
 from .tasks import Task
-from .tasks.base import Mistake
+from .tasks.base import Mistake, score_of
 
 MOST_SHOWN = 200  # mistakes of a kind
 
@@ -79,7 +79,7 @@ def report_parts(
             write("mistakes.txt", describe_mistakes(mistakes()))
 
     def write_text() -> None:
-        scores = {"model": task.score(*said)}
+        scores = {"model": score_of(task, *said)}
         parts = [f"{name}, {len(examples):,} examples\n{scores_table(scores)}"]
         parts += filter(None, [task.report(*said)])
         if mistakes() is not None:

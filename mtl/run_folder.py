@@ -214,12 +214,16 @@ def put_in_place(place: Path, output: Path) -> None:
 
 def finish(output: Path) -> None:
     """Take away what --resume would go on from; the run is then finished."""
-    old = output / OLD_STATE
-    shutil.rmtree(old, ignore_errors=True)  # left by a run that was killed two lines below
+    clear_away(output)  # or the renaming below would fail
     with suppress(FileNotFoundError):
-        (output / STATE).rename(old)  # renaming takes one moment, deleting does not
-    for useless in (old, output / UNFINISHED):
-        shutil.rmtree(useless, ignore_errors=True)
+        (output / STATE).rename(output / OLD_STATE)  # renaming takes one moment, deleting does not
+    clear_away(output)
+    shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+
+
+def clear_away(output: Path) -> None:
+    """Take away what `finish` left if it was killed while it deleted."""
+    shutil.rmtree(output / OLD_STATE, ignore_errors=True)
 
 
 @contextmanager

@@ -15,24 +15,39 @@ Line = tuple[int, bytes]  # its number, from 1, and what is in it
 
 
 def arriving_lines() -> Iterator[list[Line]]:
-    """All lines that have arrived by the time they are asked for; waits for at least one."""
-    arrived: queue.Queue[Line | None] = queue.Queue(MOST_LINES)
+    """All lines that have arrived by the time they are asked for; waits for at least one.
+
+    Raises:
+        DataError: the input cannot be read, at the start or at some later line.
+    """
+    arrived: queue.Queue[Line | OSError | None] = queue.Queue(MOST_LINES)
 
     def read() -> None:
-        for line in enumerate(sys.stdin.buffer, start=1):
-            arrived.put(line)
-        arrived.put(None)
+        try:
+            for line in enumerate(sys.stdin.buffer, start=1):
+                arrived.put(line)
+            arrived.put(None)
+        except OSError as error:  # such as a terminal that is gone
+            arrived.put(error)
 
+    if sys.stdin is None:  # closed by whoever started us
+        return
     # A thread of its own waits for the input, so that we can see what is there without waiting.
     threading.Thread(target=read, daemon=True).start()
-    while (line := arrived.get()) is not None:
-        lines = [line]
+    last: Line | OSError | None = arrived.get()
+    while isinstance(last, tuple):
+        lines = [last]
         while len(lines) < MOST_LINES and not arrived.empty():
-            if (line := arrived.get()) is None:
-                yield lines
-                return
-            lines.append(line)
+            last = arrived.get()
+            if not isinstance(last, tuple):
+                break
+            lines.append(last)
         yield lines
+        if isinstance(last, tuple):
+            last = arrived.get()
+    if isinstance(last, OSError):
+        fix = "look at what writes it"
+        raise DataError("the input cannot be read", path="stdin", found=str(last), fix=fix)
 
 
 def decode_line(number: int, line: bytes) -> str:

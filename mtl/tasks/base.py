@@ -104,7 +104,13 @@ class Task(ABC):
         return 0
 
     def main_score(self, scores: dict[str, float]) -> tuple[str, float]:
-        """The name and the value of the metric that choices are made on."""
+        """The name and the value of the metric that choices are made on; ConfigError if missing."""
+        if self.main_metric not in scores:
+            raise ConfigError(
+                f"the scores of the task {self.name!r} lack its main metric, {self.main_metric!r}",
+                found=", ".join(scores),
+                fix=f"return it from {type(self).__name__}.score, or set another main_metric",
+            )
         return self.main_metric, scores[self.main_metric]
 
     def is_labelled(self, example: Any) -> bool:
@@ -207,6 +213,23 @@ class Task(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.dataset!r})"
+
+
+def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
+    """`task.score` as plain floats, which every file can hold; a tensor of one number is one too.
+
+    Raises:
+        ConfigError: it is not a dict of numbers.
+    """
+    scores = task.score(examples, predictions)
+    try:
+        return {name: float(value) for name, value in scores.items()}
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        raise ConfigError(
+            f"the score of the task {task.name!r} is not a dict of numbers",
+            found=repr(scores)[:80],
+            fix=f"return a float for each metric from {type(task).__name__}.score",
+        ) from None
 
 
 def check_names(task: str, what: str, given: Sequence[str], in_data: Sequence[str]) -> None:
