@@ -503,7 +503,9 @@ def _check_text(name: str, text: Any) -> None:
         return  # the words are looked at where they are joined
     if not isinstance(text, str):
         fix = "give a string, or a list of its words"
-        raise DataError(f"{name} is not a text", found=repr(text)[:80], fix=fix)
+        raise DataError(
+            f"{name} is neither a text nor a list of words", found=repr(text)[:80], fix=fix
+        )
     check_unicode(text)
     if not text.strip():
         raise DataError(f"{name} is empty", found=repr(text), fix="give at least one word")
