@@ -104,17 +104,20 @@ def predict_encoded(
 ) -> list[Predictions]:
     """The same for examples that `encode_for` has encoded."""
     results = [Predictions() for _ in encoded]
-    for indices, batch in _batches(model, encoded, progress):
-        for name, outputs in _in_parts(model, batch, lambda part: model(part, tasks)).items():
-            for i, prediction in zip(
-                indices, model.tasks[name].decode(outputs, batch), strict=True
-            ):
-                results[i][name] = prediction
+    n_rows = sum(len(item.rows) for item in encoded)
+    bar = tqdm(total=n_rows, unit="row", delay=2, disable=not progress, file=sys.stderr)
+    with bar:
+        for indices, batch in _batches(model, encoded):
+            said = _in_parts(model, batch, lambda part: model(part, tasks), bar.update)
+            for name, outputs in said.items():
+                predictions = model.tasks[name].decode(outputs, batch)
+                for i, prediction in zip(indices, predictions, strict=True):
+                    results[i][name] = prediction
     return results
 
 
 def _batches(
-    model: MultiTaskModel, encoded: Sequence[EncodedExample], progress: bool = False
+    model: MultiTaskModel, encoded: Sequence[EncodedExample]
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches of the examples with their indices; meanwhile the model predicts, without gradients.
 
@@ -122,25 +125,31 @@ def _batches(
     """
     was_training = model.training
     model.eval()
-    n_rows = sum(len(item.rows) for item in encoded)
-    bar = tqdm(total=n_rows, unit="row", delay=2, disable=not progress, file=sys.stderr)
     try:
-        with bar:
-            for indices, batch in sorted_batches(encoded, model.tokenizer, MAX_TOKENS):
-                yield indices, batch.to(model.device)
-                bar.update(len(batch.rows))
+        for indices, batch in sorted_batches(encoded, model.tokenizer, MAX_TOKENS):
+            yield indices, batch.to(model.device)
     finally:
         model.train(was_training)
 
 
-def _in_parts(model: MultiTaskModel, batch: Batch, run: Callable[[Batch], Any]) -> Any:
+def _in_parts(
+    model: MultiTaskModel,
+    batch: Batch,
+    run: Callable[[Batch], Any],
+    advance: Callable[[int], Any] = lambda rows: None,
+) -> Any:
     """What `run` returns for all rows of a batch, computed part by part.
 
     A long text is a single example with many rows; memory is needed for one part at a time.
+    `advance` is told how many rows are done.
     """
     tokens = min(batch.input_ids.numel(), MAX_TOKENS)
+    outputs = []
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
-        return _joined([run(part) for part in batch.row_parts(MAX_TOKENS)])
+        for part in batch.row_parts(MAX_TOKENS):
+            outputs.append(run(part))
+            advance(len(part.rows))
+    return _joined(outputs)
 
 
 def _joined(parts: Sequence[Any]) -> Any:

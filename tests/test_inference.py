@@ -278,6 +278,28 @@ def test_predict_takes_lists_of_words(model):
     assert predict(model, [words, text])[1]["ner"] == given_words["ner"].plain
 
 
+def test_one_long_text_shows_its_progress_part_by_part(model, monkeypatch):
+    done = []
+
+    class Bar:
+        def __init__(self, total, **_):
+            self.total = total
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            assert sum(done) == self.total
+
+        def update(self, n):
+            done.append(n)
+
+    monkeypatch.setattr("mtl.inference.tqdm", Bar)
+    monkeypatch.setattr("mtl.inference.MAX_TOKENS", 128)
+    predict(model, LONG, tasks=["ner"], progress=True)
+    assert len(done) > 1
+
+
 @pytest.mark.parametrize("bad", [[], ["a", ""], ["a", " "]])
 def test_empty_words_are_refused_by_number(model, bad):
     with pytest.raises(DataError, match="text 2: a sentence needs"):
