@@ -59,7 +59,7 @@ def _describe(error: Exception) -> str:
 
 
 def score_everything(
-    model: MultiTaskModel, data: Sequence[EncodedDataset], parts: Parts
+    model: MultiTaskModel, data: Sequence[EncodedDataset], parts: Parts, progress: bool = False
 ) -> tuple[dict[str, Metrics], Tested]:
     """Scores on all held-out splits and of the baselines, and what the model said on the test."""
     metrics: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def score_everything(
         for one in data:
             for task in one.tasks:
                 with parts.part(f"{split} scores of {task.name}"):
-                    said = predictions_of(model, task.name, one.splits[split])
+                    said = predictions_of(model, task.name, one.splits[split], progress)
                     if said[0] and split == "test":
                         tested[task.name] = said
                     if said[0]:

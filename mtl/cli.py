@@ -397,7 +397,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
             path = ", ".join(options.data) or None
             raise DataError(f"no example has a label for the task {name!r}", path=path)
         task, encoded = encode_labelled(model, name, split, options.on_error)
-        labelled, predictions = predictions_of(model, name, encoded)
+        labelled, predictions = predictions_of(model, name, encoded, progress=True)
         scores = {"model": score_of(task, labelled, predictions)}
         for remark in task.remarks(scores["model"]):
             warnings.warn(f"{name}: {remark}", DataWarning, stacklevel=1)

@@ -231,7 +231,7 @@ def _assess(
     """Test the model, write all that is said about it, and end the run if nothing failed."""
     parts = Parts()
     try:
-        scores, tested = score_everything(model, data, parts)
+        scores, tested = score_everything(model, data, parts, progress)
         write_findings(model, tasks, history, tested, output, parts)
     except BaseException:  # stopped by its user
         if progress:

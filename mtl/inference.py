@@ -453,11 +453,11 @@ BASELINES = {
 
 
 def predictions_of(
-    model: MultiTaskModel, task: str, encoded: Sequence[EncodedExample]
+    model: MultiTaskModel, task: str, encoded: Sequence[EncodedExample], progress: bool = False
 ) -> tuple[list[Any], list[Any]]:
     """The encoded examples that have a label for a task, and what it predicts for each."""
     labelled = [item for item in encoded if model.tasks[task].is_labelled(item.example)]
-    results = predict_encoded(model, labelled, [task])
+    results = predict_encoded(model, labelled, [task], progress)
     return [item.example for item in labelled], [result[task] for result in results]
 
 
