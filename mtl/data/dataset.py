@@ -32,7 +32,7 @@ class Dataset:
     Each may also be a list of dicts, a pandas frame or a `datasets.Dataset`; see `as_examples`.
 
     Raises:
-        DataError: a dict that is no record of any form we know.
+        DataError: a dict that is not a record of any form we know.
     """
 
     train: Sequence[Any] = ()

@@ -166,7 +166,7 @@ class TextExample:
 
     @property
     def word_places(self) -> list[Place] | None:
-        """Where each token stands in the text of `rows`; None without tokens."""
+        """Where each token is in the text of `rows`; None without tokens."""
         return self._read[1]
 
     @property
@@ -314,7 +314,7 @@ class Query:
 
     Args:
         text: a string, or the list of its words, which are then joined.
-        word_places: where the words of a list stand in the text; None for a string.
+        word_places: where the words of a list are in the text; None for a string.
 
     Raises:
         DataError: an empty list of words, or an empty word.

@@ -77,7 +77,7 @@ def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, line = [], 1
-    limit = csv.field_size_limit(len(text) + 1)  # a long context is no broken quote
+    limit = csv.field_size_limit(len(text) + 1)  # a long context does not mean a broken quote
     try:
         for row in reader:
             rows.append((line, row if any(cell.strip() for cell in row) else []))

@@ -35,7 +35,7 @@ class Layout:
         token: the column of the words, from 0.
         tag: the column of the tags; None if the file has none.
         spelling: how the tags are written.
-        index: the column that counts the words of a sentence; None if there is none.
+        index: the column that counts the words of a sentence, if the file has one.
         names: of the columns, where the file or its format names them.
         classes: what whole numbers in the tag column mean.
     """
