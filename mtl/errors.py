@@ -96,7 +96,7 @@ def check_name_is_free(name: str, cls: type, taken: Mapping[str, type]) -> None:
     other = taken.get(name, cls)
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
-            f"the name {name!r} of {cls.__name__} already belongs to {other.__name__}",
+            f"the name {name!r} of {cls.__name__} is that of {other.__name__} already",
             found=f"{cls.__module__}.{cls.__qualname__}, {other.__module__}.{other.__qualname__}",
             fix="give it another",
         )
