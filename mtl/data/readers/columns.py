@@ -235,8 +235,8 @@ class _Lines:
     def _is_comment(self, row: Row, begins: bool, layout: Layout) -> bool:
         """Whether a line that begins with # is a comment, and not a word such as #tag.
 
-        It is one in a file whose words are counted; and where a sentence begins, if it has blanks
-        or = after the #, and no tag where the others have theirs.
+        In a file whose words are counted, it always is. Elsewhere it is one if it comes before a
+        sentence, has a blank or = after the #, and has no tag in the column of the tags.
         """
         if not self._may_be_comment(row):
             return False

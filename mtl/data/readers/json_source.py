@@ -227,7 +227,7 @@ def _without_row_number(record: Any) -> Any:
 
 def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The records of a table given by columns, `{"text": [...], "label": [...]}`; None if the
-    object is no such table.
+    object is not such a table.
 
     pandas writes a column as an object, `{"0": ..., "1": ...}`, or all cells as `"data"` beside
     `"columns"`.
