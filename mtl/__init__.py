@@ -1,166 +1,32 @@
-"""mtl: one Transformer encoder, written from scratch, shared by several language tasks."""
+"""mtl: one Transformer encoder, written from scratch, shared by several language tasks.
 
-from .cases import cases_table, check_cases
-from .compare import compare
-from .comparison import comparison_tables, read_comparison
-from .data.augment import augment
-from .data.check import check_file
-from .data.dataset import Dataset
-from .data.examples import Answer, NERExample, PairExample, QAExample, TextExample
-from .data.readers import (
-    read,
-    read_conll,
-    read_jsonl,
-    read_pairs,
-    read_squad,
-    write_conll,
-    write_conllu,
-    write_jsonl,
-    write_squad,
-)
-from .data.subwords import SubwordTokenizer
-from .data.tokenization import WhitespaceTokenizer
-from .data.toy import handmade_ner, handmade_qa, ner_examples, qa_examples, toy_dataset
-from .encoder import EncoderConfig, TransformerEncoder
-from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError, TrainingWarning
-from .experiment import build_model, build_tasks, run_recipe
-from .inference import answer, encode, evaluate, evaluate_baselines, nearest, predict
-from .metrics import (
-    accuracy,
-    confusion,
-    entity_f1,
-    entity_scores,
-    exact_match,
-    macro_f1,
-    spearman,
-    token_accuracy,
-    token_f1,
-)
-from .model import MultiTaskModel
-from .plots import (
-    plot_architecture,
-    plot_attention,
-    plot_comparison,
-    plot_conflict,
-    plot_confusion,
-    plot_losses,
-    plot_validation,
-    plot_weights,
-)
-from .pretrained import load_pretrained, save_for_transformers
-from .recipe import load_recipe
-from .reports import write_reports
-from .tables import metrics_table, scores_table
-from .tasks.base import Task
-from .tasks.classification import ClassificationTask
-from .tasks.embedding import EmbeddingTask
-from .tasks.ner import NERTask
-from .tasks.qa import QATask
-from .training.aggregation import Aggregation, PCGrad, Sum, TorchJD
-from .training.config import TrainConfig
-from .training.conflict import gradient_conflict
-from .training.history import Conflict, History
-from .training.loop import train
-from .training.weighting import (
-    DynamicWeightAverage,
-    FixedWeighting,
-    GradNorm,
-    RandomWeighting,
-    UncertaintyWeighting,
-    Weighting,
-)
-from .version import __version__
+The public names are listed in `mtl.api`, and loaded when the first of them is asked for: `mtl
+--help` and `mtl check` need neither torch nor matplotlib, which take seconds to load.
+"""
 
-__all__ = [
-    "Aggregation",
-    "Answer",
-    "ClassificationTask",
-    "ConfigError",
-    "Conflict",
-    "DataError",
-    "DataWarning",
-    "Dataset",
-    "DynamicWeightAverage",
-    "EmbeddingTask",
-    "EncoderConfig",
-    "FixedWeighting",
-    "GradNorm",
-    "History",
-    "MTLError",
-    "ModelError",
-    "MultiTaskModel",
-    "NERExample",
-    "NERTask",
-    "PCGrad",
-    "PairExample",
-    "QAExample",
-    "QATask",
-    "RandomWeighting",
-    "SubwordTokenizer",
-    "Sum",
-    "Task",
-    "TextExample",
-    "TorchJD",
-    "TrainConfig",
-    "TrainingWarning",
-    "TransformerEncoder",
-    "UncertaintyWeighting",
-    "Weighting",
-    "WhitespaceTokenizer",
-    "__version__",
-    "accuracy",
-    "answer",
-    "augment",
-    "build_model",
-    "build_tasks",
-    "cases_table",
-    "check_cases",
-    "check_file",
-    "compare",
-    "comparison_tables",
-    "confusion",
-    "encode",
-    "entity_f1",
-    "entity_scores",
-    "evaluate",
-    "evaluate_baselines",
-    "exact_match",
-    "gradient_conflict",
-    "handmade_ner",
-    "handmade_qa",
-    "load_pretrained",
-    "load_recipe",
-    "macro_f1",
-    "metrics_table",
-    "nearest",
-    "ner_examples",
-    "plot_architecture",
-    "plot_attention",
-    "plot_comparison",
-    "plot_conflict",
-    "plot_confusion",
-    "plot_losses",
-    "plot_validation",
-    "plot_weights",
-    "predict",
-    "qa_examples",
-    "read",
-    "read_comparison",
-    "read_conll",
-    "read_jsonl",
-    "read_pairs",
-    "read_squad",
-    "run_recipe",
-    "save_for_transformers",
-    "scores_table",
-    "spearman",
-    "token_accuracy",
-    "token_f1",
-    "toy_dataset",
-    "train",
-    "write_conll",
-    "write_conllu",
-    "write_jsonl",
-    "write_reports",
-    "write_squad",
-]
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .api import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a module of the package, loaded when it is first asked for (PEP 562)."""
+    is_dunder = name.startswith("__") and name != "__all__"  # what Python asks every module for
+    api = None if is_dunder else import_module(f"{__name__}.api")
+    if name == "__all__" or name in getattr(api, "__all__", ()):
+        value = getattr(api, name)
+    elif api and find_spec(f"{__name__}.{name}"):
+        value = import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

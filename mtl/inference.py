@@ -13,21 +13,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .data.batching import (
-    Batch,
-    EncodedExample,
-    check_on_error,
-    encode_examples,
-    sorted_batches,
-    warn_of_encoding,
-)
+from .data.batching import Batch, sorted_batches
+from .data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from .data.examples import Query, check_unicode
 from .data.readers import as_examples
 from .devices import choose_threads, use_threads
-from .encoder import TransformerEncoder
 from .errors import ConfigError, DataError, DataWarning
-from .heads import merge_rows, pool, unit_vectors
 from .model import MultiTaskModel
+from .nn.encoder import TransformerEncoder
+from .nn.heads import merge_rows, pool, unit_vectors
 from .tasks import Task
 from .tasks.base import score_of
 from .tasks.qa import MOST_SPANS, Answers

@@ -15,13 +15,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from .data.batching import Batch
-from .data.subwords import SubwordTokenizer
-from .data.tokenization import Tokenizer, WhitespaceTokenizer
+from .data.tokenizers.base import Tokenizer
+from .data.tokenizers.subwords import SubwordTokenizer
+from .data.tokenizers.whitespace import WhitespaceTokenizer
 from .data.words import Joining
 from .devices import full_precision
-from .encoder import EncoderConfig, TransformerEncoder
 from .errors import ConfigError, ModelError, suggest
 from .files import broken_weights, read_json, read_tensors, write_atomically
+from .nn.encoder import EncoderConfig, TransformerEncoder
 from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+BUDGETS = ("per task", "total")  # of the training that a model alone gets in a comparison
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -88,3 +90,9 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def without_repeats(summary: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out what is under both budgets: with joint steps their models alone are the same."""
+    shortest = min(row["control_rounds"] for row in summary)
+    return [r for r in summary if r["budget"] == BUDGETS[0] or r["control_rounds"] > shortest]

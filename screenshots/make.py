@@ -19,7 +19,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import mtl
-from mtl.interactive import interact
+from mtl.cli.interactive import interact
 
 HERE = Path(__file__).parent
 COLUMNS = 100

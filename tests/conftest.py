@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from mtl.cli import main
-from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.data.toy import ner_examples, qa_examples
-from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.cli.main import main
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.model import MultiTaskModel
+from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.toy import ner_examples, qa_examples
 
 settings.register_profile("mtl", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("mtl")
@@ -65,7 +65,7 @@ def build_model(tokenizer):
 @pytest.fixture
 def no_curves(monkeypatch):
     """For recipes so small that to draw takes longer than to train."""
-    monkeypatch.setattr("mtl.assessment.plot_losses", lambda history: plt.Figure())
+    monkeypatch.setattr("mtl.experiments.assessment.plot_losses", lambda history: plt.Figure())
     monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
 
 

@@ -9,13 +9,13 @@ import pytest
 import mtl
 from mtl.data.dataset import Dataset
 from mtl.data.examples import Answer, NERExample, PairExample, QAExample, TextExample
-from mtl.data.toy import qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.inference import evaluate, evaluate_baselines
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
+from mtl.toy import qa_examples
 from mtl.training.loop import TrainConfig, train
 from mtl.training.run import Run
 
@@ -235,7 +235,7 @@ def test_with_skip_a_run_trains_tests_and_can_be_used(mtl_, files, tmp_path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mtl.assessment.check_cases", stop)
+        patch.setattr("mtl.experiments.assessment.check_cases", stop)
         assert mtl_(*command)[0] == 130
     status, out, err = mtl_(*command, "--resume", "--json")
     assert status == 0

@@ -11,58 +11,35 @@ import mtl
 PACKAGE = Path(mtl.__file__).parent
 
 # Bottom to top; a module imports only from those before it.
+# The `__init__` of a package is its door: it comes after the package's files.
 ORDER = [
-    *("version", "errors", "files", "devices", "metrics"),
-    *("data", "data.words", "data.examples", "data.tokenization", "data.subwords"),
-    *("data.readers.source", "data.readers.json_source", "data.readers.schemes"),
-    *("data.readers.layout", "data.readers.columns", "data.readers.cells", "data.readers.squad"),
-    *("data.readers.pairs", "data.readers.taglists", "data.readers.spans", "data.readers.exports"),
-    *("data.readers.record_fields", "data.readers.records"),
-    *(
-        "data.readers.table",
-        "data.readers.text_tables",
-        "data.readers.tables",
-        "data.readers.parallel",
-    ),
-    "data.readers.json_forms",
-    *(
-        "data.readers.detect",
-        "data.readers.folders",
-        "data.readers.write",
-        "data.readers",
-        "data.dataset",
-    ),
-    *("data.toy.world", "data.toy.facts", "data.toy.news", "data.toy.paraphrases", "data.toy"),
-    *("data.batching", "data.cache", "data.augment", "data.check"),
-    *("encoder", "heads", "pretrained", "tables"),
-    *("tasks.base", "tasks.spans", "tasks.ner", "tasks.qa", "tasks.classification"),
-    *("tasks.embedding", "tasks"),
-    *("model", "inference", "cases", "interactive"),
-    *("training", "training.sampling", "training.methods", "training.weighting"),
-    *("training.aggregation", "training.history"),
-    *(
-        "training.config",
-        "training.conflict",
-        "training.checkpoint",
-        "training.optimizer",
-        "training.preflight",
-        "training.run",
-        "training.loop",
-    ),
-    *(
-        "comparison",
-        "plots",
-        "reports",
-        "recipe",
-        "recipe_data",
-        "run_folder",
-        "assessment",
-        "experiment",
-        "compare",
-        "stdin",
-        "cli",
+    name
+    for line in (
+        "version errors files devices metrics tables",
+        "data.words data.examples data.tokenizers.base data.tokenizers.whitespace",
+        "data.tokenizers.subwords data.tokenizers",
+        "data.readers.source data.readers.json_source data.readers.schemes data.readers.layout",
+        "data.readers.columns data.readers.cells data.readers.squad data.readers.pairs",
+        "data.readers.taglists data.readers.spans data.readers.exports data.readers.record_fields",
+        "data.readers.records data.readers.table data.readers.text_tables data.readers.tables",
+        "data.readers.parallel data.readers.json_forms data.readers.detect data.readers.folders",
+        "data.readers.write data.readers",
+        "data.dataset data.encoded data.batching data.cache data.augment data.check data",
+        "toy.world toy.facts toy.news toy.paraphrases toy",
+        "nn.encoder nn.heads nn.pretrained nn",
+        "tasks.base tasks.spans tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
+        "model inference",
+        "training.sampling training.methods training.weighting training.aggregation",
+        "training.history training.config training.conflict training.state training.optimizer",
+        "training.preflight training.run training.loop training",
+        "reports.plots plots reports.files reports.cases reports",
+        "experiments.summary experiments.recipe experiments.data experiments.folder",
+        "experiments.build experiments.assessment experiments.run experiments.compare experiments",
+        "api",
+        "cli.interactive cli.stdin cli.main cli",
         "__main__",
-    ),
+    )
+    for name in line.split()
 ]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 

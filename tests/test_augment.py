@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from mtl.data.augment import augment
 from mtl.data.examples import Answer, NERExample, PairExample, QAExample, TextExample
-from mtl.data.toy import news, records
 from mtl.errors import ConfigError
 from mtl.metrics import entity_spans
+from mtl.toy import news, records
 
 SYNONYMS = {"met": ["saw", "ran into"], "big": ["large"], "the": ["that"]}
 WORDS = st.sampled_from(["met", "big", "The", "in", ".", "Met"])

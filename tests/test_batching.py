@@ -10,9 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import BatchStream, collate, encode_examples, length_buckets, sorted_batches
+from mtl.data.batching import BatchStream, collate, length_buckets, sorted_batches
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import Answer, NERExample, QAExample, Query, TextExample
-from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import DataError
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import NOT_HERE, QATask

@@ -12,17 +12,18 @@ import torch
 
 import mtl
 from mtl.data import cache
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.cache import cache_key, encode_cached
 from mtl.data.dataset import Dataset
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import PairExample, TextExample
-from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.data.toy import ner_examples, qa_examples
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import DataWarning
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
+from mtl.toy import ner_examples, qa_examples
 from mtl.training.loop import TrainConfig, train
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
@@ -166,7 +167,7 @@ def test_examples_that_only_look_alike_have_other_keys():
 PRINT_KEY = """\
 from mtl import NERTask, QATask, WhitespaceTokenizer
 from mtl.data.cache import cache_key
-from mtl.data.toy import ner_examples, qa_examples
+from mtl.toy import ner_examples, qa_examples
 
 examples = [*ner_examples("train", 5), *qa_examples("train", 5)]
 tokenizer = WhitespaceTokenizer.train([e.text for e in examples[:5]])

@@ -5,9 +5,16 @@ import json
 import pytest
 
 import mtl
-import mtl.cases
-from mtl.cases import NER_CASES, QA_CASES, CaseResult, cases_summary, cases_table, check_cases
+import mtl.reports.cases
 from mtl.data.words import split_words
+from mtl.reports.cases import (
+    NER_CASES,
+    QA_CASES,
+    CaseResult,
+    cases_summary,
+    cases_table,
+    check_cases,
+)
 from mtl.tasks.ner import NERPrediction
 from mtl.tasks.qa import QAPrediction
 
@@ -34,9 +41,9 @@ def says(monkeypatch):
                     tags[i] = f"{'B' if i == inside[0] else 'I'}-{kind}"
             return {tasks[0]: NERPrediction(text, words, tags, [1.0] * len(tags))}
 
-        monkeypatch.setattr(mtl.cases, "predict", predict)
+        monkeypatch.setattr(mtl.reports.cases, "predict", predict)
         monkeypatch.setattr(
-            mtl.cases, "answer", lambda m, q, c, task: QAPrediction(q, c, said, 1.0, 0, 1)
+            mtl.reports.cases, "answer", lambda m, q, c, task: QAPrediction(q, c, said, 1.0, 0, 1)
         )
 
     return say
@@ -160,7 +167,7 @@ def test_the_summary_counts_verdicts():
 def test_a_model_that_could_not_be_right_is_asked_nothing(build_model, types):
     model = build_model([mtl.NERTask("slots", types=types)])
     assert check_cases(model) == []
-    assert mtl.cases.why_left_out(model) == [
+    assert mtl.reports.cases.why_left_out(model) == [
         f"the task 'slots' finds {', '.join(types)}; the cases ask for LOC, ORG, PER"
     ]
     with_questions = check_cases(build_model([mtl.NERTask("slots", types=types), mtl.QATask("qa")]))
@@ -182,8 +189,10 @@ def test_only_entities_of_the_types_it_has_are_expected(
     build_model, says, types, n_cases, expected
 ):
     model = build_model([mtl.NERTask("tags", types=types)])
-    assert mtl.cases.why_left_out(model) == []
-    known = {mtl.cases.TYPES[t.lower()] for t in types if t.lower() in mtl.cases.TYPES}
+    assert mtl.reports.cases.why_left_out(model) == []
+    known = {
+        mtl.reports.cases.TYPES[t.lower()] for t in types if t.lower() in mtl.reports.cases.TYPES
+    }
     says([entity for case in NER_CASES for entity in case.entities if entity[0] in known])
     results = check_cases(model)
     assert len(results) == n_cases

@@ -7,8 +7,8 @@ import pytest
 import mtl
 from mtl.data.check import check_file
 from mtl.data.readers import write_jsonl
-from mtl.data.toy import SPLITS, toy_dataset
 from mtl.errors import DataError
+from mtl.toy import SPLITS, toy_dataset
 
 CONLL = """\
 Ann B-PER

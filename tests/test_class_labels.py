@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, DataWarning
 from mtl.inference import evaluate, predict

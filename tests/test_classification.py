@@ -7,14 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, DataError, DataWarning
-from mtl.heads import POOLINGS
 from mtl.inference import evaluate, evaluate_baselines, predict
 from mtl.metrics import confusion
 from mtl.model import MultiTaskModel
+from mtl.nn.heads import POOLINGS
 from mtl.tasks.classification import ClassificationTask, ClassPrediction
 from mtl.tasks.ner import NERTask
 from mtl.training.loop import Run, TrainConfig, train

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import mtl
-from mtl.cli import main
-from mtl.data.toy import SPLITS, ner_examples, qa_examples
-from mtl.data.toy.news import news
-from mtl.data.toy.paraphrases import paraphrases
+from mtl.cli.main import main
+from mtl.toy import SPLITS, ner_examples, qa_examples
+from mtl.toy.news import news
+from mtl.toy.paraphrases import paraphrases
 from mtl.training.loop import Run
 
 RECIPE = """\

@@ -14,12 +14,19 @@ import pytest
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import mtl
-from mtl.compare import compare, method_settings, with_size
-from mtl.comparison import comparison_tables, costs, read_comparison, summarise, write_summary
-from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError
-from mtl.experiment import build_tasks, run_recipe
-from mtl.recipe import load_recipe
+from mtl.experiments.build import build_tasks
+from mtl.experiments.compare import compare, method_settings, with_size
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
+from mtl.experiments.summary import (
+    comparison_tables,
+    costs,
+    read_comparison,
+    summarise,
+    write_summary,
+)
 from mtl.tables import format_markdown
 from mtl.training.config import TrainConfig
 from mtl.training.loop import train
@@ -36,7 +43,7 @@ SHARED = [
     *("encoder.n_layers=1", "encoder.d_model=16", "encoder.d_ff=16", "encoder.max_length=64"),
     *("train.epochs=1", "train.batch_size=10"),
 ]
-MODULE = sys.modules["mtl.compare"]  # `mtl.compare` is the function
+MODULE = sys.modules["mtl.experiments.compare"]  # `mtl.experiments.compare` is the function
 SEEDS, SIZES, METHODS = [0, 1], ["", "qa=0.5"], ["alternating", "joint"]
 T_OF_1_DEGREE = 12.706  # Student's t, two-sided 95%
 T_OF_3_DEGREES = 3.182
@@ -448,7 +455,7 @@ def test_the_summary_as_a_table_for_programs(compared, tmp_path):
 
 
 def test_the_picture_shows_each_difference(compared):
-    from mtl.plots import plot_comparison
+    from mtl.reports.plots import plot_comparison
 
     figure = plot_comparison(compared.summary)
     assert [axis.get_title() for axis in figure.axes] == [

@@ -8,14 +8,20 @@ import matplotlib.pyplot as plt
 import pytest
 
 import mtl
-from mtl.compare import compare
-from mtl.comparison import comparison_tables, costs, read_comparison, summarise, write_summary
 from mtl.data.examples import Answer, PairExample, QAExample
-from mtl.data.toy import qa_examples
 from mtl.errors import ConfigError, DataError, MTLError, TrainingWarning
-from mtl.recipe import load_recipe
-from mtl.run_folder import claimed
+from mtl.experiments.compare import compare
+from mtl.experiments.folder import claimed
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.summary import (
+    comparison_tables,
+    costs,
+    read_comparison,
+    summarise,
+    write_summary,
+)
 from mtl.tasks.embedding import EmbeddingTask
+from mtl.toy import qa_examples
 
 RECIPE = """\
 name = "small"
@@ -48,7 +54,7 @@ device = "cpu"
 """
 
 
-module = sys.modules["mtl.compare"]  # mtl.compare is the function
+module = sys.modules["mtl.experiments.compare"]  # mtl.experiments.compare is the function
 
 
 @pytest.fixture

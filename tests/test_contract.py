@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
-from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.encoded import encode_examples
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.inference import evaluate, predict
 from mtl.model import MultiTaskModel
 from mtl.tasks import Task

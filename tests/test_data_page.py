@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mtl.cli import build_parser
+from mtl.cli.main import build_parser
 from mtl.data.readers import read
 from mtl.errors import DataWarning
-from mtl.recipe import DatasetRecipe, Recipe
+from mtl.experiments.recipe import DatasetRecipe, Recipe
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 SAMPLES = re.findall(r"```data (.+)\n((?:.*\n)+?)```", PAGE)

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl import devices
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
+from mtl.data.encoded import encode_examples
 from mtl.devices import autocast, choose_device, choose_precision, is_out_of_memory
-from mtl.encoder import EncoderConfig, MultiHeadSelfAttention, attention
 from mtl.errors import ConfigError, MTLError
+from mtl.nn.encoder import EncoderConfig, MultiHeadSelfAttention, attention
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training.config import check_training

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mtl.encoder import (
+from mtl.errors import ConfigError
+from mtl.nn.encoder import (
     NORMS,
     POSITIONS,
     EncoderConfig,
@@ -20,7 +21,6 @@ from mtl.encoder import (
     rotations,
     sinusoidal_positions,
 )
-from mtl.errors import ConfigError
 
 SMALL = EncoderConfig(50, d_model=16, n_heads=4, n_layers=2, max_length=32, dropout=0.0)
 ROTARY = dataclasses.replace(SMALL, positions="rotary")

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import mtl
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, MTLError, TrainingWarning
 from mtl.tasks.classification import ClassificationTask

@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtl.data.batching import collate, encode_examples
-from mtl.heads import (
+from mtl.data.batching import collate
+from mtl.data.encoded import encode_examples
+from mtl.nn.heads import (
     POOLINGS,
     EmbeddingHead,
     SequenceClassificationHead,

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import Answer, NERExample, QAExample, Query, TextExample
-from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError, ModelError
 from mtl.inference import (
     MAX_TOKENS,
@@ -27,6 +27,7 @@ from mtl.inference import (
 )
 from mtl.metrics import entity_scores, exact_match, token_f1
 from mtl.model import MultiTaskModel
+from mtl.nn.encoder import EncoderConfig, TransformerEncoder
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERPrediction, NERTask, best_windows

@@ -3,7 +3,7 @@
 import pytest
 
 import mtl
-from mtl.interactive import interact
+from mtl.cli.interactive import interact
 
 SENTENCE = "John lives in New York."
 QUESTION = "Who lives there?"

@@ -3,12 +3,12 @@
 import pytest
 
 import mtl
-from mtl.data.toy import ner_examples
 from mtl.errors import ConfigError
-from mtl.experiment import build_tasks
-from mtl.recipe import load_recipe
+from mtl.experiments.build import build_tasks
+from mtl.experiments.recipe import load_recipe
 from mtl.tasks import Task
 from mtl.tasks.ner import NERTask
+from mtl.toy import ner_examples
 
 
 @pytest.fixture(autouse=True)

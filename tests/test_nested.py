@@ -7,7 +7,7 @@ import pytest
 
 import mtl
 from mtl.errors import DataError, DataWarning
-from mtl.training.checkpoint import REST, load_state
+from mtl.training.state import REST, load_state
 
 DEPTHS = [50, 400, 900, 5_000, 200_000]
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import mtl
-from mtl import stdin
-from mtl.cli import main
+from mtl.cli import stdin
+from mtl.cli.main import main
 from mtl.errors import ConfigError, DataError
-from mtl.experiment import run_recipe
-from mtl.recipe import load_recipe
-from mtl.run_folder import OLD_STATE
+from mtl.experiments.folder import OLD_STATE
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
 from mtl.tasks.ner import NERTask
 
 RECIPE = """\

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import mtl
-from mtl.cli import main
+from mtl.cli.main import main
 from mtl.data.check import check_file
 from mtl.data.readers.write import write_examples
 

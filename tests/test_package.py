@@ -79,9 +79,9 @@ def test_the_wheel_holds_every_module_and_every_data_file(wheel):
     files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert names == {f"mtl/{path.relative_to(PACKAGE).as_posix()}" for path in files}
     for recipe in ("practical7", "jsonl", "news-ner", "sentence-embeddings"):
-        assert f"mtl/recipes/{recipe}.toml" in names
-    assert {name for name in names if name.startswith("mtl/data/handmade/")} == {
-        *("mtl/data/handmade/ner.conll", "mtl/data/handmade/qa.json")
+        assert f"mtl/experiments/recipes/{recipe}.toml" in names
+    assert {name for name in names if name.startswith("mtl/toy/handmade/")} == {
+        *("mtl/toy/handmade/ner.conll", "mtl/toy/handmade/qa.json")
     }
 
 
@@ -117,7 +117,7 @@ def test_the_command_mtl_is_what_python_m_mtl_is(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (path,) = (n for n in archive.namelist() if n.endswith(".dist-info/entry_points.txt"))
         text = archive.read(path).decode()
-    assert "mtl = mtl.cli:main" in text
+    assert "mtl = mtl.cli.main:main" in text
 
 
 # --- an import ------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def state():
 
 matplotlib.rcParams["backend"]  # settles what matplotlib itself would settle
 before, loaded = state(), set(sys.modules)
-import mtl, mtl.cli
+import mtl, mtl.cli.main
 after = state()
 for i, (old, new) in enumerate(zip(before, after)):
     assert old == new, (i, str(old)[:200], str(new)[:200])
@@ -167,8 +167,8 @@ def test_all_is_sorted_complete_and_there():
 
 
 def test_what_the_package_imports_is_what_it_offers():
-    """A name that `mtl/__init__.py` imports without naming it in `__all__` was forgotten."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    """A name that `mtl/api.py` imports without naming it in `__all__` was forgotten."""
+    tree = ast.parse((PACKAGE / "api.py").read_text(encoding="utf-8"))
     imported = {
         alias.asname or alias.name
         for node in tree.body

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset, hold_out
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import PairExample, TextExample
 from mtl.data.readers.pairs import pairs_from, read_pairs
 from mtl.data.readers.source import Report

@@ -7,12 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import BatchStream, encode_examples
+from mtl.data.batching import BatchStream
 from mtl.data.dataset import Dataset
-from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.data.toy import ner_examples
+from mtl.data.encoded import encode_examples
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
+from mtl.toy import ner_examples
 from mtl.training.config import TrainConfig
 from mtl.training.run import Run
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import mtl
-from mtl.plots import (
+from mtl.reports.plots import (
     plot_architecture,
     plot_attention,
     plot_confusion,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mtl.experiment import run_recipe
-from mtl.recipe import load_recipe
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "practical7.ipynb"

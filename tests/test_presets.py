@@ -9,15 +9,17 @@ import pytest
 from checkpoints import WORD_PIECES, write_word_pieces
 
 import mtl
-from mtl.cli import main
-from mtl.data.toy import ner_examples, qa_examples
-from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.cli.main import main
 from mtl.errors import ConfigError
-from mtl.experiment import build_tasks
-from mtl.recipe import load_recipe
+from mtl.experiments.build import build_tasks
+from mtl.experiments.recipe import load_recipe
+from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.toy import ner_examples, qa_examples
 
 CONLL_SQUAD = tomllib.loads(
-    (resources.files("mtl") / "recipes" / "conll-squad.toml").read_text(encoding="utf-8")
+    (resources.files("mtl.experiments") / "recipes" / "conll-squad.toml").read_text(
+        encoding="utf-8"
+    )
 )
 PRESETS, HARDWARE = ([None, *CONLL_SQUAD[kind]] for kind in ("presets", "hardware"))
 

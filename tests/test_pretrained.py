@@ -20,12 +20,12 @@ from checkpoints import (
     write_word_pieces,
 )
 
-from mtl.data.subwords import SubwordTokenizer
-from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.data.tokenizers.subwords import SubwordTokenizer
 from mtl.errors import ConfigError, ModelError
 from mtl.inference import answer, encode, predict
 from mtl.model import MultiTaskModel
-from mtl.pretrained import find_checkpoint, load_pretrained, save_for_transformers
+from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.pretrained import find_checkpoint, load_pretrained, save_for_transformers
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 

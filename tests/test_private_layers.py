@@ -8,23 +8,25 @@ import torch
 from checkpoints import write_word_pieces
 
 import mtl
-from mtl.cli import main
-from mtl.data.batching import collate, encode_examples
+from mtl.cli.main import main
+from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
-from mtl.data.subwords import SubwordTokenizer
-from mtl.data.toy.paraphrases import paraphrases
-from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.data.encoded import encode_examples
+from mtl.data.tokenizers.subwords import SubwordTokenizer
 from mtl.errors import ConfigError, ModelError
-from mtl.experiment import build_model as build_recipe_model
-from mtl.experiment import build_tasks, run_recipe
+from mtl.experiments.build import build_model as build_recipe_model
+from mtl.experiments.build import build_tasks
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
 from mtl.inference import evaluate, evaluate_baselines
 from mtl.model import MultiTaskModel
-from mtl.plots import plot_architecture
-from mtl.pretrained import save_for_transformers
-from mtl.recipe import load_recipe
+from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.pretrained import save_for_transformers
+from mtl.reports.plots import plot_architecture
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
+from mtl.toy.paraphrases import paraphrases
 from mtl.training.config import TrainConfig
 from mtl.training.loop import train
 from mtl.training.optimizer import build_optimizer

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import Query
-from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError
 from mtl.inference import answer
 from mtl.metrics import normalize_answer

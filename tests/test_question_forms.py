@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import encode_examples
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import Answer, QAExample
 from mtl.data.readers.squad import read_squad
 from mtl.data.words import split_words

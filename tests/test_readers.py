@@ -1356,7 +1356,7 @@ def test_what_a_text_and_a_pair_are_made_of():
 
 @pytest.fixture(scope="module")
 def handmade():
-    with resources.as_file(resources.files("mtl.data") / "handmade") as folder:
+    with resources.as_file(resources.files("mtl.toy") / "handmade") as folder:
         return read_conll(folder / "ner.conll"), read_squad(folder / "qa.json")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtl.errors import ConfigError
-from mtl.recipe import load_recipe
+from mtl.experiments.recipe import load_recipe
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 import mtl
 from mtl import inference
-from mtl.cli import build_parser
+from mtl.cli.main import build_parser
 from mtl.data.dataset import hold_out
 from mtl.data.examples import Answer, NERExample, QAExample, TextExample
-from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.data.toy import ner_examples, qa_examples
-from mtl.encoder import EncoderConfig
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError, DataWarning, TrainingWarning
-from mtl.experiment import build_model, build_tasks, run_recipe
+from mtl.experiments.build import build_model, build_tasks
+from mtl.experiments.recipe import DatasetRecipe, Recipe, TaskRecipe, bundled_recipes, load_recipe
+from mtl.experiments.run import run_recipe
 from mtl.model import MultiTaskModel
-from mtl.recipe import DatasetRecipe, Recipe, TaskRecipe, bundled_recipes, load_recipe
+from mtl.nn.encoder import EncoderConfig
+from mtl.toy import ner_examples, qa_examples
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.preflight import EncodedDataset
 from mtl.training.weighting import FixedWeighting
@@ -303,7 +304,7 @@ def test_every_key_reaches_training(tiny, tmp_path, monkeypatch, table):
         raise KeyboardInterrupt
 
     configs = []
-    monkeypatch.setattr("mtl.experiment.train", stop)
+    monkeypatch.setattr("mtl.experiments.run.train", stop)
     recipe = load_recipe(tiny, [*as_settings("train", table), "seed=11"])
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "run", progress=False)
@@ -333,7 +334,7 @@ def test_every_key_of_a_bundled_recipe_is_understood():
     assert bundled_recipes().keys() == KINDS.keys()
     for name, kinds in KINDS.items():
         recipe = load_recipe(name)
-        file = resources.files("mtl") / "recipes" / f"{name}.toml"
+        file = resources.files("mtl.experiments") / "recipes" / f"{name}.toml"
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         tasks, datasets = content.pop("tasks"), content.pop("datasets", {})
         for overlays in ("presets", "hardware"):  # see test_presets.py
@@ -354,7 +355,9 @@ def test_what_a_bundled_recipe_says_to_type_can_be_typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     commands = []
     for name in KINDS:
-        text = (resources.files("mtl") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+        text = (resources.files("mtl.experiments") / "recipes" / f"{name}.toml").read_text(
+            encoding="utf-8"
+        )
         for line in text.splitlines():
             if line.startswith("#   mtl train"):
                 words = line.split("  ")[1].split()  # the comment stands after two blanks
@@ -934,7 +937,7 @@ def test_in_each_stage_moves_what_should_and_nothing_else(staged, tmp_path, monk
         seen.append((config, [task.name for task in tasks], moved, weights_of(model)))
         return history
 
-    monkeypatch.setattr("mtl.experiment.train", watched)
+    monkeypatch.setattr("mtl.experiments.run.train", watched)
     recipe = load_recipe(staged)
     with pytest.warns(TrainingWarning, match="the head of 'ner' is frozen"):
         metrics = run_recipe(recipe, tmp_path / "run", progress=False)

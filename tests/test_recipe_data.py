@@ -5,14 +5,14 @@ import json
 import pytest
 
 import mtl
-from mtl.cli import main
+from mtl.cli.main import main
 from mtl.data.examples import NERExample, PairExample, QAExample, TextExample
 from mtl.data.readers import files_of, read
 from mtl.data.readers.folders import split_of
 from mtl.errors import ConfigError, DataError, DataWarning
-from mtl.experiment import build_tasks
-from mtl.recipe import load_recipe
-from mtl.recipe_data import reader_options
+from mtl.experiments.build import build_tasks
+from mtl.experiments.data import reader_options
+from mtl.experiments.recipe import load_recipe
 from mtl.tasks import Task
 
 NAMES = ["Mira", "Otto", "Ilse", "Kofi", "Rosa", "Emil", "Wanja", "Tariq", "Odile", "Luis"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.errors import ConfigError
-from mtl.recipe import _check_recipe, _toml_section, bundled_recipes, load_recipe
+from mtl.experiments.recipe import _check_recipe, _toml_section, bundled_recipes, load_recipe
 from mtl.training.config import TrainConfig
 
 SCALARS = st.one_of(

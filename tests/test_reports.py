@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mtl
-import mtl.reports
-from mtl.data.toy import ner_examples, qa_examples, toy_dataset
-from mtl.data.toy.paraphrases import paraphrases
+import mtl.reports.files
 from mtl.metrics import entity_scores, entity_spans, exact_match
-from mtl.reports import describe_mistakes, write_report, write_reports
+from mtl.reports.files import describe_mistakes, write_report, write_reports
 from mtl.tasks.base import Mistake
 from mtl.tasks.classification import ClassPrediction
 from mtl.tasks.ner import NERPrediction, compare_entities
 from mtl.tasks.qa import QAPrediction
+from mtl.toy import ner_examples, qa_examples, toy_dataset
+from mtl.toy.paraphrases import paraphrases
 
 TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
 
@@ -302,7 +302,7 @@ def test_a_task_without_mistakes_says_so(tmp_path):
 
 
 def test_long_lists_say_what_they_leave_out(monkeypatch):
-    monkeypatch.setattr(mtl.reports, "MOST_SHOWN", 3)
+    monkeypatch.setattr(mtl.reports.files, "MOST_SHOWN", 3)
     mistakes = [Mistake("missed", f"sentence {i}", "text", "Ann (PER)", "") for i in range(5)]
     mistakes.insert(2, Mistake("invented", "sentence 9", "text", "", "Bob (PER)"))
     text = describe_mistakes(mistakes)

@@ -17,21 +17,21 @@ import torch
 from stopping import stop_after
 
 import mtl
-from mtl import assessment, experiment
-from mtl.cli import main
+from mtl.cli.main import main
 from mtl.data.dataset import Dataset
 from mtl.data.examples import TextExample
-from mtl.data.tokenization import WhitespaceTokenizer
-from mtl.data.toy import ner_examples, qa_examples
-from mtl.encoder import EncoderConfig, TransformerEncoder
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, ModelError
-from mtl.experiment import run_recipe
+from mtl.experiments import assessment, folder
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
 from mtl.inference import evaluate
 from mtl.model import MultiTaskModel
-from mtl.recipe import load_recipe
+from mtl.nn.encoder import EncoderConfig, TransformerEncoder
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
+from mtl.toy import ner_examples, qa_examples
 from mtl.training.loop import TrainConfig, train
 from mtl.training.run import Run
 
@@ -329,7 +329,7 @@ def whole(recipe, tmp_path_factory):
 
 SLOW = """\
 import sys, time
-from mtl.cli import main
+from mtl.cli.main import main
 from mtl.training.run import Run
 
 step = Run.next_step
@@ -431,9 +431,9 @@ def test_a_line_that_moved_to_another_section_is_another_recipe(recipe, tmp_path
     lines = load_recipe(recipe, ["tasks.ner.limit=9"]).to_toml()
     moved = load_recipe(recipe, ["tasks.qa.limit=9"]).to_toml()
     (tmp_path / "recipe.toml").write_text(lines)
-    experiment.check_same_recipe(tmp_path / "recipe.toml", lines)
+    folder.check_same_recipe(tmp_path / "recipe.toml", lines)
     with pytest.raises(ConfigError, match="then: limit = 9; now: limit = 9"):
-        experiment.check_same_recipe(tmp_path / "recipe.toml", moved)
+        folder.check_same_recipe(tmp_path / "recipe.toml", moved)
 
 
 def test_resume_needs_to_know_which_run_and_excludes_overwrite(recipe, tmp_path, capsys):

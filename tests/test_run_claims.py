@@ -11,7 +11,7 @@ import pytest
 
 import mtl
 from mtl.errors import ConfigError
-from mtl.run_folder import claimed, next_run_folder
+from mtl.experiments.folder import claimed, next_run_folder
 
 SETTINGS = [
     *("tasks.ner.toy_train=12", "tasks.qa.toy_train=12"),
@@ -21,7 +21,7 @@ SETTINGS = [
 # A process that says when it trains, and then waits for a line.
 WAITING = """\
 import sys
-from mtl.cli import main
+from mtl.cli.main import main
 from mtl.training.run import Run
 
 step = Run.next_step

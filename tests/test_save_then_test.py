@@ -13,15 +13,18 @@ import pytest
 import torch
 
 import mtl
-from mtl import assessment, reports, run_folder
-from mtl.cli import main
+from mtl.cli.main import main
 from mtl.data.dataset import Dataset
-from mtl.data.toy import ner_examples
 from mtl.errors import TrainingWarning
-from mtl.experiment import build_tasks, run_recipe
-from mtl.recipe import load_recipe
+from mtl.experiments import assessment
+from mtl.experiments import folder as run_folder
+from mtl.experiments.build import build_tasks
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
+from mtl.reports import files as reports
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
+from mtl.toy import ner_examples
 from mtl.training.loop import TrainConfig, train
 from mtl.training.run import Run
 
@@ -196,7 +199,7 @@ def test_the_model_is_saved_before_anything_is_scored(recipe, whole, tmp_path, m
         return {}, {}
 
     monkeypatch.setattr(assessment, "score_everything", score)
-    monkeypatch.setattr("mtl.experiment.score_everything", score)
+    monkeypatch.setattr("mtl.experiments.run.score_everything", score)
     run_recipe(load_recipe(recipe), output, progress=False)
     names = {"model.safetensors", "config.json", "recipe.toml", "training_metrics.csv"}
     assert saved == [names | {"whitespace_tokenizer.json"}]
@@ -284,8 +287,8 @@ def test_stopped_while_it_replaces_another_run_nothing_is_trained_again(
 
 SLOW = """\
 import sys, time
-from mtl import assessment
-from mtl.cli import main
+from mtl.experiments import assessment
+from mtl.cli.main import main
 
 def wait(*args):
     print("testing", flush=True)

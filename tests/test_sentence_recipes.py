@@ -2,9 +2,9 @@
 
 import pytest
 
-from mtl.experiment import run_recipe
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
 from mtl.model import MultiTaskModel
-from mtl.recipe import load_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -19,15 +19,16 @@ from checkpoints import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import collate, encode_examples
+from mtl.data.batching import collate
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import NERExample, Query
-from mtl.data.subwords import SubwordTokenizer
-from mtl.data.tokenization import Tokenizer
+from mtl.data.tokenizers.base import Tokenizer
+from mtl.data.tokenizers.subwords import SubwordTokenizer
 from mtl.data.words import BLANKS, split_words
-from mtl.encoder import EncoderConfig, TransformerEncoder
 from mtl.errors import ConfigError, DataError, ModelError
 from mtl.inference import predict
 from mtl.model import MultiTaskModel
+from mtl.nn.encoder import EncoderConfig, TransformerEncoder
 from mtl.tasks.ner import NERTask
 
 pytest.importorskip("tokenizers")

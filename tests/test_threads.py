@@ -10,10 +10,11 @@ import mtl
 from mtl import devices
 from mtl.data.dataset import Dataset
 from mtl.devices import LARGE, choose_threads, describe_device, use_threads
-from mtl.encoder import EncoderConfig
 from mtl.errors import ConfigError
-from mtl.experiment import build_model, build_tasks, run_recipe
-from mtl.recipe import load_recipe
+from mtl.experiments.build import build_model, build_tasks
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
+from mtl.nn.encoder import EncoderConfig
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training.config import TrainConfig

@@ -8,12 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.tokenization import (
-    SHAPES,
-    WhitespaceTokenizer,
-    window_starts,
-    word_shape,
-)
+from mtl.data.tokenizers.base import window_starts
+from mtl.data.tokenizers.whitespace import SHAPES, WhitespaceTokenizer, word_shape
 from mtl.data.words import split_words
 from mtl.errors import ConfigError, DataError, ModelError
 

@@ -6,8 +6,12 @@ from collections import Counter
 
 import pytest
 
-from mtl.data.batching import encode_examples
-from mtl.data.toy import (
+from mtl.data.encoded import encode_examples
+from mtl.data.words import split_words
+from mtl.errors import ConfigError
+from mtl.metrics import entity_spans
+from mtl.tasks.qa import QATask
+from mtl.toy import (
     SPLITS,
     handmade_ner,
     handmade_qa,
@@ -18,14 +22,10 @@ from mtl.data.toy import (
     records,
     toy_dataset,
 )
-from mtl.data.toy.facts import RELATIONS, check_one_answer
-from mtl.data.toy.news import EVENTS
-from mtl.data.toy.paraphrases import ORDERS, PARTS
-from mtl.data.toy.world import DAYS, SEEN, UNSEEN, Fact, World, fill, tag, words
-from mtl.data.words import split_words
-from mtl.errors import ConfigError
-from mtl.metrics import entity_spans
-from mtl.tasks.qa import QATask
+from mtl.toy.facts import RELATIONS, check_one_answer
+from mtl.toy.news import EVENTS
+from mtl.toy.paraphrases import ORDERS, PARTS
+from mtl.toy.world import DAYS, SEEN, UNSEEN, Fact, World, fill, tag, words
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,18 @@ from torch import nn
 
 from mtl.data.dataset import Dataset
 from mtl.data.examples import PairExample, TextExample
-from mtl.data.toy import ner_examples, qa_examples
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError, MTLError
 from mtl.inference import evaluate, evaluate_encoded
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training import checkpoint, preflight
-from mtl.training.checkpoint import has_state, load_state, save_state
+from mtl.toy import ner_examples, qa_examples
+from mtl.training import preflight, state
 from mtl.training.history import Conflict, History, Round
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.optimizer import build_optimizer, warmup_then_decay
+from mtl.training.state import has_state, load_state, save_state
 from mtl.training.weighting import FixedWeighting, Weighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
@@ -922,7 +922,7 @@ def test_broken_states_are_refused(tmp_path):
 def test_a_kill_while_saving_leaves_the_state_before_whole(tmp_path, monkeypatch):
     """Killed before any of its writes, the folder still gives the old state, never a mixture."""
     old, new = ({"epoch": n, "weights": torch.full((3,), float(n))} for n in (1, 2))
-    write = checkpoint.write_atomically
+    write = state.write_atomically
     for writes_before_the_kill in range(5):
         save_state(tmp_path, old)
         left = [writes_before_the_kill]
@@ -933,13 +933,13 @@ def test_a_kill_while_saving_leaves_the_state_before_whole(tmp_path, monkeypatch
             left[0] -= 1
             write(path, content)
 
-        monkeypatch.setattr(checkpoint, "write_atomically", killed)
+        monkeypatch.setattr(state, "write_atomically", killed)
         try:
             save_state(tmp_path, new)
             finished = True
         except KeyboardInterrupt:
             finished = False
-        monkeypatch.setattr(checkpoint, "write_atomically", write)
+        monkeypatch.setattr(state, "write_atomically", write)
         assert same_state(new if finished else old, load_state(tmp_path))
 
 

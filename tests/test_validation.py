@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import mtl
-from mtl.data import batching
+from mtl.data import encoded as encoded_module
 from mtl.data.dataset import Dataset
 from mtl.data.examples import TextExample
-from mtl.data.toy import ner_examples, qa_examples
 from mtl.inference import encode_for, evaluate, evaluate_encoded, predict_encoded, predict_examples
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
+from mtl.toy import ner_examples, qa_examples
 from mtl.training.loop import TrainConfig, train
 
 
@@ -70,7 +70,7 @@ def test_in_half_precision_they_are_those_of_evaluate_too(model, tasks):
 
 def test_each_text_is_encoded_once_and_read_once_per_epoch(model, tasks, monkeypatch):
     encoded, read = [], []
-    real = batching.encode_examples
+    real = encoded_module.encode_examples
 
     def encode(examples, *args, **options):
         encoded.append(len(examples))

@@ -8,11 +8,11 @@ from checkpoints import write_byte_pairs, write_word_pieces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.data.batching import encode_examples
 from mtl.data.dataset import Dataset
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import NERExample, Query, TextExample
-from mtl.data.subwords import SubwordTokenizer
-from mtl.data.tokenization import WhitespaceTokenizer
+from mtl.data.tokenizers.subwords import SubwordTokenizer
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.data.words import (
     Joining,
     find_words,

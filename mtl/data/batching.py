@@ -1,4 +1,4 @@
-"""From examples to batches: encode once, put rows of similar length together, pad.
+"""Encoded examples go in; batches of similar length come out, padded, in an endless stream.
 
 Each random choice here comes from the stream's own generator, so a stream that is loaded from its
 `state_dict` goes on exactly where the saved one stood.
@@ -6,43 +6,15 @@ Each random choice here comes from the stream's own generator, so a stream that 
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, DataWarning, Fault
-from .tokenization import Row, Tokenizer, pad_lists
-
-
-class Target(Protocol):
-    """What a batch needs to know of a task: its name, and how its targets are made and stacked."""
-
-    name: str
-
-    def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]: ...
-
-    def collate(self, targets: Sequence[Any], length: int) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class EncodedExample:
-    """An example with its rows and, for each task, one target a row (None: not labelled).
-
-    `name` tells people which example it is: its id, or its number among the examples.
-    """
-
-    example: Any
-    rows: list[Row]
-    targets: dict[str, list[Any]]
-    name: str = ""
-
-    def __len__(self) -> int:
-        return max(len(row) for row in self.rows)
+from .encoded import EncodedExample, Target
+from .tokenizers.base import Tokenizer, pad_lists
 
 
 @dataclass(frozen=True)
@@ -108,68 +80,6 @@ class Batch:
             text_mask=self.text_mask.to(device),
             targets={name: target.to(device) for name, target in self.targets.items()},
         )
-
-
-def encode_examples(
-    examples: Iterable[Any],
-    tokenizer: Tokenizer,
-    tasks: Sequence[Target],
-    max_length: int,
-    overlap: int = 32,
-    faults: list[Fault] | None = None,
-) -> tuple[list[EncodedExample], Counter[str]]:
-    """Rows and targets of every example.
-
-    Args:
-        examples: what has `rows`, the texts of its encoder rows.
-        tasks: they make the targets; to predict, no task is needed.
-        max_length: most tokens in a row.
-        overlap: pieces that neighbouring windows of a long text share.
-        faults: a list that takes one fault for each example that cannot be encoded; such examples
-            are then left out. Without it, all faults are raised together.
-
-    Returns:
-        the encoded examples, and notes: what had to be bent or left out, with how often.
-
-    Raises:
-        DataError: examples that cannot be encoded, all of them, unless `faults` takes them.
-    """
-    notes: Counter[str] = Counter()
-    encoded: list[EncodedExample] = []
-    found: list[Fault] = []
-    for number, example in enumerate(examples, 1):
-        name = repr(example.id) if hasattr(example, "id") else str(number)
-        try:
-            rows = [
-                row for texts in example.rows for row in tokenizer.rows(texts, max_length, overlap)
-            ]
-            targets = {task.name: task.targets(example, rows, notes) for task in tasks}
-        except DataError as error:
-            fault = error.faults[0]
-            found.append(replace(fault, what=f"example {name}: {fault.what}"))
-            continue
-        encoded.append(EncodedExample(example, rows, targets, name))
-    if found and faults is None:
-        raise DataError.collect(found)
-    if faults is not None:
-        faults += found
-    return encoded, notes
-
-
-def check_on_error(on_error: str) -> None:
-    """Raise ConfigError unless it is "stop" or "skip"."""
-    if on_error not in ("stop", "skip"):
-        fix = 'use "stop" to list everything that is wrong, or "skip" to leave it out'
-        raise ConfigError("on_error is unknown", found=repr(on_error), fix=fix)
-
-
-def warn_of_encoding(where: str, notes: Counter[str], faults: Sequence[Fault]) -> None:
-    """Say as DataWarnings what was bent, and how many examples were left out."""
-    for note, count in notes.items():
-        warnings.warn(f"{where}: {count:,} {note}", DataWarning, stacklevel=3)
-    if faults:
-        what = f"examples left out: {len(faults):,}. The first: {faults[0]}"
-        warnings.warn(f"{where}: {what}", DataWarning, stacklevel=3)
 
 
 def collate(

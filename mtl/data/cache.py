@@ -28,8 +28,8 @@ from torch import Tensor
 from ..errors import DataError, ModelError
 from ..files import read_tensors, write_atomically
 from ..version import __version__
-from .batching import EncodedExample, Target, encode_examples
-from .tokenization import Encoding, Row, Tokenizer
+from .encoded import EncodedExample, Target, encode_examples
+from .tokenizers.base import Encoding, Row, Tokenizer
 
 ROW_NUMBERS = ("text_start", "first_piece", "n_pieces")
 

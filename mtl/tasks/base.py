@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.readers import read
-from ..data.tokenization import Row
+from ..data.tokenizers.base import Row
 from ..data.words import Joining
 from ..errors import ConfigError, check_name_is_free, suggest
 

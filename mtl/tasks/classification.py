@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.examples import TextExample
-from ..data.tokenization import Row
+from ..data.tokenizers.base import Row
 from ..errors import ConfigError, DataError, DataWarning, suggest
-from ..heads import POOLINGS, SequenceClassificationHead, merge_rows
 from ..metrics import accuracy, class_scores, confusion, macro_f1
+from ..nn.heads import POOLINGS, SequenceClassificationHead, merge_rows
 from ..tables import format_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt

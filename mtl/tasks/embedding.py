@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.examples import PairExample
-from ..data.tokenization import Row
+from ..data.tokenizers.base import Row
 from ..data.words import split_words
 from ..errors import ConfigError
-from ..heads import EmbeddingHead, merge_rows, unit_vectors
 from ..metrics import mean, spearman
+from ..nn.heads import EmbeddingHead, merge_rows, unit_vectors
 from .base import IGNORED, Task
 
 MEANS_THE_SAME = 0.9  # a pair without a score, or with one from here on

@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.batching import Batch, EncodedExample
+from ..data.batching import Batch
 from ..data.dataset import Dataset
+from ..data.encoded import EncodedExample
 from ..data.examples import NERExample, TextExample
-from ..data.tokenization import Encoding, Row
+from ..data.tokenizers.base import Encoding, Row
 from ..data.words import Entity as CharacterSpan
 from ..data.words import Joining, Place, join_parts, learn_joining, split_words, tags_of_entities
 from ..errors import ConfigError, DataError
-from ..heads import TokenClassificationHead
 from ..metrics import (
     Span,
     confusion,
@@ -29,6 +29,7 @@ from ..metrics import (
     f1_of_sets,
     token_accuracy,
 )
+from ..nn.heads import TokenClassificationHead
 from ..tables import format_table, types_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt, highlight_html, highlight_text

@@ -17,14 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.batching import Batch, EncodedExample
+from ..data.batching import Batch
 from ..data.dataset import Dataset
+from ..data.encoded import EncodedExample
 from ..data.examples import Answer, QAExample
-from ..data.tokenization import Row
+from ..data.tokenizers.base import Row
 from ..data.words import split_words
 from ..errors import ConfigError
-from ..heads import SpanHead
 from ..metrics import exact_match, mean, normalize_answer, token_f1
+from ..nn.heads import SpanHead
 from ..tables import format_table
 from .base import IGNORED, Mistake, Task
 from .spans import (

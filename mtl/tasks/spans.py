@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.tokenization import Encoding
+from ..data.tokenizers.base import Encoding
 
 COLOURS = {"PER": "#ffd8a8", "ORG": "#a5d8ff", "LOC": "#b2f2bb", "MISC": "#eebefa"}
 OTHER_COLOUR = "#ffec99"

@@ -26,11 +26,11 @@ from ..errors import ConfigError
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .aggregation import Aggregation
-from .checkpoint import has_state, load_state, save_state
 from .config import TrainConfig, check_training
 from .history import History, Metrics
 from .preflight import EncodedDataset, encode_datasets
 from .run import Run, show_losses
+from .state import has_state, load_state, save_state
 from .weighting import Weighting
 
 MEASURED_ROUNDS = 20  # before the time left is estimated

@@ -10,14 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.batching import (
-    EncodedExample,
-    check_on_error,
-    encode_examples,
-    warn_of_encoding,
-)
 from ..data.cache import encode_cached
 from ..data.dataset import Dataset
+from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from ..errors import DataError, Fault
 from ..inference import evaluate_encoded
 from ..model import MultiTaskModel

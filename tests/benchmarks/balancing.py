@@ -34,7 +34,7 @@ METHODS = {
 }
 
 
-def build_run(recipe: mtl.recipe.Recipe, tasks: list[mtl.Task], **settings: str) -> Run:
+def build_run(recipe: mtl.experiments.recipe.Recipe, tasks: list[mtl.Task], **settings: str) -> Run:
     """A training that is ready for its first step; the same for all but the settings."""
     config = mtl.TrainConfig(**recipe.train)
     return Run(mtl.build_model(recipe, tasks), tasks, replace(config, **settings))
@@ -55,7 +55,7 @@ def own_seconds(run: Run, repeats: int = 300) -> float:
     return statistics.median(times)
 
 
-def measure(recipe: mtl.recipe.Recipe, steps: int) -> str:
+def measure(recipe: mtl.experiments.recipe.Recipe, steps: int) -> str:
     """A table: one line a method."""
     tasks = mtl.build_tasks(recipe)
     runs = {name: build_run(recipe, tasks, **settings) for name, settings in METHODS.items()}

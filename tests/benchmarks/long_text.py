@@ -13,8 +13,8 @@ import sys
 import time
 
 import mtl
-from mtl.data.toy import ner_examples
 from mtl.tables import format_table
+from mtl.toy import ner_examples
 
 
 def text_of(n_words: int) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import mtl
-from mtl.data.batching import encode_examples
-from mtl.data.toy.news import news
+from mtl.data.encoded import encode_examples
 from mtl.tables import format_table
+from mtl.toy.news import news
 
 TEXTS_A_RECORD = 3
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 import mtl
-from mtl.data.batching import Batch, encode_examples, sorted_batches
-from mtl.encoder import sinusoidal_positions
+from mtl.data.batching import Batch, sorted_batches
+from mtl.data.encoded import encode_examples
+from mtl.nn.encoder import sinusoidal_positions
 from mtl.tables import format_table
 from mtl.training.loop import Run
 

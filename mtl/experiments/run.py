@@ -5,31 +5,27 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
+from ..devices import choose_device, choose_precision
+from ..errors import ConfigError
+from ..files import write_atomically
+from ..model import MultiTaskModel
+from ..tasks import Task
+from ..training.config import check_training
+from ..training.history import History
+from ..training.loop import train
+from ..training.preflight import EncodedDataset, encode_datasets
+from ..training.state import has_state
 from .assessment import Parts, score_everything, write_findings
-from .data.augment import augment
-from .data.dataset import Dataset
-from .data.tokenization import WhitespaceTokenizer
-from .data.toy import toy_dataset
-from .devices import choose_device, choose_precision
-from .encoder import EncoderConfig, TransformerEncoder
-from .errors import ConfigError, DataError
-from .files import write_atomically
-from .model import MultiTaskModel
-from .pretrained import load_pretrained
-from .recipe import DatasetRecipe, Recipe
-from .recipe_data import check_kind, read_dataset
-from .run_folder import (
+from .build import FROM_RECIPE, build_model, build_tasks
+from .folder import (
     BEST,
     CHECKPOINT,
     HISTORY_FILE,
@@ -47,79 +43,7 @@ from .run_folder import (
     prepare,
     put_in_place,
 )
-from .tasks import Task
-from .training.checkpoint import has_state
-from .training.config import check_training
-from .training.history import History
-from .training.loop import train
-from .training.preflight import EncodedDataset, encode_datasets
-
-FROM_RECIPE = (
-    "max_length",
-    "overlap",
-    "dropout",
-    "attention_dropout",
-)  # what a recipe says of a pretrained encoder
-
-
-def build_tasks(recipe: Recipe) -> list[Task]:
-    """The tasks of a recipe with their datasets, toy or read from files."""
-    tasks = []
-    shared: dict[str, Dataset] = {}
-    for name, task in recipe.tasks.items():
-        task_class = Task.of_kind(task.kind)
-        if task.has_own_data:
-            dataset = _build_dataset(task_class, task, recipe, recipe.fields_of(name))
-        elif task.data in shared:
-            dataset = shared[task.data]
-        else:
-            fields = recipe.fields_of(name)
-            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe, fields)
-            shared[task.data] = dataset
-        source = recipe.source_of(name)
-        check_kind(name, task_class, dataset.train, source.train)
-        try:
-            tasks.append(task_class(name, dataset, **task.options))
-        except DataError as error:
-            error.faults = [replace(fault, path=source.train or None) for fault in error.faults]
-            raise
-    return tasks
-
-
-def _build_dataset(
-    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
-) -> Dataset:
-    if data.train:
-        dataset = read_dataset(task_class, data, recipe, fields)
-    else:
-        sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
-        dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
-    train = list(dataset.train)
-    n = min(data.limit or len(train), max(1, round(data.share * len(train))))
-    if n < len(train):
-        train = random.Random(f"limit {recipe.seed}").sample(train, n)
-    if data.augment:
-        train = augment(train, data.augment, recipe.seed, data.synonyms)
-    return replace(dataset, train=train)
-
-
-def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
-    """A model with fresh heads for the tasks; its encoder is fresh too, or pretrained.
-
-    The vocabulary of a fresh encoder is the words of the tasks' training texts. A pretrained one
-    comes with its own vocabulary and shape; of the recipe it takes `FROM_RECIPE`.
-    """
-    torch.manual_seed(recipe.seed)
-    if recipe.encoder.get("pretrained"):
-        options = {key: recipe.encoder[key] for key in FROM_RECIPE if key in recipe.encoder}
-        encoder, tokenizer = load_pretrained(recipe.encoder["pretrained"], **options)
-    else:
-        datasets = {id(task.dataset): task.dataset for task in tasks}  # a shared one counts once
-        texts = (text for dataset in datasets.values() for text in dataset.training_texts())
-        tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
-        config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder)
-        encoder = TransformerEncoder(config)
-    return MultiTaskModel(encoder, tokenizer, tasks, **recipe.model)
+from .recipe import Recipe
 
 
 def run_recipe(
@@ -132,7 +56,7 @@ def run_recipe(
     save_every_steps: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train, save, test once, and write the run folder (`mtl.run_folder` says what is in it).
+    """Train, save, test once, and write the run folder (see `mtl.experiments.folder`).
 
     The rows of all splits are made before the first update, and all that is wrong with them is
     raised together; with the recipe's `on_error = "skip"` such examples are left out and counted.

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .cases import check_cases
-from .errors import DataWarning, MTLError, TrainingWarning
-from .files import write_atomically
-from .inference import BASELINES, predictions_of
-from .model import MultiTaskModel
-from .plots import plot_conflict, plot_losses, plot_weights
-from .reports import report_parts
-from .run_folder import CASES_FILE, CONFLICT_FILE, CURVES_FILE, WEIGHTS_FILE
-from .tasks import Task
-from .tasks.base import score_of
-from .training.history import History, Metrics
-from .training.preflight import EncodedDataset
+from ..errors import DataWarning, MTLError, TrainingWarning
+from ..files import write_atomically
+from ..inference import BASELINES, predictions_of
+from ..model import MultiTaskModel
+from ..reports.cases import check_cases
+from ..reports.files import report_parts
+from ..reports.plots import plot_conflict, plot_losses, plot_weights
+from ..tasks import Task
+from ..tasks.base import score_of
+from ..training.history import History, Metrics
+from ..training.preflight import EncodedDataset
+from .folder import CASES_FILE, CONFLICT_FILE, CURVES_FILE, WEIGHTS_FILE
 
 # By task: labelled test examples, and what the model says about each.
 Tested = dict[str, tuple[list[Any], list[Any]]]

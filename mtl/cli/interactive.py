@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .errors import MTLError
-from .inference import answer, predict
-from .model import MultiTaskModel
+from ..errors import MTLError
+from ..inference import answer, predict
+from ..model import MultiTaskModel
 
 QUIT = "q"
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...errors import ConfigError, suggest
-from ..examples import TextExample
-from ..words import split_words
+from ..data.examples import TextExample
+from ..data.words import split_words
+from ..errors import ConfigError, suggest
 
 SPLITS = ("train", "validation", "test", "test_unseen")
 

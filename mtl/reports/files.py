@@ -9,13 +9,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from .files import write_atomically
-from .inference import predict_labelled
-from .model import MultiTaskModel
+from ..files import write_atomically
+from ..inference import predict_labelled
+from ..model import MultiTaskModel
+from ..tables import format_table, scores_table
+from ..tasks import Task
+from ..tasks.base import Mistake, score_of
 from .plots import plot_confusion
-from .tables import format_table, scores_table
-from .tasks import Task
-from .tasks.base import Mistake, score_of
 
 MOST_SHOWN = 200  # mistakes of a kind
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from .errors import DataError
+from ..errors import DataError
 
 MOST_LINES = 256  # that are answered together
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import DataError
-from .inference import answer, predict
-from .metrics import exact_match, token_f1
-from .model import MultiTaskModel
-from .tables import format_table
-from .tasks.ner import Entity, NERTask
-from .tasks.qa import QATask
+from ..errors import DataError
+from ..inference import answer, predict
+from ..metrics import exact_match, token_f1
+from ..model import MultiTaskModel
+from ..tables import format_table
+from ..tasks.ner import Entity, NERTask
+from ..tasks.qa import QATask
 
 EXACT, PARTIAL, WRONG = "exact", "partial", "wrong"
 

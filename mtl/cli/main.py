@@ -21,16 +21,18 @@ from typing import Any
 
 import torch
 
-from .cases import CaseResult, cases_summary, cases_table, check_cases, why_left_out
-from .compare import compare
-from .comparison import comparison_tables
-from .data.check import check_file
-from .data.readers import WRITERS, files_of, read, read_words, write_examples
-from .data.toy import GENERATORS, SPLITS
-from .devices import choose_device
-from .errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
-from .experiment import build_tasks, run_recipe
-from .inference import (
+from ..data.check import check_file
+from ..data.readers import WRITERS, files_of, read, read_words, write_examples
+from ..devices import choose_device
+from ..errors import ConfigError, DataError, DataWarning, Fault, MTLError, TrainingWarning, suggest
+from ..experiments.build import build_tasks
+from ..experiments.compare import compare
+from ..experiments.data import check_kind, reader_options
+from ..experiments.folder import CASES_FILE, RECIPE_FILE, next_run_folder
+from ..experiments.recipe import Recipe, bundled_recipes, load_recipe, split_data
+from ..experiments.run import run_recipe
+from ..experiments.summary import comparison_tables
+from ..inference import (
     Predictions,
     answer,
     encode_labelled,
@@ -38,16 +40,15 @@ from .inference import (
     predictions_of,
     score_baselines,
 )
+from ..model import MultiTaskModel
+from ..reports.cases import CaseResult, cases_summary, cases_table, check_cases, why_left_out
+from ..tables import format_table, metrics_table, scores_table
+from ..tasks import Task
+from ..tasks.base import score_of
+from ..toy import GENERATORS, SPLITS
+from ..version import __version__
 from .interactive import interact
-from .model import MultiTaskModel
-from .recipe import Recipe, bundled_recipes, load_recipe, split_data
-from .recipe_data import check_kind, reader_options
-from .run_folder import CASES_FILE, RECIPE_FILE, next_run_folder
 from .stdin import arriving_lines, decode_line
-from .tables import format_table, metrics_table, scores_table
-from .tasks import Task
-from .tasks.base import score_of
-from .version import __version__
 
 ALL = "all"
 STRICT = "refuse tags that break the scheme of their file, rather than repair and count them"

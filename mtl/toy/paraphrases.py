@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 
-from ..examples import PairExample
+from ..data.examples import PairExample
 from .world import check_split, split_of
 
 Idea = tuple[str, ...]  # its wordings

@@ -1,36 +1,25 @@
-"""From text to token ids and back to characters.
+"""Whole words: a vocabulary that is the words of the training text, and numbers for all others.
 
-A tokenizer turns one text into an `Encoding` (pieces, ids, character offsets), and one or two
-encodings into `Row`s, what the encoder reads:
-
-    [CLS] sentence [SEP]            one text
-    [CLS] question [SEP] context [SEP]      a pair; the second text has segment (type) 1
-
-A text longer than a row becomes several rows, windows that overlap.
-
-The whitespace tokenizer knows whole words only, so a name it has never seen has no id. It gets a
+This tokenizer knows whole words only, so a name it has never seen has no id. It gets a
 *numbered unknown*: the first unseen word of a row becomes `[UNK Xx 0]`, the next `[UNK Xx 1]`, and
 a word that returns keeps its number. So the model cannot know what the word means, but it can see
-its shape (`Xx`: capitalised) and that the same word stands in the question and in the context.
+its shape (`Xx`: capitalised) and that the same word appears in the question and in the context.
 """
 
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, ModelError
-from ..files import missing_file, write_atomically
-from .examples import TextRow
-from .words import Place, join_words, split_words
+from ...errors import ConfigError, ModelError
+from ...files import missing_file
+from ..words import join_words, split_words
+from .base import Encoding, Tokenizer
 
 SHAPES = ("x", "Xx", "XX", "9", ".")
 
@@ -44,162 +33,6 @@ def word_shape(word: str) -> str:
     if word.isupper() and len(word) > 1:
         return "XX"
     return "Xx" if word[0].isupper() else "x"
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """One text as pieces.
-
-    Attributes:
-        text: the text itself.
-        tokens: the pieces as strings.
-        ids: their vocabulary ids.
-        offsets: start and end character of each piece in `text`.
-        word_ids: which word each piece belongs to.
-        words: start and end character of each word in `text`; words that share a piece are one.
-    """
-
-    text: str
-    tokens: list[str]
-    ids: list[int]
-    offsets: list[Place]
-    word_ids: list[int]
-    words: list[Place]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
-class Row:
-    """What the encoder reads at once: special tokens, and a window of the text that is labelled.
-
-    The row's position `text_start + i` holds piece `first_piece + i` of `text`, for `i` from 0 to
-    `n_pieces - 1`. In a pair, `text` is the second of the two (the context).
-    """
-
-    input_ids: list[int]
-    type_ids: list[int]
-    text: Encoding
-    text_start: int
-    first_piece: int
-    n_pieces: int
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-
-def window_starts(n: int, size: int, overlap: int) -> list[int]:
-    """Where windows of `size` begin so that they cover `n` pieces and share `overlap` of them."""
-    if n <= size:
-        return [0]
-    step = size - overlap
-    return [*range(0, n - size, step), n - size]
-
-
-def pad_lists(lists: Sequence[Sequence[int]], fill: int, length: int = 0) -> Tensor:
-    """Lists of different lengths as one tensor `(B, T)`, filled up on the right.
-
-    `T` is the length of the longest list, or `length` if that is more.
-    """
-    longest = max(length, *(len(numbers) for numbers in lists))
-    return torch.tensor([[*numbers, *[fill] * (longest - len(numbers))] for numbers in lists])
-
-
-class Tokenizer(ABC):
-    """What every tokenizer offers: `encode` a text, `rows` of one or two texts, `save`, `load`."""
-
-    pad_id: int
-    cls_id: int
-    sep_id: int
-    pair_separator: list[int]
-    file_name: ClassVar[str]
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of ids, special ones included."""
-
-    @abstractmethod
-    def encode(self, text: str) -> Encoding:
-        """Pieces of a text; each belongs to one of the words that `split_words` finds."""
-
-    @abstractmethod
-    def to_json(self) -> str:
-        """All that decides what `encode` gives."""
-
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer's file into `folder`."""
-        write_atomically(Path(folder) / self.file_name, self.to_json())
-
-    @classmethod
-    @abstractmethod
-    def load(cls, folder: Path) -> Tokenizer:
-        """Read what `save` wrote."""
-
-    def pad(self, sequences: Sequence[Sequence[int]], length: int = 0) -> Tensor:
-        """Id lists of different lengths as one tensor `(B, T)`, filled up with `pad_id`."""
-        return pad_lists(sequences, self.pad_id, length)
-
-    def rows(self, texts: TextRow, max_length: int, overlap: int = 32) -> list[Row]:
-        """The rows of one text or of a pair, each at most `max_length` long.
-
-        Args:
-            texts: `(text, None)` or `(first, second)`; the last text is cut into windows.
-            max_length: most tokens in a row, special tokens included.
-            overlap: pieces that neighbouring windows share (at most half a window).
-
-        Raises:
-            DataError: an empty text, or a first text that leaves no room for the second.
-        """
-        first, second = texts
-        prefix, prefix_types = [self.cls_id], [0]
-        text, text_type = self._encode_filled(first), 0
-        unknowns = [""]
-        if second is not None:
-            prefix = [self.cls_id, *text.ids, *self.pair_separator]
-            prefix_types = [0] * len(prefix)
-            unknowns = ["", *text.tokens, *[""] * len(self.pair_separator)]
-            text, text_type = self._encode_filled(second), 1
-        size = max_length - len(prefix) - 1
-        if size < min(len(text), max_length // 4):
-            n_question = len(prefix) - 1 - len(self.pair_separator)
-            raise DataError(
-                f"the question has {n_question} tokens, which leaves too little room for its "
-                f"context: the model reads {max_length} tokens at once",
-                found=f"{first[:80]!r} ...",
-                fix="shorten the question, or train a model with a larger encoder.max_length",
-            )
-        rows = []
-        for start in window_starts(len(text), size, min(overlap, size // 2)):
-            ids = text.ids[start : start + size]
-            tokens = [*unknowns, *text.tokens[start : start + size]]
-            rows.append(
-                Row(
-                    input_ids=[*self.number_unknowns([*prefix, *ids], tokens), self.sep_id],
-                    type_ids=[*prefix_types, *[text_type] * (len(ids) + 1)],
-                    text=text,
-                    text_start=len(prefix),
-                    first_piece=start,
-                    n_pieces=len(ids),
-                )
-            )
-        return rows
-
-    def _encode_filled(self, text: str) -> Encoding:
-        encoding = self.encode(text)
-        if not len(encoding):
-            raise DataError(
-                "the text is empty", found=repr(text), fix="give at least one word or sign"
-            )
-        return encoding
-
-    def number_unknowns(self, ids: list[int], tokens: list[str]) -> list[int]:
-        """The same ids; a tokenizer whose vocabulary can miss words tells them apart here."""
-        return ids
-
-    def hide_words(self, input_ids: Tensor, share: float, generator: torch.Generator) -> Tensor:
-        """The same ids; a tokenizer whose vocabulary can miss words hides some here in training."""
-        return input_ids
 
 
 class WhitespaceTokenizer(Tokenizer):

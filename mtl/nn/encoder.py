@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import ConfigError, suggest
+from ..errors import ConfigError, suggest
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 NORMS = ("pre", "post")

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ModelError, missing_extra
-from ..files import missing_file, read_json
-from .tokenization import Encoding, Tokenizer
-from .words import Place, split_words
+from ...errors import ModelError, missing_extra
+from ...files import missing_file, read_json
+from ..words import Place, split_words
+from .base import Encoding, Tokenizer
 
 if TYPE_CHECKING:
     import tokenizers

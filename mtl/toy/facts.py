@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from ..examples import Answer, NERExample, QAExample, TextExample
+from ..data.examples import Answer, NERExample, QAExample, TextExample
 from .world import DAYS, Fact, World, fill, tag
 
 

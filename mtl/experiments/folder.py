@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE, CASES_FILE = (
     "recipe.toml",

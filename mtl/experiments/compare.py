@@ -28,26 +28,27 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..devices import choose_device
+from ..errors import ConfigError, DataError, DataWarning, ModelError, MTLError, suggest
+from ..files import write_atomically
+from ..inference import predict_examples
+from ..model import MultiTaskModel
+from ..reports.plots import plot_comparison
+from ..tables import format_markdown
+from ..tasks import Task
+from ..training.aggregation import Aggregation, build_aggregation, torchjd_aggregators
+from ..training.config import TrainConfig, check_training
+from ..training.history import Metrics
+from ..training.loop import train
+from ..training.preflight import EncodedDataset, encode_datasets
+from ..training.sampling import SAMPLERS
+from ..training.weighting import FixedWeighting, Weighting
 from .assessment import Parts
-from .comparison import ALONE, comparison_tables, costs, summarise, write_summary
-from .devices import choose_device
-from .errors import ConfigError, DataError, DataWarning, ModelError, MTLError, suggest
-from .experiment import build_model, build_tasks, cache_folder
-from .files import write_atomically
-from .inference import predict_examples
-from .model import MultiTaskModel
-from .plots import plot_comparison
+from .build import build_model, build_tasks
+from .folder import LOCK, RECIPE_FILE, check_same_recipe, claimed
 from .recipe import Recipe
-from .run_folder import LOCK, RECIPE_FILE, check_same_recipe, claimed
-from .tables import format_markdown
-from .tasks import Task
-from .training.aggregation import Aggregation, build_aggregation, torchjd_aggregators
-from .training.config import TrainConfig, check_training
-from .training.history import Metrics
-from .training.loop import train
-from .training.preflight import EncodedDataset, encode_datasets
-from .training.sampling import SAMPLERS
-from .training.weighting import FixedWeighting, Weighting
+from .run import cache_folder
+from .summary import ALONE, comparison_tables, costs, summarise, write_summary
 
 MOST_SEEDS = 1000
 RUNS, RESULT, SUMMARY, TABLE, PICTURE = (

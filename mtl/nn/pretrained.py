@@ -29,11 +29,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from .data.subwords import SETTINGS, SubwordTokenizer
-from .data.tokenization import Tokenizer
+from ..data.tokenizers.base import Tokenizer
+from ..data.tokenizers.subwords import SETTINGS, SubwordTokenizer
+from ..errors import ConfigError, ModelError, missing_extra
+from ..files import read_json, read_tensors, write_atomically
 from .encoder import ACTIVATIONS, EncoderConfig, TransformerEncoder
-from .errors import ConfigError, ModelError, missing_extra
-from .files import read_json, read_tensors, write_atomically
 
 WEIGHTS, CONFIG, PICKLE = "model.safetensors", "config.json", "pytorch_model.bin"
 HUB_FILES = [CONFIG, WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json"]

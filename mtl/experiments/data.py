@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .data.check import examples_in_words, names_not_in_train, texts_in_two_splits
-from .data.dataset import Dataset, hold_out
-from .data.readers import detect, files_of, only_set
-from .errors import ConfigError, DataError, DataWarning
+from ..data.check import examples_in_words, names_not_in_train, texts_in_two_splits
+from ..data.dataset import Dataset, hold_out
+from ..data.readers import detect, files_of, only_set
+from ..errors import ConfigError, DataError, DataWarning
+from ..tasks import Task
 from .recipe import FILE_KEYS, DatasetRecipe, Recipe
-from .tasks import Task
 
 
 def read_dataset(

@@ -1,6 +1,6 @@
 """A whole experiment as one readable TOML file: read, check, write.
 
-recipe file -> Recipe; `mtl.experiment` runs it.
+recipe file -> Recipe; `mtl.experiments.run` runs it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .data.tokenization import WhitespaceTokenizer
-from .encoder import EncoderConfig
-from .errors import ConfigError, suggest
-from .model import MultiTaskModel
-from .tasks import Task
-from .training.config import TrainConfig
+from ..data.tokenizers.whitespace import WhitespaceTokenizer
+from ..errors import ConfigError, suggest
+from ..model import MultiTaskModel
+from ..nn.encoder import EncoderConfig
+from ..tasks import Task
+from ..training.config import TrainConfig
 
 HELD_OUT = ("validation", "test", "test_unseen")
 TYPE_NAMES = {

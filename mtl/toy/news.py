@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from ..examples import TextExample
+from ..data.examples import TextExample
 from .world import DAYS, World, tag, words
 
 

@@ -12,16 +12,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError
-from .files import write_atomically
-from .metrics import interval
-from .tables import format_table
-from .tasks import Task
+from ..errors import DataError
+from ..files import write_atomically
+from ..metrics import interval
+from ..tables import BUDGETS, format_table, without_repeats
+from ..tasks import Task
 
 ALONE = "alone"
-BUDGETS = ("per task", "total")
 TEXT_COLUMNS = ("task", "size", "method", "budget", "metric")
-MEASURED = ("data", "measured", "sharing.csv")  # a comparison that comes with the package
+MEASURED = ("measured", "sharing.csv")  # a comparison that comes with the package
 
 
 def summarise(
@@ -230,12 +229,6 @@ def comparison_tables(
         text.append("One shared model / all separate models:")
         text.append(layout(header, lines))
     return "\n\n".join(text)
-
-
-def without_repeats(summary: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Leave out what is under both budgets: with joint steps their models alone are the same."""
-    shortest = min(row["control_rounds"] for row in summary)
-    return [r for r in summary if r["budget"] == BUDGETS[0] or r["control_rounds"] > shortest]
 
 
 def _cell(row: Mapping[str, Any], n: int) -> str:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from ...errors import ConfigError, suggest
-from ..dataset import Dataset
-from ..examples import NERExample, QAExample
-from ..readers import read_conll, read_squad
+from ..data.dataset import Dataset
+from ..data.examples import NERExample, QAExample
+from ..data.readers import read_conll, read_squad
+from ..errors import ConfigError, suggest
 from .facts import ner_examples, qa_examples, records
 from .news import news
 from .paraphrases import paraphrases
 from .world import SPLITS
 
-HANDMADE = Path(__file__).parent.parent / "handmade"
+HANDMADE = Path(__file__).parent / "handmade"
 
 GENERATORS: dict[str, Callable[[str, int, int], list]] = {
     "ner": ner_examples,

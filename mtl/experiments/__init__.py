@@ -1,0 +1,1 @@
+"""A recipe (a TOML file) goes in; a run folder with model, metrics and reports comes out."""

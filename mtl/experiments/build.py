@@ -1,0 +1,88 @@
+"""A recipe goes in; its tasks with their datasets come out, and its model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from ..data.augment import augment
+from ..data.dataset import Dataset
+from ..data.tokenizers.whitespace import WhitespaceTokenizer
+from ..errors import DataError
+from ..model import MultiTaskModel
+from ..nn.encoder import EncoderConfig, TransformerEncoder
+from ..nn.pretrained import load_pretrained
+from ..tasks import Task
+from ..toy import toy_dataset
+from .data import check_kind, read_dataset
+from .recipe import DatasetRecipe, Recipe
+
+FROM_RECIPE = (
+    "max_length",
+    "overlap",
+    "dropout",
+    "attention_dropout",
+)  # what a recipe says of a pretrained encoder
+
+
+def build_tasks(recipe: Recipe) -> list[Task]:
+    """The tasks of a recipe with their datasets, toy or read from files."""
+    tasks = []
+    shared: dict[str, Dataset] = {}
+    for name, task in recipe.tasks.items():
+        task_class = Task.of_kind(task.kind)
+        if task.has_own_data:
+            dataset = _build_dataset(task_class, task, recipe, recipe.fields_of(name))
+        elif task.data in shared:
+            dataset = shared[task.data]
+        else:
+            fields = recipe.fields_of(name)
+            dataset = _build_dataset(task_class, recipe.datasets[task.data], recipe, fields)
+            shared[task.data] = dataset
+        source = recipe.source_of(name)
+        check_kind(name, task_class, dataset.train, source.train)
+        try:
+            tasks.append(task_class(name, dataset, **task.options))
+        except DataError as error:
+            error.faults = [replace(fault, path=source.train or None) for fault in error.faults]
+            raise
+    return tasks
+
+
+def _build_dataset(
+    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
+) -> Dataset:
+    if data.train:
+        dataset = read_dataset(task_class, data, recipe, fields)
+    else:
+        sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
+        dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
+    train = list(dataset.train)
+    n = min(data.limit or len(train), max(1, round(data.share * len(train))))
+    if n < len(train):
+        train = random.Random(f"limit {recipe.seed}").sample(train, n)
+    if data.augment:
+        train = augment(train, data.augment, recipe.seed, data.synonyms)
+    return replace(dataset, train=train)
+
+
+def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
+    """A model with fresh heads for the tasks; its encoder is fresh too, or pretrained.
+
+    The vocabulary of a fresh encoder is the words of the tasks' training texts. A pretrained one
+    comes with its own vocabulary and shape; of the recipe it takes `FROM_RECIPE`.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.encoder.get("pretrained"):
+        options = {key: recipe.encoder[key] for key in FROM_RECIPE if key in recipe.encoder}
+        encoder, tokenizer = load_pretrained(recipe.encoder["pretrained"], **options)
+    else:
+        datasets = {id(task.dataset): task.dataset for task in tasks}  # a shared one counts once
+        texts = (text for dataset in datasets.values() for text in dataset.training_texts())
+        tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
+        config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder)
+        encoder = TransformerEncoder(config)
+    return MultiTaskModel(encoder, tokenizer, tasks, **recipe.model)
