@@ -1,0 +1,61 @@
+"""A model folder that an earlier version saved loads, and predicts what it predicted then.
+
+`folders/mtl-0.3.0` holds a tiny model with four tasks and a private layer, and in `expected.json`
+what version 0.3.0 predicted with it.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import mtl
+
+FOLDER = Path(__file__).parent / "folders" / "mtl-0.3.0"
+EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+TEXTS = EXPECTED["texts"]  # the second is longer than a row
+
+
+@pytest.fixture(scope="module")
+def model():
+    return mtl.MultiTaskModel.from_pretrained(FOLDER)
+
+
+def assert_same(found, expected):
+    """Equal, the numbers nearly."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_same(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, abs=1e-5)
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("task", ["ner", "intent"])
+def test_predictions_on_texts(model, task):
+    predictions = [p[task].to_dict() for p in mtl.predict(model, TEXTS, tasks=[task])]
+    assert_same(predictions, EXPECTED[task])
+
+
+def test_an_answer(model):
+    answer = mtl.answer(model, "Where does Alice Moreau work?", TEXTS[0])
+    assert_same(answer.to_dict(), EXPECTED["answer"])
+
+
+def test_vectors(model):
+    vectors = mtl.encode(model, [TEXTS[0], "Bob lives here."])
+    assert torch.allclose(torch.as_tensor(vectors), torch.tensor(EXPECTED["vectors"]), atol=1e-5)
+
+
+def test_saved_again_it_still_predicts_the_same(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    again = mtl.MultiTaskModel.from_pretrained(tmp_path)
+    predictions = [p["ner"].to_dict() for p in mtl.predict(again, TEXTS, tasks=["ner"])]
+    assert_same(predictions, EXPECTED["ner"])
