@@ -68,7 +68,7 @@ def encode_for(
     check_on_error(on_error)
     shape, faults = model.encoder.config, [] if on_error == "skip" else None
     encoded, notes = encode_examples(
-        *(examples, model.tokenizer, tasks, shape.max_length, shape.overlap), faults=faults
+        *(examples, model.tokenizer, tasks, shape.max_length, model.overlap), faults=faults
     )
     names = " and ".join(task.name for task in tasks)
     warn_of_encoding(where or names or "input", notes, faults or [])

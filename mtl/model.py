@@ -26,6 +26,9 @@ from .nn.encoder import EncoderConfig, TransformerEncoder
 from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+OVERLAP = 32  # pieces that neighbouring windows share, unless somebody says otherwise
+# What a config.json of an older version may lack, and what the model then was.
+ADDED_LATER = {"overlap": OVERLAP, "pretrained": "", "private_layers": 0, "words_given": {}}
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     cls.__name__: cls for cls in (WhitespaceTokenizer, SubwordTokenizer)
 }
@@ -40,10 +43,12 @@ class MultiTaskModel(nn.Module):
         tasks: what the heads are for; their names must differ.
         private_layers: how many of the encoder's layers, from the top, are not shared: each task
             has them for itself, all starting as copies of the same. They are taken off the encoder.
+        overlap: pieces that neighbouring windows of a long text share (at most half a window).
 
     Raises:
         ConfigError: two tasks of the same name, a vocabulary the encoder cannot hold, more private
-            layers than layers, or an encoder whose layers were taken off by another model.
+            layers than layers, an encoder whose layers were taken off by another model, or an
+            overlap below 0.
     """
 
     def __init__(
@@ -52,8 +57,10 @@ class MultiTaskModel(nn.Module):
         tokenizer: Tokenizer,
         tasks: Sequence[Task],
         private_layers: int = 0,
+        overlap: int = OVERLAP,
     ) -> None:
         super().__init__()
+        check_overlap(overlap)
         if len(tokenizer) > encoder.config.vocab_size:
             raise ConfigError(
                 "the tokenizer has more ids than the encoder has embeddings",
@@ -80,6 +87,7 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleDict()
         self.private = nn.ModuleDict()
         self.private_layers = private_layers
+        self.overlap = overlap
         n_shared = len(encoder.layers) - private_layers
         self._first_top = [encoder.layers[n_shared:]]  # in a list: the first task registers it
         encoder.layers = encoder.layers[:n_shared]
@@ -244,7 +252,9 @@ class MultiTaskModel(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         config = {
             "encoder": self.encoder.config.to_dict(),
+            "pretrained": self.encoder.pretrained,
             "private_layers": self.private_layers,
+            "overlap": self.overlap,
             "tokenizer": type(self.tokenizer).__name__,
             "words_given": {
                 name: asdict(task.joining) for name, task in self.tasks.items() if task.joining
@@ -268,8 +278,10 @@ class MultiTaskModel(nn.Module):
         folder = Path(folder)
         config = _read_config(folder)
         try:
+            config = _as_of_today(config)
             tokenizer_class = TOKENIZERS[config["tokenizer"]]
             encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
+            encoder.pretrained = config["pretrained"]
             tasks = [
                 Task.of_kind(settings.pop("kind")).from_settings(name, settings)
                 for name, settings in config["tasks"].items()
@@ -278,8 +290,8 @@ class MultiTaskModel(nn.Module):
             raise _bad_config(folder, error) from None
         tokenizer = tokenizer_class.load(folder)
         try:
-            model = cls(encoder, tokenizer, tasks, config.get("private_layers", 0))
-            for name, joining in config.get("words_given", {}).items():
+            model = cls(encoder, tokenizer, tasks, config["private_layers"], config["overlap"])
+            for name, joining in config["words_given"].items():
                 model.tasks[name].joining = Joining(**joining | {"whole": tuple(joining["whole"])})
         except (ConfigError, TypeError, KeyError) as error:
             raise _bad_config(folder, error) from None
@@ -306,6 +318,12 @@ class MultiTaskModel(nn.Module):
         )
 
 
+def check_overlap(overlap: int) -> None:
+    """Raise ConfigError unless windows can share so many pieces."""
+    if type(overlap) is not int or overlap < 0:
+        raise ConfigError("encoder.overlap must be a whole number, at least 0", found=repr(overlap))
+
+
 def _count(module: nn.Module) -> int:
     """Its parameters."""
     return sum(p.numel() for p in module.parameters())
@@ -318,6 +336,14 @@ def _bad_config(folder: Path, error: Exception) -> ModelError:
         found=f"{type(error).__name__}: {error.args[0] if error.args else error}",
         fix="copy the whole model folder again",
     )
+
+
+def _as_of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a model folder, whichever version wrote it, as this one would write it."""
+    shape = dict(config["encoder"])
+    # Up to version 0.3 these two were kept with the shape of the encoder.
+    moved = {key: shape.pop(key) for key in ("overlap", "pretrained") if key in shape}
+    return ADDED_LATER | moved | config | {"encoder": shape}
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

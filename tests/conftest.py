@@ -53,11 +53,11 @@ def tokenizer(sentences, questions):
 def build_model(tokenizer):
     """A function that makes a tiny model; the same seed gives the same weights."""
 
-    def build(tasks, seed=0, tokenizer=tokenizer, **settings):
+    def build(tasks, seed=0, tokenizer=tokenizer, overlap=32, **settings):
         torch.manual_seed(seed)
         shape = {"d_model": 16, "n_heads": 2, "n_layers": 1, "max_length": 64, "dropout": 0.0}
         config = EncoderConfig(len(tokenizer), **(shape | settings))
-        return MultiTaskModel(TransformerEncoder(config), tokenizer, tasks)
+        return MultiTaskModel(TransformerEncoder(config), tokenizer, tasks, overlap=overlap)
 
     return build
 

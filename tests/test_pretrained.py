@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -218,10 +217,6 @@ def test_a_row_is_as_long_as_there_are_positions_for_tokens(checkpoint):
         assert encoder.config.max_length == POSITIONS
 
 
-def test_overlap_can_be_given(checkpoint):
-    assert load_pretrained(checkpoint("BertModel")[0], overlap=5)[0].config.overlap == 5
-
-
 DROPOUTS = {
     "BertModel": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.3},
     "DistilBertModel": {"dropout": 0.1, "attention_dropout": 0.3},
@@ -257,10 +252,10 @@ def test_loading_draws_no_random_number(checkpoint):
 
 def test_the_encoder_is_named_after_the_folder(copied, monkeypatch):
     folder = copied()
-    assert load_pretrained(folder)[0].config.pretrained == folder.name
-    assert load_pretrained(f"{folder}/")[0].config.pretrained == folder.name
+    assert load_pretrained(folder)[0].pretrained == folder.name
+    assert load_pretrained(f"{folder}/")[0].pretrained == folder.name
     monkeypatch.chdir(folder)
-    assert load_pretrained(".")[0].config.pretrained == folder.name
+    assert load_pretrained(".")[0].pretrained == folder.name
 
 
 def test_a_downloaded_encoder_is_named_as_on_the_hub(checkpoint, monkeypatch):
@@ -274,7 +269,7 @@ def test_a_downloaded_encoder_is_named_as_on_the_hub(checkpoint, monkeypatch):
 
     monkeypatch.setattr(hub, "snapshot_download", download)
     encoder, _ = load_pretrained("someone/tiny-bert")
-    assert encoder.config.pretrained == "tiny-bert"
+    assert encoder.pretrained == "tiny-bert"
     assert asked["name"] == "someone/tiny-bert"
     assert not [pattern for pattern in asked["allow_patterns"] if "bin" in pattern]
     assert_parity(encoder, model)
@@ -551,7 +546,8 @@ def test_what_was_read_can_be_written_for_transformers(checkpoint, tmp_path, cla
     assert_same_states(their_states(theirs, *batch), their_states(model, *batch), batch[1])
 
     again, _ = load_pretrained(tmp_path / "new")
-    assert again.config == replace(encoder.config, pretrained="new")
+    assert again.config == encoder.config
+    assert again.pretrained == "new"
     assert again.state_dict().keys() == encoder.state_dict().keys()
     for name, weight in encoder.state_dict().items():
         assert torch.equal(again.state_dict()[name], weight), name
@@ -640,9 +636,9 @@ def test_a_whole_model_is_saved_and_loaded(checkpoint, tmp_path, class_name):
     pair = "Who works?", "Paris plays the work, and the rest is " + "long " * 20
     assert answer(again, *pair) == answer(model, *pair)
     assert again.encoder.config == encoder.config
-    assert again.encoder.config.pretrained
+    assert again.encoder.pretrained == encoder.pretrained != ""
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["encoder"]["pretrained"] == encoder.config.pretrained
+    assert config["pretrained"] == encoder.pretrained
     assert config["tokenizer"] == "SubwordTokenizer"
 
 

@@ -280,7 +280,8 @@ def test_a_pretrained_learning_rate_is_of_private_layers_too(build, tasks):
     """Weight matrices decay, biases and norms do not; no parameter is left out or twice in."""
     config = replace(FAST, learning_rate=1e-2, pretrained_learning_rate=1e-4, weight_decay=0.5)
     for pretrained, rate in (("some-checkpoint", 1e-4), ("", 1e-2)):
-        model = build(tasks, 1, pretrained=pretrained)
+        model = build(tasks, 1)
+        model.encoder.pretrained = pretrained
         groups = build_optimizer(model, FixedWeighting(), config).param_groups
         rates = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
         assert sum(len(group["params"]) for group in groups) == len(rates)

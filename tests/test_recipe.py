@@ -239,7 +239,7 @@ ENCODER = {
     **{"d_model": 24, "n_heads": 3, "n_layers": 3, "d_ff": 20, "max_length": 70},
     **{"positions": "rotary", "rotary_heads": 1, "norm": "post", "activation": "relu"},
     **{"dropout": 0.2, "n_types": 3, "match_heads": True, "embedding_std": 0.3},
-    **{"type_std": 0.1, "layer_norm_eps": 1e-6, "attention_dropout": 0.3, "overlap": 16},
+    **{"type_std": 0.1, "layer_norm_eps": 1e-6, "attention_dropout": 0.3},
 }
 TRAIN = {
     **{
@@ -274,7 +274,7 @@ def as_settings(section, values):
 
 def test_the_tables_above_name_every_key():
     for cls, values, left_out in (
-        (EncoderConfig, ENCODER, {"vocab_size", "pretrained"}),  # the latter: test_presets.py
+        (EncoderConfig, ENCODER, {"vocab_size"}),
         (TrainConfig, TRAIN | BALANCE, {"seed"}),
     ):
         assert values.keys() == {field.name for field in fields(cls)} - left_out
@@ -283,13 +283,14 @@ def test_the_tables_above_name_every_key():
 
 
 def test_every_key_reaches_the_encoder_and_the_tokenizer(tiny):
-    changed = [*as_settings("encoder", ENCODER), *as_settings("tokenizer", TOKENIZER)]
+    changed = [*as_settings("encoder", ENCODER | {"overlap": 16})]
+    changed += as_settings("tokenizer", TOKENIZER)
     recipe = load_recipe(tiny, changed)
     model = build_model(recipe, build_tasks(recipe))
     config = model.encoder.config.to_dict()
     assert config.pop("vocab_size") == len(model.tokenizer)
-    assert config.pop("pretrained") == ""
     assert config == ENCODER
+    assert (model.overlap, model.encoder.pretrained) == (16, "")  # "NAME": see test_presets.py
     texts = (text for task in model.tasks.values() for text in task.dataset.training_texts())
     tokenizer = WhitespaceTokenizer.train(texts, **TOKENIZER)
     assert model.tokenizer.counts == tokenizer.counts

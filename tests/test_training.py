@@ -87,7 +87,8 @@ def test_warmup_by_hand():
 
 @pytest.mark.parametrize("pretrained", ["", "tiny-bert"])
 def test_exactly_the_matrices_decay(build_model, tasks, pretrained):
-    model = build_model(tasks, positions="learned", pretrained=pretrained)
+    model = build_model(tasks, positions="learned")
+    model.encoder.pretrained = pretrained
     weighting = Weighting()
     weighting.log_variance = nn.Parameter(torch.zeros(2, 2))
     optimizer = build_optimizer(model, weighting, replace(FAST, weight_decay=0.3))
@@ -102,7 +103,8 @@ def test_exactly_the_matrices_decay(build_model, tasks, pretrained):
 
 @pytest.mark.parametrize("pretrained", ["", "tiny-bert"])
 def test_pretrained_weights_have_a_learning_rate_of_their_own(build_model, tasks, pretrained):
-    model = build_model(tasks, pretrained=pretrained)
+    model = build_model(tasks)
+    model.encoder.pretrained = pretrained
     config = replace(FAST, pretrained_learning_rate=3e-5)
     weighting = FixedWeighting()
     weighting.scale = nn.Parameter(torch.ones(1))

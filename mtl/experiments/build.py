@@ -12,7 +12,7 @@ from ..data.augment import augment
 from ..data.dataset import Dataset
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import DataError
-from ..model import MultiTaskModel
+from ..model import OVERLAP, MultiTaskModel
 from ..nn.encoder import EncoderConfig, TransformerEncoder
 from ..nn.pretrained import load_pretrained
 from ..tasks import Task
@@ -20,12 +20,8 @@ from ..toy import toy_dataset
 from .data import check_kind, read_dataset
 from .recipe import DatasetRecipe, Recipe
 
-FROM_RECIPE = (
-    "max_length",
-    "overlap",
-    "dropout",
-    "attention_dropout",
-)  # what a recipe says of a pretrained encoder
+# What a recipe may say of the shape of a pretrained encoder; the checkpoint decides the rest.
+FROM_RECIPE = ("max_length", "dropout", "attention_dropout")
 
 
 def build_tasks(recipe: Recipe) -> list[Task]:
@@ -77,12 +73,13 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
     """
     torch.manual_seed(recipe.seed)
     if recipe.encoder.get("pretrained"):
-        options = {key: recipe.encoder[key] for key in FROM_RECIPE if key in recipe.encoder}
+        options = {k: value for k, value in recipe.encoder_shape.items() if k in FROM_RECIPE}
         encoder, tokenizer = load_pretrained(recipe.encoder["pretrained"], **options)
     else:
         datasets = {id(task.dataset): task.dataset for task in tasks}  # a shared one counts once
         texts = (text for dataset in datasets.values() for text in dataset.training_texts())
         tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
-        config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder)
+        config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder_shape)
         encoder = TransformerEncoder(config)
-    return MultiTaskModel(encoder, tokenizer, tasks, **recipe.model)
+    overlap = recipe.encoder.get("overlap", OVERLAP)
+    return MultiTaskModel(encoder, tokenizer, tasks, overlap=overlap, **recipe.model)

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import ConfigError, suggest
-from ..model import MultiTaskModel
+from ..model import OVERLAP, MultiTaskModel, check_overlap
 from ..nn.encoder import EncoderConfig
 from ..tasks import Task
 from ..training.config import TrainConfig
@@ -105,8 +105,9 @@ class Recipe:
         stages: trainings one after the other, each a dict of `TrainConfig` fields that differ from
             `train`, and `tasks`, the names of those that take part (by default all).
         tokenizer: options of `WhitespaceTokenizer.train`.
-        encoder: fields of `EncoderConfig`, but `vocab_size`; with `pretrained`, the folder or name
-            of a checkpoint, which then decides the shape and the tokenizer.
+        encoder: fields of `EncoderConfig`, but `vocab_size`; `overlap`, the pieces that windows
+            share; and `pretrained`, the folder or name of a checkpoint, which then decides the
+            shape and the tokenizer.
         model: options of `MultiTaskModel`, such as `private_layers`.
         train: fields of `TrainConfig`, but `seed`.
     """
@@ -122,6 +123,11 @@ class Recipe:
     encoder: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def encoder_shape(self) -> dict[str, Any]:
+        """The fields of `EncoderConfig` in `encoder`: all but its windows and its checkpoint."""
+        return {key: x for key, x in self.encoder.items() if key not in ("overlap", "pretrained")}
 
     def source_of(self, task: str) -> DatasetRecipe:
         """The dataset of a task: its own, or the one that it shares."""
@@ -367,9 +373,9 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
         raise ConfigError("the recipe has no task", path=path, fix="add a section [tasks.ner]")
     tokenizer = _types_of_parameters(WhitespaceTokenizer.train, "texts")
     _check_keys(content.get("tokenizer", {}), tokenizer, "tokenizer.", path)
-    encoder = _types_of_fields(EncoderConfig, "vocab_size")
+    encoder = _types_of_fields(EncoderConfig, "vocab_size") | {"overlap": int, "pretrained": str}
     _check_keys(content.get("encoder", {}), encoder, "encoder.", path)
-    model = _types_of_parameters(MultiTaskModel, "encoder", "tokenizer", "tasks")
+    model = _types_of_parameters(MultiTaskModel, "encoder", "tokenizer", "tasks", "overlap")
     _check_keys(content.get("model", {}), model, "model.", path)
     _check_keys(content.get("train", {}), _types_of_fields(TrainConfig, "seed"), "train.", path)
     datasets = {
@@ -401,7 +407,8 @@ def _check_recipe(content: dict[str, Any], path: str) -> Recipe:
                 fix="name it in the tasks of a stage, or take its section out",
             )
     recipe = Recipe(**{**content, "tasks": tasks, "datasets": datasets})
-    EncoderConfig(vocab_size=1, **recipe.encoder)
+    EncoderConfig(vocab_size=1, **recipe.encoder_shape)
+    check_overlap(recipe.encoder.get("overlap", OVERLAP))
     recipe.train_configs()
     return recipe
 

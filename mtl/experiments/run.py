@@ -193,7 +193,7 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
     """A line about the settings of a recipe that a pretrained encoder leaves without effect."""
     if not recipe.encoder.get("pretrained"):
         return ""
-    unused = [f"encoder.{key}" for key in recipe.encoder if key not in (*FROM_RECIPE, "pretrained")]
+    unused = [f"encoder.{key}" for key in recipe.encoder_shape if key not in FROM_RECIPE]
     unused += [f"tokenizer.{key}" for key in recipe.tokenizer]
     names = ", ".join(unused)
     return f"without effect on the pretrained encoder: {names}\n" * bool(unused)

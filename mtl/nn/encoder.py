@@ -50,9 +50,6 @@ class EncoderConfig:
         type_std: standard deviation of fresh segment embeddings. If it is small beside
             `embedding_std`, a word looks nearly the same in question and context.
         layer_norm_eps: added to the variance in layer norm.
-        overlap: pieces that neighbouring windows of a long text share (at most half a window).
-        pretrained: name of the checkpoint that the weights came from; "" if they began fresh. The
-            training gives pretrained weights a learning rate of their own.
 
     Raises:
         ConfigError: a value that cannot be, or an unknown kind (the nearest known one is named).
@@ -75,8 +72,6 @@ class EncoderConfig:
     embedding_std: float = 0.02
     type_std: float = 0.02
     layer_norm_eps: float = 1e-5
-    overlap: int = 32
-    pretrained: str = ""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "n_heads", "n_layers"):
@@ -84,7 +79,7 @@ class EncoderConfig:
                 raise ConfigError(
                     f"encoder.{name} must be at least 1", found=str(getattr(self, name))
                 )
-        for name in ("d_ff", "n_types", "embedding_std", "type_std", "layer_norm_eps", "overlap"):
+        for name in ("d_ff", "n_types", "embedding_std", "type_std", "layer_norm_eps"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(
                     f"encoder.{name} must be a finite number, at least 0",
@@ -296,7 +291,11 @@ class EncoderLayer(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Token ids in, one vector a token out; the part that all tasks share.
+    """Token ids in, one vector per token out; the part that all tasks share.
+
+    Attributes:
+        pretrained: name of the checkpoint that the weights came from; "" if they began fresh.
+            Training gives pretrained weights a learning rate of their own.
 
     Example:
         >>> encoder = TransformerEncoder(EncoderConfig(vocab_size=100))
@@ -307,6 +306,7 @@ class TransformerEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.pretrained = ""
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.type_embedding = (
             nn.Embedding(config.n_types, config.d_model) if config.n_types else None

@@ -125,7 +125,6 @@ def load_pretrained(
     folder_or_name: str | Path,
     *,
     max_length: int | None = None,
-    overlap: int | None = None,
     dropout: float | None = None,
     attention_dropout: float | None = None,
 ) -> tuple[TransformerEncoder, SubwordTokenizer]:
@@ -137,7 +136,6 @@ def load_pretrained(
         folder_or_name: a folder with `config.json`, `model.safetensors` and the tokenizer's files,
             or a name on the Hugging Face hub, which is then downloaded.
         max_length: most tokens in a row; positions beyond are left out. By default all stay.
-        overlap: pieces that windows of a longer text share; see `EncoderConfig`.
         dropout: another than the checkpoint's, also of the attention weights.
         attention_dropout: another of the attention weights alone.
 
@@ -153,8 +151,7 @@ def load_pretrained(
     theirs = read_json(folder / CONFIG)
     family = _family(theirs, folder)
     tensors, left_out = _read_weights(folder, theirs["model_type"], family)
-    name = Path(folder_or_name).absolute().name  # absolute, for the folder "." has no name
-    config = replace(_read_config(theirs, family, folder), pretrained=name)
+    config = _read_config(theirs, family, folder)
     tokenizer = SubwordTokenizer.load(folder)
     _check_vocabulary(tokenizer, config, folder)
     weights = _to_ours(tensors, config, family, folder)
@@ -163,13 +160,14 @@ def load_pretrained(
         config, weights = _without_segments(config, weights)
     if dropout is not None:
         config = replace(config, dropout=dropout, attention_dropout=None)
-    given = {"overlap": overlap, "attention_dropout": attention_dropout}
-    config = replace(config, **{key: x for key, x in given.items() if x is not None})
+    if attention_dropout is not None:
+        config = replace(config, attention_dropout=attention_dropout)
     with torch.device("meta"):  # no fresh weights are drawn, only to be thrown away
         encoder = TransformerEncoder(config)
     encoder.load_state_dict(weights, assign=True)
+    encoder.pretrained = Path(folder_or_name).absolute().name  # absolute, for "." has no name
     heads = ", ".join(f"{name} ({n} tensors)" for name, n in left_out.items()) or "nothing"
-    print(f"{config.pretrained}: {encoder!r}; left out: {heads}", file=sys.stderr)
+    print(f"{encoder.pretrained}: {encoder!r}; left out: {heads}", file=sys.stderr)
     return encoder.eval(), tokenizer
 
 

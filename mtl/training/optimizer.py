@@ -17,7 +17,7 @@ def build_optimizer(
     A pretrained encoder has a learning rate of its own: what it knows is lost at the rate that
     fresh weights need.
     """
-    is_pretrained = bool(model.encoder.config.pretrained)
+    is_pretrained = bool(model.encoder.pretrained)
     layers = [*model.encoder.parameters(), *model.private.parameters()]
     pretrained = set(layers) if is_pretrained else set()
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -116,7 +116,7 @@ def _encode_split(
     if not examples:
         return [], []
     shape = model.encoder.config
-    what = (examples, model.tokenizer, tasks, shape.max_length, shape.overlap)
+    what = (examples, model.tokenizer, tasks, shape.max_length, model.overlap)
     faults: list[Fault] = []
     try:
         encoded, notes = encode_cached(cache, *what) if cache else encode_examples(*what)

@@ -422,6 +422,8 @@ class Run:
         shape = self.model.encoder.config
         identity = {f"train.{key}": value for key, value in asdict(self.config).items()}
         identity |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
+        identity["encoder.overlap"] = self.model.overlap
+        identity["encoder.pretrained"] = self.model.encoder.pretrained
         for stream in self.streams:
             names = " and ".join(task.name for task in stream.tasks)
             data = stream.tasks[0].dataset

@@ -160,11 +160,10 @@ def train_ours(
     encoder, tokenizer = mtl.load_pretrained(
         options.folder,
         max_length=options.max_length,
-        overlap=recipe["overlap"],
         attention_dropout=recipe["attention_dropout"],
     )
     torch.manual_seed(options.seed)
-    model = mtl.MultiTaskModel(encoder, tokenizer, tasks)
+    model = mtl.MultiTaskModel(encoder, tokenizer, tasks, overlap=recipe["overlap"])
     tokens = [0]
     model.encoder.register_forward_pre_hook(
         lambda _, arguments: tokens.append(int(arguments[1].sum()))
@@ -195,11 +194,10 @@ def train_plain(
 ) -> tuple[mtl.MultiTaskModel, float, int]:
     """A loop as one writes it: alternate, one AdamW, linear warm-up and decay, clipping."""
     overlap = mtl.load_recipe("conll-squad").encoder["overlap"]
-    encoder, tokenizer = mtl.load_pretrained(
-        options.folder, max_length=options.max_length, overlap=overlap
-    )
+    encoder, tokenizer = mtl.load_pretrained(options.folder, max_length=options.max_length)
     torch.manual_seed(options.seed)
-    model = mtl.MultiTaskModel(encoder, tokenizer, tasks)  # for its data, heads and decoding
+    # Of this model the data, the heads and the decoding are used.
+    model = mtl.MultiTaskModel(encoder, tokenizer, tasks, overlap=overlap)
     dtype = choose_precision(options.precision, device)
     batches = batches_of(options, model, tasks)
     model.encoder.to("meta")  # only the reference needs memory
