@@ -142,7 +142,7 @@ def _in_parts(
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
         for part in batch.row_parts(MAX_TOKENS):
             outputs.append(run(part))
-            advance(len(part.rows))
+            advance(len(part.item_of_row))
     return _joined(outputs)
 
 
@@ -279,7 +279,7 @@ def encode(model: MultiTaskModel, texts: str | Sequence[str], task: str | None =
             rows = _in_parts(model, batch, lambda part: _mean_of_tokens(model, part))
         else:
             rows = _in_parts(model, batch, lambda part: model(part, [chosen.name]))[chosen.name]
-        merged = merge_rows(rows.float(), batch.rows, len(batch))
+        merged = merge_rows(rows.float(), batch.item_of_row, len(batch))
         vectors[indices] = unit_vectors(merged).cpu()
     return vectors[0] if isinstance(texts, str) else vectors
 

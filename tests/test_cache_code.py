@@ -40,7 +40,7 @@ class MyExample:
     tags: tuple[str, ...]
 
     @property
-    def rows(self):
+    def inputs(self):
         return [(self.text + " too" * offset, None)]
 
 

@@ -1342,9 +1342,9 @@ def test_lists_of_tokens_and_tags_become_tuples():
 
 
 def test_what_a_text_and_a_pair_are_made_of():
-    assert TextExample("a, b", ("a,", "b")).rows == [("a, b", None)]
-    assert TextExample("a, b").rows == [("a, b", None)]
-    assert PairExample("a", "b").rows == [("a", None), ("b", None)]
+    assert TextExample("a, b", ("a,", "b")).inputs == [("a, b", None)]
+    assert TextExample("a, b").inputs == [("a, b", None)]
+    assert PairExample("a", "b").inputs == [("a", None), ("b", None)]
     assert (TextExample("a, b").group, PairExample("a", "b").groups) == (
         "a, b",
         ("a", "b"),

@@ -275,7 +275,7 @@ TAGS = ["O", "B-PER", "I-PER", "O", "B-LOC", "O", "B-PER", "B-PER", "O"]
 def test_each_tag_is_asked_at_the_first_piece_of_its_word_alone(subwords, kind, max_length):
     task = NERTask("ner", types=["PER", "LOC"])
     example = NERExample(TOKENS, TAGS)
-    rows = subwords[kind].rows(example.rows[0], max_length, overlap=4)
+    rows = subwords[kind].rows(example.inputs[0], max_length, overlap=4)
     assert (len(rows) > 1) == (max_length == 16)
     asked = {}
     for row, target in zip(rows, task.targets(example, rows, Counter()), strict=True):
@@ -391,5 +391,5 @@ def test_without_the_library_the_error_names_the_extra(folders, monkeypatch):
 
 def test_it_is_a_tokenizer_like_the_other(subwords):
     assert isinstance(subwords["cased"], Tokenizer)
-    assert Query("the work").rows == [("the work", None)]
+    assert Query("the work").inputs == [("the work", None)]
     assert repr(subwords["cased"]) == f"SubwordTokenizer({len(WORD_PIECES)} pieces, WordPiece)"

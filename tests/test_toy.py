@@ -146,8 +146,8 @@ def test_unseen_names_share_no_word_with_training_texts(texts):
     seen = {
         w
         for e in training + others
-        for row in e.rows
-        for text in row
+        for texts_of_row in e.inputs
+        for text in texts_of_row
         if text
         for w in _row_words(text)
     }

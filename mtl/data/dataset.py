@@ -20,7 +20,7 @@ class Dataset:
     """Examples in splits; one or more tasks attach to it (the same object, for tasks that share
     their batches).
 
-    An example is any object with `rows`, the texts its encoder rows are made of, and `group` (or
+    An example is any object with `inputs`, the texts its rows are made of, and `group` (or
     several `groups`), which keeps related examples on one side of a split.
 
     Args:
@@ -57,8 +57,8 @@ class Dataset:
         return (
             text
             for example in self.train
-            for row in example.rows
-            for text in row
+            for texts in example.inputs
+            for text in texts
             if text is not None
         )
 

@@ -51,7 +51,7 @@ def encode_examples(
     """Rows and targets of every example.
 
     Args:
-        examples: what has `rows`, the texts of its encoder rows.
+        examples: what has `inputs`, the texts that its rows are made of.
         tasks: they make the targets; to predict, no task is needed.
         max_length: most tokens in a row.
         overlap: pieces that neighbouring windows of a long text share.
@@ -71,7 +71,9 @@ def encode_examples(
         name = repr(example.id) if hasattr(example, "id") else str(number)
         try:
             rows = [
-                row for texts in example.rows for row in tokenizer.rows(texts, max_length, overlap)
+                row
+                for texts in example.inputs
+                for row in tokenizer.rows(texts, max_length, overlap)
             ]
             targets = {task.name: task.targets(example, rows, notes) for task in tasks}
         except DataError as error:

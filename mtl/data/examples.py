@@ -12,8 +12,8 @@ from functools import cached_property
 from ..errors import DataError
 from .words import Place, find_words, join_words
 
-# What a row of the encoder is made of: one text, or a pair such as (question, context).
-TextRow = tuple[str, str | None]
+# What the encoder's rows are made of: one text, or a pair such as (question, context).
+Input = tuple[str, str | None]
 
 
 def check_unicode(*texts: str) -> None:
@@ -66,7 +66,7 @@ class NERExample:
         return self._joined[1]
 
     @property
-    def rows(self) -> list[TextRow]:
+    def inputs(self) -> list[Input]:
         return [(self.text, None)]
 
     @property
@@ -166,11 +166,11 @@ class TextExample:
 
     @property
     def word_places(self) -> list[Place] | None:
-        """Where each token is in the text of `rows`; None without tokens."""
+        """Where each token is in the text of `inputs`; None without tokens."""
         return self._read[1]
 
     @property
-    def rows(self) -> list[TextRow]:
+    def inputs(self) -> list[Input]:
         """The text as it is written; the joined tokens where these do not spell it."""
         return [(self._read[0], None)]
 
@@ -218,7 +218,7 @@ class PairExample:
             )
 
     @property
-    def rows(self) -> list[TextRow]:
+    def inputs(self) -> list[Input]:
         texts = (self.first, self.second, self.negative)
         return [(text, None) for text in texts if text is not None]
 
@@ -299,7 +299,7 @@ class QAExample:
             )
 
     @property
-    def rows(self) -> list[TextRow]:
+    def inputs(self) -> list[Input]:
         return [(self.question, self.context)]
 
     @property
@@ -332,5 +332,5 @@ class Query:
             object.__setattr__(self, "word_places", places)
 
     @property
-    def rows(self) -> list[TextRow]:
+    def inputs(self) -> list[Input]:
         return [(self.text, self.second)]

@@ -213,7 +213,8 @@ class ClassificationTask(Task):
         return losses / (targets != IGNORED).sum()
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[ClassPrediction]:
-        probabilities = merge_rows(outputs.float().softmax(-1), batch.rows, len(batch))  # (N, C)
+        of_rows = outputs.float().softmax(-1)  # (B, C)
+        probabilities = merge_rows(of_rows, batch.item_of_row, len(batch))  # (N, C)
         return [
             ClassPrediction(
                 item.rows[0].text.text,

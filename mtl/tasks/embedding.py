@@ -160,7 +160,7 @@ class EmbeddingTask(Task):
         """InfoNCE or squared error, whichever a pair is for; the mean over pairs."""
         pairs = [item.example for item in batch.items if self.is_labelled(item.example)]
         vectors = _vectors_of_texts(outputs, targets)  # (S, E), all texts of all pairs
-        sizes = torch.tensor([len(pair.rows) for pair in pairs], device=outputs.device)
+        sizes = torch.tensor([len(pair.inputs) for pair in pairs], device=outputs.device)
         starts = sizes.cumsum(0) - sizes  # (P,)
         first, second = vectors[starts], vectors[starts + 1]  # (P, E) each
         negative = vectors[starts[sizes == 3] + 2]  # (N, E), of the pairs that have one
@@ -186,7 +186,7 @@ class EmbeddingTask(Task):
         owner = torch.tensor(owners, device=outputs.device)
         vectors = unit_vectors(merge_rows(outputs.float(), owner, len(texts))).tolist()
         found = iter([Embedding(t.text, tuple(v)) for t, v in zip(texts, vectors, strict=True)])
-        of_items = [[next(found) for _ in item.example.rows] for item in batch.items]
+        of_items = [[next(found) for _ in item.example.inputs] for item in batch.items]
         return [own[0] if len(own) == 1 else Similarity(*own[:2]) for own in of_items]
 
     def score(

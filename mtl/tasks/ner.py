@@ -312,7 +312,7 @@ class NERTask(Task):
         """What holds words together in the training file; None if its words are those of plain
         text."""
         given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
-        if all(example.word_places == split_words(example.rows[0][0]) for example in given):
+        if all(example.word_places == split_words(example.inputs[0][0]) for example in given):
             return None
         return learn_joining([example.tokens for example in given])
 

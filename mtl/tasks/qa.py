@@ -314,7 +314,7 @@ def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
         spans.setdefault(normalize_answer(encoding.text[start:end]), (start, end))
     # "Not here" has margin 0, and counts once however many windows there are.
     total = torch.tensor([0.0, *(window[-1] for window in windows)]).logsumexp(0).item()
-    question = item.example.rows[0][0]
+    question = item.example.inputs[0][0]
     answers = [
         QAPrediction(
             question,

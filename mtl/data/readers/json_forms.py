@@ -152,7 +152,7 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
 
 
 def _is_record(item: Any) -> bool:
-    return isinstance(item, dict | list | tuple) and not hasattr(item, "rows")
+    return isinstance(item, dict | list | tuple) and not hasattr(item, "inputs")
 
 
 def _fields_of_classes(records: Sequence[Any]) -> list[str]:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...errors import DataError
 from ...files import write_atomically
-from ..examples import TextRow
+from ..examples import Input
 from ..words import Place
 
 
@@ -120,7 +120,7 @@ class Tokenizer(ABC):
         """Id lists of different lengths as one tensor `(B, T)`, filled up with `pad_id`."""
         return pad_lists(sequences, self.pad_id, length)
 
-    def rows(self, texts: TextRow, max_length: int, overlap: int = 32) -> list[Row]:
+    def rows(self, texts: Input, max_length: int, overlap: int = 32) -> list[Row]:
         """The rows of one text or of a pair, each at most `max_length` long.
 
         Args:
