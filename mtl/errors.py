@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 MOST_PRINTED = 20
 
@@ -44,11 +45,29 @@ class MTLError(Exception):
         super().__init__(what)
 
     @classmethod
-    def collect(cls, faults: Sequence[Fault]) -> MTLError:
+    def collect(cls, faults: Sequence[Fault]) -> Self:
         """One error that holds every fault found, not only the first."""
         error = cls(faults[0].what)
         error.faults = list(faults)
         return error
+
+    def at(self, path: object | None = None, what: str = "") -> Self:
+        """The same faults as an error of a caller who knows more of the place: `raise error.at(p)`.
+
+        Args:
+            path: the file that the faults are in; None keeps theirs.
+            what: goes before each fault, such as `example 3: `.
+        """
+        return self.collect(
+            [
+                replace(
+                    fault,
+                    path=fault.path if path is None else str(path),
+                    what=what + fault.what,
+                )
+                for fault in self.faults
+            ]
+        )
 
     def __str__(self) -> str:
         lines = [str(fault) for fault in self.faults[:MOST_PRINTED]]
