@@ -603,7 +603,7 @@ def test_with_another_method_it_does_not_go_on(build_model, three, tmp_path, set
     ("settings", "words"),
     [
         ({"aggregation": "pcgra"}, 'train.aggregation is unknown(.|\n)*did you mean "pcgrad"'),
-        ({"aggregation": 3}, "train.aggregation is unknown\n  found: 3"),
+        ({"aggregation": 3}, "train.aggregation must be a text(.|\n)*found: 3"),
         (
             {"aggregation": "pcgrad", "aggregation_options": {"sed": 1}},
             'aggregation_options.sed is unknown, of pcgrad\n  to do: did you mean "seed"',

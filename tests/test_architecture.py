@@ -15,7 +15,7 @@ PACKAGE = Path(mtl.__file__).parent
 ORDER = [
     name
     for line in (
-        "version errors files devices metrics tables",
+        "version errors settings files devices metrics tables",
         "data.words data.examples data.tokenizers.base data.tokenizers.whitespace",
         "data.tokenizers.subwords data.tokenizers",
         "data.readers.source data.readers.json_source data.readers.schemes data.readers.layout",
@@ -33,7 +33,8 @@ ORDER = [
         "training.history training.config training.conflict training.state training.optimizer",
         "training.preflight training.run training.loop training",
         "reports.plots plots reports.files reports.cases reports",
-        "experiments.summary experiments.recipe experiments.data experiments.folder",
+        "experiments.summary experiments.toml_text experiments.overrides experiments.sections",
+        "experiments.recipe experiments.data experiments.folder",
         "experiments.build experiments.assessment experiments.run experiments.compare experiments",
         "api",
         "cli.interactive cli.stdin cli.main cli",

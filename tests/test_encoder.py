@@ -370,7 +370,7 @@ def test_the_repr_counts_the_parameters():
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout must be at least 0 and below 1"),
         ({"attention_dropout": 1.0}, "attention_dropout must be at least 0 and below 1"),
-        ({"attention_dropout": "half"}, "attention_dropout must be at least 0 and below 1"),
+        ({"attention_dropout": "half"}, "attention_dropout must be a number"),
         ({"d_ff": -1}, "d_ff"),
         ({"n_types": -1}, "n_types"),
         ({"embedding_std": -1.0}, "embedding_std"),

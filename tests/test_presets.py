@@ -103,7 +103,7 @@ def test_what_a_preset_made_is_read_back_from_its_file(tmp_path, preset):
     path.write_text(recipe.to_toml())
     again = load_recipe(path)
     assert again.to_toml() == recipe.to_toml()
-    assert again.train_configs() == recipe.train_configs()
+    assert again.train_configs == recipe.train_configs
     assert (again.encoder, again.train) == (recipe.encoder, recipe.train)
     assert [t.limit for t in again.tasks.values()] == [t.limit for t in recipe.tasks.values()]
     assert "presets" not in recipe.to_toml()

@@ -711,7 +711,7 @@ def test_tasks_on_one_dataset_share_one_object_and_one_stream(shared):
     assert tasks[0].dataset is tasks[1].dataset
     sizes = [len(tasks[0].dataset.split(split)) for split in ("train", "validation", "test")]
     assert sizes == [20, 8, 8]
-    (config, names), *rest = recipe.train_configs()
+    (config, names), *rest = recipe.train_configs
     assert (names, rest) == (["topic", "ner"], [])
     run = Run(build_model(recipe, tasks), tasks, config, FixedWeighting())
     assert [[task.name for task in stream.tasks] for stream in run.streams] == [["topic", "ner"]]
@@ -800,7 +800,7 @@ def test_a_task_whose_data_has_no_label_at_all_is_refused(shared, tmp_path, labe
         ("datasets.texts.toi=ner", ["unknown key datasets.texts.toi", 'did you mean "toy"']),
         ("datasets.texts.kind=ner", ["unknown key datasets.texts.kind"]),
         ("datasets.texts=5", ["datasets.texts is a section"]),
-        ("datasets.more.limit=5", ["[datasets.more] does not say what to train on"]),
+        ("datasets.more.limit=5", ["has no dataset 'more'", "use one of texts"]),
         ("tasks.ner.limit=5", ["tasks.ner.limit has no effect", "set datasets.texts.limit"]),
         ("tasks.ner.test=x.jsonl", ["tasks.ner.test has no effect", "set datasets.texts.test"]),
         ("datasets.texts.test=x.jsonl", ["datasets.texts.test names a file", "never mixed"]),
@@ -994,8 +994,8 @@ def test_one_stage_that_changes_nothing_is_no_stage(shared, write, tmp_path):
 
 def test_settings_reach_into_stages(staged, write):
     recipe = load_recipe(staged, ["stages.0.epochs=7", "stages.1.steps=joint", "train.epochs=3"])
-    assert [config.epochs for config, _ in recipe.train_configs()] == [7, 3]
-    assert [config.steps for config, _ in recipe.train_configs()] == ["alternating", "joint"]
+    assert [config.epochs for config, _ in recipe.train_configs] == [7, 3]
+    assert [config.steps for config, _ in recipe.train_configs] == ["alternating", "joint"]
     assert load_recipe(write(recipe.to_toml(), "again.toml")) == recipe
 
 
@@ -1040,7 +1040,7 @@ def test_an_entry_of_a_list_may_be_set(staged):
 
 def test_a_stage_of_some_tasks_ignores_the_weights_of_the_others(staged):
     recipe = load_recipe(staged, ["train.loss_weights={topic=0.5, ner=2.0}"])
-    weights = [config.loss_weights for config, _ in recipe.train_configs()]
+    weights = [config.loss_weights for config, _ in recipe.train_configs]
     assert weights == [{"topic": 0.5}, {"ner": 2.0}]
 
 

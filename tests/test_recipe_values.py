@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.errors import ConfigError
-from mtl.experiments.recipe import _check_recipe, _toml_section, bundled_recipes, load_recipe
+from mtl.experiments.recipe import bundled_recipes, load_recipe, recipe_of
+from mtl.experiments.toml_text import section_lines
 from mtl.training.config import TrainConfig
 
 SCALARS = st.one_of(
@@ -33,7 +34,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=3), VALUES, max_size=3))
 def test_every_value_of_toml_is_written_as_it_was_read(values):
-    text = "\n".join(_toml_section(values))
+    text = "\n".join(section_lines(values))
     assert repr(tomllib.loads(text)) == repr(values)  # repr, since nan is not equal to itself
 
 
@@ -66,10 +67,10 @@ def test_whatever_stands_at_a_key_the_recipe_is_good_or_says_what_is_wrong(data)
         section = section[name]
     section[key] = data.draw(VALUES)
     try:
-        written = _check_recipe(content, "own.toml").to_toml()
+        written = recipe_of(content, "own.toml").to_toml()
     except ConfigError:
         return
-    assert _check_recipe(tomllib.loads(written), "own.toml").to_toml() == written
+    assert recipe_of(tomllib.loads(written), "own.toml").to_toml() == written
 
 
 DEEP = "[" * 100_000

@@ -428,10 +428,10 @@ def test_with_another_recipe_it_does_not_go_on(recipe, tmp_path, monkeypatch, se
 
 
 def test_a_line_that_moved_to_another_section_is_another_recipe(recipe, tmp_path, monkeypatch):
-    lines = load_recipe(recipe, ["tasks.ner.limit=9"]).to_toml()
-    moved = load_recipe(recipe, ["tasks.qa.limit=9"]).to_toml()
-    (tmp_path / "recipe.toml").write_text(lines)
-    folder.check_same_recipe(tmp_path / "recipe.toml", lines)
+    before = load_recipe(recipe, ["tasks.ner.limit=9"])
+    moved = load_recipe(recipe, ["tasks.qa.limit=9"])
+    (tmp_path / "recipe.toml").write_text(before.to_toml())
+    folder.check_same_recipe(tmp_path / "recipe.toml", before)
     with pytest.raises(ConfigError, match="then: limit = 9; now: limit = 9"):
         folder.check_same_recipe(tmp_path / "recipe.toml", moved)
 

@@ -68,7 +68,7 @@ def test_the_small_recipes_are_small_by_far(name, monkeypatch):
     sections += [f"tasks.{t}" for t, task in content.tasks.items() if task.has_own_data]
     recipe = load_recipe(name, [f"{section}.{size}" for section in sections for size in sizes])
     tasks = build_tasks(recipe)
-    ((config, _),) = recipe.train_configs()
+    ((config, _),) = recipe.train_configs
     config = replace(config, device="cpu")
     model = build_model(recipe, tasks)
     monkeypatch.setattr(devices, "LARGE", LARGE / 5)

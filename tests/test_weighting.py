@@ -471,7 +471,7 @@ def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, ste
     [
         ({"weighting": "uncertanty"}, 'train.weighting is unknown(.|\n)*mean "uncertainty"'),
         ({"weighting": "DWA"}, 'did you mean "dwa"'),
-        ({"weighting": 3}, "train.weighting is unknown\n  found: 3"),
+        ({"weighting": 3}, "train.weighting must be a text(.|\n)*found: 3"),
         ({"weighting": "gradnorm"}, 'GradNorm needs every(.|\n)*set train.steps = "joint"'),
         (
             {"weighting": "gradnorm", "steps": "sampled"},

@@ -29,7 +29,8 @@ from ..experiments.build import build_tasks
 from ..experiments.compare import compare
 from ..experiments.data import check_kind, reader_options
 from ..experiments.folder import CASES_FILE, RECIPE_FILE, next_run_folder
-from ..experiments.recipe import Recipe, bundled_recipes, load_recipe, split_data
+from ..experiments.overrides import split_data
+from ..experiments.recipe import Recipe, bundled_recipes, load_recipe
 from ..experiments.run import run_recipe
 from ..experiments.summary import comparison_tables
 from ..inference import (

@@ -18,7 +18,8 @@ from ..nn.pretrained import load_pretrained
 from ..tasks import Task
 from ..toy import toy_dataset
 from .data import check_kind, read_dataset
-from .recipe import DatasetRecipe, Recipe
+from .recipe import Recipe
+from .sections import DatasetRecipe
 
 # What a recipe may say of the shape of a pretrained encoder; the checkpoint decides the rest.
 FROM_RECIPE = ("max_length", "dropout", "attention_dropout")
@@ -43,8 +44,7 @@ def build_tasks(recipe: Recipe) -> list[Task]:
         try:
             tasks.append(task_class(name, dataset, **task.options))
         except DataError as error:
-            error.faults = [replace(fault, path=source.train or None) for fault in error.faults]
-            raise
+            raise error.at(source.train or None) from None
     return tasks
 
 

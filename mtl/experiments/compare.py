@@ -356,14 +356,8 @@ def _check_output(output: Path, recipe: Recipe) -> None:
             found="no such file",
             fix="put it back, or give another --output",
         )
-    try:
-        check_same_recipe(path, recipe.to_toml())
-    except ConfigError as error:
-        error.faults = [
-            replace(f, fix="give another --output, or the settings it began with")
-            for f in error.faults
-        ]
-        raise
+    fix = "give another --output, or the settings it began with"
+    check_same_recipe(path, recipe, fix)
 
 
 def _make_output(output: Path, recipe: Recipe) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from ..data.dataset import Dataset, hold_out
 from ..data.readers import detect, files_of, only_set
 from ..errors import ConfigError, DataError, DataWarning
 from ..tasks import Task
-from .recipe import FILE_KEYS, DatasetRecipe, Recipe
+from .recipe import Recipe
+from .sections import FILE_KEYS, DatasetRecipe
 
 
 def read_dataset(
@@ -46,8 +46,7 @@ def read_dataset(
         try:
             splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
         except DataError as error:
-            error.faults = [replace(fault, path=data.train) for fault in error.faults]
-            raise
+            raise error.at(data.train) from None
         splits |= dict(zip(missing, parts, strict=True))
     return Dataset(**splits)
 

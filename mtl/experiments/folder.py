@@ -10,22 +10,22 @@ DIR/.lock                   held by the process that trains here
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import sys
+import tomllib
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError
+from .recipe import Recipe, read_toml
+from .toml_text import lines_by_place
 
-RECIPE_FILE, METRICS_FILE, HISTORY_FILE, CURVES_FILE, CASES_FILE = (
-    "recipe.toml",
-    "metrics.json",
-    "training_metrics.csv",
-    "loss_curves.png",
-    "validation_cases.json",
-)
+RECIPE_FILE, METRICS_FILE = "recipe.toml", "metrics.json"
+HISTORY_FILE, CASES_FILE = "training_metrics.csv", "validation_cases.json"
+CURVES_FILE = "loss_curves.png"
 WEIGHTS_FILE, CONFLICT_FILE = "task_weights.png", "gradient_conflict.png"
 CHECKPOINT, BEST, STATE = "checkpoint-epoch", "best-", "training_state"
 UNFINISHED, LOCK = "unfinished", ".lock"
@@ -34,7 +34,7 @@ BEFORE_THE_END = (f"{CHECKPOINT}[0-9]*", f"{BEST}*", STATE, OLD_STATE)  # writte
 
 
 @contextmanager
-def claimed(output: Path) -> Iterator[None]:
+def claimed(output: Path) -> Generator[None]:
     """Lock a run folder, made if missing; if it is still empty at the end, it is removed again.
 
     The lock is the operating system's. It goes with the process that holds it, however that ends,
@@ -80,22 +80,22 @@ def _lock(path: Path) -> int:
 
 def _lock_file(file: int) -> None:
     """Lock an open file; BlockingIOError if another process has. Some systems have no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         import msvcrt
 
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         except OSError as error:
             raise BlockingIOError from error
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:  # a network folder without locks
-        pass
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a network folder without locks
+            pass
 
 
 def _check_place(output: Path) -> None:
@@ -172,21 +172,38 @@ def prepare(output: Path, place: Path, resume: bool) -> None:
         raise _cannot_be_made(output, str(error)) from None
 
 
-def check_same_recipe(path: Path, recipe: str) -> None:
-    """Raise ConfigError if the run that is to go on had another recipe, which stands in `path`."""
+def check_same_recipe(
+    path: Path,
+    recipe: Recipe,
+    fix: str = "resume with the settings it was started with, or --overwrite it",
+) -> None:
+    """Raise ConfigError if the run that is to go on had another recipe, which is in `path`.
+
+    Args:
+        fix: what to do then.
+    """
     if not path.exists():
         return
-    before = path.read_text(encoding="utf-8")
-    lines = list(difflib.ndiff(before.splitlines(), recipe.splitlines()))
-    then, now = ([line[2:] for line in lines if line.startswith(sign)] for sign in "-+")
-    if then or now:
+    before, now = _values_of(read_toml(path)), _values_of(tomllib.loads(recipe.to_toml()))
+    gone = [line for place, line in before.items() if now.get(place) != line]
+    new = [line for place, line in now.items() if before.get(place) != line]
+    if gone or new:
         raise ConfigError(
             "the run that is to go on had another recipe",
             path=path,
-            found=f"then: {'; '.join(then) or 'nothing more'}; now: "
-            f"{'; '.join(now) or 'nothing more'}",
-            fix="resume with the settings it was started with, or --overwrite it",
+            found=f"then: {'; '.join(gone) or 'nothing more'}; now: "
+            f"{'; '.join(new) or 'nothing more'}",
+            fix=fix,
         )
+
+
+def _values_of(content: dict[str, Any]) -> dict[Any, str]:
+    """The values of a recipe file by their place in it.
+
+    The order of keys does not matter, but for the tasks: their heads are drawn one after the other.
+    """
+    order = {"order of tasks": ", ".join(content.get("tasks", {}))}
+    return lines_by_place(content) | lines_by_place(order)
 
 
 def clear(place: Path) -> None:
@@ -227,7 +244,7 @@ def clear_away(output: Path) -> None:
 
 
 @contextmanager
-def next_run_folder(name: str) -> Iterator[Path]:
+def next_run_folder(name: str) -> Generator[Path]:
     """`runs/NAME/1`, or the first number that is free; made, so that no other run takes it.
 
     If it is still empty at the end, it is removed again.

@@ -6,8 +6,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -94,33 +95,33 @@ def run_recipe(
         return _finished_metrics(recipe, output, progress)
     with claimed(output):
         check_folder(output, overwrite, resume)
-        for config, _ in recipe.train_configs():  # before data is read and weights are downloaded
+        for config, _ in recipe.train_configs:  # before data is read and weights are downloaded
             choose_precision(config.precision, choose_device(config.device))
         tasks = build_tasks(recipe)
         model = build_model(recipe, tasks)
         if progress:
             tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
             tqdm.write(_what_the_checkpoint_says(recipe), file=sys.stderr, end="")
-        for config, names in recipe.train_configs():
+        for config, names in recipe.train_configs:
             check_training(model, [task for task in tasks if task.name in names], config)
         data = encode_datasets(
-            *(model, tasks), on_error=recipe.on_error, cache=cache_folder(), progress=progress
+            model, tasks, on_error=recipe.on_error, cache=cache_folder(), progress=progress
         )
         place = choose_place(output, resume)
         if resume and progress and not (place / STATE).exists():
             tqdm.write(f"{output} has nothing to resume: starting afresh", file=sys.stderr)
-        check_same_recipe(place / STATE / RECIPE_FILE, recipe.to_toml())
+        check_same_recipe(place / STATE / RECIPE_FILE, recipe)
         prepare(output, place, resume)
-        saving = (save_every, save_every_steps)
+        saver = EpochSaver(recipe, model, tasks, place, save_every)
         with _resumable(recipe, place, progress):
-            history = _train(recipe, model, tasks, data, place, *saving, progress)
+            history = _train(recipe, saver, data, save_every_steps, progress)
         put_in_place(place, output)
         _save_trained(recipe, model, history, output)
         return _assess(recipe, model, tasks, data, history, output, progress)
 
 
 @contextmanager
-def _resumable(recipe: Recipe, place: Path, progress: bool) -> Iterator[None]:
+def _resumable(recipe: Recipe, place: Path, progress: bool) -> Generator[None]:
     """If what runs within it is stopped, the folder keeps what a resumed run needs, or nothing."""
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
@@ -182,7 +183,7 @@ def _assess(
 
 def _finished_metrics(recipe: Recipe, output: Path, progress: bool) -> dict[str, Any]:
     """The metrics of a run that is done already."""
-    check_same_recipe(output / RECIPE_FILE, recipe.to_toml())
+    check_same_recipe(output / RECIPE_FILE, recipe)
     clear_away(output)
     if progress:
         tqdm.write(f"the run in {output} is finished: there is nothing to resume", file=sys.stderr)
@@ -195,51 +196,66 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
         return ""
     unused = [f"encoder.{key}" for key in recipe.encoder_shape if key not in FROM_RECIPE]
     unused += [f"tokenizer.{key}" for key in recipe.tokenizer]
-    names = ", ".join(unused)
-    return f"without effect on the pretrained encoder: {names}\n" * bool(unused)
+    if not unused:
+        return ""
+    return f"without effect on the pretrained encoder: {', '.join(unused)}\n"
+
+
+@dataclass
+class EpochSaver:
+    """What is saved after an epoch: the best model of each task so far, and every so many epochs.
+
+    Args:
+        place: the folder that the models are saved in.
+        save_every: after so many epochs, counted over all stages, the model is saved; 0 for never.
+        earlier: the histories of the stages before this one.
+    """
+
+    recipe: Recipe
+    model: MultiTaskModel
+    tasks: list[Task]
+    place: Path
+    save_every: int
+    earlier: list[History] = field(default_factory=list)
+
+    def after_epoch(self, history: History) -> None:
+        """Save what the last epoch of `history`, that of the present stage, asks for."""
+        so_far = History.join([*self.earlier, history])
+        epoch = len(so_far.validation)
+        folders = [f"{BEST}{name}" for name in best_now(self.tasks, so_far)]
+        if self.save_every and epoch % self.save_every == 0:
+            folders.append(f"{CHECKPOINT}{epoch}")
+        for folder in folders:
+            self.model.save_pretrained(self.place / folder)
+            write_atomically(self.place / folder / RECIPE_FILE, self.recipe.to_toml())
 
 
 def _train(
     recipe: Recipe,
-    model: MultiTaskModel,
-    tasks: list[Task],
+    saver: EpochSaver,
     data: list[EncodedDataset],
-    place: Path,
-    save_every: int,
     save_every_steps: int,
     progress: bool,
 ) -> History:
     """Every stage goes on from its own state; one that is done is only read."""
-    histories: list[History] = []
-    for number, (config, names) in enumerate(recipe.train_configs(), start=1):
-        chosen = [task for task in tasks if task.name in names]
-        before = list(histories)
-
-        def after_epoch(history: History, before: list[History] = before) -> None:
-            so_far = History.join([*before, history])
-            epoch = len(so_far.validation)
-            folders = [f"{BEST}{name}" for name in best_now(tasks, so_far)]
-            if save_every and epoch % save_every == 0:
-                folders.append(f"{CHECKPOINT}{epoch}")
-            for folder in folders:
-                model.save_pretrained(place / folder)
-                write_atomically(place / folder / RECIPE_FILE, recipe.to_toml())
-
+    for number, (config, names) in enumerate(recipe.train_configs, start=1):
         if progress and recipe.stages:
             what = ", ".join(config.freeze) or "nothing"
             line = f"stage {number}: trains {', '.join(names)}; frozen: {what}"
             tqdm.write(line, file=sys.stderr)
         history = train(
-            *(model, chosen, config),
-            checkpoint=place / STATE / f"stage{number}",
+            saver.model,
+            [task for task in saver.tasks if task.name in names],
+            config,
+            checkpoint=saver.place / STATE / f"stage{number}",
             save_every=save_every_steps,
             resume=True,
             data=data,
-            after_epoch=after_epoch,
+            after_epoch=saver.after_epoch,
             progress=progress,
         )
-        histories.append(history)
-    return History.join(histories)
+        saver.earlier.append(history)
+    return History.join(saver.earlier)
 
 
 def best_now(tasks: Sequence[Task], history: History) -> list[str]:

@@ -7,14 +7,15 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError, suggest
+from ..errors import Fault
+from ..settings import check, setting
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 NORMS = ("pre", "post")
@@ -52,80 +53,59 @@ class EncoderConfig:
         layer_norm_eps: added to the variance in layer norm.
 
     Raises:
-        ConfigError: a value that cannot be, or an unknown kind (the nearest known one is named).
+        ConfigError: values that cannot be, all of them together; of an unknown kind the nearest
+            known one is named.
     """
 
-    vocab_size: int
-    d_model: int = 64
-    n_heads: int = 4
-    n_layers: int = 2
-    d_ff: int = 0
-    max_length: int = 128
-    positions: str = "sinusoidal"
+    vocab_size: int = setting(least=1)
+    d_model: int = setting(64, least=1)
+    n_heads: int = setting(4, least=1)
+    n_layers: int = setting(2, least=1)
+    d_ff: int = setting(0, least=0)
+    max_length: int = setting(128, least=8)
+    positions: str = setting("sinusoidal", choices=POSITIONS)
     rotary_heads: int = 0
-    norm: str = "pre"
-    activation: str = "gelu"
-    dropout: float = 0.1
-    attention_dropout: float | None = None
-    n_types: int = 2
+    norm: str = setting("pre", choices=NORMS)
+    activation: str = setting("gelu", choices=ACTIVATIONS)
+    dropout: float = setting(0.1, least=0, below=1)
+    attention_dropout: float | None = setting(None, least=0, below=1)
+    n_types: int = setting(2, least=0)
     match_heads: bool = False
-    embedding_std: float = 0.02
-    type_std: float = 0.02
-    layer_norm_eps: float = 1e-5
+    embedding_std: float = setting(0.02, least=0)
+    type_std: float = setting(0.02, least=0)
+    layer_norm_eps: float = setting(1e-5, least=0)
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "d_model", "n_heads", "n_layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"encoder.{name} must be at least 1", found=str(getattr(self, name))
-                )
-        for name in ("d_ff", "n_types", "embedding_std", "type_std", "layer_norm_eps"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(
-                    f"encoder.{name} must be a finite number, at least 0",
-                    found=str(getattr(self, name)),
-                )
-        if self.max_length < 8:
-            raise ConfigError("encoder.max_length must be at least 8", found=str(self.max_length))
-        for name, known in (
-            ("positions", POSITIONS),
-            ("norm", NORMS),
-            ("activation", tuple(ACTIVATIONS)),
-        ):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"encoder.{name} is unknown",
-                    found=repr(getattr(self, name)),
-                    fix=suggest(str(getattr(self, name)), known),
-                )
+        check(self, "encoder.")
+
+    def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
+        """What cannot be together; nothing is said of settings that are `wrong` already."""
+        fine = set(wrong).isdisjoint
+        if not fine(["d_model", "n_heads"]):
+            return
         if self.d_model % self.n_heads:
-            raise ConfigError(
+            yield Fault(
                 "encoder.d_model must be a multiple of encoder.n_heads",
                 found=f"d_model {self.d_model}, n_heads {self.n_heads}",
             )
-        if self.positions == "rotary" and (self.d_model // self.n_heads) % 2:
-            raise ConfigError(
+        elif self.positions == "rotary" and self.head_width % 2:
+            yield Fault(
                 "rotary positions need an even head width (d_model / n_heads)",
-                found=str(self.d_model // self.n_heads),
+                found=str(self.head_width),
             )
+        if not fine(["rotary_heads", "positions", "match_heads"]):
+            return
         if not 0 <= self.rotary_heads <= self.n_heads:
-            raise ConfigError(
+            yield Fault(
                 "encoder.rotary_heads must lie between 0 and encoder.n_heads",
                 found=str(self.rotary_heads),
             )
-        if self.match_heads and self.n_rotating == self.n_heads:
-            raise ConfigError(
+        elif self.match_heads and self.n_rotating == self.n_heads:
+            yield Fault(
                 "encoder.match_heads needs a head that does not rotate",
                 found=f"n_heads {self.n_heads}, rotary_heads {self.rotary_heads} (0 means all)",
                 fix="set encoder.rotary_heads to at least 1 and below encoder.n_heads",
             )
-        for name in ("dropout", "attention_dropout"):
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (is_number and 0 <= value < 1) and (value, name) != (None, "attention_dropout"):
-                raise ConfigError(
-                    f"encoder.{name} must be at least 0 and below 1", found=repr(value)
-                )
 
     @property
     def head_width(self) -> int:

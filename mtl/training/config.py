@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from ..devices import PRECISIONS, check_device_name, choose_device, choose_precision
-from ..errors import ConfigError, DataError, TrainingWarning, suggest
+from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
 from ..model import MultiTaskModel
+from ..settings import check as check_settings
+from ..settings import raised_by, setting
 from ..tasks import Task
 from .aggregation import Aggregation, build_aggregation
 from .methods import Method, build_method, check_is_method
@@ -64,94 +65,59 @@ class TrainConfig:
         seed: of everything random in training.
 
     Raises:
-        ConfigError: a value that cannot be.
+        ConfigError: values that cannot be, all of them together.
     """
 
-    epochs: int = 8
-    rounds: int = 0
-    batch_size: int = 32
-    max_tokens: int = 0
-    learning_rate: float = 1e-3
-    pretrained_learning_rate: float = 1e-4
-    warmup: float = 0.1
-    beta2: float = 0.98
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    hide_words: float = 0.5
-    steps: str = "alternating"
+    epochs: int = setting(8, least=1)
+    rounds: int = setting(0, least=0)
+    batch_size: int = setting(32, least=1)
+    max_tokens: int = setting(0, least=0)
+    learning_rate: float = setting(1e-3, above=0, below=math.inf)
+    pretrained_learning_rate: float = setting(1e-4, above=0, below=math.inf)
+    warmup: float = setting(0.1, least=0, most=1)
+    beta2: float = setting(0.98, least=0, below=1)
+    weight_decay: float = setting(0.01, least=0)
+    clip_norm: float = setting(1.0, above=0, below=math.inf)
+    hide_words: float = setting(0.5, least=0, most=1)
+    steps: str = setting("alternating", choices=SAMPLERS)
     alpha: float = 1.0
     anneal: float = 0.0
     loss_weights: dict[str, float] = field(default_factory=dict)
-    weighting: str = "fixed"
+    weighting: str = setting("fixed", choices=Weighting.kinds)
     weighting_options: dict[str, Any] = field(default_factory=dict)
     aggregation: str = "sum"
     aggregation_options: dict[str, Any] = field(default_factory=dict)
-    conflict_every: int = 0
+    conflict_every: int = setting(0, least=0)
     freeze: Sequence[str] = ()
-    patience: int = 0
-    threads: int = 0
-    device: str = "auto"
-    precision: str = "float32"
-    seed: int = 0
+    patience: int = setting(0, least=0)
+    threads: int = setting(0, least=0)
+    device: str = setting("auto", check=check_device_name)
+    precision: str = setting("float32", choices=PRECISIONS)
+    seed: int = setting(0, least=0, below=2**32)
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            wanted = Integral if type(f.default) is int else Real
-            value = getattr(self, f.name)
-            is_right = isinstance(value, wanted) and not isinstance(value, bool)
-            if isinstance(f.default, int | float) and not is_right:
-                what = "a whole number" if wanted is Integral else "a number"
-                raise ConfigError(f"train.{f.name} must be {what}", found=repr(value))
-        # A recipe has the seed at its top: it is of everything random, not of training alone.
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError("the seed must be at least 0 and below 2^32", found=str(self.seed))
-        for name, weight in self.loss_weights.items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise ConfigError(
-                    f"the weight of task {name!r} in train.loss_weights must be a number",
-                    found=repr(weight),
-                )
-        least_of = {"epochs": 1, "rounds": 0, "batch_size": 1, "max_tokens": 0, "weight_decay": 0}
-        least_of |= {"patience": 0, "conflict_every": 0, "threads": 0}
-        for name, least in least_of.items():
-            if not getattr(self, name) >= least:
-                raise ConfigError(
-                    f"train.{name} must be at least {least}", found=str(getattr(self, name))
-                )
-        if not math.isfinite(self.weight_decay):
-            raise ConfigError("train.weight_decay must be finite", found=str(self.weight_decay))
-        for name in ("learning_rate", "pretrained_learning_rate", "clip_norm"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"train.{name} must be a positive number", found=str(value))
-        if not 0 <= self.beta2 < 1:
-            raise ConfigError("train.beta2 must be at least 0 and below 1", found=str(self.beta2))
-        for name in ("warmup", "hide_words"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"train.{name} must lie between 0 and 1", found=str(getattr(self, name))
-                )
-        check_device_name(self.device, "train.device")
-        names_of = {"steps": SAMPLERS, "precision": PRECISIONS}
-        for name, known in names_of.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise ConfigError(
-                    f"train.{name} is unknown", found=repr(value), fix=suggest(str(value), known)
-                )
-        check_exponents(self.alpha, self.anneal)
-        weighting = self.build_weighting()
-        for method in (weighting, self.build_aggregation()):
-            check_steps(method, self.steps)
-        check_parts(weighting, self.max_tokens)
-        if not isinstance(self.freeze, list | tuple) or not all(
-            isinstance(name, str) for name in self.freeze
-        ):
-            raise ConfigError(
-                "train.freeze must be a list of names",
-                found=repr(self.freeze),
-                fix='for example ["encoder", "heads.ner"]',
-            )
+        check_settings(self, "train.")
+
+    def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
+        """What cannot be together; nothing is said of settings that are `wrong` already."""
+        fine = set(wrong).isdisjoint
+        if fine(["alpha", "anneal"]):
+            yield from raised_by(check_exponents, self.alpha, self.anneal)
+        builders: list[Callable[[], Method]] = []
+        if fine(["weighting", "weighting_options", "loss_weights", "seed"]):
+            builders.append(self.build_weighting)
+        if fine(["aggregation", "aggregation_options", "seed"]):
+            builders.append(self.build_aggregation)
+        for build in builders:
+            try:
+                method = build()
+            except ConfigError as error:
+                yield from error.faults
+                continue
+            if fine(["steps"]):
+                yield from raised_by(check_steps, method, self.steps)
+            if fine(["max_tokens"]) and isinstance(method, Weighting):
+                yield from raised_by(check_parts, method, self.max_tokens)
 
     def build_weighting(self) -> Weighting:
         """A fresh weighting.

@@ -1,0 +1,183 @@
+"""What is read from a recipe file goes in, and what presets, --data and --set change comes out."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import ConfigError, suggest
+
+HELD_OUT = ("validation", "test", "test_unseen")
+# A key that a section must have to be one, so that setting it may begin a new section.
+FIRST_KEYS = {"datasets": ("toy", "train"), "tasks": ("kind",)}
+
+
+def with_table(content: dict[str, Any], kind: str, chosen: str | None, path: str) -> dict[str, Any]:
+    """The content without its tables of a kind, and with the values of the chosen one.
+
+    Args:
+        kind: `presets` or `hardware`.
+        chosen: name of a table of this kind; None for none.
+
+    Raises:
+        ConfigError: there is no such table; the nearest one is named.
+    """
+    rest = {key: value for key, value in content.items() if key != kind}
+    if chosen is None:
+        return rest
+    tables = _tables(content, kind)
+    if chosen not in tables:
+        raise ConfigError(
+            f"the recipe has no table [{kind}.{chosen}]",
+            path=path,
+            fix=suggest(chosen, tables) if tables else f"this recipe has no {kind}: leave it out",
+        )
+    return _overlay(rest, tables[chosen])
+
+
+def _tables(content: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The tables `[kind.NAME]` by name; what is no table is left for the checks."""
+    tables = content.get(kind)
+    tables = tables if isinstance(tables, dict) else {}
+    return {name: table for name, table in tables.items() if isinstance(table, dict)}
+
+
+def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`content` with the values of `changes` in the place of its own, section by section."""
+    merged = dict(content)
+    for key, value in changes.items():
+        is_section = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _overlay(merged[key], value) if is_section else value
+    return merged
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def split_data(item: str) -> tuple[str | None, str]:
+    """`tasks.ner=PATH` as the section it names and the path; a bare path without a section."""
+    match = re.fullmatch(r"((?:tasks|datasets)\.[^.=/\\]+)(?:\.train)?=(.+)", item)
+    return (match[1], match[2]) if match else (None, item)
+
+
+def data_setting(content: Mapping[str, Any], item: str, path: str) -> str:
+    """The setting that `--data` stands for, such as `tasks.ner.train="my.conll"`.
+
+    Raises:
+        ConfigError: it is not clear which data of the recipe it replaces.
+    """
+    section, file = split_data(item)
+    tasks = _tables(content, "tasks")
+    own = [f"tasks.{name}" for name, task in tasks.items() if not _shares(task)]
+    shared = [task["data"] for task in tasks.values() if _shares(task)]
+    known = [f"datasets.{name}" for name in _tables(content, "datasets") if name in shared] + own
+    if section is None:
+        if len(known) != 1:
+            raise ConfigError(
+                "which dataset is the data for?",
+                path=path,
+                found=item,
+                fix="write " + " or ".join(f"--data {name}={item}" for name in known),
+            )
+        section = known[0]
+    elif section not in (*known, *(f"tasks.{name}" for name in tasks)):
+        raise ConfigError(
+            "--data names an unknown dataset", path=path, found=item, fix=suggest(section, known)
+        )
+    return f"{section}.train={json.dumps(file, ensure_ascii=False)}"
+
+
+def _shares(task: Mapping[str, Any]) -> bool:
+    """Whether the section of a task uses a dataset of the recipe."""
+    return bool(task.get("data")) and not (task.get("toy") or task.get("train"))
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def apply_settings(content: dict[str, Any], settings: Iterable[str], path: str) -> None:
+    """Change the content as `KEY=VALUE` strings say, each later one over the earlier ones.
+
+    A file to train on comes first: it takes others away, which may be set again.
+
+    Raises:
+        ConfigError: a setting that is none, or is for a dataset or a task that is not there.
+    """
+    settings = list(settings)
+    for setting in settings:
+        _check_section_exists(content, setting, settings, path)
+    for setting in sorted(settings, key=lambda setting: not _sets_train_file(setting)):
+        _apply_setting(content, setting)
+
+
+def _sets_train_file(setting: str) -> bool:
+    return re.match(r"\s*(tasks|datasets)\.[^.=]+\.train\s*=", setting) is not None
+
+
+def _check_section_exists(
+    content: Mapping[str, Any], setting: str, settings: Iterable[str], path: str
+) -> None:
+    """Raise ConfigError if a setting is for a dataset or task that neither file nor setting makes.
+
+    It would make a section of this one key, and the fault found would be what that section lacks.
+    """
+    match = re.match(r"\s*(datasets|tasks)\.([^.=]+)\.", setting)
+    if not match:
+        return
+    kind, name = match.groups()
+    here = rf"\s*{kind}\.{re.escape(name)}"
+    first_keys = "|".join(FIRST_KEYS[kind])
+    is_made = any(re.match(rf"{here}(\.({first_keys}))?\s*=", other) for other in settings)
+    known = content.get(kind, {})
+    if is_made or not isinstance(known, dict) or name in known:
+        return
+    key = setting.strip()[match.end() :].partition("=")[0].strip()
+    elsewhere = " or ".join(f"tasks.{task}.{key}" for task in _tables(content, "tasks"))
+    raise ConfigError(
+        f"the recipe has no {kind.removesuffix('s')} {name!r}",
+        path=path,
+        found=repr(setting),
+        fix=suggest(name, known) if known else f"its tasks have data of their own: {elsewhere}",
+    )
+
+
+def _apply_setting(content: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise ConfigError(
+            "--set takes KEY=VALUE", found=repr(setting), fix="for example --set train.epochs=4"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text
+    *sections, name = key.strip().split(".")
+    section: Any = content
+    for part in sections:
+        section = _subsection(section, part, setting)
+    if _sets_train_file(setting):
+        for split in HELD_OUT:
+            section.pop(split, None)
+    section[_entry(section, name, setting) if isinstance(section, list) else name] = value
+
+
+def _subsection(section: dict[str, Any] | list[Any], part: str, setting: str) -> Any:
+    """The section `part`; of a list such as `stages`, the entry of that number, from 0."""
+    if isinstance(section, list):
+        section = section[_entry(section, part, setting)]
+    else:
+        section = section.setdefault(part, {})
+    if not isinstance(section, dict | list):
+        raise ConfigError(f"{part!r} is a value, not a section", found=repr(setting))
+    return section
+
+
+def _entry(entries: list[Any], part: str, setting: str) -> int:
+    if not part.isdecimal() or int(part) >= len(entries):
+        raise ConfigError(
+            f"there is no entry {part!r} in the list", found=repr(setting), fix="count from 0"
+        )
+    return int(part)

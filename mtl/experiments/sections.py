@@ -1,0 +1,297 @@
+"""The sections of a recipe as TOML gives them go in, and every fault in them comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..data.tokenizers.whitespace import WhitespaceTokenizer
+from ..errors import ConfigError, Fault, suggest
+from ..model import MultiTaskModel
+from ..nn.encoder import EncoderConfig
+from ..settings import (
+    Rules,
+    Setting,
+    check,
+    contradictions_in,
+    faults_by_key,
+    raised_by,
+    setting,
+    settings_of,
+)
+from ..tasks import Task
+from ..training.config import TrainConfig
+from .overrides import HELD_OUT
+
+FILE_KEYS = ("train", *HELD_OUT)
+
+
+def _check_filled(names: list[str], name: str) -> None:
+    if not all(text.strip() for text in names):
+        raise ConfigError(f"{name} must be a list of names", found=repr(names))
+
+
+def _check_synonyms(synonyms: Mapping[str, list[str]], name: str) -> None:
+    for word, others in synonyms.items():
+        if not (others and all(text.strip() for text in others)):
+            raise ConfigError(f"{name}.{word} must be a list of texts", found=repr(others))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecipe:
+    """Where examples come from.
+
+    Args:
+        toy: kind of toy data, where no file is given.
+        toy_train: how many toy examples to train on.
+        toy_held_out: how many in each of the other splits.
+        train: a file to train on, instead of toy data. Without a validation (test) file, a tenth
+            of its texts, drawn by the seed, is held out for validation (test).
+            It may be a folder with a file for each split.
+        validation, test, test_unseen: files for the other splits.
+        column: of the tags, or of the label in a table, in all its files: a number from 1 or a
+            name; by default it is found.
+        label_names: what tags or labels that are whole numbers mean, in order from 0.
+        limit: train on no more than so many examples, drawn by the seed; 0 for all.
+        share: train on this share of the examples, drawn by the seed; the smaller of the two holds.
+        augment: how many changed copies of each training example are added; see `augment`.
+        synonyms: for `augment`, by word.
+
+    Raises:
+        ConfigError: values that cannot be, all of them together.
+    """
+
+    toy: str = ""
+    toy_train: int = setting(2000, least=1)
+    toy_held_out: int = setting(500, least=0)
+    train: str = ""
+    validation: str = ""
+    test: str = ""
+    test_unseen: str = ""
+    column: int | str | None = None
+    label_names: list[str] = setting(factory=list, check=_check_filled)
+    limit: int = setting(0, least=0)
+    share: float = setting(1.0, above=0, most=1)
+    augment: int = setting(0, least=0)
+    synonyms: dict[str, list[str]] = setting(factory=dict, check=_check_synonyms)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class TaskRecipe(DatasetRecipe):
+    """One task of a recipe, with a dataset of its own or one that it shares.
+
+    Args:
+        kind: of the task class, for example `ner`.
+        data: name of a dataset of the recipe; a task that names its own `toy` or `train` does not
+            use it. Tasks on one dataset share its batches: one pass of the encoder serves them all.
+        options: what the task's class takes besides its name and dataset.
+    """
+
+    kind: str
+    data: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_own_data(self) -> bool:
+        return bool(self.toy or self.train)
+
+
+def content_faults(content: Mapping[str, Any], top: Mapping[str, Setting]) -> list[Fault]:
+    """All that is wrong with the content of a recipe file, in the order of the file.
+
+    Args:
+        top: the settings at the top of a recipe, its sections among them.
+    """
+    wrong = faults_by_key(content, top)
+    # Of what is no section at all nothing more can be said, not even that a name is not in it.
+    sections = {key: value for key, value in content.items() if key not in wrong}
+    checks: dict[str, Callable[[Mapping[str, Any]], Iterable[Fault]]] = {
+        "tokenizer": _tokenizer_faults,
+        "encoder": _encoder_faults,
+        "model": _model_faults,
+        "train": _train_faults,
+        "datasets": _datasets_faults,
+        "tasks": _tasks_faults,
+        "stages": _stages_faults,
+    }
+    faults: list[Fault] = []
+    for key in content:
+        if key in wrong:
+            faults += wrong[key]
+        elif key in checks:
+            faults += checks[key](sections)
+    return faults
+
+
+def _faults(section: Any, settings: Mapping[str, Setting], where: str) -> list[Fault]:
+    """Unknown, missing and wrong keys of a section."""
+    if not isinstance(section, Mapping):
+        return [Fault(f"{where.rstrip('.')} is a section, not a value")]
+    return [f for faults in faults_by_key(section, settings, where).values() for f in faults]
+
+
+def _known(section: Mapping[str, Any], settings: Mapping[str, Setting]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key in settings}
+
+
+# --- sections that are options of one class -------------------------------------------------------
+
+
+def _tokenizer_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    settings = settings_of(WhitespaceTokenizer.train, "texts")
+    return _faults(sections["tokenizer"], settings, "tokenizer.")
+
+
+def _encoder_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    section, shape = sections["encoder"], settings_of(EncoderConfig, "vocab_size")
+    values = {"vocab_size": 1} | _known(section, shape)  # the tokenizer will know the size
+    together = contradictions_in(EncoderConfig, values, "encoder.")
+    windows = {"overlap": Setting(int, rules=Rules(least=0)), "pretrained": Setting(str)}
+    return _faults(section, shape | windows, "encoder.") + together
+
+
+def _model_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    settings = settings_of(MultiTaskModel, "encoder", "tokenizer", "tasks", "overlap")
+    return _faults(sections["model"], settings, "model.")
+
+
+def _train_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    section, settings = sections["train"], settings_of(TrainConfig, "seed")
+    faults = _faults(section, settings, "train.")
+    if not sections.get("stages"):  # they may set what is contradicted here
+        faults += contradictions_in(TrainConfig, _known(section, settings), "train.")
+    return faults
+
+
+def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
+    settings = settings_of(TrainConfig, "seed")
+    faults: list[Fault] = []
+    together: list[Fault] = []
+    for i, stage in enumerate(sections["stages"]):
+        faults += _faults(stage, settings | {"tasks": Setting(list)}, f"stages.{i}.")
+        if isinstance(stage, Mapping):
+            faults += _names_faults(stage, sections.get("tasks"), f"stages.{i}.tasks")
+            values = _known({**sections.get("train", {}), **stage}, settings)
+            together += contradictions_in(TrainConfig, values, "train.")
+    faults += dict.fromkeys(together)  # two stages may have the same
+    return faults or _resting_faults(sections)
+
+
+def _names_faults(stage: Mapping[str, Any], tasks: Any, what: str) -> Iterator[Fault]:
+    """What is wrong with the names of the tasks of a stage."""
+    names = stage.get("tasks")
+    if tasks is None or not isinstance(names, list):  # all take part, or it is no list at all
+        return
+    if not names:
+        yield Fault(f"{what} is empty", fix="name a task, or leave it out")
+    for name in names:
+        if not isinstance(name, str) or name not in tasks:
+            fix = suggest(str(name), tasks)
+            yield Fault(f"{what} names an unknown task", found=repr(name), fix=fix)
+
+
+def _resting_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
+    """Tasks that no stage trains; known only when the stages have no other fault."""
+    tasks, stages = sections.get("tasks", {}), sections["stages"]
+    trained = {name for stage in stages for name in stage.get("tasks", tasks)}
+    for name in tasks:
+        if stages and name not in trained:
+            fix = "name it in the tasks of a stage, or take its section out"
+            yield Fault(f"no stage trains the task {name!r}", fix=fix)
+
+
+# --- datasets and tasks ---------------------------------------------------------------------------
+
+
+def _datasets_faults(sections: Mapping[str, Any]) -> list[Fault]:
+    datasets, tasks = sections["datasets"], sections.get("tasks")
+    used = {t["data"] for t in (tasks or {}).values() if _names_a_dataset(t)}
+    faults = []
+    for name, section in datasets.items():
+        if tasks is not None and name not in used:
+            known = datasets.keys() & used
+            faults.append(
+                Fault(
+                    f"no task uses the dataset {name!r}",
+                    found=f"[datasets.{name}]",
+                    fix=suggest(name, known)
+                    if known
+                    else f'add data = "{name}" to a task, or take the section out',
+                )
+            )
+            continue
+        where, settings = f"datasets.{name}.", settings_of(DatasetRecipe)
+        faults += _faults(section, settings, where)
+        faults += _source_faults(section, where)
+    return faults
+
+
+def _names_a_dataset(task: Any) -> bool:
+    return isinstance(task, Mapping) and isinstance(task.get("data"), str)
+
+
+def _tasks_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
+    for name, section in sections["tasks"].items():
+        yield from _task_faults(name, section, sections.get("datasets", {}))
+
+
+def _task_faults(name: str, section: Any, datasets: Mapping[str, Any]) -> Iterator[Fault]:
+    where, settings = f"tasks.{name}.", settings_of(TaskRecipe, "options")
+    if not isinstance(section, Mapping) or "kind" not in section:
+        fix = f"kind is one of {', '.join(sorted(Task.kinds))}"
+        yield Fault(f"the section [tasks.{name}] needs a kind", fix=fix)
+        return
+    unknown = raised_by(Task.of_kind, section["kind"])
+    if unknown:  # then it is unknown too which other keys there are
+        yield from unknown
+        section = {key: section[key] for key in section if key in settings and key != "kind"}
+        settings.pop("kind")
+    else:
+        settings |= settings_of(Task.of_kind(section["kind"]), "name", "dataset")
+    yield from _faults(section, settings, where)
+    data = section.get("data")
+    if section.get("toy") or section.get("train") or not data:
+        yield from _source_faults(section, where)
+    elif isinstance(data, str):
+        yield from _shared_faults(section, where, data, datasets)
+
+
+def _shared_faults(
+    section: Mapping[str, Any], where: str, data: str, datasets: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """What is wrong with a task that uses the dataset `data` of the recipe."""
+    if data not in datasets:
+        yield Fault(
+            f"{where}data names an unknown dataset",
+            found=repr(data),
+            fix=suggest(data, datasets) if datasets else "add a section [datasets.NAME]",
+        )
+        return
+    for key in section:
+        if key in settings_of(DatasetRecipe):
+            yield Fault(
+                f"{where}{key} has no effect, since the task uses the dataset {data!r}",
+                fix=f"set datasets.{data}.{key}",
+            )
+
+
+def _source_faults(section: Any, where: str) -> Iterator[Fault]:
+    """It must be said, and once, where the examples come from."""
+    if not isinstance(section, Mapping) or section.get("train"):
+        return
+    for split in HELD_OUT:
+        if section.get(split):
+            yield Fault(
+                f"{where}{split} names a file, but {where}train does not",
+                fix=f"set {where}train=FILE too; toy data is never mixed with your own files",
+            )
+            return
+    if not section.get("toy"):
+        yield Fault(
+            f"the section [{where.rstrip('.')}] does not say what to train on",
+            fix='add train = "FILE", or toy = "KIND"',
+        )

@@ -1,0 +1,251 @@
+"""Settings checked: values and the class or function they are for go in; all faults come out.
+
+A setting is a field of a dataclass, or a parameter of a function. Its type is its annotation, and
+what else its value must be is written beside its default:
+
+    epochs: int = setting(8, least=1)
+    steps: str = setting("alternating", choices=("alternating", "joint"))
+
+The same rules hold in Python, where a dataclass calls `check` in its `__post_init__`, and in a
+TOML file, where `faults_by_key` looks at a section before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any
+
+from .errors import ConfigError, Fault, suggest
+
+# What a value of each type is called, and the classes it may be of.
+TYPES: dict[Any, tuple[str, Any]] = {
+    bool: ("true or false", bool),
+    int: ("a whole number", Integral),
+    float: ("a number", Real),
+    str: ('a text in quotes, such as "ner"', str),
+    dict: ("a section of keys and values", Mapping),
+    list: ("a list in square brackets", list | tuple),
+}
+NAMES = "a list of names"
+SAME_AS: dict[Any, Any] = {Sequence: list, tuple: list, Mapping: dict}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a value must be, apart from its type.
+
+    Args:
+        least, most: bounds that a number may reach.
+        above, below: bounds that it may not reach.
+        choices: the texts to choose from. They are looked at when a value is checked, so that a
+            registry may grow.
+        check: called with the value and the name of its setting; raises ConfigError.
+    """
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: Collection[str] | None = None
+    check: Callable[[Any, str], None] | None = None
+
+    @property
+    def has_bounds(self) -> bool:
+        return any(b is not None for b in (self.least, self.most, self.above, self.below))
+
+    def complaint(self, value: Any) -> str:
+        """What a number must be and is not, in words; "" if it is. NaN lies within no bounds."""
+        is_within = (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+        if self.has_bounds and not is_within:
+            return self.bounds_in_words()
+        # A whole number is finite, and may be too large for `isfinite`.
+        is_finite = isinstance(value, Integral) or math.isfinite(value)
+        return "" if is_finite or not self.has_bounds else "be finite"
+
+    def bounds_in_words(self) -> str:
+        if (self.above, self.below) == (0, math.inf):
+            return "be a positive number"
+        if self.least is not None and self.most is not None:
+            return f"lie between {self.least} and {self.most}"
+        bounds = {
+            "at least": self.least,
+            "above": self.above,
+            "at most": self.most,
+            "below": self.below,
+        }
+        said = [f"{words} {bound}" for words, bound in bounds.items() if bound is not None]
+        return f"be {' and '.join(said)}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting as it is declared: the type of its value, whether it must be given, its rules."""
+
+    type: Any = Any
+    required: bool = False
+    rules: Rules = Rules()
+
+    def faults(self, value: Any, name: str) -> list[Fault]:
+        """What is wrong with a value; `name` is what the faults call the setting."""
+        rules = self.rules
+        if faults := type_faults(self.type, value, name):
+            return faults
+        if rules.choices is not None and value not in rules.choices:
+            fix = suggest(str(value), rules.choices)
+            return [Fault(f"{name} is unknown", found=repr(value), fix=fix)]
+        if isinstance(value, Real) and (complaint := rules.complaint(value)):
+            return [Fault(f"{name} must {complaint}", found=str(value))]
+        return raised_by(rules.check, value, name) if rules.check else []
+
+
+def setting(default: Any = MISSING, *, factory: Any = MISSING, **rules: Any) -> Any:
+    """A field of a settings dataclass.
+
+    Args:
+        default, factory: its default, or what makes a fresh one, as in `dataclasses.field`; a
+            setting without either must be given.
+        rules: see `Rules`.
+    """
+    metadata = {"rules": Rules(**rules)}
+    if factory is not MISSING:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def settings_of(owner: Any, *without: str) -> dict[str, Setting]:
+    """The settings that a dataclass has as fields, or another class or function as parameters.
+
+    Args:
+        without: names to leave out.
+    """
+    if is_dataclass(owner):
+        hints = typing.get_type_hints(owner)
+        found = {
+            f.name: Setting(
+                hints[f.name],
+                required=f.default is MISSING and f.default_factory is MISSING,
+                rules=f.metadata.get("rules", Rules()),
+            )
+            for f in fields(owner)
+        }
+    else:
+        parameters = inspect.signature(owner).parameters.values()
+        hints = _hints_of(owner)
+        found = {
+            p.name: Setting(
+                hints.get(p.name, type(p.default)), required=p.default is inspect.Parameter.empty
+            )
+            for p in parameters
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        }
+    return {name: found[name] for name in found if name not in without}
+
+
+def _hints_of(function: Any) -> dict[str, Any]:
+    """The annotations of a function, or of the parameters of a class; none if one is unknown."""
+    try:
+        return typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except NameError:  # an annotation for type checkers alone: then defaults tell the types
+        return {}
+
+
+def type_faults(wanted: Any, value: Any, name: str) -> list[Fault]:
+    """What is wrong with a value, and in a section with its values, by the type it should have."""
+    if words := _wrong_type(wanted, value):
+        fix = 'for example ["one", "two"]' if words == NAMES else None
+        return [Fault(f"{name} must be {words}", found=repr(value), fix=fix)]
+    inner = typing.get_args(wanted)
+    if isinstance(value, Mapping) and len(inner) == 2:  # such as dict[str, float]
+        items = value.items()
+        return [f for key, item in items for f in type_faults(inner[1], item, f"{name}.{key}")]
+    return []
+
+
+def _wrong_type(wanted: Any, value: Any) -> str:
+    """What a value should be, in words; "" if it is of the type that an annotation names.
+
+    A type that is not in `TYPES`, `Any` among them, is left to whoever uses the value.
+    """
+    kind, inner = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
+    if kind in (typing.Union, UnionType):
+        # None cannot be written in TOML, so it is accepted and never asked for.
+        words = [_wrong_type(each, value) for each in inner if each is not NoneType]
+        is_one_of_them = "" in words or (value is None and NoneType in inner)
+        return "" if is_one_of_them else " or ".join(words)
+    kind = SAME_AS.get(kind, kind)
+    if kind not in TYPES:
+        return ""
+    words, classes = TYPES[kind]
+    # To Python, True is a whole number; to the writer of a setting it is a slip.
+    fits = isinstance(value, classes) and (kind is bool or not isinstance(value, bool))
+    if kind is list and inner[:1] == (str,):
+        words = NAMES
+        fits = fits and all(isinstance(item, str) for item in value)
+    return "" if fits else words
+
+
+def raised_by(function: Callable[..., Any], *args: Any) -> list[Fault]:
+    """The faults of the ConfigError that a call raises; none if it raises none."""
+    try:
+        function(*args)
+    except ConfigError as error:
+        return error.faults
+    return []
+
+
+def faults_by_key(
+    values: Mapping[str, Any], settings: Mapping[str, Setting], where: str = ""
+) -> dict[str, list[Fault]]:
+    """What is wrong with each value alone, in the order of the values; then what is missing.
+
+    Args:
+        where: what goes before a key in the faults, such as `train.`.
+    """
+    faults: dict[str, list[Fault]] = {}
+    for key, value in values.items():
+        if key not in settings:
+            faults[key] = [Fault(f"unknown key {where}{key}", fix=suggest(key, settings))]
+        elif wrong := settings[key].faults(value, f"{where}{key}"):
+            faults[key] = wrong
+    for key, one in settings.items():
+        if one.required and key not in values:
+            faults[key] = [Fault(f"{where}{key} is missing", fix="set it: it has no default")]
+    return faults
+
+
+def check(settings: Any, where: str = "") -> None:
+    """Raise one ConfigError with all that is wrong with a settings dataclass.
+
+    Values are checked alone, then together by the method `contradictions`, if the class has one.
+    It is given the names of the settings that are wrong already, and says nothing about these.
+    """
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    alone = faults_by_key(values, settings_of(type(settings)), where)
+    faults = [fault for wrong in alone.values() for fault in wrong]
+    if hasattr(settings, "contradictions"):
+        faults += settings.contradictions(alone.keys())
+    if faults:
+        raise ConfigError.collect(faults)
+
+
+def contradictions_in(cls: type, values: Mapping[str, Any], where: str) -> list[Fault]:
+    """What a settings dataclass has against some values together, apart from each alone.
+
+    Args:
+        values: of settings that the class has.
+        where: as its `__post_init__` gives it to `check`.
+    """
+    alone = faults_by_key(values, settings_of(cls), where).values()
+    known = [fault for wrong in alone for fault in wrong]
+    return [fault for fault in raised_by(lambda: cls(**values)) if fault not in known]
