@@ -108,7 +108,10 @@ class YesOrNoTask(Task):
 
 
 class Balanced(Weighting):
-    """Divides each loss by its running mean (a buffer) and scales it by a learned weight."""
+    """Divides each loss by its running mean (a buffer) and scales it by a learned weight.
+
+    The penalty keeps the learned weights from falling to 0.
+    """
 
     def __init__(self, names):
         super().__init__()
@@ -122,13 +125,11 @@ class Balanced(Weighting):
         self.calls += 1
         if self.calls == self.stop_at:
             raise KeyboardInterrupt
-        total = 0.0
-        for name, loss in losses.items():
-            here = torch.tensor([name == other for other in self.names])
-            self.running = torch.where(here, 0.9 * self.running + 0.1 * loss.detach(), self.running)
-            scale = self.log_scale[here].squeeze()
-            total = total + (-scale).exp() * loss / self.running[here].squeeze() + scale
-        return total
+        index = {name: self.names.index(name) for name in losses}
+        for name, i in index.items():
+            self.running[i] = 0.9 * self.running[i] + 0.1 * losses[name]
+        weights = {n: (-self.log_scale[i]).exp() / self.running[i] for n, i in index.items()}
+        return weights, self.log_scale[list(index.values())].sum()
 
 
 # --- the data: partly labelled, some of it longer than the model --------------------------------

@@ -24,6 +24,7 @@ from mtl.training.weighting import (
     RandomWeighting,
     UncertaintyWeighting,
     Weighting,
+    weigh,
 )
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, learning_rate=1e-2, device="cpu")
@@ -46,10 +47,13 @@ def tasks(sentences, questions):
 
 def losses_of(*values):
     """Losses of the tasks a, b, c, ..."""
-    return {
-        name: torch.tensor(float(v)).requires_grad_()
-        for name, v in zip("abc", values, strict=False)
-    }
+    return {name: torch.tensor(float(v)) for name, v in zip("abc", values, strict=False)}
+
+
+def total_of(weighting, losses):
+    """What a step minimises."""
+    weights, penalty = weigh(weighting, losses)
+    return sum(weights[name] * losses[name] for name in losses) + penalty
 
 
 def after(weighting, *epochs):
@@ -145,10 +149,11 @@ def test_the_numbers_are_those_worked_out_by_hand(name, options, before, losses,
     losses = losses_of(*losses)
     weighting.start(list(losses))
     before(weighting)
-    found = weighting(losses)
-    slopes = torch.autograd.grad(found, list(losses.values()))
+    weights, penalty = weigh(weighting, losses)
+    found = sum(weights[name] * losses[name] for name in losses) + penalty
     assert found.item() == pytest.approx(total, abs=1e-6, rel=1e-6)
-    assert [slope.item() for slope in slopes] == pytest.approx(list(counts), abs=1e-6)
+    assert list(weights) == list(losses)
+    assert [w.item() for w in weights.values()] == pytest.approx(list(counts), abs=1e-6)
 
 
 def test_the_table_has_every_weighting_with_two_and_with_three_tasks():
@@ -162,7 +167,7 @@ def test_the_slope_of_uncertainty_by_hand():
     weighting = UncertaintyWeighting()
     weighting.start(["a", "b"])
     with_variances(2, 0.25)(weighting)
-    weighting(losses_of(3, 4)).backward()
+    total_of(weighting, losses_of(3, 4)).backward()
     slopes = [s.grad.item() for s in weighting.log_variance.values()]
     assert slopes == pytest.approx([0.5 - 3 / 2, 0.5 - 4 * 4])
 
@@ -198,7 +203,7 @@ def test_gradnorm_on_a_linear_model_by_hand():
 
     def step():
         losses = {"a": 3 * shared[0, 0] + 4 * shared[0, 1], "b": 2 * shared[0, 1]}
-        total = weighting({name: loss.detach() for name, loss in losses.items()})
+        total = total_of(weighting, {name: loss.detach() for name, loss in losses.items()})
         weighting.observe(losses, shared)
         sum(losses.values()).backward()  # the graph is still there
         return total.item(), weighting.weights.grad.tolist()
@@ -271,9 +276,7 @@ def weights_drawn(weighting, n_tasks, draws):
     """`(draws, tasks)`."""
     weights = []
     for _ in range(draws):
-        losses = losses_of(*[1.0] * n_tasks)
-        slopes = torch.autograd.grad(weighting(losses), list(losses.values()))
-        weights.append(torch.stack(slopes))
+        weights.append(torch.tensor(list(weighting(losses_of(*[1.0] * n_tasks)).values())))
     return torch.stack(weights)
 
 
@@ -371,7 +374,8 @@ def test_the_total_recorded_is_of_raw_losses_and_never_negative(build_model, tas
         """Its totals are far below 0, as those of well-learned tasks may be."""
 
         def forward(self, losses):
-            return super().forward(losses) - 100
+            weights, penalty = super().forward(losses)
+            return weights, penalty - 100
 
     weighting = Sunken()
     config = replace(CONFIG, steps=steps)
@@ -597,23 +601,41 @@ class Own(Weighting):
         self.function = function
 
     def forward(self, losses):
-        return self.function(list(losses.values()))
+        return self.function(losses)
 
 
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (torch.stack, r"Own must return a single number(.|\n)*found: a tensor of shape \(2,\)"),
-        (lambda losses: sum(losses)[None], r"must return a single number(.|\n)*shape \(1,\)"),
-        (lambda losses: None, "must return a single number(.|\n)*found: None"),
-        (lambda losses: 1.5, "must return a single number(.|\n)*found: 1.5"),
-        (lambda losses: sum(losses).detach(), "Own returns does not depend on the losses"),
         (
-            lambda losses: losses[0] - losses[1],
+            lambda losses: sum(losses.values()),
+            r"Own must return a weight for each of the tasks ner, qa, or these weights and a "
+            r"penalty\n  found: a tensor of shape \(\)\n  to do: return \{name: weight",
+        ),
+        (lambda losses: None, "must return a weight for each(.|\n)*found: None"),
+        (lambda losses: (None, 1.0), "must return a weight for each(.|\n)*found: None"),
+        (lambda losses: [1.0, 1.0], r"must return a weight for each(.|\n)*found: \[1.0, 1.0\]"),
+        (lambda losses: {"ner": 1.0}, "must return a weight for each(.|\n)*found: {'ner': 1.0}"),
+        (lambda losses: {**losses, "qq": 1.0}, "must return a weight for each(.|\n)*'qq': 1.0"),
+        (
+            lambda losses: {"ner": 1.0, "qa": torch.ones(1)},
+            r"Own must return the weight of 'qa' as a number(.|\n)*a tensor of shape \(1,\)",
+        ),
+        (lambda losses: {"ner": "1", "qa": 1.0}, "the weight of 'ner' as a number(.|\n)*'1'"),
+        (lambda losses: (losses, torch.ones(2)), r"the penalty as a number(.|\n)*shape \(2,\)"),
+        (lambda losses: (losses, 1.0, 2.0), r"Own must return(.|\n)*found: \(\{'ner': "),
+        (
+            lambda losses: {"ner": 1.0, "qa": -1.0},
             "Own gives the task 'qa' a weight(.|\n)*found: -1.0",
         ),
-        (lambda losses: math.nan * losses[0], "Own gives the task 'ner' a weight(.|\n)*found: nan"),
-        (lambda losses: math.inf * losses[0], "Own gives the task 'ner' a weight(.|\n)*found: inf"),
+        (
+            lambda losses: {"ner": math.nan, "qa": 1.0},
+            "Own gives the task 'ner' a weight(.|\n)*found: nan",
+        ),
+        (
+            lambda losses: {"ner": math.inf, "qa": 1.0},
+            "Own gives the task 'ner' a weight(.|\n)*found: inf",
+        ),
     ],
 )
 def test_what_a_weighting_of_ones_own_must_not_return(build_model, tasks, function, words):
@@ -624,10 +646,38 @@ def test_what_a_weighting_of_ones_own_must_not_return(build_model, tasks, functi
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-def test_a_weighting_may_leave_a_task_out(build_model, tasks):
-    own = Own(lambda losses: losses[0])
-    history = train(build_model(tasks), tasks, JOINT, weighting=own, progress=False)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda losses: {"qa": 0, "ner": 1},
+        lambda losses: {"ner": torch.tensor(1.0), "qa": 0.0},
+        lambda losses: {"ner": torch.tensor(1, dtype=torch.int64), "qa": torch.tensor(0.0)},
+        lambda losses: ({"ner": 1.0, "qa": 0.0}, 5),
+    ],
+)
+def test_a_weighting_may_leave_a_task_out(build_model, tasks, function):
+    history = train(build_model(tasks), tasks, JOINT, weighting=Own(function), progress=False)
     assert history.rounds[0].weights == {"ner": 1.0, "qa": 0.0}
+    assert history.rounds[0].total == history.rounds[0].losses["ner"]
+
+
+def test_the_losses_a_weighting_sees_are_cut_off_from_the_model(build_model, tasks):
+    """So that a weighting can count with them, and remember them, as with any numbers."""
+    seen = []
+    own = Own(lambda losses: (seen.extend(losses.values()), dict.fromkeys(losses, 1.0))[1])
+    train(build_model(tasks), tasks, replace(JOINT, epochs=1), weighting=own, progress=False)
+    assert seen
+    assert not any(loss.requires_grad for loss in seen)
+
+
+def test_gradnorm_without_a_matrix_to_look_at_says_so(build_model, tasks):
+    """What is left to train of the encoder are biases and norms."""
+    model = build_model(tasks)
+    model.encoder.requires_grad_(False)
+    model.encoder.norm.requires_grad_(True)
+    assert model.shared_parts
+    with pytest.raises(ConfigError, match=r"GradNorm looks at the last weight matrix(.|\n)*to do"):
+        train(model, tasks, replace(JOINT, weighting="gradnorm"), progress=False)
 
 
 @pytest.mark.parametrize("given", ["uncertainty", UncertaintyWeighting])

@@ -184,10 +184,7 @@ def check(
     weighting: Weighting,
     aggregation: Aggregation,
 ) -> None:
-    """Raise ConfigError or DataError unless the model can be trained on the tasks, here.
-
-    The weighting is started for the tasks.
-    """
+    """Raise ConfigError or DataError unless the model can be trained on the tasks, here."""
     choose_precision(config.precision, choose_device(config.device))
     if not tasks:
         raise ConfigError("there is no task to train")
@@ -205,7 +202,7 @@ def check(
             fix='set train.weighting = "fixed", train.aggregation = "sum" and '
             "train.conflict_every = 0, or train the encoder",
         )
-    weighting.start([task.name for task in tasks])
+    weighting.check_tasks([task.name for task in tasks])
     check_parts(weighting, config.max_tokens)
     if config.patience and not any(task.labelled(task.dataset.validation) for task in tasks):
         raise ConfigError(

@@ -34,11 +34,10 @@ from .aggregation import Aggregation, SharedGradients, Sum
 from .config import TrainConfig, check, warn_of_idle_weighting, warn_of_spoiled_heads
 from .conflict import gradient_conflict
 from .history import Conflict, History, Metrics, Round, StepRecord, mean_by_task
-from .methods import check_result
 from .optimizer import build_optimizer, warmup_then_decay
 from .preflight import EncodedDataset, encode_datasets, of_tasks
 from .sampling import SAMPLERS, Step
-from .weighting import Weighting
+from .weighting import Weighting, weigh
 
 
 class Run:
@@ -59,6 +58,7 @@ class Run:
         self.weighting = weighting or config.build_weighting()
         self.aggregation = aggregation or config.build_aggregation()
         check(model, self.tasks, config, self.weighting, self.aggregation)
+        self.weighting.start([task.name for task in self.tasks])
         self.weighting.to(model.device)
         shared = [p for part in model.shared_parts.values() for p in part]
         self.shared_gradients = SharedGradients(shared)
@@ -256,18 +256,14 @@ class Run:
         if separately:
             self.shared_gradients.clear(len(names))
         for losses in self._losses(parts):
-            values = {name: loss.detach().requires_grad_() for name, loss in losses.items()}
-            part = self.weighting(values)
-            check_result(self.weighting, part, (), "a single number, a tensor of shape ()")
-            if not part.requires_grad:
-                raise ConfigError(
-                    f"what {self.weighting.title} returns does not depend on the losses",
-                    fix="add up weighted losses, and do not detach them",
-                )
-            part.backward()
+            values = {name: loss.detach() for name, loss in losses.items()}
+            of_part, penalty = weigh(self.weighting, values)
+            part = torch.stack([of_part[name] * values[name] for name in values]).sum() + penalty
+            if part.requires_grad:  # the weighting learns
+                part.backward()
             for name, value in values.items():
-                weights[name] = torch.zeros_like(value) if value.grad is None else value.grad
-                sums[name] = sums.get(name, 0.0) + value.detach()
+                weights[name] = of_part[name].detach()
+                sums[name] = sums.get(name, 0.0) + value
             total = total + part.detach()
             self.weighting.loss_scale = self._loss_scale()
             self.weighting.observe(losses, self.last_shared)

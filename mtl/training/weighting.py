@@ -1,25 +1,31 @@
-"""How the losses of a step become one number to minimise.
+"""The losses of a step come in, how much each of them counts goes out.
 
-A weighting sees losses, an aggregation sees gradients. The loop asks a weighting for its total,
-reads off how much each loss counts in it (the derivative by that loss), and sends each loss
-backward with that weight.
+A weighting sees losses, an aggregation sees gradients. A step minimises the total
+
+    sum over tasks of weight * loss, plus the penalty, if the weighting has one
+
+The weights reach the model as the factors with which each loss is sent backward. They reach the
+weighting itself, if it learns, as the gradient of the same total by its parameters.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
-from .methods import Drawing, Method, scaled_gradients
+from .methods import Drawing, Method, check_result, scaled_gradients
+
+Weights = Mapping[str, Tensor | float]
 
 
 class Weighting(Method):
-    """Base class: losses by task name in, a scalar out.
+    """Base class: losses by task name in, weights by task name out.
 
     What a weighting learns or remembers are its parameters and buffers; the loop trains the first
     (without weight decay) and saves both.
@@ -32,38 +38,90 @@ class Weighting(Method):
             It is 1, but in float16.
     """
 
-    kinds: ClassVar[dict[str, type[Method]]] = {}
+    kinds: ClassVar[dict[str, type[Any]]] = {}
     needs_epochs: ClassVar[int] = 1
     loss_scale: Tensor | float = 1.0
 
-    def start(self, tasks: Sequence[str]) -> None:
-        """Get ready for the tasks of these names, before the first step.
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Say whether it can serve the tasks of these names; nothing is changed.
 
         Raises:
-            ConfigError: the weighting cannot serve them.
+            ConfigError: it cannot.
         """
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The total of one step. The losses are cut off from the model: their values count here.
+    def start(self, tasks: Sequence[str]) -> None:
+        """Get ready for the tasks of these names, before the first step."""
 
-        Its derivative by a loss is how much that loss counts: finite, and 0 or more.
+    def forward(self, losses: Mapping[str, Tensor]) -> Weights | tuple[Weights, Tensor]:
+        """How much each loss of a step counts, and maybe a penalty.
+
+        Args:
+            losses: by task; of the tasks in this step alone. They are plain numbers, cut off from
+                the model.
+
+        Returns:
+            the weight of each of these tasks, a number or a tensor of shape (): finite, and 0 or
+            more. A weighting that learns may return a pair: the weights, and a penalty, shape (),
+            that is added to the total to keep the weights from running away.
         """
         raise NotImplementedError
 
-    def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor) -> None:
+    def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor | None) -> None:
         """Look at the same losses with the model behind them, after `forward`.
 
         Args:
             losses: from which `scaled_gradients` reaches the model.
-            last_shared: the last weight matrix that all tasks share.
+            last_shared: the last weight matrix that all tasks share and that is trained; None if
+                there is none.
         """
 
     def end_epoch(self) -> None:
         """Called after the last step of each epoch."""
 
 
+def weigh(weighting: Weighting, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """Ask a weighting for its weights, and check what it says.
+
+    Args:
+        losses: by task, cut off from the model; at least one.
+
+    Returns:
+        the weight of each task and the penalty (0 if there is none), tensors of shape () of the
+        type of the losses, on their device.
+
+    Raises:
+        ConfigError: `forward` returned something else than it should.
+    """
+    returned = weighting(losses)
+    is_pair = isinstance(returned, tuple) and len(returned) == 2
+    weights, penalty = returned if is_pair else (returned, 0.0)
+    if not isinstance(weights, Mapping) or weights.keys() != losses.keys():
+        raise ConfigError(
+            f"{weighting.title} must return a weight for each of the tasks {', '.join(losses)}, "
+            "or these weights and a penalty",
+            found=f"a tensor of shape {tuple(weights.shape)}"
+            if isinstance(weights, Tensor)
+            else repr(weights),
+            fix="return {name: weight for name in losses} from its forward; 0 leaves a task out",
+        )
+    beside = next(iter(losses.values()))
+    of_task = {
+        name: _as_number(weighting, weights[name], f"the weight of {name!r}", beside)
+        for name in losses
+    }
+    return of_task, _as_number(weighting, penalty, "the penalty", beside)
+
+
+def _as_number(weighting: Weighting, value: Any, what: str, beside: Tensor) -> Tensor:
+    """A number as a tensor of shape (), of the type of another and on its device."""
+    if isinstance(value, Real):
+        return beside.new_full((), float(value))  # made on the device: nobody waits for a copy
+    check_result(weighting, value, (), f"{what} as a number, or a tensor of shape ()")
+    return value.to(beside)
+
+
 class FixedWeighting(Weighting):
-    """`sum over tasks of lambda * loss`, with `lambda` 1.0 for a task that is not named.
+    """The same weight in every step: `lambda` of each task, 1.0 for one that is not named.
 
     Raises:
         ConfigError: a weight that is negative or not finite, or no weight above 0.
@@ -81,7 +139,7 @@ class FixedWeighting(Weighting):
                     found=str(weight),
                 )
 
-    def start(self, tasks: Sequence[str]) -> None:
+    def check_tasks(self, tasks: Sequence[str]) -> None:
         """Raise ConfigError if a weight is for a task that does not exist, or none counts."""
         if not any(self.weights.get(task, 1.0) for task in tasks):
             raise ConfigError(
@@ -95,12 +153,12 @@ class FixedWeighting(Weighting):
                     "a weight is given for an unknown task", found=name, fix=suggest(name, tasks)
                 )
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        return sum(self.weights.get(name, 1.0) * loss for name, loss in losses.items())
+    def forward(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        return {name: self.weights.get(name, 1.0) for name in losses}
 
 
 class UncertaintyWeighting(Weighting):
-    """Learned weights: `sum of exp(-s) * loss + s / 2`, with `s = log sigma^2` of each task.
+    """Learned weights `exp(-s)` and a penalty `s / 2`, with `s = log sigma^2` of each task.
 
     Homoscedastic uncertainty (Kendall, Gal and Cipolla 2018, "Multi-Task Learning Using Uncertainty
     to Weigh Losses", equation 10; the form for cross-entropy). A task whose loss stays large gets a
@@ -116,12 +174,10 @@ class UncertaintyWeighting(Weighting):
         # A parameter for each task: one that has no loss in a step has no gradient either.
         self.log_variance = nn.ParameterDict({task: torch.zeros(()) for task in tasks})
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        total = 0.0
-        for name, loss in losses.items():
-            s = self.log_variance[name]
-            total = total + (-s).exp() * loss + s / 2
-        return total
+    def forward(self, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        s = {name: self.log_variance[name] for name in losses}
+        weights = {name: (-s[name]).exp() for name in losses}
+        return weights, torch.stack([s[name] / 2 for name in losses]).sum()
 
 
 class DynamicWeightAverage(Weighting):
@@ -138,6 +194,12 @@ class DynamicWeightAverage(Weighting):
     name = "dwa"
     needs_epochs = 3
 
+    # Buffers, `(K,)` each: of this epoch the sums of losses and how many; of the two before, means.
+    sums: Tensor
+    counts: Tensor
+    last: Tensor
+    before_last: Tensor
+
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
         if not temperature > 0:
@@ -151,19 +213,20 @@ class DynamicWeightAverage(Weighting):
 
     def weights(self) -> Tensor:
         """`(K,)`: of each task in this epoch."""
+        # 0 means that there is no such epoch yet: then nothing is known of the task's speed.
         ratios = torch.where(self.before_last > 0, self.last / self.before_last, 1.0)
         return len(self.tasks) * (ratios / self.temperature).softmax(0)
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        total, weights = 0.0, self.weights()
+    def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        weights = self.weights()
         for name, loss in losses.items():
             i = self.tasks.index(name)
-            self.sums[i] += loss.detach()
+            self.sums[i] += loss
             self.counts[i] += 1
-            total = total + weights[i] * loss
-        return total
+        return {name: weights[self.tasks.index(name)] for name in losses}
 
     def end_epoch(self) -> None:
+        # A task without a loss in this epoch keeps the mean it had.
         means = torch.where(self.counts > 0, self.sums / self.counts, self.last)
         self.before_last.copy_(self.last)
         self.last.copy_(means)
@@ -187,6 +250,8 @@ class GradNorm(Weighting):
     name = "gradnorm"
     needs_joint_steps = True
 
+    first_losses: Tensor  # a buffer, `(K,)`; 0 for a task that had no loss yet
+
     def __init__(self, alpha: float = 1.5) -> None:
         super().__init__()
         if not (math.isfinite(alpha) and alpha >= 0):
@@ -198,27 +263,36 @@ class GradNorm(Weighting):
         self.weights = nn.Parameter(torch.ones(len(tasks)))
         self.register_buffer("first_losses", torch.zeros(len(tasks)))
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
-        with torch.no_grad():  # what the optimiser left behind
+    def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():  # the optimiser may have left negative weights, and another sum
             self.weights.clamp_(min=0)
             self.weights.mul_(len(self.tasks) / self.weights.sum())
+        # Cut off: they do not learn from the total, which all weights 0 would minimise, but from
+        # the lengths of gradients, in `observe`.
         weights = self.weights.detach()
-        return sum(weights[self.tasks.index(name)] * loss for name, loss in losses.items())
+        return {name: weights[self.tasks.index(name)] for name in losses}
 
-    def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor) -> None:
+    def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor | None) -> None:
         index = torch.tensor([self.tasks.index(n) for n in losses], device=self.weights.device)
         values = torch.stack([loss.detach() for loss in losses.values()]).float()
         first = self.first_losses[index]
         first = torch.where(first > 0, first, values)
         self.first_losses[index] = first
-        lengths = torch.stack(
-            [
-                scaled_gradients(loss, [last_shared], self.loss_scale)[0].norm()
-                for loss in losses.values()
-            ]
-        )
-        self.weights.grad = torch.zeros_like(self.weights)
-        self.weights.grad[index] = self.slope(values / first, lengths, self.weights[index].detach())
+        if last_shared is None:
+            raise ConfigError(
+                f"{self.title} looks at the last weight matrix that all tasks share, and none is "
+                "trained",
+                fix="train one of the encoder's matrices, or choose another train.weighting",
+            )
+        lengths = torch.stack([self._length(loss, last_shared) for loss in losses.values()])
+        gradient = torch.zeros_like(self.weights)
+        gradient[index] = self.slope(values / first, lengths, self.weights[index].detach())
+        self.weights.grad = gradient
+
+    def _length(self, loss: Tensor, last_shared: Tensor) -> Tensor:
+        """The length of a loss's gradient at the matrix; 0 if the loss does not depend on it."""
+        (gradient,) = scaled_gradients(loss, [last_shared], self.loss_scale)
+        return self.weights.new_zeros(()) if gradient is None else gradient.norm()
 
     def slope(self, remaining: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
         """The gradient of `sum |G_i - mean(G) * r_i^alpha|` by the weights, the target held still.
@@ -246,7 +320,8 @@ class RandomWeighting(Drawing, Weighting):
     def start(self, tasks: Sequence[str]) -> None:
         self.tasks = list(tasks)
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
+        # Drawn on the CPU, so that a seed means the same weights on every device.
         drawn = torch.randn(len(self.tasks), generator=self.generator)
         weights = (len(self.tasks) * drawn.softmax(0)).tolist()
-        return sum(weights[self.tasks.index(name)] * loss for name, loss in losses.items())
+        return {name: weights[self.tasks.index(name)] for name in losses}
