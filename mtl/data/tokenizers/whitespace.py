@@ -35,6 +35,34 @@ def word_shape(word: str) -> str:
     return "Xx" if word[0].isupper() else "x"
 
 
+def first_places(ids: Tensor) -> Tensor:
+    """Where in its row each id appears first, `(B, T)`: `7 9 7 8 9 7` becomes `0 1 0 3 1 0`."""
+    same = ids[:, :, None] == ids[:, None, :]  # (B, T, T)
+    return same.to(torch.uint8).argmax(-1)  # of several places, argmax takes the first
+
+
+def number_in_order(hidden: Tensor, first: Tensor) -> Tensor:
+    """Number the hidden words of each row from 0, in the order in which they appear.
+
+        ids             7 9 7 8 9 7
+        first           0 1 0 3 1 0
+        hidden          1 0 1 1 0 1     7 and 8 are hidden, 9 is not
+        hidden, new     1 0 0 1 0 0     a hidden word at its first place
+        counted so far  1 1 1 2 2 2
+        less 1          0 0 0 1 1 1
+        at the first    0 0 0 1 0 0     so 7 is number 0 wherever it stands, and 8 is number 1
+
+    Args:
+        hidden: `(B, T)`, the same at all places of a word.
+        first: `(B, T)`, see `first_places`.
+
+    Returns:
+        `(B, T)`; only the numbers of hidden words mean anything.
+    """
+    is_new = hidden & (first == torch.arange(hidden.shape[1]))
+    return (is_new.cumsum(1) - 1).gather(1, first)
+
+
 class WhitespaceTokenizer(Tokenizer):
     """Words split at whitespace and punctuation; the vocabulary is the words of the training text.
 
@@ -152,22 +180,40 @@ class WhitespaceTokenizer(Tokenizer):
             `(B, T)`, hidden words as numbered unknowns, the numbers shifted at random so that every
             number is trained.
         """
-        n_rows, length = input_ids.shape
-        draws = torch.rand(n_rows, 2, generator=generator)
-        rate = torch.where(draws[:, :1] < share, (2 * draws[:, 1:]).clamp(max=1), 0.0)  # (B, 1)
-        hidden = torch.rand(input_ids.shape, generator=generator) < (
-            rate * self._hide_weight[input_ids]
-        )
-        same = input_ids[:, :, None] == input_ids[:, None, :]  # (B, T, T)
-        first = same.to(torch.uint8).argmax(-1)  # (B, T): where the word stood first
-        was_unknown = (input_ids >= self.first_unknown) & (input_ids < self.first_word)
-        hidden = hidden.gather(1, first) | was_unknown
-        is_first = hidden & (first == torch.arange(length))
-        number = (is_first.cumsum(1) - 1).gather(1, first).clamp(0, self.numbered_unknowns - 1)
-        shift = torch.randint(self.numbered_unknowns, (n_rows, 1), generator=generator)
-        number = (number + shift) % self.numbered_unknowns
+        first = first_places(input_ids)
+        hidden = self._choose_hidden(input_ids, first, share, generator)
+        number = number_in_order(hidden, first).clamp(max=self.numbered_unknowns - 1)
+        # Most rows hide few words. Without the shift the high numbers would hardly ever be trained,
+        # and a long text with many unseen words would meet them for the first time in use.
+        shift = torch.randint(self.numbered_unknowns, (len(input_ids), 1), generator=generator)
+        number = (number + shift) % self.numbered_unknowns  # (B, T)
         unknown = self.first_unknown + self._shape_of[input_ids] * self.numbered_unknowns + number
         return torch.where(hidden, unknown, input_ids)
+
+    def _choose_hidden(
+        self, input_ids: Tensor, first: Tensor, share: float, generator: torch.Generator
+    ) -> Tensor:
+        """Which words become unknown, `(B, T)`. A row where the rate 0.8 was drawn:
+
+            words           Ann  saw  Bob  ,    Ann  Zoe     Zoe is not in the vocabulary
+            weight          1    0.1  1    0    1    0       how readily a word is hidden
+            rate * weight   0.8  0.08 0.8  0    0.8  0
+            draw            0.3  0.5  0.9  0.2  0.95 0.6     hidden if the draw is below
+            below           yes  no   no   no   no   no
+            at the first    yes  no   no   no   yes  no      the second Ann follows the first
+            or unknown      yes  no   no   no   yes  yes     so that Ann and Zoe are told apart
+
+        Args:
+            first: see `first_places`.
+        """
+        draws = torch.rand(len(input_ids), 2, generator=generator)
+        # Twice a number from 0 to 1, at most 1: all names are hidden in half of the chosen rows.
+        rate = torch.where(draws[:, :1] < share, (2 * draws[:, 1:]).clamp(max=1), 0.0)  # (B, 1)
+        below = torch.rand(input_ids.shape, generator=generator) < (
+            rate * self._hide_weight[input_ids]
+        )
+        was_unknown = (input_ids >= self.first_unknown) & (input_ids < self.first_word)
+        return below.gather(1, first) | was_unknown
 
     def _word_tables(self) -> tuple[Tensor, Tensor]:
         """For every id: its shape, and how readily `hide_words` hides it."""
