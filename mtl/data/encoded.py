@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -77,8 +77,7 @@ def encode_examples(
             ]
             targets = {task.name: task.targets(example, rows, notes) for task in tasks}
         except DataError as error:
-            fault = error.faults[0]
-            found.append(replace(fault, what=f"example {name}: {fault.what}"))
+            found += error.at(what=f"example {name}: ").faults[:1]  # one fault for each example
             continue
         encoded.append(EncodedExample(example, rows, targets, name))
     if found and faults is None:

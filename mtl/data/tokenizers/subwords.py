@@ -10,7 +10,6 @@ weights; here its pieces are led back to characters and words.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +106,7 @@ class SubwordTokenizer(Tokenizer):
                 return cls(_word_piece(path, settings))
             return cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
         except ModelError as error:
-            error.faults = [replace(fault, path=str(path)) for fault in error.faults]
-            raise
+            raise error.at(path) from None
         except Exception as error:  # the library raises bare ones
             raise ModelError(
                 "the tokenizer file cannot be read",
