@@ -28,7 +28,8 @@ GENERATORS: dict[str, Callable[[str, int, int], list]] = {
 
 def handmade_ner() -> list[NERExample]:
     """A few dozen sentences of ordinary English, labelled by hand."""
-    return read_conll(HANDMADE / "ner.conll")
+    sentences = read_conll(HANDMADE / "ner.conll")
+    return [sentence for sentence in sentences if isinstance(sentence, NERExample)]
 
 
 def handmade_qa() -> list[QAExample]:

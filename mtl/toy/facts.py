@@ -11,6 +11,7 @@ entity *and* the relation.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..data.examples import Answer, NERExample, QAExample, TextExample
@@ -27,6 +28,9 @@ class Relation:
     statements: tuple[str, ...]
     ask_object: tuple[str, ...]
     ask_subject: tuple[str, ...]
+
+
+Stated = Fact[Relation]  # a fact with the words for it
 
 
 def _relation(
@@ -142,7 +146,7 @@ def _question(world: World, id: str) -> QAExample:
     rng = world.rng
     asked, given = rng.sample(("subject", "object"), 2)
     facts = None
-    while facts is None:
+    while facts is None:  # a split may not hold enough facts about one entity: then another one
         facts = _draw_facts(world, rng.choice(RELATIONS), given)
     target = facts[0]
     rng.shuffle(facts)
@@ -153,26 +157,39 @@ def _question(world: World, id: str) -> QAExample:
     return QAExample(id, question, context, (answers[facts.index(target)],), tuple(answers))
 
 
-def _draw_facts(world: World, relation: Relation, given: str) -> list[Fact] | None:
-    """The fact to ask for, one with its relation, and one for each other relation of its entity."""
+def _draw_facts(world: World, relation: Relation, given: str) -> list[Stated] | None:
+    """The fact to ask for, one with its relation, and one for each other relation of its entity.
+
+    None if the split does not hold them all.
+    """
     target = world.fact(relation)
     others = [r for r in RELATIONS if _types(r) == _types(relation) and r != relation]
-    known = {given: getattr(target, given)}
+    subject, object_ = (target.subject, None) if given == "subject" else (None, target.object)
     facts = [target]
-    for other, fixed in ((relation, {}), *((other, known) for other in others)):
-        used = frozenset().union(*(fact.words for fact in facts))
-        fact = world.fact(other, avoid=used, **fixed)
+    # No name appears in two facts, but for the entity that is asked about: or a question about
+    # Alice Moreau could be answered by what is said of Alice Smith.
+    somebody_else = world.find_fact(relation, avoid=_names(facts))
+    if somebody_else is None:
+        return None
+    facts.append(somebody_else)
+    for other in others:
+        fact = world.find_fact(other, subject=subject, object=object_, avoid=_names(facts))
         if fact is None:
             return None
         facts.append(fact)
     return facts
 
 
+def _names(facts: Sequence[Stated]) -> frozenset[str]:
+    """The words of all names in some facts."""
+    return frozenset().union(*(fact.words for fact in facts))
+
+
 def _types(relation: Relation) -> tuple[str, str]:
     return relation.subject, relation.object
 
 
-def _state(facts: list[Fact], asked: str, rng: random.Random) -> tuple[str, list[Answer]]:
+def _state(facts: list[Stated], asked: str, rng: random.Random) -> tuple[str, list[Answer]]:
     """The facts as a text, and where each fact's asked-for end stands in it."""
     context, answers = "", []
     for fact in facts:
@@ -187,7 +204,7 @@ def _state(facts: list[Fact], asked: str, rng: random.Random) -> tuple[str, list
     return context, answers
 
 
-def check_one_answer(facts: list[Fact], target: Fact, given: str) -> None:
+def check_one_answer(facts: Sequence[Stated], target: Stated, given: str) -> None:
     """Raise ValueError unless `target` alone has its relation and its `given` end."""
     matching = [
         fact
@@ -250,7 +267,7 @@ def ner_examples(split: str, n: int, seed: int = 0) -> list[NERExample]:
     """
     world = World(split, random.Random(f"ner {split} {seed}"))
     sentences = [_sentence(world)[0] for _ in range(n)]
-    return [NERExample(sentence.tokens, sentence.tags) for sentence in sentences]
+    return [NERExample(sentence.tokens, sentence.tags or ()) for sentence in sentences]
 
 
 TOPICS = {  # what the relations of RELATIONS are about
@@ -277,7 +294,9 @@ def records(split: str, n: int, seed: int = 0) -> list[TextExample]:
     return [_record(*_sentence(world), hiding) for _ in range(n)]
 
 
-def _record(sentence: TextExample, fact: Fact | None, hiding: random.Random | None) -> TextExample:
+def _record(
+    sentence: TextExample, fact: Stated | None, hiding: random.Random | None
+) -> TextExample:
     label = TOPICS[fact.relation.name] if fact else "other"
     draw = hiding.random() if hiding else 1.0
     return replace(
@@ -287,7 +306,7 @@ def _record(sentence: TextExample, fact: Fact | None, hiding: random.Random | No
     )
 
 
-def _sentence(world: World) -> tuple[TextExample, Fact | None]:
+def _sentence(world: World) -> tuple[TextExample, Stated | None]:
     """A tagged sentence, and the fact that it states, if it does."""
     rng = world.rng
     fillers = {

@@ -13,6 +13,7 @@ what means the same as the same means the same.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from ..data.examples import PairExample
 from .world import check_split, split_of
@@ -148,10 +149,13 @@ def _pair(
     """Both facts as sentences that share no wording."""
     ways = ((0, 2), (2, 0)) if split == "test_unseen" else ((0, 1), (1, 0), (1, 2), (2, 1))
     chosen = [rng.choice(ways) for _ in PARTS]
-    sentences = [
-        rng.choice(ORDERS).format(
-            *(idea[way[side]] for idea, way in zip(fact, chosen, strict=True))
-        )
-        for side, fact in enumerate((first, second))
-    ]
-    return PairExample(*(text[0].upper() + text[1:] for text in sentences), score)
+    one = _sentence(first, [way for way, _ in chosen], rng)
+    other = _sentence(second, [way for _, way in chosen], rng)
+    return PairExample(one, other, score)
+
+
+def _sentence(fact: Fact, ways: Sequence[int], rng: random.Random) -> str:
+    """A fact in words, given which wording each of its parts gets."""
+    wordings = [idea[way] for idea, way in zip(fact, ways, strict=True)]
+    text = rng.choice(ORDERS).format(*wordings)
+    return text[0].upper() + text[1:]
