@@ -234,6 +234,13 @@ def test_rows_are_those_of_transformers(subwords, references, kind, texts):
     assert row.input_ids[row.text_start :][: row.n_pieces] == row.text.ids
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_id_beyond_the_vocabulary_is_unknown(subwords, kind):
+    tokenizer = subwords[kind]  # embeddings may have more rows than there are pieces
+    ids = [tokenizer.cls_id, len(tokenizer) + 7]
+    assert tokenizer.decode(ids) == [tokenizer.special_tokens[use] for use in ("cls", "unk")]
+
+
 def test_pairs_of_roberta_are_set_apart_by_two_marks(subwords):
     row = subwords["byte-level"].rows(("Who?", "Paris"), 64)[0]
     tokens = subwords["byte-level"].decode(row.input_ids)

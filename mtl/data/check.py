@@ -1,4 +1,4 @@
-"""What is in a data file or a folder of them, and every problem with its line and the fix."""
+"""A data file or a folder of them goes in; what is in it and every problem with its line come out."""
 
 from __future__ import annotations
 
@@ -194,20 +194,22 @@ def examples_in_words(kind: type) -> str:
 
 
 def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
-    tagged = [example for example in examples if example.tags is not None]
-    labels = [e.label for e in examples if isinstance(e, TextExample) and e.label is not None]
-    entities = Counter(kind for e in tagged for kind, _, _ in entity_spans(e.tags))
+    tagged = [example.tags for example in examples if example.tags is not None]
+    entities = Counter(kind for tags in tagged for kind, _, _ in entity_spans(tags))
     facts = [("examples", f"{len(examples):,}")]
-    if isinstance(examples[0], TextExample):
+    texts = [example for example in examples if isinstance(example, TextExample)]
+    if texts:
+        labels = [text.label for text in texts if text.label is not None]
         facts.append(("with a label", f"{len(labels):,}"))
         facts.append(("labels", _counts(labels)))
-        for name in dict.fromkeys(key for e in examples for key in getattr(e, "fields", {})):
-            facts.append((name, _counts([e.fields[name] for e in examples if name in e.fields])))
+        for name in dict.fromkeys(key for text in texts for key in text.fields):
+            facts.append((name, _counts([t.fields[name] for t in texts if name in t.fields])))
         facts.append(("with tags", f"{len(tagged):,}"))
     facts.append(("entities", _counts(entities)))
     if tagged:
-        tags = [tag for example in tagged for tag in example.tags]
-        facts.append(("tokens that are O", f"{tags.count('O') / len(tags):.1%} of {len(tags):,}"))
+        every = [tag for tags in tagged for tag in tags]
+        share = f"{every.count('O') / len(every):.1%} of {len(every):,}"
+        facts.append(("tokens that are O", share))
     facts.append(("tokens", _lengths([len(e.tokens) or _n_words(e.text) for e in examples])))
     return facts + _repeated([example.text for example in examples], "texts")
 

@@ -12,12 +12,18 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, DataWarning, Fault
 from .tokenizers.base import Row, Tokenizer
+from .words import Joining
 
 
 class Target(Protocol):
-    """What a batch needs to know of a task: its name, and how its targets are made and stacked."""
+    """What data needs to know of a task: how its targets are made and stacked, and by what."""
 
     name: str
+
+    @property
+    def joining(self) -> Joining | None: ...
+
+    def settings(self) -> dict[str, Any]: ...
 
     def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]: ...
 

@@ -1,4 +1,4 @@
-"""What one example of each kind of data is.
+"""What a reader found goes in; an example of a known kind comes out, checked.
 
 Every example validates itself when it is made, so nothing further down has to.
 """
@@ -6,7 +6,7 @@ Every example validates itself when it is made, so nothing further down has to.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 
 from ..errors import DataError
@@ -45,6 +45,7 @@ class NERExample:
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
 
+    # A frozen dataclass forbids `self.tokens = ...`, also to itself: hence object.__setattr__.
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         object.__setattr__(self, "tags", tuple(self.tags))
@@ -158,9 +159,9 @@ class TextExample:
     def _read(self) -> tuple[str, list[Place] | None]:
         """The text that the encoder reads, and where the tokens stand in it."""
         places = find_words(self.text, self.tokens) if self.tokens else None
-        if (
-            self.tokens and places is None
-        ):  # the tokens were changed: the model reads what is tagged
+        if self.tokens and places is None:
+            # The file changed the tokens ("" for a quote, -LRB- for a bracket): the tags count
+            # these, so these are what the model reads.
             return join_words(self.tokens)
         return self.text, places
 
@@ -313,23 +314,30 @@ class Query:
     """A text, or a pair such as (question, context), to make a prediction for.
 
     Args:
-        text: a string, or the list of its words, which are then joined.
+        given: the text as a string, or as the list of its words, which are then joined.
+        second: the other text of a pair.
+
+    Attributes:
+        text: what the encoder reads.
         word_places: where the words of a list are in the text; None for a string.
 
     Raises:
         DataError: an empty list of words, or an empty word.
     """
 
-    text: str | Sequence[str]
+    given: InitVar[str | Sequence[str]]
     second: str | None = None
+    text: str = field(init=False)
     word_places: list[Place] | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            check_tokens(self.text)
-            text, places = join_words(self.text)
-            object.__setattr__(self, "text", text)
-            object.__setattr__(self, "word_places", places)
+    def __post_init__(self, given: str | Sequence[str]) -> None:
+        if isinstance(given, str):
+            object.__setattr__(self, "text", given)
+            return
+        check_tokens(given)
+        text, places = join_words(given)
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "word_places", places)
 
     @property
     def inputs(self) -> list[Input]:

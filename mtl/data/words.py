@@ -41,7 +41,7 @@ ALONE = re.compile(f"[{IDEOGRAPHS}{OTHERS_WITHOUT_SPACES}]")
 HAN_OR_KANA = re.compile(f"[{IDEOGRAPHS}]")
 WITHOUT_BLANK = re.compile(f"[{IDEOGRAPHS}{CJK_SIGNS}]")
 ASCII_WORD = re.compile(r"\w+|[^\w\s]")  # what `_pattern` is for such a text, and quicker
-SPACES = re.compile(f"[{BLANKS}]*")
+SPACE = re.compile(f"[{BLANKS}]")
 
 
 @cache
@@ -211,12 +211,19 @@ def find_words(text: str, words: Iterable[str]) -> list[Place] | None:
     """
     places, end = [], 0
     for word in words:
-        start = SPACES.match(text, end).end()
+        start = _after_blanks(text, end)
         if not text.startswith(word, start):
             return None
         end = start + len(word)
         places.append((start, end))
-    return places if SPACES.fullmatch(text, end) else None
+    return places if _after_blanks(text, end) == len(text) else None
+
+
+def _after_blanks(text: str, position: int) -> int:
+    """The first place from `position` on where no blank is."""
+    while SPACE.match(text, position):
+        position += 1
+    return position
 
 
 def tags_of_entities(words: Sequence[Place], entities: Iterable[Entity]) -> list[str]:

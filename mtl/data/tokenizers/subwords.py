@@ -45,8 +45,7 @@ class SubwordTokenizer(Tokenizer):
         backend.no_padding()
         backend.encode_special_tokens = True  # "[SEP]" in a user's text is plain text
         self.backend = backend
-        self.special_tokens = _special_tokens(backend)
-        ids = {use: backend.token_to_id(token) for use, token in self.special_tokens.items()}
+        self.special_tokens, ids = _special_tokens(backend)
         self.pad_id, self.unk_id = ids["pad"], ids["unk"]
         self.cls_id, self.sep_id = ids["cls"], ids["sep"]
         # RoBERTa was trained with </s></s> between the two texts of a pair.
@@ -76,8 +75,9 @@ class SubwordTokenizer(Tokenizer):
         return Encoding(text, found.tokens, found.ids, found.offsets, word_ids, words)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """The pieces of `ids`."""
-        return [self.backend.id_to_token(i) for i in ids]
+        """The pieces of `ids`; an id beyond the vocabulary is unknown."""
+        unknown = self.special_tokens["unk"]
+        return [self.backend.id_to_token(i) or unknown for i in ids]
 
     def to_json(self) -> str:
         return self.backend.to_str()
@@ -116,11 +116,13 @@ class SubwordTokenizer(Tokenizer):
             ) from None
 
 
-def _special_tokens(backend: tokenizers.Tokenizer) -> dict[str, str]:
-    """The family of special tokens that the vocabulary has whole."""
+def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict[str, int]]:
+    """The family of special tokens that the vocabulary has whole, and their ids."""
     for tokens in (BERT_TOKENS, ROBERTA_TOKENS):
-        if all(backend.token_to_id(token) is not None for token in tokens.values()):
-            return tokens
+        found = {use: backend.token_to_id(token) for use, token in tokens.items()}
+        ids = {use: i for use, i in found.items() if i is not None}
+        if len(ids) == len(tokens):
+            return tokens, ids
     raise ModelError(
         "the vocabulary lacks special tokens",
         found=f"neither {', '.join(BERT_TOKENS.values())} nor {', '.join(ROBERTA_TOKENS.values())}",
