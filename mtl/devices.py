@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -145,7 +145,7 @@ def choose_threads(multiply_adds: float, asked: int = 0) -> int:
 
 
 @contextmanager
-def use_threads(n: int) -> Iterator[None]:
+def use_threads(n: int) -> Generator[None]:
     """Within it torch computes with `n` threads on the CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)

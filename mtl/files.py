@@ -16,7 +16,7 @@ from torch import Tensor
 from .errors import DataError, ModelError
 
 
-def write_atomically(path: str | Path, content: str | bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write beside `path` and move over it; missing folders are made.
 
     Each call writes a temporary file of its own, so that processes which write the same file at

@@ -290,6 +290,13 @@ def test_conll_round_trip(examples, tmp_path):
     assert read_conll(tmp_path / "x.conll") == examples
 
 
+def test_write_conll_refuses_a_text_without_tags(tmp_path):
+    with pytest.raises(DataError, match="columns hold words with tags") as error:
+        write_conll([TextExample("Ann sings.", ("Ann", "sings", "."))], tmp_path / "x.conll")
+    assert error.value.faults[0].found == "'Ann sings.'"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("token", ["a\tb", "a\nb", "a\rb", " a", "-DOCSTART-", "\ufeffa"])
 def test_write_conll_refuses_what_it_could_not_read_back(token, tmp_path):
     path = tmp_path / "x.conll"

@@ -278,3 +278,11 @@ def test_spans_of_tokens_stay_spans_of_tokens_beside_a_text(read):
     }
     (example,), _ = read(record)
     assert (example.tokens, example.tags) == (("Ann", "'s", "cat"), ("B-P", "O", "B-A"))
+
+
+@pytest.mark.parametrize("tags", [5, {"topic": 1}, "news", [1, 2, 3], ["B-P"]])
+def test_where_there_are_spans_a_field_of_tags_is_not_read(read, tags):
+    record = {"text": TEXT, "spans": [{"start": s, "end": e, "label": k} for s, e, k in SPANS]}
+    (example,), notes = read(record | {"tags": tags})
+    assert example.tags == TAGS
+    assert not notes

@@ -1,4 +1,4 @@
-"""A data file or a folder of them goes in; what is in it and every problem with its line come out."""
+"""A data file or a folder goes in; what is in it, and every problem with its line, come out."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Parts:
         self.failed: dict[str, str] = {}
 
     @contextmanager
-    def part(self, what: str) -> Iterator[None]:
+    def part(self, what: str) -> Generator[None]:
         """Do one part; whatever it raises becomes a TrainingWarning that names the part."""
         try:
             yield

@@ -207,7 +207,8 @@ class _Lines:
         """The rows of each sentence."""
         blocks = list(self.split(lambda row, begins: self._is_comment(row, begins, layout)))
         if not self.has_blanks and layout.index is not None:
-            blocks = [part for block in blocks for part in _where_counting_begins(block, layout)]
+            width, index = layout.width, layout.index
+            blocks = [part for b in blocks for part in _where_counting_begins(b, width, index)]
         width = layout.width
         blocks = [[r for r in b if len(r[1]) != width or layout.is_word(r)] for b in blocks]
         return [block for block in blocks if block]
@@ -269,12 +270,12 @@ def columns_of(line: str) -> list[str]:
     return [] if not line.strip() or columns[0] == "-DOCSTART-" else columns
 
 
-def _where_counting_begins(block: Block, layout: Layout) -> Iterator[Block]:
+def _where_counting_begins(block: Block, width: int, index: int) -> Iterator[Block]:
     """A file without blank lines, cut where its index column begins anew."""
     part: Block = []
-    first = next((c[layout.index] for _, c in block if len(c) == layout.width), "1")
+    first = next((cells[index] for _, cells in block if len(cells) == width), "1")
     for row in block:
-        if part and len(row[1]) == layout.width and row[1][layout.index] == first:
+        if part and len(row[1]) == width and row[1][index] == first:
             yield part
             part = []
         part.append(row)
@@ -376,11 +377,17 @@ def write_conll(examples: Iterable[NERExample | TextExample], path: FilePath) ->
     """Write sentences as `token TAB tag` lines in IOB2; `read_conll` gives equal examples back.
 
     Raises:
-        DataError: a token or tag that the format cannot hold, such as one with a tab in it; the
-            file cannot be written.
+        DataError: a text without tags; a token or tag that the format cannot hold, such as one with
+            a tab in it; the file cannot be written.
     """
-    sentences = ["".join(map(_conll_line, e.tokens, e.tags)) for e in examples]
-    write_atomically(path, "\n".join(sentences))
+    write_atomically(path, "\n".join(map(_conll_sentence, examples)))
+
+
+def _conll_sentence(example: NERExample | TextExample) -> str:
+    if example.tags is None:
+        fix = "write jsonl, which needs no tags"
+        raise DataError("columns hold words with tags", found=repr(example.text), fix=fix)
+    return "".join(map(_conll_line, example.tokens, example.tags))
 
 
 def _conll_line(token: str, tag: str) -> str:

@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Any
 
 from ...errors import DataError
-from ..examples import NERExample, PairExample, QAExample, TextExample
+from ..examples import PairExample, QAExample, TextExample
 from .exports import TEXT_FIELDS
 from .json_source import Row, json_rows, looks_like_json, records_of_columns, with_class_names
 from .pairs import FIRST_FIELDS, SECOND_FIELDS, pairs_of_records, read_pairs
@@ -19,8 +19,8 @@ from .source import FilePath, Report, short
 from .spans import SPAN_FIELDS
 from .squad import questions_from, read_squad
 
-Example = NERExample | QAExample | TextExample | PairExample
-Reader = Callable[..., list[Example]]
+Examples = list[QAExample] | list[TextExample] | list[PairExample]  # of one kind in one file
+Reader = Callable[..., Examples]
 SAMPLE = 100  # records that are looked at
 
 _QUESTIONS, _PAIRS, _TEXTS = "JSON questions", "JSON pairs of sentences", "JSON records"
@@ -54,7 +54,7 @@ def _read(
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
     **_: Any,
-) -> list[Example]:
+) -> Examples:
     if name.startswith(("SQuAD", _QUESTIONS)):
         return read_squad(path, on_error)
     if name == _PAIRS:

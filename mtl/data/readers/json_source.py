@@ -292,12 +292,13 @@ def _named(value: Any, names: Sequence[str]) -> Any:
     return value
 
 
-_BLANKS = re.compile(r"\s*")
+_SIGN = re.compile(r"\S")
 
 
 def _next_sign(text: str, position: int) -> int:
-    """The position of the next character that is not a blank."""
-    return _BLANKS.match(text, position).end()
+    """The position of the next character that is not a blank; the end, if there is none."""
+    match = _SIGN.search(text, position)
+    return match.start() if match else len(text)
 
 
 def _report_broken(report: Report, text: str, position: int, reason: str) -> None:

@@ -56,6 +56,8 @@ class Layout:
         return self.index is None or not re.fullmatch(r"\d+[-.]\d+", row[1][self.index])
 
     def tag_of(self, cells: Sequence[str]) -> str:
+        """The tag of a row, in a file that has a column of tags."""
+        assert self.tag is not None
         cell = cells[self.tag]
         return self.classes[int(cell)] if _is_class(cell, self.classes) else cell
 
@@ -188,7 +190,8 @@ class _Kinds:
         names: tuple[str, ...],
     ) -> None:
         self.columns, self.rest, self.path, self.names = columns, rest, path, names
-        self.read = {i: spelling_of(columns[i]) for i in rest}
+        read = {i: spelling_of(columns[i]) for i in rest}
+        self.read = {i: found for i, found in read.items() if found is not None}
 
     def spelling(self, column: int) -> Spelling:
         """How the tags of a column that somebody chose are written."""
@@ -204,7 +207,7 @@ class _Kinds:
         """The column of the tags, by its cells."""
         entities = list(self._entities())
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
-        others = [i for i in self.rest[1:] if self.read[i]] or outside
+        others = [i for i in self.rest[1:] if i in self.read] or outside
         if (
             entities
             and entities[0] == self.rest[0]
@@ -223,7 +226,7 @@ class _Kinds:
             (mark,) = self.columns[outside[-1]]
             return outside[-1], Spelling("B-PER", mark, IOB2_SPELLING.pattern)
         # A column with many bad tags, or else chunks (NP, VP) where nothing else is tagged.
-        tagged = list(self._entities(least=0.5)) or [i for i in self.rest if self.read[i]]
+        tagged = list(self._entities(least=0.5)) or list(self.read)
         if tagged:
             best = max(tagged, key=lambda i: (self.read[i][1], i))
             return best, self.read[best][0]
@@ -235,13 +238,13 @@ class _Kinds:
 
     def _entities(self, least: float = 0.9) -> Iterator[int]:
         """The columns that hold tags of entities, rather than of chunks, clauses or roles."""
-        for i, read in self.read.items():
-            if read is None or read[1] < least:
+        for i, (spelling, share) in self.read.items():
+            if share < least:
                 continue
-            types = Counter()
+            types: Counter[str] = Counter()
             for cell, n in self.columns[i].items():
-                types[read[0].type_of(cell)] += n
-            types.pop(None, None)
+                if (kind := spelling.type_of(cell)) is not None:
+                    types[kind] += n
             other = sum(n for t, n in types.items() if t in CHUNKS or _ROLES.fullmatch(t))
             if not types or other < 0.9 * sum(types.values()):
                 yield i

@@ -47,6 +47,7 @@ class Record:
     label: Any = None
     fields: tuple[tuple[str, Any], ...] = ()
     tags: list[str] | None = None
+    numbers: Sequence[int] = ()  # tags that are numbers, until they get names
     spans: list[Span] | None = None
     counted: str = "tokens"  # what the tags count, in words
 
@@ -121,21 +122,28 @@ class Keys:
             check_unicode(*given)
             sentence = join_words(given)[0]
         _check_sentence(sentence, record, text_key)
-        tags = record.get(self.tags) if self.tags else None
         spans = self._spans(record)
         if spans is not None:
             if text_key and self.spans not in INCLUSIVE:
                 given = None  # the spans count characters, whatever the tokens are
             words = [sentence[start:end] for start, end in split_words(sentence)]
             tokens, counted = given or words, "tokens"
+            tags, numbers = None, []  # the spans say it all
         else:
-            if not (tags and isinstance(tags, list) and all(map(is_number, tags))):
-                _check_texts(self.tags, tags)
-                check_unicode(*(tags or ()))
-            tokens, counted = _tokens(sentence, given, tags)
+            tags, numbers = self._tags(record)
+            tokens, counted = _tokens(sentence, given, numbers or tags)
         fields = tuple((name, record.get(name)) for name in self.named)
         label = record.get(self.label) if self.label else None
-        return Record(row, sentence, tokens, given, label, fields, tags, spans, counted)
+        return Record(row, sentence, tokens, given, label, fields, tags, numbers, spans, counted)
+
+    def _tags(self, record: dict[str, Any]) -> tuple[list[str] | None, list[int]]:
+        """The tags of a record: texts, or numbers that have no names yet."""
+        tags = record.get(self.tags) if self.tags else None
+        if isinstance(tags, list) and tags and all(map(is_number, tags)):
+            return None, tags
+        _check_texts(self.tags or "tags", tags)
+        check_unicode(*(tags or ()))
+        return tags, []
 
     def _spans(self, record: dict[str, Any]) -> list[Span] | None:
         if self.spans is None:
@@ -240,15 +248,18 @@ def is_number(value: Any) -> bool:
 
 
 def _tokens(
-    sentence: str, given: list[str] | None, tags: list[Any] | None
+    sentence: str, given: list[str] | None, tags: Sequence[Any] | None
 ) -> tuple[list[str], str]:
     """The tokens that the tags count, and in words what they are."""
     words = [sentence[start:end] for start, end in split_words(sentence)]
     ways = {"words and punctuation marks": words, BETWEEN_BLANKS: sentence.split()}
     if given:
         ways = {"tokens": given}
+    if tags is None:
+        counted, tokens = next(iter(ways.items()))
+        return tokens, counted
     for counted, tokens in ways.items():
-        if tags is None or len(tokens) == len(tags):
+        if len(tokens) == len(tags):
             return tokens, counted
     counts = " or ".join(f"{len(tokens)} {counted}" for counted, tokens in ways.items())
     what = f"{len(tags)} tags, but the sentence has {counts}"

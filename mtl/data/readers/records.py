@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...errors import DataError
@@ -19,11 +20,9 @@ from .record_fields import (
     Keys,
     Record,
     is_class,
-    is_number,
     split_tags,
 )
 from .schemes import (
-    KNOWN_TAGS,
     PLAIN_TYPES,
     RULES,
     Spelling,
@@ -34,8 +33,8 @@ from .schemes import (
     what_breaks,
 )
 from .source import FilePath, Report, read_text, short
-from .spans import INCLUSIVE, in_tokens, last_token_counts, tags_of_spans
-from .taglists import unnamed_numbers
+from .spans import INCLUSIVE, Span, in_tokens, last_token_counts, tags_of_spans
+from .taglists import known_tags, unnamed_numbers
 
 
 def read_jsonl(
@@ -114,7 +113,7 @@ def texts_from(
             if record.spans is None:
                 tags = schemes.of(record)
             else:
-                tags = _tags_of_spans(record, last_counts, notes)
+                tags = _tags_of_spans(record, record.spans, last_counts, notes)
             examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags, others))
     report.notes += keys.notes()
     report.note_strays(schemes.repaired, schemes.scheme)
@@ -138,8 +137,8 @@ def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) 
     Raises:
         SoundDataError: nothing says what the numbers mean.
     """
-    numbered = [r for r in records if r.tags and is_number(r.tags[0])]
-    numbers = sorted({number for record in numbered for number in record.tags})
+    numbered = [record for record in records if record.numbers]
+    numbers = sorted({number for record in numbered for number in record.numbers})
     if numbered and not names:
         raise unnamed_numbers(numbers, report.path, numbered[0].row.line)
     if numbers and not 0 <= numbers[0] <= numbers[-1] < len(names):
@@ -150,7 +149,7 @@ def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) 
             fix="give label_names as many names as there are tags, from 0",
         )
     for record in numbered:
-        record.tags = [names[number] for number in record.tags]
+        record.tags = [names[number] for number in record.numbers]
 
 
 class _Schemes:
@@ -158,22 +157,20 @@ class _Schemes:
 
     def __init__(self, records: Sequence[Record], strict: bool) -> None:
         self.strict = strict
-        tagged = [record for record in records if record.tags]
-        found = spelling_of(Counter(tag for record in tagged for tag in record.tags))
+        found = spelling_of(Counter(tag for record in records for tag in record.tags or ()))
         self.spelling = found[0] if found else Spelling("B-PER", "O", TAG)
-        canonical = (self.spelling.canonical(record.tags) for record in tagged)
-        self.scheme = scheme_of(tags for tags in canonical if None not in tags)
+        sentences = []
+        for record in records:
+            with suppress(DataError):  # what is no tag is a fault of its own record: see `of`
+                sentences.append(self._known(record, record.tags or ()))
+        self.scheme = scheme_of(sentences)
         self.repaired: list[tuple[str, str, str]] = []
 
     def of(self, record: Record) -> tuple[str, ...] | None:
         """The tags of a record; what breaks the scheme is read as `conlleval` reads it."""
         if record.tags is None:
             return None
-        tags = self.spelling.canonical(record.tags)
-        if None in tags:
-            tag = record.tags[tags.index(None)]
-            found = f"{tag!r} in the record with the sentence {short(record.sentence, 80)}"
-            raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
+        tags = self._known(record, record.tags)
         for _, before, tag in strays(tags, self.scheme):
             if self.strict:
                 what = what_breaks(self.scheme, before, tag)
@@ -181,17 +178,23 @@ class _Schemes:
             self.repaired.append((record.row.place, before, tag))
         return tuple(to_iob2(tags))
 
+    def _known(self, record: Record, tags: Sequence[str]) -> list[str]:
+        where = f"the record with the sentence {short(record.sentence, 80)}"
+        return known_tags(tags, self.spelling, where)
 
-def _tags_of_spans(record: Record, last_counts: bool, notes: Counter[str]) -> tuple[str, ...]:
+
+def _tags_of_spans(
+    record: Record, spans: Sequence[Span], last_counts: bool, notes: Counter[str]
+) -> tuple[str, ...]:
     """Spans count the tokens that the record names, else the characters of its text."""
     text = record.sentence
     if not record.given:
-        return tuple(tags_of_spans(text, split_words(text), record.spans, notes))
+        return tuple(tags_of_spans(text, split_words(text), spans, notes))
     places = find_words(text, record.given)
     if places is None:
         text, places = join_words(record.given)
-    spans = in_tokens(record.spans, places, last_counts)
-    return tuple(tags_of_spans(text, places, spans, notes))
+    found = in_tokens(spans, places, last_counts)
+    return tuple(tags_of_spans(text, places, found, notes))
 
 
 class _Classes:
@@ -237,7 +240,7 @@ class _Classes:
         return self.names[value] if value >= 0 else None  # -1: not labelled
 
     def _mixed(self, field: str, value: Any, kind: type) -> DataError:
-        names = {str: "a text", int: "a number", bool: "true or false"}
+        names: dict[type, str] = {str: "a text", int: "a number", bool: "true or false"}
         other, row = next(pair for pair in self.columns[field] if type(pair[0]) is kind)
         return DataError(
             f"the {field} is {names[type(value)]} here, but {names[kind]} in most records",

@@ -87,16 +87,16 @@ class Spelling:
         """`O`, or a letter and a type as in `B-PER`, of each cell; None where it is no tag."""
         if self.pattern is None:
             return _from_brackets(cells)
-        return [self._one(cell) for cell in cells]
+        return [self._one(cell, self.pattern) for cell in cells]
 
     def never_closed(self, cells: Sequence[str]) -> list[int]:
         """The places of the brackets that open and never close."""
         return [] if self.pattern else [start for start, end in _partners(cells) if end is None]
 
-    def _one(self, cell: str) -> str | None:
+    def _one(self, cell: str, pattern: re.Pattern[str]) -> str | None:
         if cell == self.outside or _LINGPIPE_OUT.fullmatch(cell):
             return "O"
-        match = self.pattern.fullmatch(cell)
+        match = pattern.fullmatch(cell)
         if match is None:
             return None
         parts = match.groupdict()

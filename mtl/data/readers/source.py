@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ class Report:
         self.notes: list[str] = []
 
     @contextmanager
-    def record(self, line: int | None, where: str = "") -> Iterator[None]:
+    def record(self, line: int | None, where: str = "") -> Generator[None]:
         """Collect what is raised about one record, and say where in the file the record is."""
         try:
             yield

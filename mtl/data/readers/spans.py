@@ -41,7 +41,8 @@ def spans_of(value: Any) -> list[Span] | None:
         spans = [_span(item) for item in value]
     else:
         return None
-    return None if None in spans else spans
+    good = [span for span in spans if span is not None]
+    return good if len(good) == len(spans) else None
 
 
 def _listed(value: Any) -> list[Any]:
@@ -153,7 +154,7 @@ def _checked(text: str, span: Span) -> Span:
     _check(span, span.end, len(text), "characters")
     there = text[span.start : span.end]
     if isinstance(span.text, str) and span.text.split() != there.split():
-        raise _other_text(text, span, there)
+        raise _other_text(text, span, span.text)
     start = span.start + len(there) - len(there.lstrip())
     end = max(start, span.end - len(there) + len(there.rstrip()))
     return Span(start, end, span.kind)
@@ -173,16 +174,17 @@ def _check(span: Span, end: Any, length: int, unit: str) -> None:
         raise DataError(what, found=found, fix=f"count {unit} from 0, with start below end")
 
 
-def _other_text(text: str, span: Span, there: str) -> DataError:
+def _other_text(text: str, span: Span, said: str) -> DataError:
     """The error for a span whose text is not at its offsets; it guesses the unit they count."""
-    at = text.find(span.text)
+    at = text.find(said)
     fix = f"its text occurs at character {at}" if at >= 0 else "export the spans again"
     for unit, code, width in (("bytes", "utf-8", 1), ("UTF-16 units", "utf-16-le", 2)):
         raw = text.encode(code, "replace")[span.start * width : span.end * width]
-        if raw.decode(code, "ignore") == span.text:
+        if raw.decode(code, "ignore") == said:
             fix = f"the offsets seem to count {unit}; let them count Unicode characters"
+    there = text[span.start : span.end]
     found = f"characters {span.start} to {span.end} are {short(there, 80)}, the file says "
-    found += short(span.text, 80)
+    found += short(said, 80)
     return DataError("a span's text is not at its offsets", found=found, fix=fix)
 
 

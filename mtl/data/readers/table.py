@@ -90,6 +90,12 @@ class Table:
         plain = [plain_name(name) for name in self.names]
         return next((plain.index(name) for name in names if name in plain), None)
 
+    def needed(self, names: Iterable[str]) -> int:
+        """The same, where `read` has seen to it that one of the names is there."""
+        place = self.find(names)
+        assert place is not None
+        return place
+
     def chosen(self, column: int | str) -> int:
         """The column that somebody named or numbered.
 

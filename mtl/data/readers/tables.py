@@ -166,10 +166,9 @@ def read_pair_table(
     """
     report = Report(path, on_error)
     table = Table.read(path, lambda names: any(names.issuperset(pair) for pair in PAIRS))
-    first, second = next(
-        (table.find([a]), table.find([b]))
-        for a, b in PAIRS
-        if table.find([a]) is not None and table.find([b]) is not None
+    names = {plain_name(name) for name in table.names}
+    first, second = (
+        table.needed([name]) for name in next(pair for pair in PAIRS if names.issuperset(pair))
     )
     value = table.find(PAIR_VALUES) if column is None else table.chosen(column)
     table.note_unread([first, second, value], report)

@@ -108,6 +108,21 @@ def unnamed_numbers(
     )
 
 
+def known_tags(cells: Sequence[str], spelling: Spelling, where: str) -> list[str]:
+    """`O`, or a letter and a type as in `B-PER`, of each cell.
+
+    Raises:
+        DataError: a cell that is no tag; it says `where` that is.
+    """
+    tags = []
+    for cell, tag in zip(cells, spelling.canonical(cells), strict=True):
+        if tag is None:
+            found = f"{cell!r} in {where}"
+            raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
+        tags.append(tag)
+    return tags
+
+
 def _canonical(row: TaggedRow, spelling: Spelling) -> list[str] | None:
     if row.tags is None:
         return None
@@ -115,8 +130,4 @@ def _canonical(row: TaggedRow, spelling: Spelling) -> list[str] | None:
         what = f"{len(row.tags)} tags, but the text has {len(row.tokens)} words"
         found = f"words {short(row.tokens)}, tags {short(row.tags)}"
         raise DataError(what, found=found, fix="give every word one tag, with blanks between them")
-    tags = spelling.canonical(row.tags)
-    if None in tags:
-        found = f"{row.tags[tags.index(None)]!r} in the text {short(row.text, 80)}"
-        raise DataError("the tag is of no known scheme", found=found, fix=KNOWN_TAGS)
-    return tags
+    return known_tags(row.tags, spelling, f"the text {short(row.text, 80)}")

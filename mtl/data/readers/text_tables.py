@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ...errors import DataError
 from ..examples import TextExample
@@ -71,13 +71,15 @@ def read_text_table(
             given = _items(row[tags[0]], label_names) if tags else None
             tokens = () if given is None else _tokens(text, given) or text.split()
             text = text if list_in(text) is None else " ".join(tokens)
-            kept = {name: said[name] for name in others if said[name] is not None}
+            kept = {name: value for name in others if (value := said[name]) is not None}
             parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept))
     spelling = tags[1] if tags else IOB2_SPELLING
     return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
 
 
-def refuse_columns(path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any) -> Any:
+def refuse_columns(
+    path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any
+) -> NoReturn:
     """Raise DataError for a table that has other columns than we know."""
     found = f"the columns {', '.join(short(name, 40) for name in header)}"
     what = "no column of this table has a name that we know"
@@ -91,9 +93,9 @@ def _text_columns(table: Table, rows: list[list[str]], column: int | str | None)
         if clear is None:
             refuse_columns(table.path, header=rows[0] if rows else [])
         return clear[0]
-    text, title = table.find(TEXTS), table.find(["title"])
+    text, title = table.needed(TEXTS), table.find(["title"])
     is_longer = plain_name(table.names[text]) in BODIES
-    return [title, text] if title not in (None, text) and is_longer else [text]
+    return [text] if title is None or title == text or not is_longer else [title, text]
 
 
 def _label_column(
@@ -108,7 +110,8 @@ def _label_column(
         place = table.chosen(column)
         return None if place in taken else place
     if not table.names:
-        return bare_columns(rows)[1]
+        clear = bare_columns(rows)
+        return clear[1] if clear else None
     plain = [plain_name(name) for name in table.names]
     labels = [plain.index(name) for name in LABELS if name in plain]
     labels = [place for place in labels if place not in taken]
@@ -168,8 +171,9 @@ _SEPARATORS = (",", "|", ";", "#")
 
 def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
     """Raise SoundDataError if cells name several classes each, such as `8,20` or `['a', 'b']`."""
-    several = [cell for cell in cells if len(list_in(cell) or ()) > 1]
-    if several and spelling_of(Counter(i for cell in several for i in map(str, list_in(cell)))):
+    lists = {cell: list_in(cell) or [] for cell in cells}
+    several = [cell for cell in cells if len(lists[cell]) > 1]
+    if several and spelling_of(Counter(str(i) for cell in several for i in lists[cell])):
         return  # lists of tags
     counts = Counter(cells)
     for sign in _SEPARATORS:

@@ -29,6 +29,7 @@ def write_jsonl(examples: Iterable[Example], path: FilePath) -> None:
 
 
 def _json_record(example: Example) -> dict[str, Any]:
+    record: dict[str, Any]
     match example:
         case NERExample():
             record = {"sentence": example.text, "tokens": example.tokens, "ner_tags": example.tags}
