@@ -1,4 +1,4 @@
-"""Where the numbers are computed, and with how many bits."""
+"""The names of a device and a precision go in; what torch calls them comes out, if it is there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import ConfigError, suggest
 DEVICES = ("auto", "cuda", "mps", "cpu")
 LARGE = 2e9  # multiply-adds: about a tenth of a second on one core
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
-# What CUDA, and the CPU of Linux and of Windows, say.
+# What CUDA says, and torch on the CPU of Linux and of Windows; see `is_out_of_memory`.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -159,12 +159,16 @@ def describe_device(device: torch.device, dtype: torch.dtype, threads: int) -> s
     """For people: `cpu, float32, 1 thread`, or `cuda:0 (NVIDIA T4), float16`."""
     name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     text = f"{device}{name}, {str(dtype).removeprefix('torch.')}"
-    return f"{text}, {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else text
+    if device.type != "cpu":
+        return text
+    return f"{text}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # Nothing else in this package decides by the text of an error. Here there is nothing else to
+    # look at: torch raises a bare RuntimeError where a CPU, or cuBLAS on a GPU, gets no memory.
     told = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)
-    )
+    return isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)

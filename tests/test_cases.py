@@ -31,7 +31,8 @@ def says(monkeypatch):
     """Sets what every prediction is: entities `(type, text)`, and an answer."""
 
     def say(entities=(), said=""):
-        def predict(model, text, tasks):
+        def predict_examples(model, examples, tasks):
+            text = examples[0].text
             words = split_words(text)
             tags = ["O"] * len(words)
             for kind, part in entities:
@@ -39,9 +40,9 @@ def says(monkeypatch):
                 inside = [i for i, (s, _) in enumerate(words) if start <= s < start + len(part)]
                 for i in inside if start >= 0 else []:
                     tags[i] = f"{'B' if i == inside[0] else 'I'}-{kind}"
-            return {tasks[0]: NERPrediction(text, words, tags, [1.0] * len(tags))}
+            return [{tasks[0]: NERPrediction(text, words, tags, [1.0] * len(tags))}]
 
-        monkeypatch.setattr(mtl.reports.cases, "predict", predict)
+        monkeypatch.setattr(mtl.reports.cases, "predict_examples", predict_examples)
         monkeypatch.setattr(
             mtl.reports.cases, "answer", lambda m, q, c, task: QAPrediction(q, c, said, 1.0, 0, 1)
         )

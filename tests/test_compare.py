@@ -17,7 +17,8 @@ import mtl
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError, DataWarning, ModelError
 from mtl.experiments.build import build_tasks
-from mtl.experiments.compare import compare, method_settings, with_size
+from mtl.experiments.compare import compare
+from mtl.experiments.plan import method_settings, with_size
 from mtl.experiments.recipe import load_recipe
 from mtl.experiments.run import run_recipe
 from mtl.experiments.summary import (
@@ -643,6 +644,7 @@ def test_stages_are_refused(recipe, tmp_path, no_training):
         ("gradnorm(beta=1.5)", "use one of alpha"),
         ("dwa(temperature=0)", "above 0"),
         ("", "unknown method of sharing"),
+        ("train", "unknown method of sharing"),  # a word of the error about an aggregation
         ("joint(a=1)", "'joint(a=1)'"),
         ("pcgrad(a=1)", "aggregation_options.a"),
         ("fixed(weights={ner=1.0})", "set train.loss_weights"),

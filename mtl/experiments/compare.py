@@ -1,6 +1,6 @@
-"""Does sharing help? Every task alone, and all together, on the same examples, over several seeds.
+"""Does sharing help? A recipe goes in; every task alone and all together come out, compared.
 
-For each seed and each size of the data:
+They are trained on the same examples, over several seeds. For each seed and size of the data:
 
     alone       a model for each task, which knows the words of its own texts only
     together    one model for all tasks, once with each method of sharing
@@ -16,71 +16,41 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 import time
-import tomllib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from ..devices import choose_device
-from ..errors import ConfigError, DataError, DataWarning, ModelError, MTLError, suggest
+from ..errors import ConfigError, DataError, DataWarning, ModelError, MTLError
 from ..files import write_atomically
 from ..inference import predict_examples
 from ..model import MultiTaskModel
 from ..reports.plots import plot_comparison
 from ..tables import format_markdown
 from ..tasks import Task
-from ..training.aggregation import Aggregation, build_aggregation, torchjd_aggregators
 from ..training.config import TrainConfig, check_training
 from ..training.history import Metrics
 from ..training.loop import train
 from ..training.preflight import EncodedDataset, encode_datasets
 from ..training.sampling import SAMPLERS
-from ..training.weighting import FixedWeighting, Weighting
+from ..training.weighting import FixedWeighting
 from .assessment import Parts
 from .build import build_model, build_tasks
 from .folder import LOCK, RECIPE_FILE, check_same_recipe, claimed
+from .plan import Plan, check_distinct, method_settings, plans_of, settings_alone, with_size
 from .recipe import Recipe
 from .run import cache_folder
-from .summary import ALONE, comparison_tables, costs, summarise, write_summary
+from .summary import comparison_tables, costs, summarise, write_summary
 
 MOST_SEEDS = 1000
-RUNS, RESULT, SUMMARY, TABLE, PICTURE = (
-    "runs",
-    "compare.json",
-    "compare.csv",
-    "compare.md",
-    "compare.png",
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One training: with which share of the data, seed and method, for how many rounds an epoch.
-
-    `task` is the one that is trained alone; empty for all together.
-    """
-
-    size: str
-    seed: int
-    method: str
-    task: str
-    rounds: int
-
-    @property
-    def file(self) -> str:
-        parts = [self.size or "all", f"seed{self.seed}", self.method, self.task, str(self.rounds)]
-        return re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, parts))) + ".json"
-
-    def __str__(self) -> str:
-        what = f"{self.task} alone" if self.task else f"together, {self.method}"
-        return f"{self.size or 'all data'}, seed {self.seed}, {what}, {self.rounds} rounds an epoch"
+RUNS, RESULT = "runs", "compare.json"
+SUMMARY, TABLE, PICTURE = "compare.csv", "compare.md", "compare.png"
 
 
 def compare(
@@ -125,6 +95,44 @@ def compare(
         ModelError: the file of a finished run is broken.
         MTLError: too many runs failed: there is nothing to compare.
     """
+    _check_arguments(recipe, seeds, methods, sizes)
+    recipe = replace(recipe, train=recipe.train | {"patience": 0})  # all runs make all their steps
+    # Each once, without blanks: "qa=0.1, ner=0.5" and "qa=0.1,ner=0.5" are the same folder.
+    methods = list(dict.fromkeys("".join(method.split()) for method in methods))
+    sizes = list(dict.fromkeys("".join(size.split()) for size in sizes)) or [""]
+    settings = {method: method_settings(method, recipe) for method in methods}
+    check_distinct(settings, sizes, recipe)
+    tasks = build_tasks(recipe)
+    _check_trainings(recipe, tasks, settings)
+    rounds, total = _lengths(recipe, tasks, settings)
+    plans = list(plans_of(recipe, seeds, sizes, rounds, total))
+    output = Path(output)
+    with claimed(output):
+        _check_output(output, recipe)
+        for plan in plans:
+            if (path := output / RUNS / plan.file).exists():
+                _read_result(path, plan)  # so a broken file is found before anything is trained
+        _check_rows([p for p in plans if not (output / RUNS / p.file).exists()], recipe, progress)
+        _make_output(output, recipe)
+        runs, failed = _run_all(plans, recipe, settings, output, progress)
+        content = {
+            "recipe": recipe.name,
+            "command": command,
+            "device": str(choose_device(TrainConfig(**recipe.train).device)),
+            "runs": runs,
+            "summary": summarise(runs, tasks, rounds, total),
+            "cost": costs(runs, rounds, total),
+        }
+        if failed:
+            content["failed"] = failed
+        _write_comparison(content, output)
+    return content
+
+
+def _check_arguments(
+    recipe: Recipe, seeds: int, methods: Sequence[str], sizes: Sequence[str]
+) -> None:
+    """Raise ConfigError for what can be seen to be wrong without looking at any data."""
     if len(recipe.tasks) < 2:
         raise ConfigError(
             "a comparison needs at least two tasks",
@@ -144,14 +152,17 @@ def compare(
             found=str(seeds),
             fix="5 are a good beginning",
         )
-    recipe = replace(recipe, train=recipe.train | {"patience": 0})  # all runs make all their steps
-    methods, sizes = (["".join(name.split()) for name in names] for names in (methods, sizes))
-    settings = {method: method_settings(method, recipe) for method in dict.fromkeys(methods)}
-    sizes = list(dict.fromkeys(sizes or [""]))
-    _check_distinct(settings, sizes, recipe)
+
+
+def _lengths(
+    recipe: Recipe, tasks: Sequence[Task], settings: Mapping[str, dict[str, Any]]
+) -> tuple[int, dict[str, int]]:
+    """The rounds of an epoch, and how many steps these are with each method.
+
+    A joint step takes a batch of every dataset: a round is one step. Other methods take one dataset
+    after the other, and a round is a step for each.
+    """
     config = TrainConfig(**recipe.train)
-    tasks = build_tasks(recipe)
-    _check_trainings(recipe, tasks, settings)
     longest = max(len(task.dataset.train) for task in tasks)
     rounds = config.rounds or math.ceil(longest / config.batch_size)
     n_datasets = len({id(task.dataset) for task in tasks})
@@ -159,139 +170,29 @@ def compare(
         method: rounds * (1 if SAMPLERS[changed["steps"]].joint else n_datasets)
         for method, changed in settings.items()
     }
-    plans = list(_plans(recipe, seeds, sizes, rounds, total))
-    output = Path(output)
-    with claimed(output):
-        _check_output(output, recipe)
-        for plan in plans:
-            if (path := output / RUNS / plan.file).exists():
-                _read_result(path, plan)  # so a broken file is found before anything is trained
-        _check_rows([p for p in plans if not (output / RUNS / p.file).exists()], recipe, progress)
-        _make_output(output, recipe)
-        runs, failed = _run_all(plans, recipe, settings, output, progress)
-        summary = summarise(runs, tasks, rounds, total)
-        if not summary:
-            raise MTLError(
-                "too many runs failed: there is nothing to compare",
-                found="; ".join(f"{plan}: {why}" for plan, why in failed.items()),
-                fix="see why they failed, and give the same command again",
-            )
-        content = {
-            "recipe": recipe.name,
-            "command": command,
-            "device": str(choose_device(config.device)),
-            "runs": runs,
-            "summary": summary,
-            "cost": costs(runs, rounds, total),
-        }
-        if failed:
-            content["failed"] = failed
-        _write_comparison(content, output, command)
-    return content
+    return rounds, total
 
 
-def _write_comparison(content: Mapping[str, Any], output: Path, command: str) -> None:
-    """All results, then what is made of them."""
+def _write_comparison(content: Mapping[str, Any], output: Path) -> None:
+    """All results, then what is made of them.
+
+    Raises:
+        MTLError: so many runs failed that no seed is complete.
+    """
+    if not content["summary"]:
+        failed = content.get("failed", {})
+        raise MTLError(
+            "too many runs failed: there is nothing to compare",
+            found="; ".join(f"{plan}: {why}" for plan, why in failed.items()),
+            fix="see why they failed, and give the same command again",
+        )
+    command = content["command"]
     write_atomically(output / RESULT, json.dumps(content, indent=1) + "\n")
     write_summary(output / SUMMARY, content["summary"], command)
     tables = comparison_tables(content["summary"], content["cost"], format_markdown)
     heading = f"`{command}`\n\n" if command else ""
     write_atomically(output / TABLE, f"{heading}{tables}\n")
     plot_comparison(content["summary"]).savefig(output / PICTURE, dpi=120)
-
-
-def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
-    """The `train` section of a recipe for one method of sharing.
-
-    Raises:
-        ConfigError: an unknown method (the nearest known one is named) or option.
-    """
-    match = re.fullmatch(r"([\w-]+)(?:\((.*)\))?", method.strip())
-    name, inner = match.groups(default="") if match else (method, "")
-    try:
-        options = tomllib.loads(f"options = {{{inner}}}")["options"]
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(
-            "the options of a method cannot be read",
-            found=f"{method!r}: {error}",
-            fix="they are written like CAGrad(c=0.4)",
-        ) from None
-    own = {"weighting", "weighting_options", "aggregation", "aggregation_options"}
-    train = {key: value for key, value in recipe.train.items() if key not in own}
-    train.setdefault("steps", TrainConfig().steps)
-    if name in SAMPLERS and not options:
-        return train | {"steps": name}
-    if name in Weighting.kinds:
-        if name != FixedWeighting.name:
-            train.pop("loss_weights", None)
-        train |= {"weighting": name, "weighting_options": options}
-        needs_joint_steps = Weighting.kinds[name].needs_joint_steps
-    else:
-        try:
-            aggregation = build_aggregation(name, options, recipe.seed)
-        except ConfigError as error:
-            if name and name.lower() in str(error.faults[0].what).lower():
-                raise  # known, but not like this
-            theirs = torchjd_aggregators()
-            known = [*SAMPLERS, *Weighting.kinds, *Aggregation.kinds, *theirs]
-            more = "" if theirs else "; with the extra torchjd also UPGrad, CAGrad and others"
-            fix = f"{suggest(name, known)}{more}"
-            raise ConfigError("unknown method of sharing", found=repr(method), fix=fix) from None
-        train |= {"aggregation": name, "aggregation_options": options}
-        needs_joint_steps = aggregation.needs_joint_steps
-    train |= {"steps": "joint"} if needs_joint_steps else {}
-    TrainConfig(**train)
-    return train
-
-
-def with_size(recipe: Recipe, size: str) -> Recipe:
-    """The recipe with a share of some tasks' data: `qa=0.1`, or `ner=0.5,qa=0.1`."""
-    named = set()
-    for part in filter(None, size.split(",")):
-        name, _, number = part.strip().partition("=")
-        if name in named:
-            raise ConfigError("a size names a task twice", found=repr(size), fix="leave one out")
-        named.add(name)
-        if name not in recipe.tasks:
-            raise ConfigError(
-                "--sizes names an unknown task", found=repr(part), fix=suggest(name, recipe.tasks)
-            )
-        try:
-            share = float(number)
-        except ValueError:
-            share = math.nan
-        if not 0 < share <= 1:
-            raise ConfigError(
-                "--sizes takes shares above 0 and at most 1", found=repr(part), fix="such as qa=0.1"
-            )
-        task = recipe.tasks[name]
-        if task.has_own_data:
-            tasks = recipe.tasks | {name: replace(task, share=share)}
-            recipe = replace(recipe, tasks=tasks)
-        else:
-            data = {task.data: replace(recipe.datasets[task.data], share=share)}
-            recipe = replace(recipe, datasets=recipe.datasets | data)
-    return recipe
-
-
-def _check_distinct(methods: Iterable[str], sizes: Iterable[str], recipe: Recipe) -> None:
-    """ConfigError if two names mean the same, or are taken for the same by a file system."""
-    seen: dict[str, str] = {}
-    for method in methods:
-        if (other := seen.setdefault(method.lower(), method)) != method:
-            raise ConfigError(
-                "two methods differ in small and capital letters only",
-                found=f"{other}, {method}",
-                fix="pcgrad, random and sum are ours, PCGrad, Random and Sum TorchJD's; compare "
-                "them in two folders",
-            )
-    recipes: list[tuple[str, Recipe]] = []
-    for size in sizes:
-        recipes.append((size, with_size(recipe, size)))
-        if (other := next(s for s, r in recipes if r == recipes[-1][1])) != size:
-            raise ConfigError(
-                "two sizes mean the same", found=f"{other}, {size}", fix="leave one out"
-            )
 
 
 def _check_trainings(
@@ -304,15 +205,8 @@ def _check_trainings(
     for train_settings in settings.values():
         check_training(together, tasks, TrainConfig(**train_settings))
     for task in tasks:
-        alone = TrainConfig(**_settings_alone(recipe))
+        alone = TrainConfig(**settings_alone(recipe))
         check_training(build_model(recipe, [task]), [task], alone)
-
-
-def _settings_alone(recipe: Recipe) -> dict[str, Any]:
-    """The `train` section for a model of a single task."""
-    train_settings = method_settings(FixedWeighting.name, recipe) | {"steps": "alternating"}
-    train_settings.pop("loss_weights", None)
-    return train_settings
 
 
 def _check_rows(todo: Sequence[Plan], recipe: Recipe, progress: bool) -> None:
@@ -370,20 +264,6 @@ def _make_output(output: Path, recipe: Recipe) -> None:
     write_atomically(output / RECIPE_FILE, recipe.to_toml())
 
 
-def _plans(
-    recipe: Recipe, seeds: int, sizes: Sequence[str], rounds: int, total: Mapping[str, int]
-) -> Iterator[Plan]:
-    """All runs, seed by seed, so that a table over fewer seeds is there early."""
-    alone = dict.fromkeys([rounds, *total.values()])
-    for seed in range(recipe.seed, recipe.seed + seeds):
-        for size in sizes:
-            for n in alone:
-                for task in recipe.tasks:
-                    yield Plan(size, seed, ALONE, task, n)
-            for method in total:
-                yield Plan(size, seed, method, "", rounds)
-
-
 def _run_all(
     plans: Sequence[Plan],
     recipe: Recipe,
@@ -397,7 +277,8 @@ def _run_all(
     if progress:
         done = f", {len(plans) - len(todo)} of them done already" if len(todo) < len(plans) else ""
         tqdm.write(f"{len(plans)} runs{done}", file=sys.stderr)
-    built_for, tasks = None, []
+    built_for: tuple[str, int] | None = None
+    tasks: list[Task] = []
     parts = Parts()
     for plan in todo:
         started = time.perf_counter()
@@ -439,10 +320,11 @@ def _run(
     plan: Plan, recipe: Recipe, settings: Mapping[str, dict[str, Any]], tasks: Sequence[Task]
 ) -> dict[str, Any]:
     """Train one model, score it, and time its predictions."""
-    chosen = _settings_alone(recipe) if plan.task else settings[plan.method]
+    chosen = dict(settings_alone(recipe) if plan.task else settings[plan.method])
+    chosen |= {"rounds": plan.rounds, "seed": plan.seed}
     tasks = [task for task in tasks if plan.task in ("", task.name)]
     model = build_model(replace(recipe, seed=plan.seed), tasks)
-    config = TrainConfig(seed=plan.seed, **chosen | {"rounds": plan.rounds})
+    config = TrainConfig(**chosen)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # these were shown when the rows were checked
         data = _encode(recipe, model, tasks)

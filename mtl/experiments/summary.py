@@ -1,4 +1,4 @@
-"""What a comparison says: means, paired differences with intervals, costs; tables and a CSV."""
+"""Runs of a comparison go in; means, paired differences and costs come out, as tables and CSV."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from ..tasks import Task
 
 ALONE = "alone"
 TEXT_COLUMNS = ("task", "size", "method", "budget", "metric")
-MEASURED = ("measured", "sharing.csv")  # a comparison that comes with the package
+# A comparison that comes with the package.
+MEASURED = Path(__file__).parent / "measured" / "sharing.csv"
 
 
 def summarise(
@@ -53,26 +53,36 @@ def summarise(
     seeds = dict.fromkeys(run["seed"] for run in runs)
     rows = []
     for size, budget, task in product(sizes, BUDGETS, tested):
+        # How many rounds the model alone trains that each method is compared with.
         controls = {m: rounds if budget == BUDGETS[0] else n for m, n in total.items()}
         for method, control in {ALONE: max(controls.values()), **controls}.items():
             trained = control if method == ALONE else rounds
-            both = ((size, method, task, trained), (size, ALONE, task, control))
-            pairs = [[scores.get((*key, seed)) for key in both] for seed in seeds]
-            pairs = [pair for pair in pairs if None not in pair]
-            if not pairs:
-                continue
-            own, alone = zip(*pairs, strict=True)
-            row = {"task": task, "size": size, "method": method, "budget": budget}
-            row |= {"metric": metric[task], "n": len(pairs), "control_rounds": control}
-            row |= _with_interval("", own)
-            if method != ALONE:
-                row |= _with_interval(
-                    "difference", [a - b for a, b in zip(own, alone, strict=True)]
-                )
-                low, high = row["difference_interval"] or (-math.inf, math.inf)
-                row["distinguishable"] = low > 0 or high < 0
-            rows.append(row)
+            pairs = [
+                (own, alone)
+                for seed in seeds
+                if (own := scores.get((size, method, task, trained, seed))) is not None
+                and (alone := scores.get((size, ALONE, task, control, seed))) is not None
+            ]
+            if pairs:
+                row = {"task": task, "size": size, "method": method, "budget": budget}
+                row |= {"metric": metric[task], "n": len(pairs), "control_rounds": control}
+                rows.append(row | _statistics(pairs, is_alone=method == ALONE))
     return rows
+
+
+def _statistics(pairs: Sequence[tuple[float, float]], is_alone: bool) -> dict[str, Any]:
+    """The mean of some scores, and that of their differences from the model alone, with intervals.
+
+    Args:
+        pairs: for each seed, the score of a model and that of the model alone. With the same seed
+            both saw the same examples, so that their difference says more than that of two means.
+    """
+    found = _with_interval("", [own for own, _ in pairs])
+    if not is_alone:
+        found |= _with_interval("difference", [own - alone for own, alone in pairs])
+        low, high = found["difference_interval"] or (-math.inf, math.inf)
+        found["distinguishable"] = low > 0 or high < 0
+    return found
 
 
 def _common_metric(task: Task, runs: Sequence[dict[str, Any]]) -> str:
@@ -125,9 +135,8 @@ def costs(
 def write_summary(path: Path, summary: Sequence[Mapping[str, Any]], command: str) -> None:
     """A CSV with a line for each dict of `summarise`, under the command as a comment."""
     ends = ("interval", "difference_interval")
-    columns = [
-        key for key in max(summary, key=len) if key not in ends
-    ]  # the longest row: one of a shared model
+    longest = max(summary, key=len)  # a row of a shared model, which has more than one of ALONE
+    columns = [key for key in longest if key not in ends]
     columns += [f"{key}_{end}" for key in ends for end in ("low", "high")]
     table = io.StringIO()
     table.write(f"# {command}\n")
@@ -151,7 +160,7 @@ def read_comparison(path: str | Path | None = None) -> tuple[list[dict[str, Any]
     Raises:
         DataError: the file cannot be read, or `mtl compare` did not write it.
     """
-    file = resources.files(__package__).joinpath(*MEASURED) if path is None else Path(path)
+    file = MEASURED if path is None else Path(path)
     try:
         comment, _, text = file.read_text(encoding="utf-8").partition("\n")
         return _read_rows(text), comment.removeprefix("# ")
@@ -214,27 +223,27 @@ def comparison_tables(
         lines = [[*line, *map(cells.get, methods)] for line, cells in by_line.items()]
         text.append(f"A model alone makes as many steps as {whose}:")
         text.append(layout(["", "", *methods], lines))
-    header = ["", "", "parameters", "seconds of training", "seconds of inference"]
-    lines = [
-        [
-            row["method"],
-            row["size"] or "all data",
-            "{:,.0f} / {:,.0f}".format(*row["parameters"]),
-            "{:.0f} / {:.0f}".format(*row["train_seconds"]),
-            "{:.2f} / {:.2f}".format(*row["inference_seconds"]),
-        ]
-        for row in cost
-    ]
-    if lines:
+    if cost:
+        header = ["", "", "parameters", "seconds of training", "seconds of inference"]
         text.append("One shared model / all separate models:")
-        text.append(layout(header, lines))
+        text.append(layout(header, [_cost_line(row) for row in cost]))
     return "\n\n".join(text)
+
+
+def _cost_line(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["method"],
+        row["size"] or "all data",
+        "{:,.0f} / {:,.0f}".format(*row["parameters"]),
+        "{:.0f} / {:.0f}".format(*row["train_seconds"]),
+        "{:.2f} / {:.2f}".format(*row["inference_seconds"]),
+    ]
 
 
 def _cell(row: Mapping[str, Any], n: int) -> str:
     text = _plus_minus(row["mean"], row["interval"], "")
     if "difference" in row:
-        star = " *" * row["distinguishable"]
+        star = " *" if row["distinguishable"] else ""
         text += f" ({_plus_minus(row['difference'], row['difference_interval'], '+')}{star})"
     return text + (f" [{row['n']} of {n} seeds]" if row["n"] < n else "")
 

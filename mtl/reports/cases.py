@@ -1,4 +1,4 @@
-"""Ten fixed cases about well-known facts: a quick look at what a trained model can do.
+"""A trained model goes in; what it says about ten well-known facts comes out, a quick look at it.
 
 They are no test set. Ten are too few to compare models by, and a fact may stand in training data.
 """
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.examples import Query
 from ..errors import DataError
-from ..inference import answer, predict
+from ..inference import answer, predict_examples
 from ..metrics import exact_match, token_f1
 from ..model import MultiTaskModel
 from ..tables import format_table
@@ -189,9 +190,10 @@ def _cases_for(task: NERTask) -> list[NERCase]:
 
 
 def _check_entities(model: MultiTaskModel, task: NERTask, case: NERCase) -> CaseResult:
+    (said,) = predict_examples(model, [Query(case.text)], [task.name])
     predicted = [
         (TYPES[entity.entity_group.lower()], entity)
-        for entity in predict(model, case.text, [task.name])[task.name].entities
+        for entity in said[task.name].entities
         if entity.entity_group.lower() in TYPES
     ]
     if {(kind, entity.word) for kind, entity in predicted} == set(case.entities):

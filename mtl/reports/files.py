@@ -1,4 +1,4 @@
-"""What a model said on a split, as files: predictions, scores, confusions, mistakes."""
+"""What a model said on a split goes in; files of predictions, scores and mistakes come out."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ def report_parts(
     """What writes each file of `write_report`, by name: if one fails, the others still come."""
     name = task.name
     said = (examples, predictions)
-    mistakes = cache(lambda: task.mistakes(*said))  # used for two files
+
+    @cache  # two files need it, and neither may be written
+    def mistakes() -> list[Mistake] | None:
+        return task.mistakes(*said)
 
     def write(ending: str, content: str | bytes) -> None:
         write_atomically(Path(folder) / f"{name}_{ending}", content)
@@ -75,15 +78,15 @@ def report_parts(
             write(f"predictions.{ending}", content)
 
     def write_mistakes() -> None:
-        if mistakes() is not None:
-            write("mistakes.txt", describe_mistakes(mistakes()))
+        if (found := mistakes()) is not None:
+            write("mistakes.txt", describe_mistakes(found))
 
     def write_text() -> None:
         scores = {"model": score_of(task, *said)}
         parts = [f"{name}, {len(examples):,} examples\n{scores_table(scores)}"]
         parts += filter(None, [task.report(*said)])
-        if mistakes() is not None:
-            parts.append(_count_mistakes(mistakes()))
+        if (found := mistakes()) is not None:
+            parts.append(_count_mistakes(found))
         write("report.txt", "\n\n".join(parts) + "\n")
 
     def draw_confusion() -> None:

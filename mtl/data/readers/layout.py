@@ -18,6 +18,11 @@ Block = list[Row]  # the rows of a sentence
 # Source: universaldependencies.org/format.html
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 ENTITY_COLUMNS = {"ner", "ner_tag", "tag", "entity", "label"}
+# Tags that a column of parts of speech is known by.
+PARTS_OF_SPEECH = {
+    *("NOUN", "VERB", "DET", "PUNCT", "ADJ", "PROPN", "PRON", "ADP"),  # universal
+    *("NN", "DT", "VBD", "NNP"),  # Penn Treebank
+}
 PART_OF_SPEECH = "part of speech is not a task yet"
 HOW_TO_CHOOSE = (
     "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, column={0} in "
@@ -258,7 +263,8 @@ class _Kinds:
         name = f" {self.names[column]!r}" if column < len(self.names) else ""
         cells = Counter(self.columns[column]).most_common(5)
         shown = ", ".join(cell[:30] for cell, _ in cells)
-        return f"column {column + 1}{name} ({shown}{', ...' * (len(self.columns[column]) > 5)})"
+        more = ", ..." if len(self.columns[column]) > 5 else ""
+        return f"column {column + 1}{name} ({shown}{more})"
 
     def _several(self, entities: Sequence[int]) -> DataError:
         first = entities[0] + 1
@@ -274,21 +280,7 @@ class _Kinds:
         if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
             fix += '; for numbers set tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
         found = "; ".join(self.describe(i) for i in range(len(self.columns)))
-        common = {
-            "NOUN",
-            "VERB",
-            "DET",
-            "NN",
-            "DT",
-            "VBD",
-            "NNP",
-            "PUNCT",
-            "ADJ",
-            "PROPN",
-            "PRON",
-            "ADP",
-        }
-        if any(len(common & set(self.columns[i])) > 1 for i in self.rest):
+        if any(len(PARTS_OF_SPEECH & set(self.columns[i])) > 1 for i in self.rest):
             return SoundDataError(f"{what}; {PART_OF_SPEECH}", path=self.path, found=found, fix=fix)
         return DataError(what, path=self.path, found=found, fix=fix)
 

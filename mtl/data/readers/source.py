@@ -82,16 +82,14 @@ class SoundDataError(DataError):
     """
 
 
+_JSON_LINES = 'write it as JSON lines: {}.to_json(NEW, orient="records", lines=True)'
 BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
     b"\x1f\x8b": ("a gzip file", "unpack it first: gunzip FILE"),
     b"BZh": ("a bzip2 file", "unpack it first: bunzip2 FILE"),
     b"\xfd7zXZ": ("an xz file", "unpack it first: unxz FILE"),
     b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it first: unzstd FILE"),
-    b"PAR1": ("a Parquet file", "write it as JSON lines: pandas.read_parquet(FILE).to_json("),
-    b"ARROW1": (
-        "an Arrow file",
-        "write it as JSON lines: datasets.Dataset.from_file(FILE).to_json(",
-    ),
+    b"PAR1": ("a Parquet file", _JSON_LINES.format("pandas.read_parquet(FILE)")),
+    b"ARROW1": ("an Arrow file", _JSON_LINES.format("datasets.Dataset.from_file(FILE)")),
     b"\xd0\xcf\x11\xe0": ("an old Excel or Word file", "save it as CSV (UTF-8)"),
     b"SQLite format 3": ("an SQLite database", "write the table you need as CSV"),
     b"\x78\x9c": (
@@ -105,7 +103,6 @@ BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
     ),
     b"%PDF": ("a PDF file", "save its text, with labels, in one of the forms of docs/data.md"),
 }
-_TO_JSON_LINES = 'NEW, orient="records", lines=True)'
 
 
 def read_text(path: FilePath) -> str:
@@ -152,7 +149,6 @@ def _refuse_binary(path: FilePath, raw: bytes) -> None:
         form = "a Python pickle"
         fix = "write its content as JSON; a pickle can run code and is never loaded"
     if form:
-        fix += _TO_JSON_LINES * fix.endswith("(")
         raise DataError(f"this is {form}, not text", path=path, found=repr(raw[:8]), fix=fix)
 
 
