@@ -1,4 +1,4 @@
-"""One family of errors: what was wrong, where (file and line), what was found, what to do."""
+"""What was wrong, where, what was found and what to do go in; one family of errors comes out."""
 
 from __future__ import annotations
 

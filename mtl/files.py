@@ -1,4 +1,7 @@
-"""Files: read with clear errors, written so that a kill leaves the old one or the new one whole."""
+"""A path goes in; content comes out with clear errors, or is written whole or not at all.
+
+A kill leaves the old file or the new one, never half of one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Scores as pure functions on plain lists; every score but `spearman` lies between 0 and 1."""
+"""References and predictions as plain lists go in; scores between 0 and 1 come out.
+
+Of them only `spearman` can be below 0.
+"""
 
 from __future__ import annotations
 

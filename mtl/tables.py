@@ -1,4 +1,4 @@
-"""Results as plain text tables."""
+"""Results go in; plain text tables come out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The house order: who may import whom, and what the package never uses."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -82,6 +83,15 @@ def test_a_module_imports_only_from_those_below_it(name):
     below = ORDER[: ORDER.index(name)]
     wrong = [i for i in ours if i.removeprefix("mtl.") not in below]
     assert not wrong, f"mtl.{name} imports {wrong}, which stand beside or above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_module_begins_with_one_sentence(path):
+    """What comes in and what goes out, on the first line; more may follow after an empty one."""
+    first, *more = (ast.get_docstring(TREES[path]) or "").splitlines() or [""]
+    assert first.endswith("."), f"{path}: the first line is not a whole sentence: {first!r}"
+    assert not re.search(r"[.?!] [A-Z]", first), f"{path}: more than one sentence: {first!r}"
+    assert not more or not more[0], f"{path}: an empty line comes after the first sentence"
 
 
 def test_no_task_knows_another():

@@ -1,5 +1,4 @@
-"""The command line: mtl train | compare | evaluate | predict | validate | interactive | check |
-convert | toy | recipes.
+"""The command `mtl`: words of a shell go in, an exit status comes out.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.

@@ -1,4 +1,4 @@
-"""More training examples out of few: entities and words replaced, labels kept right."""
+"""Few training examples go in; more come out, with entities and words replaced and labels right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoded datasets on disk, so that the next run need not encode them again.
+"""Examples go in; what encoding made of them the last time comes out, if it is still on disk.
 
 A file is named by a hash of everything that shaped its content: the examples, the tokenizer, the
 tasks with their labels, the length and overlap of the rows, and the code of this package. So it

@@ -1,4 +1,4 @@
-"""Examples in splits, and how to hold some out."""
+"""Examples go in; a dataset with its splits comes out, and some held out for them where asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After training: scores, baselines, reports and pictures; if one fails, the others still come."""
+"""A trained model goes in; scores, baselines, reports and pictures come out, whatever fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does sharing help? A recipe goes in; every task alone and all together come out, compared.
+"""A recipe goes in; each of its tasks trained alone and all trained together come out, compared.
 
 They are trained on the same examples, over several seeds. For each seed and size of the data:
 

@@ -1,4 +1,4 @@
-"""Task heads: small layers that read the encoder's hidden states. They return logits."""
+"""The encoder's hidden states go in; logits come out of a small layer for each task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""History, models and attention in; matplotlib figures out. Nothing here draws on the screen."""
+"""History, models and attention go in; figures come out, and nothing is drawn on the screen."""
 
 from __future__ import annotations
 

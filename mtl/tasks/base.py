@@ -1,4 +1,4 @@
-"""What a task is. The training loop and the prediction loop know tasks only through this class."""
+"""What a task is: all that the training loop and the prediction loop know of any task."""
 
 from __future__ import annotations
 

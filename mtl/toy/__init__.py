@@ -1,4 +1,4 @@
-"""Toy data, offline: a small hand-labelled set to look at, and seeded generators for volume."""
+"""A kind of toy data and a seed go in; its dataset comes out, or one that was labelled by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions, tagged sentences and labelled records about people, companies and places.
+"""A split, a number and a seed go in; questions and tagged sentences about a toy world come out.
 
 A fact is a triple such as (lives, Alice Moreau, Oslo). A question asks for one end of a fact. Its
 context holds four facts in random order: the one asked for, one with the same relation (somebody

@@ -1,4 +1,6 @@
-"""News with a topic (sports, politics, other) and tags of five kinds: PER, ORG, LOC, MISC, DATE.
+"""A split, a number and a seed go in; news with a topic and tags of five kinds come out.
+
+Topics are sports, politics and other; types are PER, ORG, LOC, MISC and DATE.
 
 Names are the same in all topics, and so are many words: one wins a race, a vote or a prize, and
 signs a contract, a treaty or a book. One record in three also mentions another topic in passing. So

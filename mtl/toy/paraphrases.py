@@ -1,4 +1,4 @@
-"""Pairs of sentences that say the same in other words.
+"""A split, a number and a seed go in; pairs of sentences that say the same come out.
 
 A fact has five parts: who, did, what, where, when. Each part is an idea that can be worded in three
 ways; the two sentences of a pair word every part differently, and share no word but such as "the".

@@ -1,4 +1,4 @@
-"""The toy world: names, facts about them, and texts in which the names are known.
+"""A split and a random generator go in; names, facts and texts of the toy world come out.
 
 No fact appears in two splits. `test_unseen` uses names that the other splits never mention.
 """

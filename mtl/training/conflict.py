@@ -1,4 +1,7 @@
-"""Do the tasks pull the shared parameters the same way? Measured beside the training, not in it."""
+"""Losses of tasks come in; how their gradients on shared parameters lie to each other goes out.
+
+Measured beside the training: nothing of it moves a weight.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which dataset's batch comes next. A round is one or more steps; a step is one update."""
+"""The sizes of datasets go in; whose batch comes next comes out.
+
+A round is one or more steps; a step is one update.
+"""
 
 from __future__ import annotations
 

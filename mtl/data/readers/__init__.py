@@ -1,4 +1,4 @@
-"""Files in, examples out, and back.
+"""Files go in; checked examples come out, and go back into files of any form.
 
 `read` finds from the content which form a file is in: columns (`columns`, `layout`, `schemes`),
 JSON (`json_forms`, `records`, `squad`), tables (`tables`, `cells`), folders of parallel files

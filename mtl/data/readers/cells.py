@@ -1,4 +1,4 @@
-"""The rows and cells of a table, quoted or not, and lists written in a cell."""
+"""The text of a table goes in; its rows of cells come out, quoted or not, and lists in a cell."""
 
 from __future__ import annotations
 

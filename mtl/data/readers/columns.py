@@ -1,4 +1,4 @@
-"""Columns: one word per line with its tag, a blank line after each sentence."""
+"""Columns, one word with its tag per line, go in; tagged sentences come out, and back again."""
 
 from __future__ import annotations
 

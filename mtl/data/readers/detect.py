@@ -1,4 +1,4 @@
-"""Which form is a file in? Found from its content; its name decides nothing.
+"""A file of any form goes in; its form comes out, found from the content and not from the name.
 
 `mtl check`, `mtl train`, `mtl evaluate` and `mtl.read` all ask here, so they see the same.
 """

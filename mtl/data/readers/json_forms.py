@@ -1,4 +1,4 @@
-"""Which form is this JSON? A file's text, or records in memory, go in; the reader comes out."""
+"""A JSON text, or records in memory, go in; which form they are in, and examples, come out."""
 
 from __future__ import annotations
 

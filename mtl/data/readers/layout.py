@@ -1,4 +1,4 @@
-"""Which column of a file holds the words, and which the tags: found by their content."""
+"""Rows of columns go in; which column holds the words and which the tags comes out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parallel files in a folder: texts, their tags and their labels, line by line."""
+"""A folder of parallel files goes in; texts with tags and labels come out, line by line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON records of single texts: with a label, with tags for their words, with spans, or several."""
+"""JSON records of single texts go in; texts with a label, and tags from tags or spans, come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file's text, and a report of everything that is wrong with it."""
+"""A file goes in; its text comes out, and a report of everything that is wrong with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions with contexts and answers: SQuAD JSON, records, or tables (CSV, TSV)."""
+"""Questions as SQuAD, records or a table go in; examples with located answers come out."""
 
 from __future__ import annotations
 

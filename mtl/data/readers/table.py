@@ -1,4 +1,4 @@
-"""A table as its header and rows, and the names that columns go by."""
+"""A table goes in; its header, its rows and the columns that we know by name come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables (CSV, TSV, with semicolons): which kind is it? And those of words and of pairs.
+"""A table goes in; its reader comes out, and examples of tables of words or of pairs.
 
 The header says what the columns are; without one, their content does, where it is clear. Tables of
 questions go to `mtl.data.readers.squad`.

@@ -1,4 +1,4 @@
-"""Texts whose tags are in a list, one per word, rather than one per line."""
+"""Texts with a list of tags each, one per word, go in; texts with IOB2 tags come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of texts with a class, or with tags; lines of fastText."""
+"""Tables of texts, and lines of fastText, go in; texts with a class or with tags come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From text to token ids and back to characters.
+"""A text goes in; its pieces as ids and character places come out, and the rows of the encoder.
 
 A tokenizer turns one text into an `Encoding` (pieces, ids, character offsets), and one or two
 encodings into `Row`s, what the encoder reads:

@@ -1,4 +1,4 @@
-"""Sub-words: rare words in pieces, so that a vocabulary of fixed size reads every text.
+"""A text goes in; sub-words come out: rare words in pieces, so that none is unknown.
 
     embeddings -> em ##bed ##ding ##s           WordPiece (BERT, DistilBERT, MiniLM)
     He sleeps. -> He Ġsleeps .                  byte-level BPE (RoBERTa); Ġ: after a blank

@@ -1,4 +1,4 @@
-"""Whole words: a vocabulary that is the words of the training text, and numbers for all others.
+"""A text goes in; whole words come out, those of the training text and numbers for all others.
 
 This tokenizer knows whole words only, so a name it has never seen has no id. It gets a
 *numbered unknown*: the first unseen word of a row becomes `[UNK Xx 0]`, the next `[UNK Xx 1]`, and
