@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mtl.data.examples import Answer, NERExample, PairExample, QAExample, TextExample
 from mtl.data.readers import (
+    LeftOutWarning,
     read_conll,
     read_jsonl,
     read_pairs,
@@ -255,6 +256,7 @@ def test_skip_leaves_bad_sentences_out_and_says_so(file):
     (message,) = [str(warning.message) for warning in warned]
     assert f"{path}:2: 1 column(s)" in message
     assert warned[0].filename == __file__
+    assert warned[0].category is LeftOutWarning  # so nobody has to read the message to know
 
 
 def test_skip_that_leaves_nothing_is_an_error(file):

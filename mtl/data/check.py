@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
 from .examples import Answer, NERExample, PairExample, QAExample, TextExample
-from .readers import Form, SoundDataError, detect, files_of, only_set
+from .readers import Form, LeftOutWarning, SoundDataError, detect, files_of, only_set
 from .words import Place, split_words
 
 Fact = tuple[str, str]  # what was looked at, and what was found
@@ -110,10 +110,11 @@ def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, li
         except DataError as error:
             problems = error.faults
             examples = _readable(path, form, given)
-    told = [_without_path(str(note.message), path) for note in notes]
     if examples:
         facts += _DESCRIBE[type(examples[0])](examples)
-    facts += [("note", note) for note in told if not note.startswith("bad records left out")]
+    # How many were left out is no news here: each of them is listed as a problem.
+    told = [note for note in notes if not issubclass(note.category, LeftOutWarning)]
+    facts += [("note", _without_path(str(note.message), path)) for note in told]
     return FileReport(str(path), form.name, facts, problems), examples
 
 

@@ -15,7 +15,7 @@ from .folders import files_of
 from .json_forms import as_examples
 from .pairs import read_pairs
 from .records import read_jsonl
-from .source import SoundDataError, only_set, read_text
+from .source import LeftOutWarning, SoundDataError, only_set, read_text
 from .squad import read_squad, write_squad
 from .write import WRITERS, write_conllu, write_examples, write_jsonl
 
@@ -23,6 +23,7 @@ __all__ = [
     "WRITERS",
     "Examples",
     "Form",
+    "LeftOutWarning",
     "SoundDataError",
     "as_examples",
     "detect",

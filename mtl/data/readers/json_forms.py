@@ -23,6 +23,7 @@ Examples = list[QAExample] | list[TextExample] | list[PairExample]  # of one kin
 Reader = Callable[..., Examples]
 SAMPLE = 100  # records that are looked at
 
+# What records are, and which reader they go to; a form's name may say more, such as the tool.
 _QUESTIONS, _PAIRS, _TEXTS = "JSON questions", "JSON pairs of sentences", "JSON records"
 _CONTEXTS = {"context", "passage", "paragraph", "document", "article", "Context", "Passage"}
 _ANSWERS = {"answer", "answers", "answer_start", "answer_text", "is_impossible"}
@@ -41,12 +42,12 @@ def json_form(text: str) -> tuple[str, Reader] | None:
     except DataError:
         rows = []  # the reader will say what is wrong
     broken = [dict.fromkeys(re.findall(r'"(\w+)"\s*:', text[:2000]))]
-    name = _form_of([row.value for row in rows] or broken)
-    return name, partial(_read, name)
+    kind, name = _form_of([row.value for row in rows] or broken)
+    return name, partial(_read, kind)
 
 
 def _read(
-    name: str,
+    kind: str,
     path: FilePath,
     on_error: str = "stop",
     *,
@@ -55,15 +56,20 @@ def _read(
     fields: Sequence[str] = (),
     **_: Any,
 ) -> Examples:
-    if name.startswith(("SQuAD", _QUESTIONS)):
+    if kind == _QUESTIONS:
         return read_squad(path, on_error)
-    if name == _PAIRS:
+    if kind == _PAIRS:
         return read_pairs(path, on_error)
     return read_jsonl(path, on_error, strict=strict, label_names=label_names, fields=fields)
 
 
-def _form_of(records: Sequence[Any]) -> str:
-    """The form that records are in, from what they hold."""
+def _form_of(records: Sequence[Any]) -> tuple[str, str]:
+    """What records are, from what they hold: questions, pairs or texts; and their form's name.
+
+    A field may mean several things: `question` is in a pair of questions too, `query` may be a text
+    with an intent, `label` a class or a list of spans. So the order decides: first what only one
+    kind has (paragraphs), then two sentences, then a question, and a text is what is left.
+    """
     keys: set[str] = set()
     inside: set[str] = set()  # keys of objects in them
     for record in records:
@@ -71,17 +77,17 @@ def _form_of(records: Sequence[Any]) -> str:
             keys |= record.keys()
             inside |= {key for value in record.values() if isinstance(value, dict) for key in value}
     if keys & {"paragraphs", "qas"}:
-        return "SQuAD JSON"
+        return _QUESTIONS, "SQuAD JSON"
     is_pair = keys & set(FIRST_FIELDS) and keys & set(SECOND_FIELDS)
     asks = keys & {"question", "Question"} or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
     asks = asks or (keys | inside) & {"questions", "qa_pairs"}  # CoQA, RACE, DROP
     if not is_pair and (asks or ("context" in keys and not keys & set(TEXT_FIELDS))):
-        return _QUESTIONS
+        return _QUESTIONS, _QUESTIONS
     if _have_classes(records):
-        return _TEXTS
+        return _TEXTS, _TEXTS
     if is_pair or keys & {"sentence1", "sentence2", "anchor", "premise"} or _are_texts(records):
-        return _PAIRS
-    return _of_texts(records, keys)
+        return _PAIRS, _PAIRS
+    return _TEXTS, _name_of_texts(records, keys)
 
 
 def _have_classes(records: Sequence[Any]) -> bool:
@@ -101,7 +107,8 @@ def _are_texts(records: Sequence[Any]) -> bool:
     )
 
 
-def _of_texts(records: Sequence[Any], keys: set[str]) -> str:
+def _name_of_texts(records: Sequence[Any], keys: set[str]) -> str:
+    """The name of a form of texts: the tool that exported them, if they show it."""
     if "data" in keys and keys & {"annotations", "completions"}:
         return f"{_TEXTS} of Label Studio"
     if any(isinstance(record, list) for record in records):
@@ -142,11 +149,11 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
     for number, record in enumerate(records, start=1):
         with report.record(None, f" (record {number})"):
             rows.append(Row(None, f" (record {number})", _plain(record)))
-    name = _form_of([row.value for row in rows[:SAMPLE]])
+    kind, _ = _form_of([row.value for row in rows[:SAMPLE]])
     options.setdefault("fields", _fields_of_classes([row.value for row in rows]))
-    if name.startswith(("SQuAD", _QUESTIONS)):
+    if kind == _QUESTIONS:
         return report.finish(questions_from(rows, report), "question with an answer")
-    if name == _PAIRS:
+    if kind == _PAIRS:
         return report.finish(pairs_of_records(rows, report), "pair of sentences")
     return report.finish(texts_from(rows, report, **options), "record with a sentence")
 

@@ -58,14 +58,16 @@ class Report:
         faults = sorted(self.faults, key=lambda fault: fault.line or 0)
         if faults and not self.skip:
             raise DataError.collect(faults)
+        notes: list[tuple[str, type[DataWarning]]] = [(note, DataWarning) for note in self.notes]
         if faults:
-            self.notes.append(f"bad records left out: {self.bad_records}. The first: {faults[0]}")
+            left_out = f"bad records left out: {self.bad_records}. The first: {faults[0]}"
+            notes.append((left_out, LeftOutWarning))
         if not examples:
-            found = "; ".join(self.notes) or None
+            found = "; ".join(note for note, _ in notes) or None
             what, fix = f"the file gives no {kind}", "give it at least one"
             raise DataError(what, path=self.path, found=found, fix=fix)
-        for note in self.notes:
-            warnings.warn(f"{self.path}: {note}", DataWarning, stacklevel=3)
+        for note, category in notes:
+            warnings.warn(f"{self.path}: {note}", category, stacklevel=3)
         return examples
 
 
@@ -83,6 +85,12 @@ class SoundDataError(DataError):
 
 
 _JSON_LINES = 'write it as JSON lines: {}.to_json(NEW, orient="records", lines=True)'
+
+
+class LeftOutWarning(DataWarning):
+    """Bad records were left out, as `on_error="skip"` asks; `mtl check` lists them one by one."""
+
+
 BINARY_FORMS = {  # the first bytes of a file: what it is, and what to do
     b"\x1f\x8b": ("a gzip file", "unpack it first: gunzip FILE"),
     b"BZh": ("a bzip2 file", "unpack it first: bunzip2 FILE"),
