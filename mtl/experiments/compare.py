@@ -15,8 +15,8 @@ paired, seed by seed.
 from __future__ import annotations
 
 import json
+import logging
 import math
-import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..devices import choose_device
 from ..errors import ConfigError, DataError, DataWarning, ModelError, MTLError
 from ..files import write_atomically
 from ..inference import predict_examples
+from ..messages import shown
 from ..model import MultiTaskModel
 from ..reports.plots import plot_comparison
 from ..tables import format_markdown
@@ -47,6 +46,8 @@ from .plan import Plan, check_distinct, method_settings, plans_of, settings_alon
 from .recipe import Recipe
 from .run import cache_folder
 from .summary import comparison_tables, costs, summarise, write_summary
+
+logger = logging.getLogger(__name__)
 
 MOST_SEEDS = 1000
 RUNS, RESULT = "runs", "compare.json"
@@ -107,14 +108,14 @@ def compare(
     rounds, total = _lengths(recipe, tasks, settings)
     plans = list(plans_of(recipe, seeds, sizes, rounds, total))
     output = Path(output)
-    with claimed(output):
+    with shown(progress), claimed(output):
         _check_output(output, recipe)
         for plan in plans:
             if (path := output / RUNS / plan.file).exists():
                 _read_result(path, plan)  # so a broken file is found before anything is trained
         _check_rows([p for p in plans if not (output / RUNS / p.file).exists()], recipe, progress)
         _make_output(output, recipe)
-        runs, failed = _run_all(plans, recipe, settings, output, progress)
+        runs, failed = _run_all(plans, recipe, settings, output)
         content = {
             "recipe": recipe.name,
             "command": command,
@@ -269,14 +270,12 @@ def _run_all(
     recipe: Recipe,
     settings: Mapping[str, dict[str, Any]],
     output: Path,
-    progress: bool,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """The result of every plan, in order, reading those that are done; and what failed."""
     seconds: list[float] = []
     todo = [plan for plan in plans if not (output / RUNS / plan.file).exists()]
-    if progress:
-        done = f", {len(plans) - len(todo)} of them done already" if len(todo) < len(plans) else ""
-        tqdm.write(f"{len(plans)} runs{done}", file=sys.stderr)
+    done = f", {len(plans) - len(todo)} of them done already" if len(todo) < len(plans) else ""
+    logger.info("%s runs%s", len(plans), done)
     built_for: tuple[str, int] | None = None
     tasks: list[Task] = []
     parts = Parts()
@@ -289,10 +288,9 @@ def _run_all(
             result = _run(plan, recipe, settings, tasks)
             write_atomically(output / RUNS / plan.file, json.dumps(result) + "\n")
         seconds.append(time.perf_counter() - started)
-        if progress:
-            left = sum(seconds) / len(seconds) * (len(todo) - len(seconds))
-            what = f"{plan}: {seconds[-1]:.0f} s; about {_duration(left)} left"
-            tqdm.write(f"[{len(seconds)}/{len(todo)}] {what}", file=sys.stderr)
+        left = sum(seconds) / len(seconds) * (len(todo) - len(seconds))
+        what = f"{plan}: {seconds[-1]:.0f} s; about {_duration(left)} left"
+        logger.info("[%s/%s] %s", len(seconds), len(todo), what)
     finished = [plan for plan in plans if str(plan) not in parts.failed]
     return [_read_result(output / RUNS / plan.file, plan) for plan in finished], parts.failed
 

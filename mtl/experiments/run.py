@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError
 from ..files import write_atomically
+from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
 from ..training.config import check_training
@@ -45,6 +44,8 @@ from .folder import (
     put_in_place,
 )
 from .recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 def run_recipe(
@@ -92,28 +93,29 @@ def run_recipe(
         raise ConfigError("a run is overwritten or resumed, not both", fix="leave one out")
     output = Path(output)
     if resume and is_finished(output):
-        return _finished_metrics(recipe, output, progress)
-    with claimed(output):
+        with shown(progress):
+            return _finished_metrics(recipe, output)
+    with shown(progress), claimed(output):
         check_folder(output, overwrite, resume)
         for config, _ in recipe.train_configs:  # before data is read and weights are downloaded
             choose_precision(config.precision, choose_device(config.device))
         tasks = build_tasks(recipe)
         model = build_model(recipe, tasks)
-        if progress:
-            tqdm.write(f"{recipe.name}, seed {recipe.seed}\n{model!r}", file=sys.stderr)
-            tqdm.write(_what_the_checkpoint_says(recipe), file=sys.stderr, end="")
+        logger.info("%s, seed %s\n%r", recipe.name, recipe.seed, model)
+        if unused := _what_the_checkpoint_says(recipe):
+            logger.info(unused)
         for config, names in recipe.train_configs:
             check_training(model, [task for task in tasks if task.name in names], config)
         data = encode_datasets(
             model, tasks, on_error=recipe.on_error, cache=cache_folder(), progress=progress
         )
         place = choose_place(output, resume)
-        if resume and progress and not (place / STATE).exists():
-            tqdm.write(f"{output} has nothing to resume: starting afresh", file=sys.stderr)
+        if resume and not (place / STATE).exists():
+            logger.info("%s has nothing to resume: starting afresh", output)
         check_same_recipe(place / STATE / RECIPE_FILE, recipe)
         prepare(output, place, resume)
         saver = EpochSaver(recipe, model, tasks, place, save_every)
-        with _resumable(recipe, place, progress):
+        with _resumable(recipe, place):
             history = _train(recipe, saver, data, save_every_steps, progress)
         put_in_place(place, output)
         _save_trained(recipe, model, history, output)
@@ -121,7 +123,7 @@ def run_recipe(
 
 
 @contextmanager
-def _resumable(recipe: Recipe, place: Path, progress: bool) -> Generator[None]:
+def _resumable(recipe: Recipe, place: Path) -> Generator[None]:
     """If what runs within it is stopped, the folder keeps what a resumed run needs, or nothing."""
     try:
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
@@ -132,8 +134,8 @@ def _resumable(recipe: Recipe, place: Path, progress: bool) -> Generator[None]:
             clear(place)
             with suppress(OSError):
                 place.rmdir()
-        elif progress:
-            tqdm.write(f"{place} holds what --resume goes on from", file=sys.stderr)
+        else:
+            logger.info("%s holds what --resume goes on from", place)
         raise
 
 
@@ -159,11 +161,7 @@ def _assess(
         scores, tested = score_everything(model, data, parts, progress)
         write_findings(model, tasks, history, tested, output, parts)
     except BaseException:  # stopped by its user
-        if progress:
-            tqdm.write(
-                f"the trained model is in {output}; --resume does the tests and reports",
-                file=sys.stderr,
-            )
+        logger.info("the trained model is in %s; --resume does the tests and reports", output)
         raise
     metrics = {
         "recipe": recipe.name,
@@ -181,12 +179,11 @@ def _assess(
     return metrics
 
 
-def _finished_metrics(recipe: Recipe, output: Path, progress: bool) -> dict[str, Any]:
+def _finished_metrics(recipe: Recipe, output: Path) -> dict[str, Any]:
     """The metrics of a run that is done already."""
     check_same_recipe(output / RECIPE_FILE, recipe)
     clear_away(output)
-    if progress:
-        tqdm.write(f"the run in {output} is finished: there is nothing to resume", file=sys.stderr)
+    logger.info("the run in %s is finished: there is nothing to resume", output)
     return json.loads((output / METRICS_FILE).read_text(encoding="utf-8"))
 
 
@@ -198,7 +195,7 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
     unused += [f"tokenizer.{key}" for key in recipe.tokenizer]
     if not unused:
         return ""
-    return f"without effect on the pretrained encoder: {', '.join(unused)}\n"
+    return f"without effect on the pretrained encoder: {', '.join(unused)}"
 
 
 @dataclass
@@ -239,10 +236,9 @@ def _train(
 ) -> History:
     """Every stage goes on from its own state; one that is done is only read."""
     for number, (config, names) in enumerate(recipe.train_configs, start=1):
-        if progress and recipe.stages:
+        if recipe.stages:
             what = ", ".join(config.freeze) or "nothing"
-            line = f"stage {number}: trains {', '.join(names)}; frozen: {what}"
-            tqdm.write(line, file=sys.stderr)
+            logger.info("stage %s: trains %s; frozen: %s", number, ", ".join(names), what)
         history = train(
             saver.model,
             [task for task in saver.tasks if task.name in names],

@@ -19,7 +19,7 @@ No checkpoint is ever unpickled: weights are read from `model.safetensors` alone
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,8 @@ from ..data.tokenizers.subwords import SETTINGS, SubwordTokenizer
 from ..errors import ConfigError, ModelError, missing_extra
 from ..files import read_json, read_tensors, write_atomically
 from .encoder import ACTIVATIONS, EncoderConfig, TransformerEncoder
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG, PICKLE = "model.safetensors", "config.json", "pytorch_model.bin"
 HUB_FILES = [CONFIG, WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json"]
@@ -130,7 +132,7 @@ def load_pretrained(
 ) -> tuple[TransformerEncoder, SubwordTokenizer]:
     """Our encoder with the weights of a Hugging Face checkpoint, and its tokenizer.
 
-    What of the checkpoint is left out, such as the heads of its pretraining, is said on stderr.
+    What of the checkpoint is left out, such as the heads of its pretraining, is logged (INFO).
 
     Args:
         folder_or_name: a folder with `config.json`, `model.safetensors` and the tokenizer's files,
@@ -167,7 +169,7 @@ def load_pretrained(
     encoder.load_state_dict(weights, assign=True)
     encoder.pretrained = Path(folder_or_name).absolute().name  # absolute, for "." has no name
     heads = ", ".join(f"{name} ({n} tensors)" for name, n in left_out.items()) or "nothing"
-    print(f"{encoder.pretrained}: {encoder!r}; left out: {heads}", file=sys.stderr)
+    logger.info("%s: %r; left out: %s", encoder.pretrained, encoder, heads)
     return encoder.eval(), tokenizer
 
 

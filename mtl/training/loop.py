@@ -13,7 +13,7 @@ rows of all splits are made before the first step, so that no fault in the data 
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ..devices import choose_device, use_threads
 from ..errors import ConfigError
+from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .aggregation import Aggregation
@@ -32,6 +33,8 @@ from .preflight import EncodedDataset, encode_datasets
 from .run import Run, show_losses
 from .state import has_state, load_state, save_state
 from .weighting import Weighting
+
+logger = logging.getLogger(__name__)
 
 MEASURED_ROUNDS = 20  # before the time left is estimated
 
@@ -98,10 +101,9 @@ def train(
         run = Run(model, tasks, config, weighting, data, aggregation)
         if resume and has_state(checkpoint):
             run.load_state_dict(load_state(checkpoint))
-            if progress:
-                at = f"going on after epoch {run.epoch}, step {run.step}"
-                tqdm.write(at, file=sys.stderr)
-        with use_threads(run.history.threads or torch.get_num_threads()):
+            with shown(progress):
+                logger.info("going on after epoch %s, step %s", run.epoch, run.step)
+        with shown(progress), use_threads(run.history.threads or torch.get_num_threads()):
             _run_epochs(run, checkpoint, save_every, after_epoch, progress)
     finally:
         model.unfreeze(*frozen)
@@ -115,8 +117,7 @@ def _run_epochs(
     after_epoch: Callable[[History], None] | None,
     progress: bool,
 ) -> None:
-    if progress:
-        tqdm.write(run.describe(), file=sys.stderr)
+    logger.info(run.describe())
     rounds, done = run.config.epochs * run.rounds_per_epoch, len(run.history.rounds)
     bar = tqdm(total=rounds, initial=done, disable=not progress, unit="round", mininterval=0.5)
     with bar:
@@ -127,13 +128,13 @@ def _run_epochs(
                 if not run.pending:
                     bar.set_postfix_str(show_losses(losses), refresh=False)
                     bar.update()
-                    if progress and len(run.history.rounds) == done + MEASURED_ROUNDS:
-                        tqdm.write(f"about {_time_left(bar)} left", file=sys.stderr)
+                    if len(run.history.rounds) == done + MEASURED_ROUNDS:
+                        logger.info("about %s left", _time_left(bar))
             epoch_ended = run.epoch_ended
             scores = _finish_epoch(run, checkpoint) if epoch_ended else {}
             run.history.seconds += time.perf_counter() - started
-            if epoch_ended and progress:
-                tqdm.write(f"epoch {run.epoch}  {_show_scores(run, scores)}", file=sys.stderr)
+            if epoch_ended:
+                logger.info("epoch %s  %s", run.epoch, _show_scores(run, scores))
             if epoch_ended and after_epoch:
                 after_epoch(run.history)
             if checkpoint and (epoch_ended or (save_every and run.step % save_every == 0)):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ..data.cache import encode_cached
 from ..data.dataset import Dataset
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from ..errors import DataError, Fault
 from ..inference import evaluate_encoded
+from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
+
+logger = logging.getLogger(__name__)
 
 SPLITS = tuple(f.name for f in fields(Dataset))
 
@@ -69,9 +70,9 @@ def encode_datasets(
             tasks, its split and its example. Or a task without training examples that can be used.
     """
     check_on_error(on_error)
-    if progress:
+    with shown(progress):
         n = sum(len(list(dataset.all())) for dataset, _ in by_dataset(tasks))
-        tqdm.write(f"encoding {n:,} examples", file=sys.stderr)
+        logger.info("encoding %s examples", f"{n:,}")
     faults: list[Fault] = []
     found = []
     for dataset, sharing in by_dataset(tasks):
