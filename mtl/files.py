@@ -10,13 +10,12 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from .errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -97,6 +96,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is missing or broken, or holds numbers that are not finite.
     """
+    # Here, for torch takes seconds to load, and who only reads data files needs none of it.
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         tensors = load_file(path)
     except FileNotFoundError:

@@ -19,7 +19,8 @@ from mtl.data.examples import Answer, NERExample, QAExample, TextExample
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError, DataWarning, TrainingWarning
 from mtl.experiments.build import build_model, build_tasks
-from mtl.experiments.recipe import DatasetRecipe, Recipe, TaskRecipe, bundled_recipes, load_recipe
+from mtl.experiments.bundled import bundled_recipes
+from mtl.experiments.recipe import DatasetRecipe, Recipe, TaskRecipe, load_recipe
 from mtl.experiments.run import run_recipe
 from mtl.model import MultiTaskModel
 from mtl.nn.encoder import EncoderConfig

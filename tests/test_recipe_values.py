@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.errors import ConfigError
-from mtl.experiments.recipe import bundled_recipes, load_recipe, recipe_of
+from mtl.experiments.bundled import bundled_recipes
+from mtl.experiments.recipe import load_recipe, recipe_of
 from mtl.experiments.toml_text import section_lines
 from mtl.training.config import TrainConfig
 

@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from ..errors import ConfigError, suggest
 from ..settings import check, setting, settings_of
 from ..tasks import Task
 from ..training.config import TrainConfig
+from .bundled import BUNDLED, bundled_recipes
 from .overrides import apply_settings, data_setting, with_table
 from .sections import FILE_KEYS, DatasetRecipe, TaskRecipe, content_faults
 from .toml_text import section_lines, toml_key
-
-BUNDLED = resources.files("mtl.experiments") / "recipes"
 
 
 def _check_name(name: str, _: str) -> None:
@@ -139,13 +137,6 @@ def _data_section(dataset: DatasetRecipe) -> dict[str, Any]:
     files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
     unset = vars(DatasetRecipe())
     return {key: value for key, value in values.items() if value or unset[key]} | files
-
-
-def bundled_recipes() -> dict[str, str]:
-    """The recipes that come with the package: name and the first line of each."""
-    files = BUNDLED.iterdir()
-    texts = {Path(f.name).stem: f.read_text(encoding="utf-8") for f in files if _is_toml(f.name)}
-    return {name: texts[name].splitlines()[0].lstrip("# ") for name in sorted(texts)}
 
 
 def load_recipe(

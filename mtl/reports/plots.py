@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import FuncNorm
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
 from ..errors import ConfigError, suggest
 from ..model import MultiTaskModel
 from ..tables import without_repeats
 from ..training.history import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TOTAL_COLOUR = "#495057"
 TASK_COLOURS = ("#e8590c", "#1971c2", "#2f9e44", "#9c36b5", "#c2255c")
@@ -34,7 +34,7 @@ def plot_losses(history: History, window: int = 20) -> Figure:
     for i, name in enumerate(history.tasks):
         losses = [r.losses.get(name, float("nan")) for r in history.rounds]
         series[name.upper()] = (losses, _colour(i))
-    figure, axes = plt.subplots(1, len(series), figsize=(4 * len(series), 3.2), squeeze=False)
+    figure, axes = _pyplot().subplots(1, len(series), figsize=(4 * len(series), 3.2), squeeze=False)
     for axis, (name, (losses, colour)) in zip(axes[0], series.items(), strict=True):
         axis.plot(_epochs(history), losses, color=colour, alpha=0.25, linewidth=0.8)
         axis.plot(_epochs(history), running_mean(losses, window), color=colour, linewidth=1.8)
@@ -51,7 +51,7 @@ def plot_validation(history: History, metrics: dict[str, str]) -> Figure:
         history: of a training run with validation data.
         metrics: which metric to draw for each task, for example `{"ner": "entity_f1"}`.
     """
-    figure, axis = plt.subplots(figsize=(6, 3.4))
+    figure, axis = _pyplot().subplots(figsize=(6, 3.4))
     epochs = range(1, len(history.validation) + 1)
     for i, (task, metric) in enumerate(metrics.items()):
         values = [scores.get(task, {}).get(metric, float("nan")) for scores in history.validation]
@@ -73,7 +73,7 @@ def plot_weights(history: History, window: int = 20) -> Figure:
     """
     if not history.rounds:
         raise ConfigError("there are no weights to draw", fix="train the model first")
-    figure, axis = plt.subplots(figsize=(6, 3.4))
+    figure, axis = _pyplot().subplots(figsize=(6, 3.4))
     for i, name in enumerate(history.tasks):
         weights = [r.weights.get(name, float("nan")) for r in history.rounds]
         axis.plot(_epochs(history), weights, color=_colour(i), alpha=0.25, linewidth=0.8)
@@ -105,11 +105,11 @@ def plot_conflict(history: History, pair: str | None = None) -> Figure:
     measured = [(step, found[pair]) for step, found in history.conflicts if pair in found]
     steps = [step for step, _ in measured]
     parts = list(measured[0][1].cosine)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    figure, (left, right) = _pyplot().subplots(1, 2, figsize=(10, 3.6))
     for i, part in enumerate(parts):
         style = {"color": TOTAL_COLOUR, "linewidth": 4, "alpha": 0.4, "zorder": 1}
         if part != "all":
-            style = {"color": plt.get_cmap("viridis")(i / len(parts)), "linewidth": 1.2}
+            style = {"color": _pyplot().get_cmap("viridis")(i / len(parts)), "linewidth": 1.2}
         left.plot(steps, [c.cosine[part] for _, c in measured], label=part, **style)
         right.plot(steps, [c.ratio[part] for _, c in measured], **style)
     first, second = pair.split("/")
@@ -139,7 +139,7 @@ def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Figure:
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     lines = list(dict.fromkeys((row["size"], row["method"]) for row in rows))
     height = 0.38 * len(lines) + 1.4
-    figure, axes = plt.subplots(
+    figure, axes = _pyplot().subplots(
         1, len(tasks), figsize=(4.5 * len(tasks) + 1.5, height), sharey=True, squeeze=False
     )
     for i, (task, axis) in enumerate(zip(tasks, axes[0], strict=True)):
@@ -176,9 +176,11 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Fi
         counts: from `mtl.confusion`.
         labels: in the order of rows and columns.
     """
+    from matplotlib.colors import FuncNorm
+
     most = max((n for row in counts for n in row), default=0)
     size = max(0.7, 0.11 * len(f"{most:,}")) * len(labels) + 1.6
-    figure, axis = plt.subplots(figsize=(size + 0.6, size))
+    figure, axis = _pyplot().subplots(figsize=(size + 0.6, size))
     colours = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(most, 1))
     axis.imshow(counts, cmap="Blues", norm=colours)
     for i, row in enumerate(counts):
@@ -203,8 +205,8 @@ def plot_attention(
         title: over the whole figure.
     """
     heads, n_rows, length = weights.shape
-    size = (max(4.0, 0.17 * length + 1.2), 0.2 * n_rows + 0.4)
-    figure, axes = plt.subplots(heads, 1, figsize=(size[0], size[1] * heads + 1.4), squeeze=False)
+    size = (max(4.0, 0.17 * length + 1.2), (0.2 * n_rows + 0.4) * heads + 1.4)
+    figure, axes = _pyplot().subplots(heads, 1, figsize=size, squeeze=False)
     for i, axis in enumerate(axes[:, 0]):
         axis.imshow(weights[i].detach().cpu().numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axis.set_ylabel(f"head {i + 1}", fontsize=9)
@@ -217,7 +219,7 @@ def plot_attention(
 def plot_architecture(model: MultiTaskModel) -> Figure:
     """The model as boxes: text, tokenizer, embeddings, shared layers, one head a task."""
     config = model.encoder.config
-    figure, axis = plt.subplots(figsize=(8, 6.2))
+    figure, axis = _pyplot().subplots(figsize=(8, 6.2))
     axis.set(xlim=(0, 10), ylim=(0, 10.4))
     axis.axis("off")
     segments = " + segments" if config.n_types else ""
@@ -267,6 +269,16 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return means
 
 
+def _pyplot() -> ModuleType:
+    """pyplot, loaded by the first figure: most that is trained is never drawn, and it loads slowly.
+
+    A figure made without it would not be drawn in a notebook.
+    """
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
 def _epochs(history: History) -> list[float]:
     """Each round as a point in time, in epochs."""
     in_epoch = Counter(r.epoch for r in history.rounds)  # stages may have longer or shorter ones
@@ -293,6 +305,8 @@ def _box(
     alpha: float = 1.0,
     size: int = 10,
 ) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
     style = "round,pad=0.02,rounding_size=0.15"
     axis.add_patch(
         FancyBboxPatch(
@@ -309,5 +323,5 @@ def _arrow(axis: Axes, x0: float, y0: float, x1: float, y1: float) -> None:
 def _finished(figure: Figure) -> Figure:
     """Laid out, and closed for pyplot, so that a notebook draws it once: as the cell's result."""
     figure.tight_layout()
-    plt.close(figure)
+    _pyplot().close(figure)
     return figure
