@@ -39,7 +39,8 @@ ORDER = [
         "experiments.build experiments.assessment experiments.run experiments.plan",
         "experiments.compare experiments",
         "api",
-        "cli.interactive cli.stdin cli.main cli",
+        "cli.parser cli.loading cli.train cli.evaluate cli.interactive cli.stdin cli.predict",
+        "cli.data cli.main cli",
         "__main__",
     )
     for name in line.split()

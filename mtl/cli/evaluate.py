@@ -1,0 +1,145 @@
+"""`mtl evaluate` and `mtl validate`: a run folder goes in; its scores come out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.readers import files_of
+from ..errors import ConfigError, DataError, DataWarning
+from ..experiments.build import build_tasks
+from ..experiments.data import check_kind, reader_options
+from ..experiments.folder import RECIPE_FILE
+from ..experiments.overrides import split_data
+from ..experiments.recipe import Recipe, load_recipe
+from ..inference import encode_labelled, predictions_of, score_baselines
+from ..reports.cases import cases_summary, cases_table, check_cases, why_left_out
+from ..tables import scores_table
+from ..tasks import Task
+from ..tasks.base import score_of
+from .loading import load_model
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """`mtl evaluate`."""
+    model = load_model(options.folder)
+    chosen = [model.task(options.task)] if options.task else list(model.tasks.values())
+    read = _given_examples if options.data else _test_examples
+    examples = read(options, chosen)
+    results = {}
+    for name, split in examples.items():
+        if not model.tasks[name].labelled(split):
+            path = ", ".join(options.data) or None
+            raise DataError(f"no example has a label for the task {name!r}", path=path)
+        task, encoded = encode_labelled(model, name, split, options.on_error)
+        labelled, predictions = predictions_of(model, name, encoded, progress=True)
+        scores = {"model": score_of(task, labelled, predictions)}
+        for remark in task.remarks(scores["model"]):
+            warnings.warn(f"{name}: {remark}", DataWarning, stacklevel=1)
+        results[name] = scores | score_baselines(model, task, encoded)
+        if not options.json:
+            report = model.tasks[name].report(labelled, predictions)
+            print(f"{name}, {len(labelled):,} examples\n{scores_table(results[name])}\n")
+            print(f"{report}\n\n" if report else "", end="")
+    if options.json:
+        print(json.dumps(results, indent=2))
+
+
+def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+    """The examples that --data names, by task; the options of its reader are the recipe's."""
+    path = Path(options.folder) / RECIPE_FILE
+    recipe = load_recipe(path) if path.exists() else None
+    examples: dict[str, Sequence[Any]] = {}
+    for item in options.data:
+        section, file = split_data(item)
+        tasks = _tasks_of_section(section, chosen, recipe)
+        for task in tasks:
+            data, fields = None, []
+            if recipe is not None and task.name in recipe.tasks:
+                data, fields = recipe.source_of(task.name), recipe.fields_of(task.name)
+            scored = _file_to_score(file)
+            if scored != Path(file):
+                print(f"{task.name}: scored on {scored}", file=sys.stderr)
+            strict = options.strict or (recipe is not None and recipe.strict)
+            given = reader_options(data, strict, fields)
+            examples[task.name] = task.read(scored, options.on_error, **given)
+            check_kind(task.name, type(task), examples[task.name], scored)
+    return examples
+
+
+def _file_to_score(path: str) -> Path:
+    """The file itself, or the test (or else dev) file of a folder; never what it trains on."""
+    files = files_of(path)
+    if files == {"train": Path(path)}:  # a file, or parallel files, that say nothing of a split
+        return Path(path)
+    for split in ("test", "validation"):
+        if split in files:
+            return files[split]
+    fix = "name the file to score"
+    raise DataError("the folder has no test or dev file", path=path, fix=fix)
+
+
+def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:
+    """The tasks that data is for: of a section, or all if they share one dataset."""
+    kind, _, name = (section or "").partition(".")
+    of = {t: recipe.tasks[t].data for t in recipe.tasks} if recipe is not None else {}
+    if kind == "tasks":
+        found = [task for task in chosen if task.name == name]
+    elif kind == "datasets":
+        found = [task for task in chosen if of.get(task.name) == name]
+    else:
+        shared = {of.get(task.name) or task.name for task in chosen}
+        found = chosen if len(shared) == 1 else []
+    if not found:
+        names = ", ".join(task.name for task in chosen)
+        raise ConfigError(
+            "which task is the data for?",
+            found=section,
+            fix=f"add --task, one of {names}; or write --data tasks.{chosen[0].name}=PATH",
+        )
+    return found
+
+
+def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
+    """The test split of each task, from the recipe that the run folder holds."""
+    path = Path(options.folder) / RECIPE_FILE
+    if not path.exists():
+        raise DataError(
+            f"the folder has no {RECIPE_FILE} that says what the test data is",
+            path=options.folder,
+            fix="give --task and --data",
+        )
+    recipe = load_recipe(path)
+    if recipe.on_error == "skip":  # as the run itself did in its test
+        options.on_error = "skip"
+    tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
+    examples = {
+        task.name: tests[task.name] for task in chosen if task.labelled(tests.get(task.name, ()))
+    }
+    if not examples:
+        raise DataError("the recipe has no test data", path=path, fix="give --task and --data")
+    return examples
+
+
+def run_validate(options: argparse.Namespace) -> None:
+    """`mtl validate`."""
+    model = load_model(options.folder)
+    results, left_out = check_cases(model), why_left_out(model)
+    if not results:
+        raise ConfigError(
+            "the cases are for tasks that find entities or answer questions",
+            path=options.folder,
+            found="; ".join(left_out) or "a model with neither",
+            fix="use mtl predict, or mtl evaluate",
+        )
+    for line in left_out:
+        print(f"mtl: note: {line}", file=sys.stderr)
+    if options.json:
+        print(json.dumps([result.to_dict() for result in results], ensure_ascii=False, indent=2))
+        return
+    print(f"{cases_table(results)}\n\n{cases_summary(results)}")
