@@ -246,6 +246,20 @@ class MultiTaskModel(nn.Module):
                 for name, target in batch.targets.items()
             }
 
+    def untrained(self) -> MultiTaskModel:
+        """The same model with fresh weights, always the same ones: what training has to beat."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
+            encoder = TransformerEncoder(self.encoder.config)
+            fresh = MultiTaskModel(
+                encoder,
+                self.tokenizer,
+                list(self.tasks.values()),
+                private_layers=self.private_layers,
+                overlap=self.overlap,
+            )
+        return fresh.to(self.device)
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the whole model: weights, `config.json` with tasks and labels, tokenizer."""
         folder = Path(folder)

@@ -15,7 +15,6 @@ from mtl.data.examples import Answer, NERExample, QAExample, Query, TextExample
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import ConfigError, DataError, ModelError
 from mtl.inference import (
-    MAX_TOKENS,
     Predictions,
     answer,
     encode,
@@ -25,6 +24,7 @@ from mtl.inference import (
     predict,
     predict_examples,
 )
+from mtl.inference.loop import MAX_TOKENS
 from mtl.metrics import entity_scores, exact_match, token_f1
 from mtl.model import MultiTaskModel
 from mtl.nn.encoder import EncoderConfig, TransformerEncoder
@@ -295,8 +295,8 @@ def test_one_long_text_shows_its_progress_part_by_part(model, monkeypatch):
         def update(self, n):
             done.append(n)
 
-    monkeypatch.setattr("mtl.inference.tqdm", Bar)
-    monkeypatch.setattr("mtl.inference.MAX_TOKENS", 128)
+    monkeypatch.setattr("mtl.inference.loop.tqdm", Bar)
+    monkeypatch.setattr("mtl.inference.loop.MAX_TOKENS", 128)
     predict(model, LONG, tasks=["ner"], progress=True)
     assert len(done) > 1
 

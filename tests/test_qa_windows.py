@@ -214,3 +214,10 @@ def test_a_number_of_answers_that_cannot_be(model, n):
 def test_an_empty_context_has_no_answers(model):
     with pytest.raises(DataError, match="empty"):
         answer(model, "Who ?", " ", n=3)
+
+
+def test_a_task_that_keeps_one_answer_cannot_give_several(model):
+    model.tasks["qa"].most_answers = 1
+    assert answer(model, "Who ?", "Ann met Bob .", n=1).answer
+    with pytest.raises(ConfigError, match="from 1 to 1"):
+        answer(model, "Who ?", "Ann met Bob .", n=2)

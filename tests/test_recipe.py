@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mtl
-from mtl import inference
 from mtl.cli.main import build_parser
 from mtl.data.dataset import hold_out
 from mtl.data.examples import Answer, NERExample, QAExample, TextExample
@@ -22,6 +21,7 @@ from mtl.experiments.build import build_model, build_tasks
 from mtl.experiments.bundled import bundled_recipes
 from mtl.experiments.recipe import DatasetRecipe, Recipe, TaskRecipe, load_recipe
 from mtl.experiments.run import run_recipe
+from mtl.inference import evaluation
 from mtl.model import MultiTaskModel
 from mtl.nn.encoder import EncoderConfig
 from mtl.toy import ner_examples, qa_examples
@@ -1298,7 +1298,7 @@ def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
     """The choice of the best epoch, and any other, reads validation data."""
     recipe = load_recipe(tiny, ["train.epochs=3"])
     read, read_in_training = [], []
-    real_predict, real_restore = inference.predict_encoded, Run.restore_best
+    real_predict, real_restore = evaluation.predict_encoded, Run.restore_best
 
     def predict(model, encoded, tasks, *progress):
         read.append([item.example for item in encoded])
@@ -1308,7 +1308,7 @@ def test_test_data_is_read_once_after_training(tiny, tmp_path, monkeypatch):
         read_in_training.extend(read)
         real_restore(run)
 
-    monkeypatch.setattr(inference, "predict_encoded", predict)
+    monkeypatch.setattr(evaluation, "predict_encoded", predict)
     monkeypatch.setattr(Run, "restore_best", restore)
     run_recipe(recipe, tmp_path / "run", progress=False)
     datasets = [task.dataset for task in build_tasks(recipe)]

@@ -76,7 +76,7 @@ def test_each_text_is_encoded_once_and_read_once_per_epoch(model, tasks, monkeyp
         encoded.append(len(examples))
         return real(examples, *args, **options)
 
-    for module in (mtl.training.preflight, mtl.inference):
+    for module in (mtl.training.preflight, mtl.inference.loop):
         monkeypatch.setattr(module, "encode_examples", encode)
     model.encoder.register_forward_hook(
         lambda encoder, given, _: None if encoder.training else read.append(len(given[0]))

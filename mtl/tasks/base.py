@@ -52,6 +52,7 @@ class Task(ABC):
         main_metric: the one number of `score` that choices are made on.
         reads_pairs: whether it reads pairs (question and context) rather than single texts.
         answers_with: what it predicts, in words.
+        most_answers: how many different answers to one question its predictions hold.
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
         rows_alone: whether its loss is a mean over rows that do not see each other.
@@ -63,6 +64,7 @@ class Task(ABC):
     main_metric: ClassVar[str]
     reads_pairs: ClassVar[bool] = False
     answers_with: ClassVar[str] = "a prediction"
+    most_answers: ClassVar[int] = 1
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False
     rows_alone: ClassVar[bool] = True
@@ -139,6 +141,10 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: Any, batch: Batch) -> list[Any]:
         """One prediction for each of `batch.items`, its rows (windows) merged."""
+
+    def best_answers(self, prediction: Any, n: int) -> Sequence[Any]:
+        """The `n` best answers that a prediction holds, from 1 to `most_answers`; best first."""
+        return [prediction]
 
     @abstractmethod
     def score(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:

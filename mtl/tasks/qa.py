@@ -110,6 +110,7 @@ class QATask(Task):
     reads_pairs = True
     example = QAExample
     answers_with = "start and end of the answer"
+    most_answers = MOST_SPANS
 
     def __init__(
         self, name: str, dataset: Dataset | None = None, max_answer_tokens: int = 30
@@ -170,6 +171,9 @@ class QATask(Task):
         found = (*best_spans(margins, MOST_SPANS), margins.flatten(1).logsumexp(1))
         rows = zip(*(t.tolist() for t in found), strict=True)
         return [_best_answer(item, [next(rows) for _ in item.rows]) for item in batch.items]
+
+    def best_answers(self, prediction: QAPrediction, n: int) -> Answers:
+        return Answers([prediction, *prediction.alternatives[: n - 1]])
 
     def score(
         self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]

@@ -1,0 +1,35 @@
+"""A model and texts, or labelled examples, go in; predictions or scores come out."""
+
+from .evaluation import (
+    BASELINES,
+    encode_labelled,
+    evaluate,
+    evaluate_baselines,
+    evaluate_encoded,
+    predict_labelled,
+    predictions_of,
+    score_baselines,
+)
+from .loop import Model, Predictions, encode_for, predict_encoded, predict_examples
+from .prediction import Neighbour, answer, encode, nearest, predict
+
+__all__ = [
+    "BASELINES",
+    "Model",
+    "Neighbour",
+    "Predictions",
+    "answer",
+    "encode",
+    "encode_for",
+    "encode_labelled",
+    "evaluate",
+    "evaluate_baselines",
+    "evaluate_encoded",
+    "nearest",
+    "predict",
+    "predict_encoded",
+    "predict_examples",
+    "predict_labelled",
+    "predictions_of",
+    "score_baselines",
+]

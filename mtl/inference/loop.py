@@ -1,0 +1,177 @@
+"""Encoded examples go in; predictions come out: one loop over encoder, heads and tasks.
+
+All that predicts or evaluates takes this way, so what is scored is what users get. The loop knows
+no model class; `Model` says what it needs of one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from ..data.batching import Batch, sorted_batches
+from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
+from ..data.tokenizers.base import Tokenizer
+from ..devices import choose_threads, use_threads
+from ..errors import Fault
+from ..nn.encoder import TransformerEncoder
+from ..tasks.base import Task
+
+MAX_TOKENS = 8192  # in one pass of the encoder, padding included: this bounds the memory
+
+
+class Model(Protocol):
+    """A shared encoder, its tokenizer, and a head for each task, as `mtl.MultiTaskModel` has them.
+
+    Called with a batch and names of tasks, it returns what the heads of these tasks say.
+    """
+
+    encoder: TransformerEncoder
+    tokenizer: Tokenizer
+    tasks: dict[str, Task]
+    overlap: int
+    training: bool
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __call__(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]: ...
+
+    def task(self, name: str) -> Task: ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+    def eval(self) -> Any: ...
+
+    def untrained(self) -> Model: ...
+
+
+class Predictions(dict):
+    """What several heads said about one text, by task name; prints and draws itself."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {name: prediction.to_dict() for name, prediction in self.items()}
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {prediction}" for name, prediction in self.items())
+
+    def _repr_html_(self) -> str:
+        return "".join(prediction._repr_html_() for prediction in self.values())
+
+
+def encode_for(
+    model: Model,
+    examples: Sequence[Any],
+    tasks: Sequence[Task] = (),
+    on_error: str = "stop",
+    where: str = "",
+) -> list[EncodedExample]:
+    """The rows of examples as the model reads them, made once and used as often as you like.
+
+    Args:
+        tasks: they make the targets; to predict, no task is needed.
+        on_error: "stop" raises all that is wrong with the examples; "skip" leaves out those that
+            cannot be used, and says how many (DataWarning).
+        where: the data, in words, for such a warning; by default the names of the tasks.
+
+    Raises:
+        DataError: an example with an empty text, a question that leaves no room for a context, or
+            labels that a task does not know.
+    """
+    check_on_error(on_error)
+    max_length = model.encoder.config.max_length
+    faults: list[Fault] | None = [] if on_error == "skip" else None
+    encoded, notes = encode_examples(
+        examples, model.tokenizer, tasks, max_length, model.overlap, faults
+    )
+    names = " and ".join(task.name for task in tasks)
+    warn_of_encoding(where or names or "input", notes, faults or [])
+    return encoded
+
+
+def predict_examples(
+    model: Model, examples: Sequence[Any], tasks: Sequence[str], progress: bool = False
+) -> list[Predictions]:
+    """The predictions of several heads for every example, all from the same encoder passes.
+
+    Args:
+        progress: show a bar on stderr if it takes more than two seconds.
+
+    Raises:
+        DataError: an example with an empty text, or a question that leaves no room for a context.
+    """
+    return predict_encoded(model, encode_for(model, examples), tasks, progress)
+
+
+@torch.inference_mode()
+def predict_encoded(
+    model: Model,
+    encoded: Sequence[EncodedExample],
+    tasks: Sequence[str],
+    progress: bool = False,
+) -> list[Predictions]:
+    """The same for examples that `encode_for` has encoded."""
+    results = [Predictions() for _ in encoded]
+    n_rows = sum(len(item.rows) for item in encoded)
+    bar = tqdm(total=n_rows, unit="row", delay=2, disable=not progress, file=sys.stderr)
+    with bar:
+        for indices, batch in batches(model, encoded):
+            said = in_parts(model, batch, lambda part: model(part, tasks), bar.update)
+            for name, outputs in said.items():
+                predictions = model.tasks[name].decode(outputs, batch)
+                for i, prediction in zip(indices, predictions, strict=True):
+                    results[i][name] = prediction
+    return results
+
+
+def batches(model: Model, encoded: Sequence[EncodedExample]) -> Iterator[tuple[list[int], Batch]]:
+    """Batches of the examples with their indices; meanwhile the model predicts, without gradients.
+
+    Gradients and dropout are as they were when the caller has seen the last batch.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        for indices, batch in sorted_batches(encoded, model.tokenizer, MAX_TOKENS):
+            yield indices, batch.to(model.device)
+    finally:
+        model.train(was_training)
+
+
+def in_parts(
+    model: Model,
+    batch: Batch,
+    run: Callable[[Batch], Any],
+    advance: Callable[[int], Any] = lambda rows: None,
+) -> Any:
+    """What `run` returns for all rows of a batch, computed part by part.
+
+    A long text is a single example with many rows; memory is needed for one part at a time.
+    `advance` is told how many rows are done.
+    """
+    tokens = min(batch.input_ids.numel(), MAX_TOKENS)
+    outputs = []
+    with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
+        for part in batch.row_parts(MAX_TOKENS):
+            outputs.append(run(part))
+            advance(len(part.item_of_row))
+    return _joined(outputs)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Tensors one after the other; of dicts and tuples of tensors, each entry so."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(map(_joined, zip(*parts, strict=True)))
+    return first if len(parts) == 1 else torch.cat(list(parts))
