@@ -42,13 +42,14 @@ class MultiTaskModel(nn.Module):
         tokenizer: what turns text into the encoder's ids.
         tasks: what the heads are for; their names must differ.
         private_layers: how many of the encoder's layers, from the top, are not shared: each task
-            has them for itself, all starting as copies of the same. They are taken off the encoder.
+            has them for itself, all starting as copies of the same. The model then works on a copy
+            of the encoder; the one that is given stays whole.
         overlap: pieces that neighbouring windows of a long text share (at most half a window).
 
     Raises:
         ConfigError: two tasks of the same name, a vocabulary the encoder cannot hold, more private
-            layers than layers, an encoder whose layers were taken off by another model, or an
-            overlap below 0.
+            layers than layers, the encoder of a model that has private layers, or an overlap
+            below 0.
     """
 
     def __init__(
@@ -60,27 +61,10 @@ class MultiTaskModel(nn.Module):
         overlap: int = OVERLAP,
     ) -> None:
         super().__init__()
+        _check_fit(encoder, tokenizer, private_layers)
         check_overlap(overlap)
-        if len(tokenizer) > encoder.config.vocab_size:
-            raise ConfigError(
-                "the tokenizer has more ids than the encoder has embeddings",
-                found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
-                fix="build the encoder with vocab_size=len(tokenizer)",
-            )
-        if len(encoder.layers) < encoder.config.n_layers:
-            raise ConfigError(
-                "the encoder is not whole: some of its layers are private to the tasks of a model",
-                found=f"{len(encoder.layers)} of {encoder.config.n_layers} layers",
-                fix="build another encoder",
-            )
-        if type(private_layers) is not int or not 0 <= private_layers <= len(encoder.layers):
-            raise ConfigError(
-                "model.private_layers must be a whole number from 0 to the encoder's "
-                f"{len(encoder.layers)} layers",
-                found=repr(private_layers),
-                fix=f"at most {len(encoder.layers)}, or give the encoder more layers",
-            )
-        self.encoder = encoder
+        # The first task will take its private layers off the encoder (see `_own_layers`).
+        self.encoder = copy.deepcopy(encoder) if private_layers else encoder
         self.tokenizer = tokenizer
         self.tasks: dict[str, Task] = {}
         self.trained: set[str] = set()  # names of the tasks that some training was for
@@ -88,9 +72,6 @@ class MultiTaskModel(nn.Module):
         self.private = nn.ModuleDict()
         self.private_layers = private_layers
         self.overlap = overlap
-        n_shared = len(encoder.layers) - private_layers
-        self._first_top = [encoder.layers[n_shared:]]  # in a list: the first task registers it
-        encoder.layers = encoder.layers[:n_shared]
         for task in tasks:
             self.add_task(task)
 
@@ -113,10 +94,23 @@ class MultiTaskModel(nn.Module):
         head = task.build_head(self.encoder.config.d_model)
         self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
         if self.private_layers:
-            first = next(iter(self.private.values()), None)
-            top = copy.deepcopy(first) if first else self._first_top.pop()
-            self.private[task.name] = top.requires_grad_()  # also where the first one is frozen
+            # Trained, even where those of the first task are frozen.
+            self.private[task.name] = self._own_layers().requires_grad_()
         self.tasks[task.name] = task
+
+    def _own_layers(self) -> nn.Module:
+        """The private layers of one more task.
+
+        The first task gets the encoder's top layers themselves, and leaves the encoder those that
+        all tasks share. Every other task gets a copy of what the first has.
+        """
+        if self.private:
+            first = next(iter(self.private.values()))
+            return copy.deepcopy(first)
+        layers = self.encoder.layers
+        n_shared = len(layers) - self.private_layers
+        self.encoder.layers = layers[:n_shared]
+        return layers[n_shared:]
 
     def freeze(self, *names: str) -> list[str]:
         """Take parameters out of training; they keep their values to the last bit.
@@ -217,7 +211,8 @@ class MultiTaskModel(nn.Module):
         """What the head of each task reads, `(B, T, D)`, from one pass of the shared layers."""
         inputs = (batch.input_ids, batch.attention_mask, batch.type_ids)
         if self.private_layers:
-            return self.encoder.branch(*inputs, {name: self.private[name] for name in tasks})
+            tops = {name: self.private[name].children() for name in tasks}
+            return self.encoder.branch(*inputs, tops)
         return dict.fromkeys(tasks, self.encoder(*inputs))
 
     @property
@@ -329,6 +324,29 @@ class MultiTaskModel(nn.Module):
         return (
             f"MultiTaskModel({self.encoder!r}{private}, heads: {heads}, "
             f"{_count(self):,} parameters)"
+        )
+
+
+def _check_fit(encoder: TransformerEncoder, tokenizer: Tokenizer, private_layers: int) -> None:
+    """Raise ConfigError unless the parts of a model go together."""
+    if len(tokenizer) > encoder.config.vocab_size:
+        raise ConfigError(
+            "the tokenizer has more ids than the encoder has embeddings",
+            found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
+            fix="build the encoder with vocab_size=len(tokenizer)",
+        )
+    if len(encoder.layers) < encoder.config.n_layers:
+        raise ConfigError(
+            "the encoder is not whole: some of its layers are private to the tasks of a model",
+            found=f"{len(encoder.layers)} of {encoder.config.n_layers} layers",
+            fix="build another encoder",
+        )
+    if type(private_layers) is not int or not 0 <= private_layers <= len(encoder.layers):
+        raise ConfigError(
+            "model.private_layers must be a whole number from 0 to the encoder's "
+            f"{len(encoder.layers)} layers",
+            found=repr(private_layers),
+            fix=f"at most {len(encoder.layers)}, or give the encoder more layers",
         )
 
 

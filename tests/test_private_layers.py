@@ -559,3 +559,24 @@ def test_the_picture_of_the_architecture_shows_them(build, tasks, private_layers
     total = sum(p.numel() for p in model.parameters())
     shared = sum(p.numel() for p in model.encoder.parameters())
     assert f"{total:,} parameters, {shared / total:.1%} of them shared" in texts
+
+
+def test_the_encoder_that_is_given_stays_whole(tokenizer, tasks):
+    """It can be given to a second model, which starts like the first and shares nothing with it."""
+    torch.manual_seed(0)
+    encoder = TransformerEncoder(EncoderConfig(len(tokenizer), d_model=8, n_heads=2, n_layers=2))
+    one = MultiTaskModel(encoder, tokenizer, tasks, private_layers=1)
+    assert (len(encoder.layers), len(one.encoder.layers)) == (2, 1)
+    other = MultiTaskModel(encoder, tokenizer, tasks, private_layers=1)
+    assert are_equal(one.private, other.private)
+    storages = [{p.data_ptr() for p in part.parameters()} for part in (encoder, one, other)]
+    assert not storages[0] & storages[1] | storages[0] & storages[2] | storages[1] & storages[2]
+
+
+def test_the_first_task_may_come_later(build, tasks):
+    model, expected = build([], 2), build(tasks, 2)
+    for task in tasks:
+        model.add_task(task)
+    assert list(model.state_dict()) == list(expected.state_dict())
+    assert are_equal(model.encoder, expected.encoder)
+    assert are_equal(model.private, expected.private)
