@@ -338,9 +338,10 @@ def test_evaluate_reads_a_folder(folder, recipe, mtl_, tmp_path):
     _, out, err = mtl_("evaluate", tmp_path / "run", "--data", path)
     assert "ner, 4 examples" in out
     assert f"ner: scored on {path / 'test.txt'}" in err
-    alone = folder({"train.txt": sentences(0, 3)}, "alone")
-    status, _, err = mtl_("evaluate", tmp_path / "run", "--data", alone)
-    assert (status, "no test or dev file" in err) == (1, True)
+    for name in ("train.txt", "test-unseen.txt"):
+        other = folder({name: sentences(0, 3)}, f"only-{name}")
+        status, _, err = mtl_("evaluate", tmp_path / "run", "--data", other)
+        assert (status, "no test or dev file" in err) == (1, True)
 
 
 # --- conversion ---------------------------------------------------------------------------------
