@@ -1,4 +1,6 @@
-"""The Transformer encoder, from scratch (Vaswani et al. 2017, "Attention Is All You Need").
+"""Token ids go in and one vector per token comes out: the Transformer encoder, from scratch.
+
+After Vaswani et al. 2017, "Attention Is All You Need".
 
 Letters: B batch, T tokens, D model width, H heads, K head width (D = H*K), F feed-forward width,
 V vocabulary.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -172,8 +175,11 @@ def attention(
     Returns:
         `(B, H, T, K)` mixed values, and `(B, H, T, T)` weights; each row of weights sums to 1.
     """
+    # A dot product of K random numbers grows like sqrt(K). Undivided, the softmax would give nearly
+    # all its weight to one key, and hardly any gradient to the others.
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
     if mask is not None:
+        # Minus infinity becomes a weight of exactly 0: padding has no say at all.
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = F.dropout(scores.softmax(dim=-1), dropout)
     return weights @ v, weights
@@ -194,17 +200,22 @@ class MultiHeadSelfAttention(nn.Module):
         self.query_key_value = nn.Linear(config.d_model, 3 * config.d_model)
         self.output = nn.Linear(config.d_model, config.d_model)
 
-    def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, ...]:
+    def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of each head: `(B, T, D)` to three times `(B, H, T, K)`."""
+        # One matrix for all three: one large product is faster than three small ones.
         parts = self.query_key_value(x).chunk(3, dim=-1)  # (B, T, D) each
-        q, k, v = (p.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for p in parts)
-        if rotation is not None:
+        # D = H*K features are the K features of H heads; each head works alone from here on.
+        q, k, v = (
+            part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, T, H, K) -> (B, H, T, K)
+            for part in parts
+        )
+        if rotation is not None:  # values say what a word means, which does not depend on where
             q, k = rotate(q, rotation), rotate(k, rotation)
         return q, k, v
 
     def merge(self, heads: Tensor) -> Tensor:
         """The heads side by side again, mixed: `(B, H, T, K)` to `(B, T, D)`."""
-        return self.output(heads.transpose(1, 2).flatten(2))
+        return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, H, K) -> (B, T, H*K)
 
     def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`; `mask` as in `attention`."""
@@ -214,6 +225,15 @@ class MultiHeadSelfAttention(nn.Module):
             # The CPU's fused kernel has no dropout, and what stands in for it is slow in bfloat16.
             return self.merge(attention(q, k, v, mask, dropout)[0])
         return self.merge(F.scaled_dot_product_attention(q, k, v, mask, dropout))
+
+    def match_keys_to_queries(self, first: int) -> None:
+        """Copy the query projection to the key projection, in the features from `first` on.
+
+        A query of these heads then scores highest with the key of an equal word.
+        """
+        with torch.no_grad():
+            query, key, _ = self.query_key_value.weight.chunk(3)  # (D, D) each, views of the weight
+            key[first:] = query[first:]
 
     def explain(
         self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None
@@ -255,6 +275,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`."""
+        # A residual connection adds what a sublayer found to what was there: the gradient has a
+        # straight way down, and a layer need only learn what to change.
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
@@ -283,6 +305,9 @@ class TransformerEncoder(nn.Module):
         torch.Size([1, 3, 64])
     """
 
+    position_table: Tensor  # (T, D), for sinusoidal positions
+    rotation_table: Tensor  # (H, T, K/2) complex, for rotary positions
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
@@ -294,7 +319,8 @@ class TransformerEncoder(nn.Module):
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.max_length, config.d_model)
         elif config.positions == "sinusoidal":
-            # Scaled like the embeddings they are added to, so that neither drowns the other.
+            # Sines and cosines have a standard deviation of 1 / sqrt(2). Scaled to that of the
+            # embeddings they are added to, neither drowns the other.
             table = sinusoidal_positions(config.max_length, config.d_model)
             self.register_buffer(
                 "position_table", table * math.sqrt(2) * config.embedding_std, persistent=False
@@ -316,11 +342,11 @@ class TransformerEncoder(nn.Module):
         if self.type_embedding is not None:
             nn.init.normal_(self.type_embedding.weight, std=self.config.type_std)
         if self.config.match_heads:
-            blind = self.config.n_rotating * self.config.head_width  # where blind heads begin
-            with torch.no_grad():
-                for layer in self.layers:
-                    query, key, _ = layer.attention.query_key_value.weight.chunk(3)  # (D, D) each
-                    key[blind:] = query[blind:]
+            # The first heads rotate; the features of those that do not see positions come after.
+            first = self.config.n_rotating * self.config.head_width
+            for module in self.modules():
+                if isinstance(module, MultiHeadSelfAttention):
+                    module.match_keys_to_queries(first)
 
     @property
     def embedding_parts(self) -> list[str]:
@@ -356,6 +382,7 @@ class TransformerEncoder(nn.Module):
     def _mask_and_rotation(
         self, length: int, attention_mask: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
+        # (B, 1, 1, T): the same keys are hidden from every head and every query.
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
         if self.config.positions != "rotary":
             return mask, None
@@ -380,14 +407,16 @@ class TransformerEncoder(nn.Module):
         Raises:
             ValueError: more tokens than the encoder has positions.
         """
-        return self.branch(input_ids, attention_mask, type_ids, {"": ()})[""]
+        x = self.embed(input_ids, type_ids)
+        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
+        return self._finish(run_layers(self.layers, x, mask, rotation))
 
     def branch(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
         type_ids: Tensor | None,
-        tops: Mapping[str, Iterable[EncoderLayer]],
+        tops: Mapping[str, Iterable[nn.Module]],
     ) -> dict[str, Tensor]:
         """Encode once, and go on from the last layer along several branches.
 
@@ -398,17 +427,17 @@ class TransformerEncoder(nn.Module):
         Returns:
             `(B, T, D)` for each branch.
         """
-        shared = self.embed(input_ids, type_ids)
-        mask, rotation = self._mask_and_rotation(shared.shape[1], attention_mask)
-        for layer in self.layers:
-            shared = layer(shared, mask, rotation)
-        hidden = {}
-        for name, layers in tops.items():
-            x = shared
-            for layer in layers:
-                x = layer(x, mask, rotation)
-            hidden[name] = self.norm(x) if self.config.norm == "pre" else x
-        return hidden
+        x = self.embed(input_ids, type_ids)
+        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
+        shared = run_layers(self.layers, x, mask, rotation)
+        return {
+            name: self._finish(run_layers(layers, shared, mask, rotation))
+            for name, layers in tops.items()
+        }
+
+    def _finish(self, x: Tensor) -> Tensor:
+        """The last norm of a pre-norm encoder, whose layers leave their sums as they are."""
+        return self.norm(x) if self.config.norm == "pre" else x
 
     def attention_maps(
         self,
@@ -420,7 +449,7 @@ class TransformerEncoder(nn.Module):
         x = self.embed(input_ids, type_ids)
         mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
         maps = []
-        for layer in self.layers:
+        for layer in cast("Iterable[EncoderLayer]", self.layers):
             maps.append(layer.attention_weights(x, mask, rotation))
             x = layer(x, mask, rotation)
         return maps
@@ -431,6 +460,15 @@ class TransformerEncoder(nn.Module):
             f"TransformerEncoder({len(self.layers)} layers, width {c.d_model}, {c.n_heads} heads, "
             f"{c.positions} positions, {sum(p.numel() for p in self.parameters()):,} parameters)"
         )
+
+
+def run_layers(
+    layers: Iterable[nn.Module], x: Tensor, mask: Tensor | None, rotation: Tensor | None
+) -> Tensor:
+    """`(B, T, D)` through some encoder layers, one after the other."""
+    for layer in layers:
+        x = layer(x, mask, rotation)
+    return x
 
 
 def rotations(config: EncoderConfig) -> Tensor:

@@ -224,7 +224,8 @@ def _family(theirs: dict[str, Any], folder: Path) -> Family:
 def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> EncoderConfig:
     """Our config from theirs; as yet with all their positions and segments."""
     try:
-        ours = {field: theirs[key] for field, key in family.shape.items()}
+        ours: dict[str, Any] = {"layer_norm_eps": DISTILBERT_EPS}  # unless their config says it
+        ours |= {field: theirs[key] for field, key in family.shape.items()}
         if theirs.get("position_embedding_type", "absolute") != "absolute":
             raise ValueError(f"position_embedding_type {theirs['position_embedding_type']!r}")
         if ours["activation"] not in ACTIVATIONS:
@@ -233,7 +234,7 @@ def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> Encode
         if family.reserved and padding != family.reserved - 1:
             raise ValueError(f"pad_token_id {padding!r}, which positions are counted from")
         return EncoderConfig(
-            **({"layer_norm_eps": DISTILBERT_EPS} | ours),
+            **ours,
             positions="learned",
             norm="post",
             n_types=theirs.get("type_vocab_size", 2) if family.segments else 0,
