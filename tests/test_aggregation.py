@@ -379,7 +379,7 @@ def test_with_sum_the_step_is_that_of_plain_backward_bit_for_bit(build_model, th
         torch.autograd.backward(list(losses.values()), pulls)
         torch.nn.utils.clip_grad_norm_(reference.parameters(), config.clip_norm)
         for group in optimizer.param_groups:
-            group["lr"] = 1e-2 * twin.schedule.lr_lambdas[0](i)
+            group["lr"] = 1e-2 * twin.update.schedule.lr_lambdas[0](i)
         optimizer.step()
     for (name, one), other in zip(model.named_parameters(), reference.parameters(), strict=True):
         assert torch.equal(one, other), name
@@ -495,21 +495,21 @@ def test_the_gradients_of_shared_parameters_are_the_matrix_itself(build_model, t
     class Watched(PCGrad):
         def forward(self, gradients):
             met.append([storage(p.grad) == storage(gradients) for p in shared])
-            assert storage(run.shared_gradients.matrix) == storage(gradients)
+            assert storage(run.update.shared_gradients.matrix) == storage(gradients)
             return super().forward(gradients)
 
     model = build_model(three)
     shared = [p for part in model.shared_parts.values() for p in part]
     run = Run(model, three, JOINT, aggregation=Watched())
     run.round()
-    matrix = run.shared_gradients.matrix
+    matrix = run.update.shared_gradients.matrix
     assert matrix.shape == (3, sum(p.numel() for p in shared))
     assert met == [[True] * len(shared)]
     assert all(storage(p.grad) == storage(matrix) for p in shared)
     assert {storage(p.grad) for p in model.heads.parameters()}.isdisjoint({storage(matrix)})
     where = storage(matrix)
     run.round()
-    assert storage(run.shared_gradients.matrix) == where
+    assert storage(run.update.shared_gradients.matrix) == where
 
 
 class Largest(TorchDispatchMode):

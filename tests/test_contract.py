@@ -271,11 +271,11 @@ def test_a_batch_without_any_label_moves_nothing(build, steps):
     run = Run(model, [task], replace(CONFIG, batch_size=1, steps=steps), weighting)
     unlabelled = 0
     for _ in range(6):
-        before, rate = weights_of(model), run.schedule.get_last_lr()
+        before, rate = weights_of(model), run.update.schedule.get_last_lr()
         losses = run.round()
         if not losses:
             assert not moved(before, weights_of(model))
-            assert run.schedule.get_last_lr() == rate
+            assert run.update.schedule.get_last_lr() == rate
             unlabelled += 1
     assert unlabelled == 3
     assert run.step == weighting.calls == 3

@@ -17,8 +17,8 @@ from mtl.errors import ConfigError, MTLError
 from mtl.nn.encoder import EncoderConfig, MultiHeadSelfAttention, attention
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training.config import check_training
 from mtl.training.loop import Run, TrainConfig, train
+from mtl.training.preflight import check_training
 from mtl.training.weighting import FixedWeighting
 
 CPU = torch.device("cpu")
@@ -171,7 +171,7 @@ def test_on_a_device_without_bfloat16_auto_is_float32(build_model, tasks, monkey
 def test_the_run_says_where_it_computes_and_how(build_model, tasks):
     config = replace(FAST, precision="bfloat16")
     run = Run(build_model(tasks), tasks, config, FixedWeighting())
-    assert run.describe() == f"cpu, bfloat16, 1 thread; {run.describe_epoch()}"
+    assert run.describe() == f"cpu, bfloat16, 1 thread; {run.streams.describe_epoch()}"
 
 
 @given(seed=st.integers(0, 99), p=st.sampled_from([0.1, 0.5, 0.9]))

@@ -40,8 +40,8 @@ def start_run(build_model, sentences, questions):
         ]
         run = Run(build_model(tasks), tasks, config, weighting)
         if scale:
-            run.dtype = torch.float16
-            run.scaler = torch.amp.GradScaler("cpu", init_scale=scale, **of_scaler)
+            run.update.dtype = torch.float16
+            run.update.scaler = torch.amp.GradScaler("cpu", init_scale=scale, **of_scaler)
         return run
 
     return start
@@ -87,14 +87,14 @@ def test_an_update_that_is_left_out_is_no_step(start_run):
     """A scale so large that the gradient overflows; the scaler lowers it after the first try."""
     run = start_run(2.0**120, backoff_factor=2.0**-110)
     before = {name: p.clone() for name, p in run.model.named_parameters()}
-    rate = run.schedule.get_last_lr()
+    rate = run.update.schedule.get_last_lr()
     run.next_step()
     assert run.step == run.history.rounds[-1].step == 0
-    assert run.schedule.get_last_lr() == rate
+    assert run.update.schedule.get_last_lr() == rate
     assert all(torch.equal(p, before[name]) for name, p in run.model.named_parameters())
     run.next_step()
     assert run.step == 1
-    assert run.schedule.get_last_lr() != rate
+    assert run.update.schedule.get_last_lr() != rate
     assert not all(torch.equal(p, before[name]) for name, p in run.model.named_parameters())
 
 

@@ -16,8 +16,9 @@ from mtl.errors import ConfigError, MTLError, TrainingWarning
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training.config import TrainConfig, check_training
+from mtl.training.config import TrainConfig
 from mtl.training.loop import Run, train
+from mtl.training.preflight import check_training
 from mtl.training.weighting import FixedWeighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
@@ -242,12 +243,12 @@ def test_the_frozen_have_no_gradient_and_no_optimiser_state(build_model, tasks):
     def look(optimizer, *_):
         without_gradient.append({n for n, p in model.named_parameters() if p.grad is None})
 
-    run.optimizer.register_step_pre_hook(look)
+    run.update.optimizer.register_step_pre_hook(look)
     run.round()
     assert without_gradient == [set(frozen)]
     free = {id(p) for p in model.parameters() if p.requires_grad}
-    assert {id(p) for p in run.optimizer.state} == free
-    assert {id(p) for group in run.optimizer.param_groups for p in group["params"]} == free
+    assert {id(p) for p in run.update.optimizer.state} == free
+    assert {id(p) for group in run.update.optimizer.param_groups for p in group["params"]} == free
 
 
 def test_nothing_is_kept_for_a_backward_pass_through_a_frozen_encoder(build_model, tasks):

@@ -74,7 +74,7 @@ def test_with_hidden_words_the_update_is_the_same(
     gradients = {}
     for max_tokens in (0, 60):
         run = Run(build_model(tasks, max_length=40), tasks, replace(config, max_tokens=max_tokens))
-        run.dtype = torch.float32  # bfloat16 has too few digits to compare
+        run.update.dtype = torch.float32  # bfloat16 has too few digits to compare
         run.next_step()
         gradients[max_tokens] = {
             name: p.grad for name, p in run.model.named_parameters() if p.grad is not None

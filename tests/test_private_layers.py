@@ -232,7 +232,7 @@ def gradients_of_first_step(model, tasks, **settings):
     config = replace(FAST, batch_size=8, steps="joint", clip_norm=1e9, hide_words=0.0, **settings)
     run = Run(model, tasks, config, FixedWeighting())
     found = {}
-    run.optimizer.register_step_pre_hook(
+    run.update.optimizer.register_step_pre_hook(
         lambda *_: found.update({n: p.grad.clone() for n, p in model.named_parameters()})
     )
     run.round()

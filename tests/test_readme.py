@@ -43,7 +43,7 @@ def test_the_example_trains_with_both_methods_through_a_recipe(example, tmp_path
     assert small != example
     checks = """
 run = mtl.training.run.Run(mtl.build_model(recipe, tasks), tasks, mtl.TrainConfig(**recipe.train))
-assert type(run.weighting) is EqualLosses and type(run.aggregation) is EqualLengths
+assert type(run.update.weighting) is EqualLosses and type(run.update.aggregation) is EqualLengths
 weights = [r.weights for r in history.rounds]
 assert abs(weights[0]["ner"] * history.rounds[0].losses["ner"] - 1) < 1e-5  # its own mean so far
 assert weights[0] != weights[-1]

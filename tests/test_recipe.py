@@ -716,7 +716,7 @@ def test_tasks_on_one_dataset_share_one_object_and_one_stream(shared):
     assert (names, rest) == (["topic", "ner"], [])
     run = Run(build_model(recipe, tasks), tasks, config, FixedWeighting())
     assert [[task.name for task in stream.tasks] for stream in run.streams] == [["topic", "ner"]]
-    assert run.describe_epoch() == (
+    assert run.streams.describe_epoch() == (
         "an epoch is 2 rounds, one batch of each: topic + ner 20 examples (1.0 passes)"
     )
 

@@ -129,7 +129,7 @@ def test_stopped_after_any_step_it_ends_as_if_it_never_was(tmp_path, monkeypatch
         saved = stop_after(patch, stop_at)
         with pytest.raises(KeyboardInterrupt):
             result_of(CONFIGS[name], 1, checkpoint=tmp_path, save_every=1)
-    assert saved[-1]["step"] == stop_at
+    assert saved[-1]["update"]["step"] == stop_at
     again = result_of(CONFIGS[name], 2, checkpoint=tmp_path, save_every=1, resume=True)
     assert_same(again, expected)
 
@@ -146,7 +146,7 @@ def test_stopped_after_every_step_it_ends_as_if_it_never_was(tmp_path, monkeypat
                 )
                 break
             except KeyboardInterrupt:
-                assert saved[-1]["step"] == stops
+                assert saved[-1]["update"]["step"] == stops
             patch.undo()
     assert_same(result, expected)
     assert stops == expected[1]["rounds"][-1]["step"] + 1
@@ -247,7 +247,7 @@ def test_other_settings_do_not_go_on(state):
 
 
 def test_another_version_does_not_go_on_and_is_called_the_reason(state, monkeypatch):
-    monkeypatch.setattr("mtl.training.run.__version__", "9.8.7")
+    monkeypatch.setattr("mtl.training.state.__version__", "9.8.7")
     with pytest.raises(ConfigError) as told:
         resumed_with(state, another_tokenizer, replace(BASE, epochs=1))
     assert "another version of mtl" in str(told.value)
@@ -371,7 +371,7 @@ def test_killed_twice_it_ends_as_if_it_never_was(recipe, whole, tmp_path):
 def step_saved(output):
     """The step of the last state that was written; it can be read at any moment."""
     path = output / "training_state" / "stage1" / "training_state.json"
-    return json.loads(path.read_text())["state"]["step"] if path.exists() else 0
+    return json.loads(path.read_text())["state"]["update"]["step"] if path.exists() else 0
 
 
 def stopped_run(recipe, output, patch, at, **options):

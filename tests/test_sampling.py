@@ -131,7 +131,7 @@ def test_a_small_alpha_trains_more_on_the_small_dataset(build_model, tasks):
     for alpha in (0.0, 1.0):
         config = replace(CONFIG, epochs=20, alpha=alpha, anneal=0.0)
         run = Run(build_model(tasks), tasks, config, FixedWeighting())
-        drawn = Counter(i for _ in range(100) for (i,) in run.sampler.round(0.0))
+        drawn = Counter(i for _ in range(100) for (i,) in run.streams.sampler.round(0.0))
         seen.append(drawn[0] / 200)
     assert seen == pytest.approx([1 / 2, 8 / 28], abs=0.08)
 
@@ -156,7 +156,7 @@ def test_a_batch_without_a_label_does_not_halve_the_means_of_its_round(
     run = Run(build_model(together), together, config, FixedWeighting())
     run.round()
     (only,) = run.history.rounds
-    gradients = [p.grad for p in run.trained if p.grad is not None]
+    gradients = [p.grad for p in run.update.trained if p.grad is not None]
     assert only.step == 1
     assert only.grad_norm == pytest.approx(torch.nn.utils.get_total_norm(gradients).item())
     assert only.total == pytest.approx(only.losses["topic"])
@@ -179,7 +179,7 @@ def test_an_epoch_in_words(build_model, tasks, alpha, passes):
     """Ten batches: 5 and 5; 3.87 and 6.13 (1 : sqrt 2.5); 2.86 and 7.14 (1 : 2.5)."""
     config = replace(CONFIG, alpha=alpha, anneal=0.0)
     run = Run(build_model(tasks), tasks, config, FixedWeighting())
-    assert run.describe_epoch() == (
+    assert run.streams.describe_epoch() == (
         "an epoch is 5 rounds, 2 batches drawn by size: "
         f"ner 8 examples ({passes[0]} passes), qa 20 examples ({passes[1]} passes)"
     )

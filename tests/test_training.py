@@ -115,7 +115,7 @@ def test_pretrained_weights_have_a_learning_rate_of_their_own(build_model, tasks
         for group in optimizer.param_groups:
             used.update(dict.fromkeys(group["params"], group["lr"]))
 
-    run.optimizer.register_step_pre_hook(remember)
+    run.update.optimizer.register_step_pre_hook(remember)
     for n in range(2):
         run.round()
         factor = warmup_then_decay(2 * n + 1, 12, config.warmup)
@@ -148,7 +148,7 @@ def test_an_epoch_is_one_pass_over_the_longest_and_the_shorter_cycle(build_model
     seen = {"ner": Counter(), "qa": Counter()}
     for stream in run.streams:
         _count_examples(stream, seen[stream.tasks[0].name])
-    assert run.rounds_per_epoch == 3
+    assert run.streams.rounds_per_epoch == 3
     for _ in range(3):
         run.round()
     ner, qa = tasks
@@ -156,7 +156,7 @@ def test_an_epoch_is_one_pass_over_the_longest_and_the_shorter_cycle(build_model
     assert seen["ner"] == Counter(dict.fromkeys(ner.dataset.train, 3))
     assert [r.examples["ner"] for r in run.history.rounds] == [8, 16, 24]
     assert run.history.rounds[-1].examples == {"ner": 24, "qa": 20}
-    assert run.describe_epoch() == (
+    assert run.streams.describe_epoch() == (
         "an epoch is 3 rounds, one batch of each: "
         "ner 8 examples (3.0 passes), qa 20 examples (1.0 passes)"
     )
@@ -225,7 +225,7 @@ def test_gradients_are_clipped_and_the_norm_before_is_recorded(build_model, task
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         used.append(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
 
-    run.optimizer.register_step_pre_hook(remember_norm)
+    run.update.optimizer.register_step_pre_hook(remember_norm)
     run.round()
     assert [norm.item() for norm in used] == pytest.approx([0.01, 0.01], rel=1e-3)
     assert run.history.rounds[0].grad_norm > 0.05
@@ -234,7 +234,7 @@ def test_gradients_are_clipped_and_the_norm_before_is_recorded(build_model, task
 def test_the_learning_rate_recorded_is_that_of_the_rounds_last_step(build_model, tasks):
     used = []
     run = Run(build_model(tasks), tasks, FAST, FixedWeighting())
-    run.optimizer.register_step_pre_hook(
+    run.update.optimizer.register_step_pre_hook(
         lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
     )
     for _ in range(6):
@@ -615,7 +615,7 @@ def test_an_example_that_spoils_a_loss_is_named_and_the_state_before_is_kept(
     assert named == f"qa: {', '.join(item.name for item in items)}"
     assert repr(qa.poison.id) in named
     state = load_state(tmp_path)
-    assert state["step"] == step - 1
+    assert state["update"]["step"] == step - 1
     assert same_weights(weights_of(model), state["model"])
     assert not same_weights(weights_of(model), weights_of(build_model(tasks)))
 

@@ -13,10 +13,10 @@ from mtl.data.dataset import Dataset
 from mtl.errors import ConfigError, TrainingWarning
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
-from mtl.training.config import check_training
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.methods import build_method
 from mtl.training.optimizer import build_optimizer
+from mtl.training.preflight import check_training
 from mtl.training.weighting import (
     DynamicWeightAverage,
     FixedWeighting,
@@ -350,7 +350,7 @@ def test_uncertainty_learns_as_adam_alone_moves_it(build_model, tasks):
     config = replace(JOINT, weighting="uncertainty", weight_decay=0.9, warmup=0.0)
     run = Run(build_model(tasks), tasks, config)
     losses = run.round()
-    moved = {name: s.item() for name, s in run.weighting.log_variance.items()}
+    moved = {name: s.item() for name, s in run.update.weighting.log_variance.items()}
     assert moved == {
         n: pytest.approx(math.copysign(0.01, loss - 0.5)) for n, loss in losses.items()
     }
@@ -404,7 +404,7 @@ def test_the_weights_are_how_much_each_loss_counts_in_the_step(build_model, task
     model, other = build_model(tasks), build_model(tasks)
     run, twin = Run(model, tasks, config), Run(other, tasks, config)
     if name == "uncertainty":
-        run.weighting.log_variance["ner"].data.fill_(0.7)
+        run.update.weighting.log_variance["ner"].data.fill_(0.7)
     run.round()
     weights = run.history.rounds[0].weights
     losses = {}

@@ -33,10 +33,10 @@ from ..model import MultiTaskModel
 from ..reports.plots import plot_comparison
 from ..tables import format_markdown
 from ..tasks import Task
-from ..training.config import TrainConfig, check_training
+from ..training.config import TrainConfig
 from ..training.history import Metrics
 from ..training.loop import train
-from ..training.preflight import EncodedDataset, encode_datasets
+from ..training.preflight import EncodedDataset, check_training, encode_datasets
 from ..training.sampling import SAMPLERS
 from ..training.weighting import FixedWeighting
 from .assessment import Parts

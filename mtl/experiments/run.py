@@ -18,10 +18,9 @@ from ..files import write_atomically
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
-from ..training.config import check_training
 from ..training.history import History
 from ..training.loop import train
-from ..training.preflight import EncodedDataset, encode_datasets
+from ..training.preflight import EncodedDataset, check_training, encode_datasets
 from ..training.state import has_state
 from .assessment import Parts, score_everything, write_findings
 from .build import FROM_RECIPE, build_model, build_tasks

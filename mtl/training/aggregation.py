@@ -1,4 +1,4 @@
-"""How the tasks' gradients on the shared parameters become one.
+"""The tasks' gradients on the shared parameters come in, the one to follow goes out.
 
 A weighting decides how much each loss counts; an aggregation looks at where the gradients point.
 The heads keep their own gradients: only shared parameters are fought over.
@@ -27,7 +27,7 @@ class Aggregation(Method):
         needs_joint_steps: whether it needs the gradients of every task in the same step.
     """
 
-    kinds: ClassVar[dict[str, type[Method]]] = {}
+    kinds: ClassVar[dict[str, type[Any]]] = {}
     needs_joint_steps = True
 
     def forward(self, gradients: Tensor) -> Tensor:
@@ -70,8 +70,10 @@ class PCGrad(Drawing, Aggregation):
         for i in range(len(gradients)):
             for j in torch.randperm(len(gradients), generator=self.generator).tolist():
                 if j != i:
+                    # Row i against task j: only a negative part is taken away, hence the clamp.
                     projected[i, j] -= (projected[i] @ cosines[:, j]).clamp(max=0)
-        gradients.div_(torch.where(lengths > 0, lengths, 1.0)[:, None])  # as `projected` wants them
+        # `projected` counts in rows of length 1; a row of zeros stays one, not NaN.
+        gradients.div_(torch.where(lengths > 0, lengths, 1.0)[:, None])
         return weighted_sum_of_rows(gradients, lengths @ projected)
 
 
@@ -135,13 +137,13 @@ class SharedGradients:
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
-        self.matrix: Tensor | None = None
+        self.matrix = torch.empty(0, 0)  # (tasks, parameters), made at the first step
 
     def clear(self, n_tasks: int) -> None:
         """Begin a step with so many tasks."""
         width = sum(p.numel() for p in self.parameters)
-        if self.matrix is None or len(self.matrix) != n_tasks:
-            self.matrix = None  # let go of the old one before the new one is made
+        if len(self.matrix) != n_tasks:
+            self.matrix = torch.empty(0, 0)  # let go of the old one before the new one is made
             self.matrix = self.parameters[0].new_empty(n_tasks, width)
         self.matrix.zero_()
 
@@ -191,14 +193,15 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
         raise ConfigError("train.aggregation is unknown", found=repr(name), fix=fix)
     try:
         return TorchJD(by_lower_case[name.lower()](**options))
-    except (TypeError, ValueError, AttributeError, ImportError) as error:
+    except ImportError as error:  # some need a library of their own
+        fix = "install what it names"
+        raise ConfigError(f"TorchJD cannot make {name}", found=str(error), fix=fix) from None
+    except (TypeError, ValueError, AttributeError) as error:  # wrong options: each in its own way
         raise ConfigError(
             f"TorchJD cannot make {name}",
             found=str(error),
             fix="give the options it needs, as CAGrad needs c: train.aggregation_options = "
-            "{c = 0.4}, or CAGrad(c=0.4) in a comparison"
-            if not isinstance(error, ImportError)
-            else "install what it names",
+            "{c = 0.4}, or CAGrad(c=0.4) in a comparison",
         ) from None
 
 
@@ -211,6 +214,6 @@ def torchjd_aggregators() -> dict[str, type[nn.Module]]:
     classes = {name: getattr(aggregation, name) for name in aggregation.__all__}
     return {
         name: cls
-        for name, cls in classes.items()
+        for name, cls in classes.items()  # but for the base classes, `Aggregator` and its kin
         if issubclass(cls, aggregation.Aggregator) and not name.endswith("Aggregator")
     }

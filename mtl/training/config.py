@@ -1,23 +1,18 @@
-"""How to train, and whether it can be done."""
+"""How to train: the settings, each with what it may be."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
-
-from ..devices import PRECISIONS, check_device_name, choose_device, choose_precision
-from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
-from ..model import MultiTaskModel
+from ..devices import PRECISIONS, check_device_name
+from ..errors import ConfigError, Fault
 from ..settings import check as check_settings
 from ..settings import raised_by, setting
-from ..tasks import Task
 from .aggregation import Aggregation, build_aggregation
-from .methods import Method, build_method, check_is_method
+from .methods import Method, build_method
 from .sampling import SAMPLERS, check_exponents
 from .weighting import FixedWeighting, Weighting
 
@@ -166,114 +161,3 @@ def check_parts(weighting: Weighting, max_tokens: int) -> None:
             found=f"train.max_tokens = {max_tokens}, {weighting.title}",
             fix="set train.max_tokens to 0",
         )
-
-
-def check_training(model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig) -> None:
-    """Raise at once what `train` would raise about its arguments; nothing is changed."""
-    frozen = model.freeze(*config.freeze)
-    try:
-        check(model, tasks, config, config.build_weighting(), config.build_aggregation())
-    finally:
-        model.unfreeze(*frozen)
-
-
-def check(
-    model: MultiTaskModel,
-    tasks: Sequence[Task],
-    config: TrainConfig,
-    weighting: Weighting,
-    aggregation: Aggregation,
-) -> None:
-    """Raise ConfigError or DataError unless the model can be trained on the tasks, here."""
-    choose_precision(config.precision, choose_device(config.device))
-    if not tasks:
-        raise ConfigError("there is no task to train")
-    for task in tasks:
-        _check_known(model, task)
-    for method, base in ((weighting, Weighting), (aggregation, Aggregation)):
-        check_is_method(method, base)
-        check_steps(method, config.steps)
-    compares = weighting.needs_joint_steps or aggregation.needs_joint_steps
-    if (compares or config.conflict_every) and not model.shared_parts:
-        raise ConfigError(
-            "there is no shared parameter that is trained, so tasks cannot be in conflict",
-            found=f"{weighting.title}, {aggregation.title}, "
-            f"train.conflict_every = {config.conflict_every}",
-            fix='set train.weighting = "fixed", train.aggregation = "sum" and '
-            "train.conflict_every = 0, or train the encoder",
-        )
-    weighting.check_tasks([task.name for task in tasks])
-    check_parts(weighting, config.max_tokens)
-    if config.patience and not any(task.labelled(task.dataset.validation) for task in tasks):
-        raise ConfigError(
-            "train.patience waits for better scores on validation, and there is no validation data",
-            found=f"train.patience = {config.patience}",
-            fix="give the tasks validation examples, or set train.patience to 0",
-        )
-    for task in tasks:
-        if not task.labelled(task.dataset.train):
-            raise DataError(
-                f"the task {task.name!r} has no labelled training examples",
-                found=f"{len(task.dataset.train):,} examples",
-                fix="give it a Dataset with train=[...]",
-            )
-        parts = [model.encoder, model.heads[task.name], *_private(model, task.name)]
-        if not any(map(_is_trainable, parts)):
-            raise ConfigError(
-                f"there is nothing to train for the task {task.name!r}: encoder and head are "
-                "frozen",
-                fix="unfreeze one, or leave the task out",
-            )
-
-
-def _check_known(model: MultiTaskModel, task: Task) -> None:
-    """The model must have been built for a task of this name with the same labels."""
-    known = model.tasks
-    if task.name not in known:
-        raise ConfigError(
-            "the model has no head for this task",
-            found=repr(task.name),
-            fix=suggest(task.name, known),
-        )
-    if known[task.name].settings() != task.settings():
-        raise ConfigError(
-            f"the model's task {task.name!r} was built with other settings",
-            found=f"the model has {known[task.name].settings()}, the task {task.settings()}",
-            fix="train with the tasks that the model was built with",
-        )
-
-
-def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
-    """A head that stands still while the encoder moves no longer fits it: TrainingWarning."""
-    trained = {task.name for task in tasks}
-    for name, head in model.heads.items():
-        if not any(map(_is_trainable, [model.encoder, *_private(model, name)])):
-            continue
-        is_frozen = not _is_trainable(head)
-        if is_frozen or (name not in trained and name in model.trained):
-            warnings.warn(
-                f"the head of {name!r} is {'frozen' if is_frozen else 'not trained'} while the "
-                "encoder goes on training: what it learned before will no longer fit",
-                TrainingWarning,
-                stacklevel=4,
-            )
-
-
-def warn_of_idle_weighting(weighting: Weighting, epochs: int) -> None:
-    """A weighting that has too few epochs to change anything: TrainingWarning."""
-    if epochs < weighting.needs_epochs:
-        warnings.warn(
-            f"{weighting.title} needs {weighting.needs_epochs} epochs to change a weight and gets "
-            f"{epochs}: all weights stay 1",
-            TrainingWarning,
-            stacklevel=4,
-        )
-
-
-def _private(model: MultiTaskModel, task: str) -> list[nn.Module]:
-    """The task's private layers, if it has any."""
-    return [model.private[task]] if model.private else []
-
-
-def _is_trainable(module: nn.Module) -> bool:
-    return any(p.requires_grad for p in module.parameters())

@@ -39,9 +39,10 @@ def gradient_conflict(
     width = sum(p.numel() for p in parameters)
     for group in losses:
         for name, loss in group.items():
-            row = rows.setdefault(name, parameters[0].new_zeros(width))
+            if name not in rows:
+                rows[name] = parameters[0].new_zeros(width)
             gradients = _finite_gradients(loss, parameters, scale)
-            pieces = row.split([p.numel() for p in parameters])
+            pieces = rows[name].split([p.numel() for p in parameters])
             for piece, gradient in zip(pieces, gradients, strict=True):
                 if gradient is not None:
                     piece += gradient.flatten()
@@ -65,6 +66,8 @@ def _finite_gradients(
     loss: Tensor, parameters: Sequence[Tensor], scale: Tensor | float
 ) -> list[Tensor | None]:
     """As `scaled_gradients`, with half the scale as long as it is too much for these losses."""
+    # A scale is chosen for gradients that are clipped and summed; of one loss alone they may be too
+    # large for it. Below 1 it is of no use: then the gradient itself is not finite.
     while True:
         gradients = scaled_gradients(loss, parameters, scale)
         if scale <= 1 or all(g.isfinite().all() for g in gradients if g is not None):

@@ -1,9 +1,10 @@
-"""What happened in training, round by round, and what validation said, epoch by epoch."""
+"""Records of steps come in; what happened in training goes out, round by round, epoch by epoch."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,10 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One update: the datasets it was on, and what `Round` says of a round, for this step."""
+    """One update: the datasets it was on, and what `Round` says of a round, for this step.
+
+    Without any labelled row there are no losses, and it is no step.
+    """
 
     step: tuple[int, ...]
     total: float
@@ -25,6 +29,7 @@ class StepRecord:
     learning_rate: float
     losses: dict[str, float]
     weights: dict[str, float]
+    examples: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,55 @@ class Round:
 
 
 @dataclass
+class OpenRound:
+    """A round while its steps are being made."""
+
+    conflict: dict[str, Conflict] = field(default_factory=dict)
+    records: list[StepRecord] = field(default_factory=list)
+
+    def losses(self) -> dict[str, float]:
+        """The mean loss of each task so far."""
+        return mean_by_task(record.losses for record in self.records)
+
+    def close(self, epoch: int, step: int, examples: dict[str, int]) -> Round:
+        """The round as it goes into the history.
+
+        Args:
+            epoch: from 1.
+            step: optimiser steps made so far.
+            examples: of each task, seen before this round.
+        """
+        seen = Counter(examples)
+        of_datasets: dict[tuple[int, ...], list[float]] = {}
+        for record in self.records:
+            seen.update(record.examples)
+            if record.losses:
+                of_datasets.setdefault(record.step, []).append(record.total)
+        return Round(
+            epoch=epoch,
+            step=step,
+            # A sampled round may hold several steps of a dataset: they count as one, on average.
+            total=sum(mean(totals) for totals in of_datasets.values()),
+            losses=self.losses(),
+            learning_rate=self.records[-1].learning_rate,
+            grad_norm=mean([record.grad_norm for record in self.records if record.losses]),
+            examples=dict(seen),
+            weights=mean_by_task(record.weights for record in self.records),
+            conflict=self.conflict,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> OpenRound:
+        """What `to_dict` gave."""
+        records = [StepRecord(**r | {"step": tuple(r["step"])}) for r in content["records"]]
+        return cls(_read_conflict(content["conflict"]), records)
+
+
+@dataclass
 class History:
     """Rounds in order; validation metrics after each epoch; which epoch was best.
 
@@ -92,6 +146,11 @@ class History:
         return list(dict.fromkeys(name for r in self.rounds for name in r.examples))
 
     @property
+    def examples(self) -> dict[str, int]:
+        """Examples of each task seen so far; empty before the first round."""
+        return self.rounds[-1].examples if self.rounds else {}
+
+    @property
     def conflicts(self) -> list[tuple[int, dict[str, Conflict]]]:
         """For each time it was measured: steps made before, and by pair (`ner/qa`) what it was."""
         before = [0, *(r.step for r in self.rounds)]
@@ -108,7 +167,7 @@ class History:
         joined = cls()
         for stage in stages:
             epoch, step = len(joined.validation), joined.rounds[-1].step if joined.rounds else 0
-            seen = joined.rounds[-1].examples if joined.rounds else {}
+            seen = joined.examples
             for r in stage.rounds:
                 examples = seen | {t: seen.get(t, 0) + n for t, n in r.examples.items()}
                 moved = {"epoch": r.epoch + epoch, "step": r.step + step, "examples": examples}
@@ -120,7 +179,7 @@ class History:
         return joined
 
     def write_csv(self, path: str | Path) -> None:
-        """One line a round; validation metrics stand in the last line of their epoch."""
+        """One line per round; validation metrics appear in the last line of their epoch."""
         validation = [_flat(scores) for scores in self.validation]
         names = list(dict.fromkeys(name for scores in validation for name in scores))
         table = io.StringIO()
@@ -152,16 +211,21 @@ class History:
     def from_dict(cls, content: dict[str, Any]) -> History:
         """What `to_dict` gave."""
         rounds = [
-            Round(**r | {"conflict": {pair: Conflict(**c) for pair, c in r["conflict"].items()}})
-            for r in content["rounds"]
+            Round(**r | {"conflict": _read_conflict(r["conflict"])}) for r in content["rounds"]
         ]
-        return cls(**content | {"rounds": rounds})
+        rest = {name: value for name, value in content.items() if name != "rounds"}
+        return cls(rounds, **rest)
 
     def __repr__(self) -> str:
         return (
             f"History({len(self.rounds)} rounds, {len(self.validation)} epochs, "
             f"best epoch {self.best_epoch}, {self.seconds:.1f} s)"
         )
+
+
+def show_losses(losses: dict[str, float]) -> str:
+    """For people: `ner loss 0.123  qa loss 2.345`."""
+    return "  ".join(f"{name} loss {loss:.3f}" for name, loss in losses.items())
 
 
 def mean_by_task(values: Iterable[dict[str, float]]) -> dict[str, float]:
@@ -171,6 +235,10 @@ def mean_by_task(values: Iterable[dict[str, float]]) -> dict[str, float]:
         for name, value in step.items():
             of_task.setdefault(name, []).append(value)
     return {name: mean(values) for name, values in of_task.items()}
+
+
+def _read_conflict(content: dict[str, Any]) -> dict[str, Conflict]:
+    return {pair: Conflict(**measured) for pair, measured in content.items()}
 
 
 def _flat_conflict(conflict: dict[str, Conflict]) -> dict[str, float]:

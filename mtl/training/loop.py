@@ -27,10 +27,10 @@ from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .aggregation import Aggregation
-from .config import TrainConfig, check_training
-from .history import History, Metrics
-from .preflight import EncodedDataset, encode_datasets
-from .run import Run, show_losses
+from .config import TrainConfig
+from .history import History, Metrics, show_losses
+from .preflight import EncodedDataset, check_training, encode_datasets
+from .run import Run
 from .state import has_state, load_state, save_state
 from .weighting import Weighting
 
@@ -99,7 +99,7 @@ def train(
     frozen = model.freeze(*config.freeze)
     try:
         run = Run(model, tasks, config, weighting, data, aggregation)
-        if resume and has_state(checkpoint):
+        if resume and checkpoint and has_state(checkpoint):
             run.load_state_dict(load_state(checkpoint))
             with shown(progress):
                 logger.info("going on after epoch %s, step %s", run.epoch, run.step)
@@ -118,14 +118,14 @@ def _run_epochs(
     progress: bool,
 ) -> None:
     logger.info(run.describe())
-    rounds, done = run.config.epochs * run.rounds_per_epoch, len(run.history.rounds)
+    rounds, done = run.streams.n_rounds, len(run.history.rounds)
     bar = tqdm(total=rounds, initial=done, disable=not progress, unit="round", mininterval=0.5)
     with bar:
         while not run.is_finished:
             started = time.perf_counter()
             if not run.epoch_ended:  # it has, if a failed validation wrote the state
                 losses = run.next_step()
-                if not run.pending:
+                if run.round_ended:
                     bar.set_postfix_str(show_losses(losses), refresh=False)
                     bar.update()
                     if len(run.history.rounds) == done + MEASURED_ROUNDS:
@@ -154,7 +154,8 @@ def _finish_epoch(run: Run, checkpoint: str | Path | None) -> Metrics:
 
 def _time_left(bar: tqdm) -> str:
     """What the rounds that are left will take at the rate of those that were measured."""
-    seconds = bar.format_dict["elapsed"] / MEASURED_ROUNDS * (bar.total - bar.n)
+    now = bar.format_dict
+    seconds = now["elapsed"] / MEASURED_ROUNDS * (now["total"] - now["n"])
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 

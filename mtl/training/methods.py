@@ -1,10 +1,10 @@
-"""What weightings and aggregations have in common: a name, options, and memory that is saved."""
+"""A name and options come in, a weighting or an aggregation goes out: what both have in common."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,14 @@ class Method(nn.Module):
     """
 
     name: ClassVar[str]
-    kinds: ClassVar[dict[str, type[Method]]]
+    kinds: ClassVar[dict[str, type[Any]]]
     needs_joint_steps: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "name" in cls.__dict__:
+        if (
+            "name" in cls.__dict__
+        ):  # of its own: a subclass that only inherits one is not found by it
             check_name_is_free(cls.name, cls, cls.kinds)
             cls.kinds[cls.name] = cls
 
@@ -32,6 +34,9 @@ class Method(nn.Module):
     def title(self) -> str:
         """What errors call it."""
         return type(self).__name__
+
+
+M = TypeVar("M", bound=Method)
 
 
 class Drawing(Method):
@@ -57,6 +62,7 @@ def scaled_gradients(
     by `scale` on the way, and the gradients, which are float32, are divided by it at the end
     (Micikevicius et al. 2018, section 3.2). The graph is kept, and no `.grad` is touched.
     """
+    # `grad` instead of `backward`: the gradients that the step is about to follow stay clean.
     gradients = torch.autograd.grad(loss * scale, parameters, retain_graph=True, allow_unused=True)
     return [None if gradient is None else gradient / scale for gradient in gradients]
 
@@ -84,9 +90,7 @@ def check_result(method: Method, result: Any, shape: tuple[int, ...], what: str)
         )
 
 
-def build_method(
-    base: type[Method], name: str, options: Mapping[str, Any], seed: int, where: str
-) -> Method:
+def build_method(base: type[M], name: str, options: Mapping[str, Any], seed: int, where: str) -> M:
     """A weighting or an aggregation by its name.
 
     Args:
@@ -111,6 +115,7 @@ def build_method(
             fix = suggest(option, known) if known else "it has no options"
             raise ConfigError(what, fix=fix)
     own = {"seed": seed} if "seed" in known else {}
+    # A class checks the values of its options; a value of a wrong type may fail anywhere in it.
     try:
         return cls(**own | dict(options))
     except (TypeError, ValueError, RuntimeError) as error:

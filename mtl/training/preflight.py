@@ -1,21 +1,33 @@
-"""Before the first update: rows and targets of every split, and all that is wrong with them."""
+"""Can this be trained? Model, tasks and settings come in; rows and targets, or faults, go out.
+
+First what costs nothing is checked: settings, methods, labels. Then every split is encoded, so that
+a fault in the last line of the test data is found before the first update.
+"""
 
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from torch import nn
+
 from ..data.cache import encode_cached
 from ..data.dataset import Dataset
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
-from ..errors import DataError, Fault
+from ..devices import choose_device, choose_precision
+from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
 from ..inference import evaluate_encoded
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
+from .aggregation import Aggregation
+from .config import TrainConfig, check_parts, check_steps
+from .methods import check_is_method
+from .weighting import Weighting
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +133,7 @@ def _encode_split(
     faults: list[Fault] = []
     try:
         encoded, notes = encode_cached(cache, *what) if cache else encode_examples(*what)
-    except DataError:  # the cache holds only datasets without faults
+    except DataError:  # the cache holds only datasets without faults: encode again, and collect
         encoded, notes = encode_examples(*what, faults=faults)
     warn_of_encoding(where, notes, [])
     return encoded, faults
@@ -135,3 +147,130 @@ def _check_something_is_left(data: EncodedDataset) -> None:
                 found=f"{len(data.dataset.train):,} examples, all of them left out",
                 fix='see what is wrong with them: on_error = "stop"',
             )
+
+
+def check_training(model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig) -> None:
+    """Raise at once what `train` would raise about its arguments; nothing is changed."""
+    frozen = model.freeze(*config.freeze)
+    try:
+        check(model, tasks, config, config.build_weighting(), config.build_aggregation())
+    finally:
+        model.unfreeze(*frozen)
+
+
+def check(
+    model: MultiTaskModel,
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    weighting: Weighting,
+    aggregation: Aggregation,
+) -> None:
+    """Raise ConfigError or DataError unless the model can be trained on the tasks, here."""
+    choose_precision(config.precision, choose_device(config.device))
+    if not tasks:
+        raise ConfigError("there is no task to train")
+    for task in tasks:
+        _check_known(model, task)
+    _check_methods(model, tasks, config, weighting, aggregation)
+    if config.patience and not any(task.labelled(task.dataset.validation) for task in tasks):
+        raise ConfigError(
+            "train.patience waits for better scores on validation, and there is no validation data",
+            found=f"train.patience = {config.patience}",
+            fix="give the tasks validation examples, or set train.patience to 0",
+        )
+    for task in tasks:
+        _check_something_to_learn(model, task)
+
+
+def _check_known(model: MultiTaskModel, task: Task) -> None:
+    """The model must have been built for a task of this name with the same labels."""
+    known = model.tasks
+    if task.name not in known:
+        raise ConfigError(
+            "the model has no head for this task",
+            found=repr(task.name),
+            fix=suggest(task.name, known),
+        )
+    if known[task.name].settings() != task.settings():
+        raise ConfigError(
+            f"the model's task {task.name!r} was built with other settings",
+            found=f"the model has {known[task.name].settings()}, the task {task.settings()}",
+            fix="train with the tasks that the model was built with",
+        )
+
+
+def _check_methods(
+    model: MultiTaskModel,
+    tasks: Sequence[Task],
+    config: TrainConfig,
+    weighting: Weighting,
+    aggregation: Aggregation,
+) -> None:
+    """The methods, which a caller may have given, must fit settings, tasks and model."""
+    check_is_method(weighting, Weighting)
+    check_steps(weighting, config.steps)
+    check_is_method(aggregation, Aggregation)
+    check_steps(aggregation, config.steps)
+    compares = weighting.needs_joint_steps or aggregation.needs_joint_steps
+    if (compares or config.conflict_every) and not model.shared_parts:
+        raise ConfigError(
+            "there is no shared parameter that is trained, so tasks cannot be in conflict",
+            found=f"{weighting.title}, {aggregation.title}, "
+            f"train.conflict_every = {config.conflict_every}",
+            fix='set train.weighting = "fixed", train.aggregation = "sum" and '
+            "train.conflict_every = 0, or train the encoder",
+        )
+    weighting.check_tasks([task.name for task in tasks])
+    check_parts(weighting, config.max_tokens)
+
+
+def _check_something_to_learn(model: MultiTaskModel, task: Task) -> None:
+    """A task needs examples to learn from, and a parameter that its loss may move."""
+    if not task.labelled(task.dataset.train):
+        raise DataError(
+            f"the task {task.name!r} has no labelled training examples",
+            found=f"{len(task.dataset.train):,} examples",
+            fix="give it a Dataset with train=[...]",
+        )
+    parts = [model.encoder, model.heads[task.name], *_private(model, task.name)]
+    if not any(map(_is_trainable, parts)):
+        raise ConfigError(
+            f"there is nothing to train for the task {task.name!r}: encoder and head are frozen",
+            fix="unfreeze one, or leave the task out",
+        )
+
+
+def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
+    """A head that stands still while the encoder moves no longer fits it: TrainingWarning."""
+    trained = {task.name for task in tasks}
+    for name, head in model.heads.items():
+        if not any(map(_is_trainable, [model.encoder, *_private(model, name)])):
+            continue
+        is_frozen = not _is_trainable(head)
+        if is_frozen or (name not in trained and name in model.trained):
+            warnings.warn(
+                f"the head of {name!r} is {'frozen' if is_frozen else 'not trained'} while the "
+                "encoder goes on training: what it learned before will no longer fit",
+                TrainingWarning,
+                stacklevel=4,  # the line that calls `train`, which makes a Run, which warns
+            )
+
+
+def warn_of_idle_weighting(weighting: Weighting, epochs: int) -> None:
+    """A weighting that has too few epochs to change anything: TrainingWarning."""
+    if epochs < weighting.needs_epochs:
+        warnings.warn(
+            f"{weighting.title} needs {weighting.needs_epochs} epochs to change a weight and gets "
+            f"{epochs}: all weights stay 1",
+            TrainingWarning,
+            stacklevel=4,  # as above
+        )
+
+
+def _private(model: MultiTaskModel, task: str) -> list[nn.Module]:
+    """The task's private layers, if it has any."""
+    return [model.private[task]] if model.private else []
+
+
+def _is_trainable(module: nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters())

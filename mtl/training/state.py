@@ -1,8 +1,13 @@
-"""A training state as two files that hold no code: tensors (safetensors) and the rest (JSON)."""
+"""A training state to two files that hold no code, and back; and whether it is of this training.
+
+Tensors go into one (safetensors), the rest into the other (JSON).
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,8 +16,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..errors import ModelError
+from ..data.cache import examples_hash, task_hash, tokenizer_hash
+from ..errors import ConfigError, ModelError
 from ..files import write_atomically
+from ..model import MultiTaskModel
+from ..tasks import Task
+from ..version import __version__
+from .config import TrainConfig
+from .preflight import by_dataset
 
 REST = "training_state.json"
 MARK = "tensor:"
@@ -58,6 +69,45 @@ def load_state(folder: str | Path) -> dict[str, Any]:
 def has_state(folder: str | Path) -> bool:
     """Whether `folder` holds a whole training state."""
     return (Path(folder) / REST).is_file()
+
+
+def identity_of(
+    model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig
+) -> dict[str, Any]:
+    """What has to be the same for a training to go on from the state of another, by its name.
+
+    Data are hashed, since they may be too large to keep.
+    """
+    shape = model.encoder.config
+    identity = {f"train.{key}": value for key, value in asdict(config).items()}
+    identity |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
+    identity["encoder.overlap"] = model.overlap
+    identity["encoder.pretrained"] = model.encoder.pretrained
+    for dataset, sharing in by_dataset(tasks):
+        names = " and ".join(task.name for task in sharing)
+        identity[f"the training data of {names}"] = examples_hash(dataset.train)
+        identity[f"the validation data of {names}"] = examples_hash(dataset.validation)
+    identity["the tokenizer"] = tokenizer_hash(model.tokenizer)
+    identity |= {f"the task {task.name}": task_hash(task) for task in tasks}
+    # By way of JSON, so that it equals what is read back from a file (tuples become lists).
+    return {"version": __version__} | json.loads(json.dumps(identity))
+
+
+def check_identity(now: dict[str, Any], then: dict[str, Any]) -> None:
+    """Raise ConfigError unless a state with the identity `then` can be gone on from now."""
+    if then.get("version") != now["version"]:  # it may compute something else
+        raise ConfigError(
+            "the checkpoint was written by another version of mtl",
+            found=f"{then.get('version', 'an earlier one')} then, {now['version']} now",
+            fix="resume with that version, or start afresh",
+        )
+    changed = [key for key in {**now, **then} if then.get(key) != now.get(key)]
+    if changed:
+        raise ConfigError(
+            "the checkpoint is of another training",
+            found=f"changed since: {', '.join(changed)}",
+            fix="resume with what it was started with, or start afresh",
+        )
 
 
 def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:

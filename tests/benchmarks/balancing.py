@@ -59,7 +59,7 @@ def own_seconds(run: Run, repeats: int = 300) -> float:
     times = []
     losses = {task.name: torch.tensor(1.5) for task in run.tasks}
     for _ in range(repeats):
-        times.append(seconds(lambda: weigh_and_learn(run.weighting, losses)))
+        times.append(seconds(lambda: weigh_and_learn(run.update.weighting, losses)))
     return statistics.median(times)
 
 
@@ -79,7 +79,7 @@ def measure(recipe: mtl.experiments.recipe.Recipe, steps: int) -> str:
     rows = []
     for name, run in runs.items():
         middle = statistics.median(times[name])
-        own = own_seconds(run) / plain if not run.aggregation.needs_joint_steps else None
+        own = own_seconds(run) / plain if not run.update.aggregation.needs_joint_steps else None
         rows.append([name, f"{1000 * middle:.1f}", middle / plain, own])
     middle = statistics.median(conflict)
     rows.append(["one measurement of conflict", f"{1000 * middle:.1f}", middle / plain, None])

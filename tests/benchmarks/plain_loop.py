@@ -239,7 +239,7 @@ def batches_of(
     """The batches of a run of ours in their order; for `plain`, each padded to the full length."""
     settings = config(options)
     ours = Run(model, tasks, settings, mtl.FixedWeighting())
-    rounds = settings.epochs * ours.rounds_per_epoch
+    rounds = settings.epochs * ours.streams.rounds_per_epoch
     batches = [stream.next() for _ in range(rounds) for stream in ours.streams]
     if options.loop == "plain":
         return [pad(batch, options.max_length) for batch in batches]

@@ -1,0 +1,240 @@
+"""One update: the batches of a step come in, the weights move, a record of the step goes out.
+
+losses -> weights -> backward -> clip -> optimiser -> schedule
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batching import Batch
+from ..devices import autocast
+from ..model import MultiTaskModel
+from ..tasks.base import IGNORED
+from .aggregation import Aggregation, SharedGradients, Sum
+from .config import TrainConfig
+from .faults import check_weights, not_finite
+from .history import StepRecord
+from .optimizer import build_optimizer, warmup_then_decay
+from .sampling import Step
+from .weighting import Weighting, weigh
+
+
+class Update:
+    """Moves the weights of a model, and those that a weighting learns, step by step.
+
+    Args:
+        model: what is not frozen in it is trained.
+        tasks: their names, in the order in which an aggregation sees their gradients.
+        config: learning rates, warmup, weight decay, clipping.
+        weighting: how much each loss counts; it has been started.
+        aggregation: how the tasks' gradients on the shared parameters become one.
+        dtype: that matrix products are computed in.
+        n_steps: of the whole training: after them the learning rate is 0.
+
+    Attributes:
+        step: updates made so far.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        tasks: Sequence[str],
+        config: TrainConfig,
+        weighting: Weighting,
+        aggregation: Aggregation,
+        dtype: torch.dtype,
+        n_steps: int,
+    ) -> None:
+        self.model = model
+        self.tasks = list(tasks)
+        self.clip_norm = config.clip_norm
+        self.weighting = weighting.to(model.device)
+        self.aggregation = aggregation
+        self.dtype = dtype
+        shared = [p for part in model.shared_parts.values() for p in part]
+        self.shared_gradients = SharedGradients(shared)
+        self.last_shared = model.last_shared
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(model, weighting, config)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, partial(warmup_then_decay, steps=n_steps, warmup=config.warmup)
+        )
+        # float16 has few small numbers: without scaling, gradients would become 0.
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
+        self.step = 0
+
+    def __call__(self, step: Step, parts: Sequence[list[Batch]]) -> StepRecord:
+        """Make one update.
+
+        Args:
+            step: the datasets that the batches are of.
+            parts: the batch of each of them, in one part or in several.
+
+        Raises:
+            MTLError: a loss or a gradient is not finite; the weights are those before this step.
+            ConfigError: the weighting or the aggregation returned what it must not.
+        """
+        learning_rate = float(self.schedule.get_last_lr()[0])  # the update moves it on
+        batches = [batch for of_dataset in parts for batch in of_dataset]
+        examples = _count_labelled(batches)
+        names = [name for name in self.tasks if name in examples]
+        self.optimizer.zero_grad()
+        if not names:  # no row of the batches is labelled: nothing to learn from
+            return StepRecord(step, 0.0, 0.0, learning_rate, {}, {}, examples)
+        sums, weights, total = self._backward(parts, names)
+        self.scaler.unscale_(self.optimizer)  # only now do gradients have their true length
+        norm = nn.utils.clip_grad_norm_(self.trained, self.clip_norm)
+        learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
+        norm_of_weights = nn.utils.get_total_norm(learned).to(norm)
+        losses, counted, measured = _to_numbers(
+            sums, weights, {"total": total, "norm": norm, "norm of weights": norm_of_weights}
+        )
+        weighted = sum(counted[name] * losses[name] for name in losses)
+        record = StepRecord(
+            step, weighted, measured["norm"], learning_rate, losses, counted, examples
+        )
+        if all(map(math.isfinite, losses.values())):  # else it is not the weighting's fault
+            check_weights(self.weighting.title, counted, self.step + 1)
+        is_total_finite, is_norm_finite, are_weights_finite = map(math.isfinite, measured.values())
+        # With float16 a gradient may overflow: the scaler then leaves the update out by itself,
+        # and halves its scale. That is no step.
+        may_overflow = self.scaler.is_enabled()
+        if not (is_total_finite and (is_norm_finite or may_overflow)):
+            method = None if isinstance(self.aggregation, Sum) else self.aggregation.title
+            raise not_finite(self.step + 1, record, batches, method)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if not may_overflow or (is_norm_finite and are_weights_finite):
+            self.schedule.step()
+            self.step += 1
+        return record
+
+    def losses(self, parts: Sequence[list[Batch]]) -> Iterator[dict[str, Tensor]]:
+        """The losses of a step, ready for backward: of all its batches at once, or of each part.
+
+        A part's loss counts by the share of its labels, so that the parts add up to the whole.
+        """
+        batches = [batch for of_dataset in parts for batch in of_dataset]
+        if len(batches) == len(parts):  # each batch is in one part
+            losses = self._forward(batches)
+            if losses:
+                yield losses
+            return
+        n_labels: Counter[str] = Counter()
+        for batch in batches:
+            n_labels.update(count_labels(batch))
+        for batch in batches:
+            share = {name: n / n_labels[name] for name, n in count_labels(batch).items()}
+            losses = self._forward([batch])
+            if losses:
+                yield {name: share[name] * loss for name, loss in losses.items()}
+
+    @property
+    def loss_scale(self) -> Tensor | float:
+        """What the losses are multiplied by on their way back: 1, but in float16."""
+        if not self.scaler.is_enabled():
+            return 1.0
+        return self.scaler.scale(torch.ones((), device=self.model.device))
+
+    def _forward(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        with autocast(self.model.device, self.dtype):
+            for batch in batches:
+                losses |= self.model.losses(batch.to(self.model.device))
+        return losses
+
+    def _backward(
+        self, parts: Sequence[list[Batch]], names: list[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Give all parameters their gradients.
+
+        Returns:
+            the loss of each task and how much it counts, and the total that is minimised.
+        """
+        sums: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
+        total = torch.zeros((), device=self.model.device)
+        # The sum of the gradients is the gradient of the sum: no need for one of each task.
+        separately = len(names) > 1 and not isinstance(self.aggregation, Sum)
+        if separately:
+            self.shared_gradients.clear(len(names))
+        for losses in self.losses(parts):
+            of_part, total_of_part = self._weigh(losses)
+            weights |= of_part
+            total = total + total_of_part
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+            pulls = {name: self.scaler.scale(of_part[name]) for name in losses}
+            if separately:
+                last = list(losses)[-1]  # the losses share a graph, which it may let go of
+                for name, loss in losses.items():
+                    row = names.index(name)
+                    self.shared_gradients.backward(row, loss, pulls[name], name != last)
+            else:
+                torch.autograd.backward(list(losses.values()), list(pulls.values()))
+        if separately:
+            self.shared_gradients.combine(self.aggregation)
+        return sums, weights, total
+
+    def _weigh(self, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """How much each loss counts, and their total; the weighting gets its own gradients."""
+        values = {name: loss.detach() for name, loss in losses.items()}
+        weights, penalty = weigh(self.weighting, values)
+        total = torch.stack([weights[name] * values[name] for name in values]).sum() + penalty
+        if total.requires_grad:  # the weighting learns
+            total.backward()
+        self.weighting.loss_scale = self.loss_scale
+        self.weighting.observe(losses, self.last_shared)
+        for parameter in self.weighting.parameters():
+            if parameter.grad is not None:  # one optimiser: it is unscaled with the model's
+                parameter.grad = self.scaler.scale(parameter.grad)
+        return {name: weight.detach() for name, weight in weights.items()}, total.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the next updates, but for the model."""
+        return {
+            "step": self.step,
+            "weighting": self.weighting.state_dict(),
+            "aggregation": self.aggregation.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the one that gave `state` stood."""
+        self.step = state["step"]
+        self.weighting.load_state_dict(state["weighting"])
+        self.aggregation.load_state_dict(state["aggregation"])
+        # The optimiser numbers its parameters, and JSON, which the state was in, has only text.
+        of_parameter = {int(i): values for i, values in state["optimizer"]["state"].items()}
+        self.optimizer.load_state_dict(state["optimizer"] | {"state": of_parameter})
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def count_labels(batch: Batch) -> dict[str, int]:
+    """How many numbers each task's loss is a mean over."""
+    return {name: int((target != IGNORED).sum()) for name, target in batch.targets.items()}
+
+
+def _count_labelled(batches: Sequence[Batch]) -> dict[str, int]:
+    """How many examples have a label for each task; a task without any is left out."""
+    examples: Counter[str] = Counter()
+    for batch in batches:
+        examples.update({name: batch.n_labelled(name) for name in batch.targets})
+    return dict(examples)
+
+
+def _to_numbers(*groups: dict[str, Tensor]) -> list[dict[str, float]]:
+    """Tensors of shape () as numbers, all in one transfer: a step's only wait for a GPU."""
+    numbers = iter(torch.stack([t for group in groups for t in group.values()]).tolist())
+    return [{name: next(numbers) for name in group} for group in groups]

@@ -1,0 +1,135 @@
+"""Encoded datasets come in; the batches of each step go out, in an order that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.batching import Batch, BatchStream
+from ..data.encoded import EncodedExample
+from ..model import MultiTaskModel
+from .config import TrainConfig
+from .preflight import EncodedDataset
+from .sampling import SAMPLERS, Step
+
+
+class Streams:
+    """A stream of batches for each dataset, and the steps that are left of the current round.
+
+    Tasks that share a dataset share its batches. Indexing and iterating give the streams.
+
+    Args:
+        data: encoded; the training splits are read.
+        model: whose tokenizer pads and hides words.
+        dtype: that the model computes in.
+
+    Attributes:
+        pending: the steps that are left of the current round.
+        rounds_per_epoch: one pass over the dataset with most batches, or what the config says.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[EncodedDataset],
+        model: MultiTaskModel,
+        config: TrainConfig,
+        dtype: torch.dtype,
+    ) -> None:
+        self.data = list(data)
+        self.tokenizer = model.tokenizer
+        self.config = config
+        # Kernels for half precision are built for a shape: few shapes save time and memory.
+        longest = model.encoder.config.max_length
+        sizes = () if dtype == torch.float32 else range(32, longest + 1, 32)
+        self._streams = [
+            BatchStream(
+                one.splits["train"],
+                model.tokenizer,
+                one.tasks,
+                batch_size=config.batch_size,
+                seed=config.seed * 1000 + 2 * i,  # a stream also uses the seed after its own
+                hide=self._hide,
+                sizes=sizes,
+            )
+            for i, one in enumerate(self.data)
+        ]
+        n_examples = [len(stream.items) for stream in self]
+        self.sampler = SAMPLERS[config.steps](n_examples, config.alpha, config.anneal, config.seed)
+        self.rounds_per_epoch = config.rounds or max(s.batches_per_pass for s in self)
+        self.n_rounds = config.epochs * self.rounds_per_epoch
+        self.n_steps = self.n_rounds * self.sampler.steps_per_round
+        self.pending: list[Step] = []
+
+    def __iter__(self) -> Iterator[BatchStream]:
+        return iter(self._streams)
+
+    def __getitem__(self, index: int) -> BatchStream:
+        return self._streams[index]
+
+    def start_round(self, rounds_done: int) -> None:
+        """Decide the steps of the next round."""
+        self.pending = self.sampler.round(rounds_done / self.n_rounds)
+
+    def batches(self, step: Step) -> list[list[Batch]]:
+        """The next batch of each dataset of a step, in parts (`train.max_tokens`)."""
+        return [self._next_parts(i) for i in step]
+
+    def coming_batches(self) -> list[list[Batch]]:
+        """What `batches` will give for every dataset; the streams stay where they are."""
+        states = [stream.state_dict() for stream in self]
+        parts = self.batches(tuple(range(len(states))))
+        for stream, state in zip(self, states, strict=True):
+            stream.load_state_dict(state)
+        return parts
+
+    def task_names(self, step: Step) -> list[str]:
+        """The tasks that learn from the datasets of a step."""
+        return [task.name for i in step for task in self.data[i].tasks]
+
+    def usual_tokens(self) -> float:
+        """Tokens that go through the model at once: of the largest of the usual batches."""
+        largest = max(self.config.batch_size * _mean_tokens(stream.items) for stream in self)
+        return min(largest, self.config.max_tokens or largest)
+
+    def describe_epoch(self) -> str:
+        """What an epoch is, in words."""
+        rounds = self.rounds_per_epoch
+        parts = []
+        for i, share in enumerate(self.sampler.batches_per_round()):
+            passes = rounds * share / self[i].batches_per_pass
+            names = " + ".join(self.task_names((i,)))
+            parts.append(f"{names} {len(self[i].items):,} examples ({passes:.1f} passes)")
+        how = self.sampler.describe.format(n=len(parts))
+        unit = "round" if rounds == 1 else "rounds"
+        return f"an epoch is {rounds} {unit}, {how}: {', '.join(parts)}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides which batches come next."""
+        return {
+            "streams": [stream.state_dict() for stream in self],
+            "sampler": self.sampler.state_dict(),
+            "pending": self.pending,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where the streams that gave `state` stood."""
+        for stream, of_stream in zip(self, state["streams"], strict=True):
+            stream.load_state_dict(of_stream)
+        self.sampler.load_state_dict(state["sampler"])
+        self.pending = [tuple(step) for step in state["pending"]]
+
+    def _hide(self, input_ids: Tensor, generator: torch.Generator) -> Tensor:
+        return self.tokenizer.hide_words(input_ids, self.config.hide_words, generator)
+
+    def _next_parts(self, index: int) -> list[Batch]:
+        """The next batch of a dataset; whole where a loss compares its rows with each other."""
+        can_split = all(task.rows_alone for task in self.data[index].tasks)
+        return self[index].next_parts(self.config.max_tokens if can_split else 0)
+
+
+def _mean_tokens(items: Sequence[EncodedExample]) -> float:
+    """Tokens of an example, on average."""
+    return sum(len(row) for item in items for row in item.rows) / len(items)

@@ -1,0 +1,63 @@
+"""The best weights: kept as copies, given up on after patience, saved and loaded."""
+
+import pytest
+import torch
+from torch import nn
+
+from mtl.training.best import Best
+from mtl.training.state import load_state, save_state
+
+
+def model_at(value):
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def after(scores, patience=0):
+    """What is kept of epochs whose weights are 1, 2, 3, ..."""
+    best = Best(patience)
+    for epoch, score in enumerate(scores, 1):
+        best.see(epoch, score, model_at(float(epoch)))
+    return best
+
+
+@pytest.mark.parametrize(
+    ("scores", "epoch"),
+    [([0.1, 0.3, 0.2], 2), ([0.3, 0.3], 1), ([0.0, 0.0], 2), ([-0.5, -0.6], 1), ([0.0, -0.1], 1)],
+)
+def test_the_weights_of_the_best_epoch_come_back(scores, epoch):
+    best, model = after(scores), model_at(9.0)
+    best.restore(model)
+    assert (best.epoch, best.score) == (epoch, scores[epoch - 1])
+    assert model.weight.item() == epoch
+
+
+def test_they_are_a_copy():
+    best, model = Best(), model_at(1.0)
+    best.see(1, 0.5, model)
+    nn.init.constant_(model.weight, 7.0)
+    best.restore(model)
+    assert model.weight.item() == 1.0
+
+
+def test_without_a_score_the_last_weights_stay():
+    model = model_at(7.0)
+    Best().restore(model)
+    assert model.weight.item() == 7.0
+
+
+@pytest.mark.parametrize(("patience", "gives_up"), [(0, [0, 0, 0]), (1, [0, 1, 1]), (2, [0, 0, 1])])
+def test_it_gives_up_when_patience_is_over(patience, gives_up):
+    best = after([0.5], patience)
+    assert [best.gives_up(epoch) for epoch in (1, 2, 3)] == [bool(one) for one in gives_up]
+
+
+@pytest.mark.parametrize("scores", [[], [0.1, 0.4]])
+def test_saved_and_loaded_it_is_the_same(tmp_path, scores):
+    best, other = after(scores), Best()
+    save_state(tmp_path, best.state_dict())
+    other.load_state_dict(load_state(tmp_path))
+    assert (other.epoch, other.score) == (best.epoch, best.score)
+    assert other.weights.keys() == best.weights.keys()
+    assert all(torch.equal(other.weights[name], best.weights[name]) for name in best.weights)
