@@ -36,7 +36,8 @@ from .metrics import (
 )
 from .model import MultiTaskModel
 from .nn.encoder import EncoderConfig, TransformerEncoder
-from .nn.pretrained import load_pretrained, save_for_transformers
+from .nn.export import save_for_transformers
+from .nn.pretrained import load_pretrained
 from .reports.cases import cases_table, check_cases
 from .reports.files import write_reports
 from .reports.plots import (

@@ -62,7 +62,7 @@ class MultiTaskModel(nn.Module):
     ) -> None:
         super().__init__()
         _check_fit(encoder, tokenizer, private_layers)
-        check_overlap(overlap)
+        _check_overlap(overlap)
         # The first task will take its private layers off the encoder (see `_own_layers`).
         self.encoder = copy.deepcopy(encoder) if private_layers else encoder
         self.tokenizer = tokenizer
@@ -350,7 +350,7 @@ def _check_fit(encoder: TransformerEncoder, tokenizer: Tokenizer, private_layers
         )
 
 
-def check_overlap(overlap: int) -> None:
+def _check_overlap(overlap: int) -> None:
     """Raise ConfigError unless windows can share so many pieces."""
     if type(overlap) is not int or overlap < 0:
         raise ConfigError("encoder.overlap must be a whole number, at least 0", found=repr(overlap))

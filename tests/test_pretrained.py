@@ -24,7 +24,8 @@ from mtl.errors import ConfigError, ModelError
 from mtl.inference import answer, encode, predict
 from mtl.model import MultiTaskModel
 from mtl.nn.encoder import EncoderConfig, TransformerEncoder
-from mtl.nn.pretrained import find_checkpoint, load_pretrained, save_for_transformers
+from mtl.nn.export import save_for_transformers
+from mtl.nn.pretrained import find_checkpoint, load_pretrained
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 
@@ -343,7 +344,11 @@ def test_an_unknown_model_type_is_named_with_those_that_are_known(copied, model_
         ({"hidden_act": "gelu_new"}, "activation 'gelu_new'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"num_attention_heads": 5}, "n_heads; d_model 32, n_heads 5\n  to do"),
-        ({"num_hidden_layers": "3"}, "'<' not supported"),
+        ({"num_hidden_layers": "3"}, "n_layers must be a whole number; '3'"),
+        (
+            {"hidden_act": ["gelu"], "num_attention_heads": None},
+            "no key 'num_attention_heads'",
+        ),
     ],
 )
 def test_a_config_that_no_encoder_has_is_an_error(copied, change, found):

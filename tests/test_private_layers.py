@@ -21,7 +21,7 @@ from mtl.experiments.run import run_recipe
 from mtl.inference import evaluate, evaluate_baselines
 from mtl.model import MultiTaskModel
 from mtl.nn.encoder import EncoderConfig, TransformerEncoder
-from mtl.nn.pretrained import save_for_transformers
+from mtl.nn.export import save_for_transformers
 from mtl.reports.plots import plot_architecture
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask

@@ -1,126 +1,31 @@
-"""Pretrained weights: a Hugging Face checkpoint in, our encoder and tokenizer out; and back.
-
-DistilBERT, BERT (MiniLM too) and RoBERTa are the same encoder as ours, post-norm with learned
-positions; only the names of their tensors differ:
-
-    theirs (BERT)                                 ours
-    embeddings.word_embeddings                    token_embedding
-    embeddings.LayerNorm                          norm
-    encoder.layer.0.attention.self.{query,key,value}    layers.0.attention.query_key_value
-    encoder.layer.0.attention.output.dense        layers.0.attention.output
-    encoder.layer.0.attention.output.LayerNorm    layers.0.attention_norm
-    encoder.layer.0.intermediate.dense            layers.0.feed_forward.expand
-    encoder.layer.0.output.dense                  layers.0.feed_forward.contract
-    encoder.layer.0.output.LayerNorm              layers.0.feed_forward_norm
+"""A Hugging Face checkpoint goes in; our encoder with its weights, and its tokenizer, come out.
 
 No checkpoint is ever unpickled: weights are read from `model.safetensors` alone.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from ..data.tokenizers.base import Tokenizer
-from ..data.tokenizers.subwords import SETTINGS, SubwordTokenizer
+from ..data.tokenizers.subwords import SubwordTokenizer
 from ..errors import ConfigError, ModelError, missing_extra
-from ..files import read_json, read_tensors, write_atomically
+from ..files import read_json, read_tensors
 from .encoder import ACTIVATIONS, EncoderConfig, TransformerEncoder
+from .families import CONFIG, DISTILBERT_EPS, FAMILIES, WEIGHTS, Family, tensor_names
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS, CONFIG, PICKLE = "model.safetensors", "config.json", "pytorch_model.bin"
+PICKLE = "pytorch_model.bin"
 HUB_FILES = [CONFIG, WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json"]
-
-HEADS = ("classifier.", "qa_outputs.", "pooler.", "score.", "embeddings.position_ids")
 # Names from the time when BERT was written in TensorFlow.
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one model type spells its config and its tensors.
-
-    Attributes:
-        shape: the key of each of our config's fields.
-        layers: what the layers are called.
-        layer: what the parts of a layer are called, by our names; three for queries, keys, values.
-        segments: whether it has segment (type) embeddings.
-        reserved: rows of the position table before that of the first token.
-        heads: beginnings of the names of what belongs to its heads; tasks bring heads of their own.
-    """
-
-    shape: dict[str, str]
-    layers: str
-    layer: dict[str, list[str]]
-    segments: bool
-    reserved: int
-    heads: tuple[str, ...]
-
-
-BERT = Family(
-    shape={
-        "vocab_size": "vocab_size",
-        "d_model": "hidden_size",
-        "n_heads": "num_attention_heads",
-        "n_layers": "num_hidden_layers",
-        "d_ff": "intermediate_size",
-        "max_length": "max_position_embeddings",
-        "activation": "hidden_act",
-        "dropout": "hidden_dropout_prob",
-        "attention_dropout": "attention_probs_dropout_prob",
-        "layer_norm_eps": "layer_norm_eps",
-    },
-    layers="encoder.layer",
-    layer={
-        "attention.query_key_value": [f"attention.self.{x}" for x in ("query", "key", "value")],
-        "attention.output": ["attention.output.dense"],
-        "attention_norm": ["attention.output.LayerNorm"],
-        "feed_forward.expand": ["intermediate.dense"],
-        "feed_forward.contract": ["output.dense"],
-        "feed_forward_norm": ["output.LayerNorm"],
-    },
-    segments=True,
-    reserved=0,
-    heads=("cls.", *HEADS),
-)
-DISTILBERT = Family(
-    shape={
-        "vocab_size": "vocab_size",
-        "d_model": "dim",
-        "n_heads": "n_heads",
-        "n_layers": "n_layers",
-        "d_ff": "hidden_dim",
-        "max_length": "max_position_embeddings",
-        "activation": "activation",
-        "dropout": "dropout",
-        "attention_dropout": "attention_dropout",
-    },
-    layers="transformer.layer",
-    layer={
-        "attention.query_key_value": [f"attention.{x}_lin" for x in "qkv"],
-        "attention.output": ["attention.out_lin"],
-        "attention_norm": ["sa_layer_norm"],
-        "feed_forward.expand": ["ffn.lin1"],
-        "feed_forward.contract": ["ffn.lin2"],
-        "feed_forward_norm": ["output_layer_norm"],
-    },
-    segments=False,
-    reserved=0,
-    heads=("vocab_transform.", "vocab_layer_norm.", "vocab_projector.", "pre_classifier.", *HEADS),
-)
-DISTILBERT_EPS = 1e-12  # of its layer norms; its config does not say
-# RoBERTa counts positions from the id of its padding, which is 1, and one more.
-ROBERTA = replace(BERT, reserved=2, heads=("lm_head.", *HEADS))
-FAMILIES = {"bert": BERT, "distilbert": DISTILBERT, "roberta": ROBERTA}
 
 
 def load_pretrained(
@@ -223,31 +128,38 @@ def _family(theirs: dict[str, Any], folder: Path) -> Family:
 
 def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> EncoderConfig:
     """Our config from theirs; as yet with all their positions and segments."""
-    try:
+    wrong = _unlike_ours(theirs, family)
+    if not wrong:
         ours: dict[str, Any] = {"layer_norm_eps": DISTILBERT_EPS}  # unless their config says it
         ours |= {field: theirs[key] for field, key in family.shape.items()}
-        if theirs.get("position_embedding_type", "absolute") != "absolute":
-            raise ValueError(f"position_embedding_type {theirs['position_embedding_type']!r}")
-        if ours["activation"] not in ACTIVATIONS:
-            raise ValueError(f"activation {ours['activation']!r}")
-        padding = theirs.get("pad_token_id", family.reserved - 1)
-        if family.reserved and padding != family.reserved - 1:
-            raise ValueError(f"pad_token_id {padding!r}, which positions are counted from")
-        return EncoderConfig(
-            **ours,
-            positions="learned",
-            norm="post",
-            n_types=theirs.get("type_vocab_size", 2) if family.segments else 0,
-        )
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        lacks = "no key " if isinstance(error, KeyError) else ""
-        raise ModelError(
-            "the checkpoint's config is not one that the encoder can be built from",
-            path=folder / CONFIG,
-            found=lacks + str(error).replace("\n  found:", ";"),
-            fix=f"use a checkpoint of {', '.join(FAMILIES)} with learned positions and an "
-            f"activation of {', '.join(ACTIVATIONS)}",
-        ) from None
+        ours["n_types"] = theirs.get("type_vocab_size", 2) if family.segments else 0
+        try:
+            return EncoderConfig(**ours, positions="learned", norm="post")
+        except ConfigError as error:
+            wrong = [f"{fault.what}; {fault.found}" for fault in error.faults]
+    raise ModelError(
+        "the checkpoint's config is not one that the encoder can be built from",
+        path=folder / CONFIG,
+        found="; ".join(wrong),
+        fix=f"use a checkpoint of {', '.join(FAMILIES)} with learned positions and an "
+        f"activation of {', '.join(ACTIVATIONS)}",
+    )
+
+
+def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
+    """What their config lacks, and what it asks for that our encoder does not do."""
+    wrong = [f"no key {key!r}" for key in family.shape.values() if key not in theirs]
+    positions = theirs.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        wrong.append(f"position_embedding_type {positions!r}")
+    activation = theirs.get(family.shape["activation"])
+    if activation is not None and activation not in list(ACTIVATIONS):
+        wrong.append(f"activation {activation!r}")
+    # RoBERTa counts positions from the id of its padding on.
+    padding = theirs.get("pad_token_id", family.reserved - 1)
+    if family.reserved and padding != family.reserved - 1:
+        wrong.append(f"pad_token_id {padding!r}, which positions are counted from")
+    return wrong
 
 
 def _read_weights(
@@ -272,23 +184,6 @@ def _read_weights(
         else:
             tensors[name] = tensor
     return tensors, left_out
-
-
-def tensor_names(config: EncoderConfig, family: Family) -> dict[str, list[str]]:
-    """Each of our tensors, with theirs that it is made of: one, or three beside one another."""
-    names = {
-        "token_embedding.weight": ["embeddings.word_embeddings.weight"],
-        "position_embedding.weight": ["embeddings.position_embeddings.weight"],
-    }
-    if family.segments:
-        names["type_embedding.weight"] = ["embeddings.token_type_embeddings.weight"]
-    for kind in ("weight", "bias"):
-        names[f"norm.{kind}"] = [f"embeddings.LayerNorm.{kind}"]
-        for i in range(config.n_layers):
-            for ours, theirs in family.layer.items():
-                parts = [f"{family.layers}.{i}.{part}.{kind}" for part in theirs]
-                names[f"layers.{i}.{ours}.{kind}"] = parts
-    return names
 
 
 def _to_ours(
@@ -358,86 +253,3 @@ def _check_vocabulary(tokenizer: SubwordTokenizer, config: EncoderConfig, folder
             found=f"{len(tokenizer):,} pieces, vocab_size {config.vocab_size:,}",
             fix="copy the weights and the tokenizer's files of the same checkpoint",
         )
-
-
-def save_for_transformers(
-    encoder: TransformerEncoder, tokenizer: SubwordTokenizer, folder: str | Path
-) -> None:
-    """Write a folder that `transformers` loads as a BertModel, DistilBertModel or RobertaModel.
-
-    Raises:
-        ModelError: an encoder or a tokenizer that none of the three can be.
-    """
-    config, folder = encoder.config, Path(folder)
-    model_type = _model_type(config, tokenizer)
-    if model_type is None:
-        raise ModelError(
-            "transformers has no encoder like this one",
-            found=f"{config.norm}-norm, {config.positions} positions, {type(tokenizer).__name__} "
-            f"with padding {tokenizer.pad_id}",
-            fix="it takes post-norm, learned positions and a SubwordTokenizer (padding 1 if it is "
-            "like RoBERTa's), as load_pretrained gives them; any other model is kept by "
-            "MultiTaskModel.save_pretrained",
-        )
-    if len(encoder.layers) < config.n_layers:
-        raise ModelError(
-            "the encoder is not whole: some of its layers are private to the tasks of a model",
-            found=f"{len(encoder.layers)} of {config.n_layers} layers",
-            fix="MultiTaskModel.save_pretrained keeps the whole model",
-        )
-    theirs = _to_their_config(config, model_type) | {"pad_token_id": tokenizer.pad_id}
-    write_atomically(folder / CONFIG, json.dumps(theirs, indent=2))
-    write_atomically(folder / WEIGHTS, save(_to_theirs(encoder, FAMILIES[model_type])))
-    tokenizer.save(folder)
-    special = {f"{use}_token": token for use, token in tokenizer.special_tokens.items()}
-    settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": config.max_length,
-        "model_input_names": [
-            "input_ids",
-            *(["token_type_ids"] if model_type == "bert" else []),
-            "attention_mask",
-        ],
-        **special,
-    }
-    write_atomically(folder / SETTINGS, json.dumps(settings, indent=2))
-
-
-def _model_type(config: EncoderConfig, tokenizer: Tokenizer) -> str | None:
-    """Which of theirs the encoder can be, if any."""
-    is_like_theirs = config.norm == "post" and config.positions == "learned"
-    if not is_like_theirs or not isinstance(tokenizer, SubwordTokenizer):
-        return None
-    if len(tokenizer.pair_separator) == 2:
-        return "roberta" if tokenizer.pad_id == ROBERTA.reserved - 1 else None
-    is_distilbert = config.n_types == 0 and config.layer_norm_eps == DISTILBERT_EPS
-    return "distilbert" if is_distilbert else "bert"
-
-
-def _to_their_config(config: EncoderConfig, model_type: str) -> dict[str, Any]:
-    family = FAMILIES[model_type]
-    own = config.attention_dropout
-    values = config.to_dict() | {
-        "attention_dropout": config.dropout if own is None else own,
-        "d_ff": config.feed_forward_width,
-        "max_length": config.max_length + family.reserved,
-    }
-    theirs = {key: values[field] for field, key in family.shape.items()}
-    if family.segments:
-        theirs |= {"type_vocab_size": config.n_types or 1}
-    return {"model_type": model_type, "dtype": "float32"} | theirs
-
-
-def _to_theirs(encoder: TransformerEncoder, family: Family) -> dict[str, Tensor]:
-    """Their names; what was cut off or folded together by `load_pretrained` is filled with 0."""
-    weights = {name: t.detach().cpu() for name, t in encoder.state_dict().items()}
-    positions = weights["position_embedding.weight"]
-    reserved = positions.new_zeros(family.reserved, positions.shape[1])
-    weights["position_embedding.weight"] = torch.cat([reserved, positions])
-    if family.segments:
-        weights.setdefault("type_embedding.weight", positions.new_zeros(1, positions.shape[1]))
-    return {
-        part: chunk.contiguous()
-        for ours, parts in tensor_names(encoder.config, family).items()
-        for part, chunk in zip(parts, weights[ours].chunk(len(parts)), strict=True)
-    }
