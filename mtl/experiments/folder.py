@@ -202,8 +202,8 @@ def _values_of(content: dict[str, Any]) -> dict[Any, str]:
 
     The order of keys does not matter, but for the tasks: their heads are drawn one after the other.
     """
-    order = {"order of tasks": ", ".join(content.get("tasks", {}))}
-    return lines_by_place(content) | lines_by_place(order)
+    order = f"tasks in the order {', '.join(content.get('tasks', {}))}"
+    return lines_by_place(content) | {"order of tasks": order}
 
 
 def clear(place: Path) -> None:

@@ -16,7 +16,6 @@ from ..settings import (
     check,
     contradictions_in,
     faults_by_key,
-    raised_by,
     setting,
     settings_of,
 )
@@ -108,7 +107,7 @@ def content_faults(content: Mapping[str, Any], top: Mapping[str, Setting]) -> li
     """
     wrong = faults_by_key(content, top)
     # Of what is no section at all nothing more can be said, not even that a name is not in it.
-    sections = {key: value for key, value in content.items() if key not in wrong}
+    sections = {key: None if key in wrong else value for key, value in content.items()}
     checks: dict[str, Callable[[Mapping[str, Any]], Iterable[Fault]]] = {
         "tokenizer": _tokenizer_faults,
         "encoder": _encoder_faults,
@@ -175,7 +174,7 @@ def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
         faults += _faults(stage, settings | {"tasks": Setting(list)}, f"stages.{i}.")
         if isinstance(stage, Mapping):
             faults += _names_faults(stage, sections.get("tasks"), f"stages.{i}.tasks")
-            values = _known({**sections.get("train", {}), **stage}, settings)
+            values = _known({**(sections.get("train") or {}), **stage}, settings)
             together += contradictions_in(TrainConfig, values, "train.")
     faults += dict.fromkeys(together)  # two stages may have the same
     return faults or _resting_faults(sections)
@@ -196,7 +195,7 @@ def _names_faults(stage: Mapping[str, Any], tasks: Any, what: str) -> Iterator[F
 
 def _resting_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
     """Tasks that no stage trains; known only when the stages have no other fault."""
-    tasks, stages = sections.get("tasks", {}), sections["stages"]
+    tasks, stages = sections["tasks"] or {}, sections["stages"]
     trained = {name for stage in stages for name in stage.get("tasks", tasks)}
     for name in tasks:
         if stages and name not in trained:
@@ -239,24 +238,25 @@ def _tasks_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
         yield from _task_faults(name, section, sections.get("datasets", {}))
 
 
-def _task_faults(name: str, section: Any, datasets: Mapping[str, Any]) -> Iterator[Fault]:
+def _task_faults(name: str, section: Any, datasets: Mapping[str, Any] | None) -> Iterator[Fault]:
     where, settings = f"tasks.{name}.", settings_of(TaskRecipe, "options")
     if not isinstance(section, Mapping) or "kind" not in section:
         fix = f"kind is one of {', '.join(sorted(Task.kinds))}"
         yield Fault(f"the section [tasks.{name}] needs a kind", fix=fix)
         return
-    unknown = raised_by(Task.of_kind, section["kind"])
-    if unknown:  # then it is unknown too which other keys there are
-        yield from unknown
+    kind = section["kind"]
+    if isinstance(kind, str) and kind in Task.kinds:
+        settings |= settings_of(Task.kinds[kind], "name", "dataset")
+    else:  # then nobody knows which other keys there may be
+        fix = suggest(str(kind), Task.kinds)
+        yield Fault("unknown kind of task", found=f"{where}kind = {kind!r}", fix=fix)
         section = {key: section[key] for key in section if key in settings and key != "kind"}
         settings.pop("kind")
-    else:
-        settings |= settings_of(Task.of_kind(section["kind"]), "name", "dataset")
     yield from _faults(section, settings, where)
     data = section.get("data")
     if section.get("toy") or section.get("train") or not data:
         yield from _source_faults(section, where)
-    elif isinstance(data, str):
+    elif isinstance(data, str) and datasets is not None:
         yield from _shared_faults(section, where, data, datasets)
 
 
