@@ -243,9 +243,10 @@ def contradictions_in(cls: type, values: Mapping[str, Any], where: str) -> list[
     """What a settings dataclass has against some values together, apart from each alone.
 
     Args:
-        values: of settings that the class has.
+        values: by name; what is no setting of the class is left out.
         where: as its `__post_init__` gives it to `check`.
     """
-    alone = faults_by_key(values, settings_of(cls), where).values()
-    known = [fault for wrong in alone for fault in wrong]
-    return [fault for fault in raised_by(lambda: cls(**values)) if fault not in known]
+    settings = settings_of(cls)
+    values = {key: value for key, value in values.items() if key in settings}
+    alone = [f for faults in faults_by_key(values, settings, where).values() for f in faults]
+    return [fault for fault in raised_by(lambda: cls(**values)) if fault not in alone]

@@ -99,6 +99,17 @@ class TaskRecipe(DatasetRecipe):
         return bool(self.toy or self.train)
 
 
+# Whose settings a section holds, and those among them that the package itself gives.
+OWNERS: dict[str, tuple[Any, ...]] = {
+    "tokenizer": (WhitespaceTokenizer.train, "texts"),
+    "encoder": (EncoderConfig, "vocab_size"),
+    "model": (MultiTaskModel, "encoder", "tokenizer", "tasks", "overlap"),
+    "train": (TrainConfig, "seed"),
+}
+# What the section of the encoder says beside its shape: how texts are cut, where weights are from.
+BESIDE_SHAPE = {"overlap": Setting(int, rules=Rules(least=0)), "pretrained": Setting(str)}
+
+
 def content_faults(content: Mapping[str, Any], top: Mapping[str, Setting]) -> list[Fault]:
     """All that is wrong with the content of a recipe file, in the order of the file.
 
@@ -109,19 +120,21 @@ def content_faults(content: Mapping[str, Any], top: Mapping[str, Setting]) -> li
     # Of what is no section at all nothing more can be said, not even that a name is not in it.
     sections = {key: None if key in wrong else value for key, value in content.items()}
     checks: dict[str, Callable[[Mapping[str, Any]], Iterable[Fault]]] = {
-        "tokenizer": _tokenizer_faults,
         "encoder": _encoder_faults,
-        "model": _model_faults,
         "train": _train_faults,
         "datasets": _datasets_faults,
         "tasks": _tasks_faults,
         "stages": _stages_faults,
     }
     faults: list[Fault] = []
-    for key in content:
+    for key, section in content.items():
         if key in wrong:
             faults += wrong[key]
-        elif key in checks:
+            continue
+        if key in OWNERS:
+            more = BESIDE_SHAPE if key == "encoder" else {}
+            faults += _faults(section, settings_of(*OWNERS[key]) | more, f"{key}.")
+        if key in checks:
             faults += checks[key](sections)
     return faults
 
@@ -133,48 +146,29 @@ def _faults(section: Any, settings: Mapping[str, Setting], where: str) -> list[F
     return [f for faults in faults_by_key(section, settings, where).values() for f in faults]
 
 
-def _known(section: Mapping[str, Any], settings: Mapping[str, Setting]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key in settings}
-
-
-# --- sections that are options of one class -------------------------------------------------------
-
-
-def _tokenizer_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    settings = settings_of(WhitespaceTokenizer.train, "texts")
-    return _faults(sections["tokenizer"], settings, "tokenizer.")
+# --- the shape of the encoder, and how it is trained ----------------------------------------------
 
 
 def _encoder_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    section, shape = sections["encoder"], settings_of(EncoderConfig, "vocab_size")
-    values = {"vocab_size": 1} | _known(section, shape)  # the tokenizer will know the size
-    together = contradictions_in(EncoderConfig, values, "encoder.")
-    windows = {"overlap": Setting(int, rules=Rules(least=0)), "pretrained": Setting(str)}
-    return _faults(section, shape | windows, "encoder.") + together
-
-
-def _model_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    settings = settings_of(MultiTaskModel, "encoder", "tokenizer", "tasks", "overlap")
-    return _faults(sections["model"], settings, "model.")
+    shape = {"vocab_size": 1} | sections["encoder"]  # the tokenizer will know the size
+    return contradictions_in(EncoderConfig, shape, "encoder.")
 
 
 def _train_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    section, settings = sections["train"], settings_of(TrainConfig, "seed")
-    faults = _faults(section, settings, "train.")
-    if not sections.get("stages"):  # they may set what is contradicted here
-        faults += contradictions_in(TrainConfig, _known(section, settings), "train.")
-    return faults
+    if sections.get("stages"):  # they may set what is contradicted here
+        return []
+    return contradictions_in(TrainConfig, sections["train"], "train.")
 
 
 def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
-    settings = settings_of(TrainConfig, "seed")
+    settings = settings_of(TrainConfig, "seed") | {"tasks": Setting(list)}
     faults: list[Fault] = []
     together: list[Fault] = []
     for i, stage in enumerate(sections["stages"]):
-        faults += _faults(stage, settings | {"tasks": Setting(list)}, f"stages.{i}.")
+        faults += _faults(stage, settings, f"stages.{i}.")
         if isinstance(stage, Mapping):
-            faults += _names_faults(stage, sections.get("tasks"), f"stages.{i}.tasks")
-            values = _known({**(sections.get("train") or {}), **stage}, settings)
+            faults += _names_faults(stage, sections["tasks"], f"stages.{i}.tasks")
+            values = {**(sections.get("train") or {}), **stage}
             together += contradictions_in(TrainConfig, values, "train.")
     faults += dict.fromkeys(together)  # two stages may have the same
     return faults or _resting_faults(sections)
@@ -206,27 +200,19 @@ def _resting_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
 # --- datasets and tasks ---------------------------------------------------------------------------
 
 
-def _datasets_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    datasets, tasks = sections["datasets"], sections.get("tasks")
-    used = {t["data"] for t in (tasks or {}).values() if _names_a_dataset(t)}
-    faults = []
+def _datasets_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
+    datasets, tasks = sections["datasets"], sections["tasks"]
+    used = {task["data"] for task in (tasks or {}).values() if _names_a_dataset(task)}
     for name, section in datasets.items():
-        if tasks is not None and name not in used:
-            known = datasets.keys() & used
-            faults.append(
-                Fault(
-                    f"no task uses the dataset {name!r}",
-                    found=f"[datasets.{name}]",
-                    fix=suggest(name, known)
-                    if known
-                    else f'add data = "{name}" to a task, or take the section out',
-                )
-            )
+        where = f"datasets.{name}."
+        if tasks is None or name in used:
+            yield from _faults(section, settings_of(DatasetRecipe), where)
+            yield from _source_faults(section, where)
             continue
-        where, settings = f"datasets.{name}.", settings_of(DatasetRecipe)
-        faults += _faults(section, settings, where)
-        faults += _source_faults(section, where)
-    return faults
+        known = datasets.keys() & used
+        add = f'add data = "{name}" to a task, or take the section out'
+        fix = suggest(name, known) if known else add
+        yield Fault(f"no task uses the dataset {name!r}", found=f"[datasets.{name}]", fix=fix)
 
 
 def _names_a_dataset(task: Any) -> bool:
