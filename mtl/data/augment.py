@@ -51,6 +51,8 @@ def augment(
                 found=repr(others),
                 fix='write at least one, as in ["large", "rather big"]',
             )
+    # A name that another sentence of the training data has: its type is right for sure, and the
+    # model learns that the words around a name say its type.
     rng = random.Random(f"augment {seed}")
     mentions = _mentions(examples)
     made = [

@@ -128,6 +128,8 @@ def length_buckets(
     All indices are shuffled, cut into pools of `pool` batches, sorted by length within each pool
     and cut into batches, so that batches waste little on padding and still differ at each pass.
     """
+    # Sorting all of them would give the same batches at each pass; sorting none would pad short
+    # texts to the longest of their batch.
     order = torch.randperm(len(lengths), generator=generator).tolist()
     batches = []
     for start in range(0, len(order), pool * batch_size):
@@ -165,6 +167,7 @@ class BatchStream:
         self.hide = hide
         self.sizes = sizes
         self.lengths = [len(item) for item in items]
+        # Two generators, so that the order of the batches does not depend on how words are hidden.
         self.order_generator = torch.Generator().manual_seed(seed)
         self.hide_generator = torch.Generator().manual_seed(seed + 1)
         self._start_pass()
@@ -174,6 +177,7 @@ class BatchStream:
         return len(self.order)
 
     def _start_pass(self) -> None:
+        # What a saved stream needs to shuffle this pass again: the order itself is not saved.
         self.state_at_start = self.order_generator.get_state()
         self.order = length_buckets(self.lengths, self.batch_size, self.order_generator)
         self.position = 0
@@ -242,7 +246,8 @@ def sorted_batches(
 ) -> Iterable[tuple[list[int], Batch]]:
     """Every example once, longest first, without targets: the batches of prediction.
 
-    A batch has at most `max_tokens` tokens, padding included, or a single example.
+    Longest first, so that memory runs out in the first batch, if it does. A batch has at most
+    `max_tokens` tokens, padding included, or a single example.
 
     Yields:
         the indices of a batch's examples in `items`, and the batch.

@@ -53,7 +53,7 @@ def encode_cached(
     try:
         return _unpack(read_tensors(path), examples)
     except (OSError, ModelError, ValueError, KeyError):
-        pass
+        pass  # missing, cut off by a kill, or on a broken disk: it is made again
     encoded, notes = encode_examples(examples, tokenizer, tasks, max_length, overlap)
     with suppress(DataError):
         write_atomically(path, save(_pack(encoded, notes)))
@@ -114,6 +114,7 @@ def _is_ours(thing: Any) -> bool:
 def _pack(encoded: Sequence[EncodedExample], notes: Counter[str]) -> dict[str, Tensor]:
     """Every list of numbers one after the other in one tensor, with its length in another."""
     rows = [row for item in encoded for row in item.rows]
+    # The windows of a long text share its Encoding: it is stored once, and shared again when read.
     texts = list({id(row.text): row.text for row in rows}.values())
     index = {id(text): i for i, text in enumerate(texts)}
     lists = {

@@ -83,6 +83,8 @@ def hold_out(
         DataError: fewer than ten groups, so that a tenth is not even one; or too many of the
             examples are linked.
     """
+    # Whole groups: a question about a context that was trained on, or a sentence of a pair that
+    # was, would make held-out scores better than use is.
     group_of = _linked_groups(examples)
     counts = Counter(group_of)
     size = round(share * len(counts))

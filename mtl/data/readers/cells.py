@@ -51,6 +51,8 @@ def _tab_rows(text: str) -> Rows:
     rows = [(n, cells if any(cell.strip() for cell in cells) else []) for n, cells in rows]
     if '"' not in text:
         return rows
+    # Whether quotes wrap cells is decided once for the file: to unwrap them line by line would take
+    # the marks off a text that is a quotation.
     full = [cells for _, cells in rows if cells]
     if any(len(cells) != len(full[0]) for cells in full):
         # A cell with a tab or line break inside quotes: only if all rows then have one width.
@@ -77,7 +79,9 @@ def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, line = [], 1
-    limit = csv.field_size_limit(len(text) + 1)  # a long context does not mean a broken quote
+    # A long context does not mean a broken quote. The limit is one for all of Python, so it is put
+    # back at the end.
+    limit = csv.field_size_limit(len(text) + 1)
     try:
         for row in reader:
             rows.append((line, row if any(cell.strip() for cell in row) else []))

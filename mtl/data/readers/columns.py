@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...errors import DataError, Fault
-from ...files import write_atomically
 from ..examples import NERExample, TextExample
 from ..words import find_words, join_words
-from .layout import PART_OF_SPEECH, Block, Layout, Row, first_word_column, layout_of
+from .blocks import Lines
+from .layout import PART_OF_SPEECH, Block, Layout, first_word_column, layout_of
 from .schemes import (
     KNOWN_TAGS,
     PLAIN_TYPES,
@@ -20,29 +20,11 @@ from .schemes import (
     to_iob2,
     what_breaks,
 )
-from .source import FilePath, Report, lines_of, read_text, short
+from .source import FilePath, Report, read_text, short
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
-HEADER_NAMES = {  # a first line that holds nothing else is a header
-    *(
-        "id",
-        "idx",
-        "index",
-        "#",
-        "prev",
-        "next",
-        "sentence",
-        "sentence_id",
-        "word",
-        "words",
-        "token",
-        "tokens",
-    ),
-    *("form", "lemma", "pos", "pos_tag", "upos", "xpos", "chunk", "chunk_tag", "ner", "ner_tag"),
-    *("tag", "tags", "label", "labels", "entity", "bio", "iob", "feats", "head", "deprel", "misc"),
-}
-_ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
-_TOO_LONG = 100  # words, in a "sentence" that has several ends
+# Words in a "sentence" that has several ends. A model would cut it and never say so.
+_TOO_LONG = 100
 
 
 class _Sentence(NamedTuple):
@@ -90,7 +72,9 @@ def read_conll(
         ConfigError: `on_error` or `column` is something else.
     """
     report = Report(path, on_error)
-    lines = _Lines(read_text(path))
+    # The whole file is looked at before any sentence is made: its column of tags, their spelling
+    # and their scheme are each one for all sentences, and one sentence alone seldom shows them.
+    lines = Lines(read_text(path))
     layout = layout_of(
         lines.certain_blocks(),
         str(path),
@@ -115,7 +99,7 @@ def read_words(path: FilePath) -> list[list[str]]:
     Raises:
         DataError: the file cannot be read or is empty.
     """
-    lines = _Lines(read_text(path))
+    lines = Lines(read_text(path))
     blocks = list(
         lines.split(lambda row, begins: begins and bool(re.match(r"#\s", lines.lines[row[0] - 1])))
     )
@@ -123,7 +107,7 @@ def read_words(path: FilePath) -> list[list[str]]:
     if any(len(cells) > 1 for block in blocks for _, cells in block):
         try:
             token = layout_of(blocks, str(path), names=lines.header).token
-        except DataError:  # no tags, or several columns of them: the words are in the first column
+        except DataError:  # no tags, or several columns of them: here it does not matter which
             token = first_word_column(blocks, lines.header)
     return [[cells[min(token, len(cells) - 1)] for _, cells in block] for block in blocks]
 
@@ -136,6 +120,7 @@ def tagged_examples(
     for block in blocks:
         with report.record(block[0][0]):
             sentences.append(_sentence(block, layout))
+    # Two passes: a tag can only be called wrong once it is known which scheme the file has.
     scheme = scheme_of(sentence.tags for sentence in sentences)
     examples, repaired = [], []
     never_closed = []
@@ -148,6 +133,7 @@ def tagged_examples(
             repaired += [(f"line {sentence.lines[i]}", before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
     report.note_strays(repaired, scheme)
+    # Then each I- would be read as an entity of its own, which is easily overlooked.
     if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
         report.notes.append("every sentence is one word: does a blank line follow every word?")
     if layout.spelling.is_plain:
@@ -158,128 +144,6 @@ def tagged_examples(
             f"{len(never_closed):,} (the first in line {never_closed[0]}); --strict refuses them"
         )
     return examples
-
-
-class _Lines:
-    """The lines of a file as rows, of which some that begin with # may be comments."""
-
-    def __init__(self, text: str) -> None:
-        self.lines = lines_of(text)
-        is_2012 = any(line.startswith("#begin document") for line in self.lines)
-        # CoNLL-2012 adds one column per verb of the sentence after the eleventh.
-        most = 11 if is_2012 else None
-        self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
-        self._take_out_misc()
-        self.header = self._take_header()
-        self.has_blanks = any(not cells for _, cells in self.rows[self._first() : self._last()])
-
-    def _take_out_misc(self) -> None:
-        """Of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`) only the entity tags."""
-        last = [cells[9] if len(cells) == 10 else "" for _, cells in self.rows]
-        found = [_ENTITY_IN_MISC.search(cell) for cell in last]
-        if not any(found):
-            return
-        for (_, cells), match in zip(self.rows, found, strict=True):
-            if len(cells) == 10:
-                cells[9] = match[1] if match else "O"
-
-    def _take_header(self) -> list[str]:
-        """The names of the columns, if the first line holds nothing but such names."""
-        first = self._first()
-        cells = self.rows[first][1] if self.rows else []
-        if len(cells) < 2 or not {cell.strip("#").lower() for cell in cells} <= HEADER_NAMES:
-            return []
-        self.rows = self.rows[first + 1 :]
-        return cells
-
-    def _first(self) -> int:
-        return next((i for i, (_, cells) in enumerate(self.rows) if cells), 0)
-
-    def _last(self) -> int:
-        return max((i for i, (_, cells) in enumerate(self.rows) if cells), default=0)
-
-    def certain_blocks(self) -> list[Block]:
-        """The rows of each sentence that do not begin with #; all rows if every one does."""
-        certain = list(self.split(lambda row, begins: self._may_be_comment(row)))
-        return certain or list(self.split(lambda row, begins: False))
-
-    def blocks(self, layout: Layout) -> list[Block]:
-        """The rows of each sentence."""
-        blocks = list(self.split(lambda row, begins: self._is_comment(row, begins, layout)))
-        if not self.has_blanks and layout.index is not None:
-            width, index = layout.width, layout.index
-            blocks = [part for b in blocks for part in _where_counting_begins(b, width, index)]
-        width = layout.width
-        blocks = [[r for r in b if len(r[1]) != width or layout.is_word(r)] for b in blocks]
-        return [block for block in blocks if block]
-
-    def split(self, is_comment: Callable[[Row, bool], bool]) -> Iterator[Block]:
-        """The rows of each sentence, without comments.
-
-        Args:
-            is_comment: whether a row is one, given the row and whether it begins a sentence.
-        """
-        block: Block = []
-        for row in self.rows:
-            comment = bool(row[1]) and is_comment(row, not block)
-            if block and (not row[1] or (comment and not self.has_blanks)):
-                yield block
-                block = []
-            if row[1] and not comment:
-                block.append(row)
-        if block:
-            yield block
-
-    def _may_be_comment(self, row: Row) -> bool:
-        return self.lines[row[0] - 1].startswith("#")
-
-    def _is_comment(self, row: Row, begins: bool, layout: Layout) -> bool:
-        """Whether a line that begins with # is a comment, and not a word such as #tag.
-
-        In a file whose words are counted, it always is. Elsewhere it is one if it comes before a
-        sentence, has a blank or = after the #, and has no tag in the column of the tags.
-        """
-        if not self._may_be_comment(row):
-            return False
-        line, (_, cells) = self.lines[row[0] - 1], row
-        if layout.index is not None:
-            return True
-        looks = re.match(r"#([\s#]|begin|end)", line) is not None or "=" in line
-        if not looks or not (begins or not self.has_blanks):
-            return False
-        is_row = len(cells) == layout.width
-        return not is_row or layout.spelling.canonical([layout.tag_of(cells)])[0] is None
-
-    def text_before(self, line: int) -> str | None:
-        """What the comment `# text = ...` above a sentence of CoNLL-U says."""
-        for above in reversed(self.lines[: line - 1]):
-            if not above.startswith("#"):
-                return None
-            if match := re.match(r"#\s*text\s*=\s*(.*\S)", above):
-                return match[1]
-        return None
-
-
-def columns_of(line: str) -> list[str]:
-    """The columns of a line; none where the line only parts sentences or documents."""
-    line = line.rstrip(" \t")
-    if "\t" in line:
-        columns = [column.strip(" ") for column in line.split("\t")]
-    else:
-        columns = [column for column in line.split(" ") if column]
-    return [] if not line.strip() or columns[0] == "-DOCSTART-" else columns
-
-
-def _where_counting_begins(block: Block, width: int, index: int) -> Iterator[Block]:
-    """A file without blank lines, cut where its index column begins anew."""
-    part: Block = []
-    first = next((cells[index] for _, cells in block if len(cells) == width), "1")
-    for row in block:
-        if part and len(row[1]) == width and row[1][index] == first:
-            yield part
-            part = []
-        part.append(row)
-    yield part
 
 
 def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> None:
@@ -371,29 +235,3 @@ def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:
     if text is None or find_words(text, tokens) is None:
         text, _ = join_words(tokens)
     return TextExample(text, tuple(tokens))
-
-
-def write_conll(examples: Iterable[NERExample | TextExample], path: FilePath) -> None:
-    """Write sentences as `token TAB tag` lines in IOB2; `read_conll` gives equal examples back.
-
-    Raises:
-        DataError: a text without tags; a token or tag that the format cannot hold, such as one with
-            a tab in it; the file cannot be written.
-    """
-    write_atomically(path, "\n".join(map(_conll_sentence, examples)))
-
-
-def _conll_sentence(example: NERExample | TextExample) -> str:
-    if example.tags is None:
-        fix = "write jsonl, which needs no tags"
-        raise DataError("columns hold words with tags", found=repr(example.text), fix=fix)
-    return "".join(map(_conll_line, example.tokens, example.tags))
-
-
-def _conll_line(token: str, tag: str) -> str:
-    line = f"{token}\t{tag}"
-    if lines_of(line) != [line] or columns_of(line) != [token, tag] or token.startswith("\ufeff"):
-        found = f"{token!r} with the tag {tag!r}"
-        fix = "take out tabs, line breaks, outer blanks, byte order marks and -DOCSTART-"
-        raise DataError("a CoNLL file cannot hold this token", found=found, fix=fix)
-    return f"{line}\n"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from .columns import columns_of, read_conll
+from .blocks import columns_of
+from .columns import read_conll
 from .json_forms import json_form
 from .parallel import parallel_files, read_parallel
 from .schemes import spelling_of
@@ -55,6 +56,9 @@ def detect(path: FilePath) -> Form:
             "asked for; or one with seq.in, seq.out and label",
         )
     text = read_text(path)
+    # From what cannot be mistaken to what can: a bracket begins JSON, a header that we know a
+    # table, and letters such as B-PER down a column are tags. Only without any of them does the
+    # shape of the lines decide: prose has commas too, and a bare table may look like columns.
     form = json_form(text) or table_form(text)
     if form is None and not _has_column_of_tags(text):
         form = clear_table_form(text)
@@ -118,6 +122,7 @@ def _has_column_of_tags(text: str) -> bool:
     """Whether most lines have the same number of columns, one of tags with letters (B-PER)."""
     rows, share = _rows(text)
     read = [spelling_of(Counter(column)) for column in zip(*rows, strict=True)]
+    # Types without letters (PER) do not count: in a table they may be classes.
     tagged = any(known and known[1] > 0.9 and not known[0].is_plain for known in read)
     return share > 0.5 and tagged
 

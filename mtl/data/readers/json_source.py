@@ -130,7 +130,11 @@ def _object_rows(text: str, report: Report) -> Iterator[Row]:
 
 
 def _list_rows(text: str, start: int, report: Report, is_whole: bool = True) -> Iterator[Row]:
-    """The elements of the JSON list at `start` one by one, so that each is known by its line."""
+    """The elements of the JSON list at `start` one by one, so that each is known by its line.
+
+    `json.loads` of the whole list would be simpler, but it knows no lines, and one broken record
+    would cost all those before it.
+    """
     decoder = json.JSONDecoder()
     position = start + 1
     is_open = text[_next_sign(text, position) :][:1] != "]"
@@ -193,6 +197,7 @@ def _path_of_list(whole: dict[str, Any]) -> list[str]:
     """The keys that lead to the list of records inside an object; none if it is a record."""
     for key in WRAPPERS:
         value = whole.get(key)
+        # A text with "annotations" is one record with its spans, not a list of records.
         if isinstance(value, list) and value and isinstance(value[0], dict | list):
             wraps_spans = key == "annotations" and not isinstance(value[0], list)
             if not (wraps_spans or _is_text_record(whole)):

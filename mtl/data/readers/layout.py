@@ -156,7 +156,7 @@ def _leading(
     """The columns before the words: those that count, and what is the same in a whole sentence."""
     skipped: set[int] = set()
     index = None
-    for i in range(width - 2):
+    for i in range(width - 2):  # two columns are always left, for the words and their tags
         columns = [[cells[i] for _, cells in block] for block in blocks if block]
         if index is None and _counts(columns):
             index = i
@@ -169,6 +169,7 @@ def _leading(
 def _counts(columns: Sequence[Sequence[str]]) -> bool:
     """Whether a column counts 1, 2, 3 or 0, 1, 2, beginning anew or not."""
     cells = [cell for column in columns for cell in column]
+    # Longer numbers are telephones or ids; Python refuses to read those of thousands of digits.
     plain = [int(cell) for cell in cells if cell.isdecimal() and len(cell) < 10]
     odd = [cell for cell in cells if not cell.isdecimal()]
     if len(plain) < 2 or not all(re.fullmatch(r"\d+[-.]\d+", cell) for cell in odd):
@@ -209,7 +210,12 @@ class _Kinds:
         raise self._no_tags(f"{self.describe(column)} holds no entity tags")
 
     def find(self) -> tuple[int | None, Spelling]:
-        """The column of the tags, by its cells."""
+        """The column of the tags, by its cells.
+
+        By content and not by place, since every corpus has its own. Where two columns hold tags of
+        entities, a guess would be wrong half of the time, and nobody would notice: that is refused,
+        unless a header or somebody says which.
+        """
         entities = list(self._entities())
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
         others = [i for i in self.rest[1:] if i in self.read] or outside
@@ -228,6 +234,7 @@ class _Kinds:
         if entities:
             return entities[0], self.read[entities[0]][0]
         if outside:
+            # A file in which no word is in an entity: a column of nothing but O.
             (mark,) = self.columns[outside[-1]]
             return outside[-1], Spelling("B-PER", mark, IOB2_SPELLING.pattern)
         # A column with many bad tags, or else chunks (NP, VP) where nothing else is tagged.

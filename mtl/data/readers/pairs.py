@@ -187,7 +187,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         return _as_it_is
     whole = all(isinstance(number, int) for number in numbers)
     if whole and name not in SCORE_FIELDS:
-        if not set(numbers) <= {-1, 0, 1}:
+        if not set(numbers) <= {-1, 0, 1}:  # 0, 1, 2 are entailment, neutral, contradiction
             raise _classes(numbers, name, report)
         report.notes.append(f'"{name}" is 0 or 1: read as the scores 0 (not the same) and 1')
         return lambda value: None if value == -1 else value
@@ -219,6 +219,8 @@ def _highest(numbers: Sequence[float]) -> int:
     """
     real = [number for number in numbers if _is_real(number) and number]
     above = [number for number in real if number > 1]
+    # By a ladder and not by the highest number that occurs: train and test would be divided by
+    # different numbers.
     if 2 * len(above) < len(real) or not above or min(real) < 0:
         return 1
     return next((scale for scale in SCALES if max(above) <= scale), 1)

@@ -74,6 +74,8 @@ class Keys:
                 found = f"the fields {', '.join(map(repr, present))}"
                 what = f"no record has the field {field!r}"
                 raise DataError(what, path=report.path, found=found, fix=suggest(field, present))
+        # Spans first, since they cannot be mistaken; then tags, which are lists as long as the
+        # tokens; a label is what is left, whatever its name: "labels" may be any of the three.
         self.spans = _first_key(
             (*SPAN_FIELDS, "label", "labels", "tags"), records, lambda r, v: bool(_some_spans(v))
         )

@@ -85,16 +85,10 @@ def texts_from(
 ) -> list[TextExample]:
     """The texts of records; arguments and errors as `read_jsonl`."""
     notes: Counter[str] = Counter()
-    plain: list[Row] = []
-    for row in rows:
-        with report.record(row.line, row.where):
-            record = plain_record(row.value, notes)
-            if record is None and row.value is not None:
-                continue
-            if not isinstance(record, dict):
-                raise DataError("this is not a record", found=outline(record), fix=RECORD_FORM)
-            plain.append(row._replace(value=record))
+    plain = _plain_rows(rows, report, notes)
     split_tags(plain)
+    # Three passes: which field holds what, what it says, and what that means (a scheme of tags, the
+    # names of classes) are each the same for all records, and show only in all of them.
     keys = Keys(plain, fields, report)
     parsed = []
     for row in plain:
@@ -122,6 +116,20 @@ def texts_from(
     report.notes += [f"{what}: {n:,}" for what, n in notes.items()]
     report.notes += _notes_on_tokens(parsed)
     return examples
+
+
+def _plain_rows(rows: Iterable[Row], report: Report, notes: Counter[str]) -> list[Row]:
+    """The rows with plain records; what annotators rejected is left out, and counted in `notes`."""
+    plain: list[Row] = []
+    for row in rows:
+        with report.record(row.line, row.where):
+            record = plain_record(row.value, notes)
+            if record is None and row.value is not None:
+                continue
+            if not isinstance(record, dict):
+                raise DataError("this is not a record", found=outline(record), fix=RECORD_FORM)
+            plain.append(row._replace(value=record))
+    return plain
 
 
 def _sorted_out(names: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:

@@ -165,6 +165,8 @@ def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
     outside = next((mark for mark in OUTSIDE if mark in cells), "O")
     total = sum(cells.values())
     best, most = None, 0
+    # The spelling that explains most cells, not one that explains all: a typing error in one tag
+    # must become a fault of its line, and not make the column one of another kind.
     for name, pattern in _LETTERED.items():
         named = sum(n for cell, n in cells.items() if pattern.fullmatch(cell) and cell != outside)
         if named > most:
@@ -183,6 +185,8 @@ def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
 def _plain(cells: Mapping[str, int], outside: str, total: int) -> tuple[Spelling, float] | None:
     """Types without letters, where O is frequent and the types are few."""
     named = [cell for cell in cells if cell != outside]
+    # Any word looks like a plain type. What gives them away is that most words are in no entity, so
+    # that O is frequent, and that there are few types.
     often = outside in "Oo" and 10 * cells.get(outside, 0) >= total
     often = often or (outside == "0" and 2 * cells["0"] >= total)
     fits = [cell for cell in named if _PLAIN_TYPE.fullmatch(cell) and 1 < len(cell) < 40]
@@ -203,7 +207,7 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
         scheme: sum(count for pair, count in pairs.items() if is_broken(*pair))
         for scheme, is_broken in BREAKS.items()
     }
-    return min(breaks, key=breaks.__getitem__)
+    return min(breaks, key=breaks.__getitem__)  # of several, min takes the first
 
 
 def strays(tags: Sequence[str], scheme: str) -> list[tuple[int, str, str]]:

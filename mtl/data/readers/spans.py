@@ -125,7 +125,7 @@ def tags_of_spans(
         DataError: a span that is not within the text, is not what the file says, or has no type.
     """
     faults, found = [], []
-    for span in spans:
+    for span in spans:  # all faults of a text, not only the first
         try:
             found.append(_checked(text, span))
         except DataError as error:
@@ -137,6 +137,8 @@ def tags_of_spans(
     chosen = []
     for span in sorted(found, key=lambda span: (span.start - span.end, span.start)):
         first, last = bisect_right(ends, span.start), bisect_left(starts, span.end) - 1
+        # The words that the span touches: from the first that ends behind its start, to the last
+        # that starts before its end.
         if last < first:
             notes["spans without a word in them, which are left out"] += 1
         elif taken.intersection(range(first, last + 1)):

@@ -7,12 +7,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ...files import write_atomically
 from ..examples import Answer, QAExample
 from .cells import quoted_rows
 from .json_source import Row, json_rows, looks_like_json, outline
@@ -167,7 +165,7 @@ def _answers(value: Any) -> list[tuple[str, int | None]]:
 def _offset(value: Any) -> int | None:
     if value is None or value == "":
         return None
-    with suppress(TypeError, ValueError, OverflowError):
+    with suppress(TypeError, ValueError, OverflowError):  # 3, 3.0 and "3" alike
         if int(float(value)) == float(value):
             return int(float(value))
     fix = "count the characters of the context before the answer"
@@ -177,7 +175,7 @@ def _offset(value: Any) -> int | None:
 def _located(text: str, start: int | None, question: _Question) -> Answer:
     """The answer at its offset or, without one, where its text first occurs."""
     if start is not None:
-        return Answer(text, start)
+        return Answer(text, start)  # QAExample sees to it that the text is there
     text = text.strip()
     if text not in question.context:
         what = f"the answer of question {question.id!r} is not in its context"
@@ -353,25 +351,3 @@ def _literal(cell: str) -> Any:
             with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
                 return parse(plain.strip())
     return cell
-
-
-def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
-    """Write questions as SQuAD v1.1 JSON; those in a row that share a context share a paragraph.
-
-    `read_squad` gives equal examples back, but for `candidates`, which SQuAD does not have.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    paragraphs = [
-        {"context": context, "qas": [squad_question(example) for example in group]}
-        for context, group in groupby(examples, key=lambda example: example.context)
-    ]
-    squad = {"version": "1.1", "data": [{"title": Path(path).stem, "paragraphs": paragraphs}]}
-    write_atomically(path, json.dumps(squad, indent=2, ensure_ascii=False) + "\n")
-
-
-def squad_question(example: QAExample) -> dict[str, Any]:
-    """A question as SQuAD has it, inside the paragraph that holds its context."""
-    answers = [{"text": answer.text, "answer_start": answer.start} for answer in example.answers]
-    return {"id": example.id, "question": example.question, "answers": answers}

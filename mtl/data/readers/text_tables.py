@@ -175,6 +175,8 @@ def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
     several = [cell for cell in cells if len(lists[cell]) > 1]
     if several and spelling_of(Counter(str(i) for cell in several for i in lists[cell])):
         return  # lists of tags
+    # A sign joins classes if what it joins occurs again, alone or with others; else it may be part
+    # of a name, as in "Arts, Crafts".
     counts = Counter(cells)
     for sign in _SEPARATORS:
         joined = [

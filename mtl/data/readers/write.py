@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, DataError
 from ...files import write_atomically
 from ..examples import NERExample, PairExample, QAExample, TextExample
-from .columns import write_conll
+from .blocks import columns_of
 from .source import FilePath, lines_of
-from .squad import squad_question, write_squad
 
 Example = NERExample | QAExample | TextExample | PairExample
 
@@ -40,9 +40,35 @@ def _json_record(example: Example) -> dict[str, Any]:
             record = {"sentence1": example.first, "sentence2": example.second}
             record |= {"negative": example.negative, "score": example.score}
         case QAExample():
-            record = squad_question(example)
+            record = _squad_question(example)
             record |= {"context": example.context, "answers": record.pop("answers")}
     return {key: value for key, value in record.items() if value is not None}
+
+
+def write_conll(examples: Iterable[NERExample | TextExample], path: FilePath) -> None:
+    """Write sentences as `token TAB tag` lines in IOB2; `read_conll` gives equal examples back.
+
+    Raises:
+        DataError: a text without tags; a token or tag that the format cannot hold, such as one with
+            a tab in it; the file cannot be written.
+    """
+    write_atomically(path, "\n".join(map(_conll_sentence, examples)))
+
+
+def _conll_sentence(example: NERExample | TextExample) -> str:
+    if example.tags is None:
+        fix = "write jsonl, which needs no tags"
+        raise DataError("columns hold words with tags", found=repr(example.text), fix=fix)
+    return "".join(map(_conll_line, example.tokens, example.tags))
+
+
+def _conll_line(token: str, tag: str) -> str:
+    line = f"{token}\t{tag}"
+    if lines_of(line) != [line] or columns_of(line) != [token, tag] or token.startswith("\ufeff"):
+        found = f"{token!r} with the tag {tag!r}"
+        fix = "take out tabs, line breaks, outer blanks, byte order marks and -DOCSTART-"
+        raise DataError("a CoNLL file cannot hold this token", found=found, fix=fix)
+    return f"{line}\n"
 
 
 def write_conllu(examples: Iterable[NERExample | TextExample], path: FilePath) -> None:
@@ -70,6 +96,28 @@ def _conllu_sentence(example: NERExample | TextExample) -> str:
         misc = tag if tag == "_" else f"NER={tag}"
         lines.append(f"{n}\t{token}" + "\t_" * 7 + f"\t{misc}\n")
     return "".join(lines)
+
+
+def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
+    """Write questions as SQuAD v1.1 JSON; those in a row that share a context share a paragraph.
+
+    `read_squad` gives equal examples back, but for `candidates`, which SQuAD does not have.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    paragraphs = [
+        {"context": context, "qas": [_squad_question(example) for example in group]}
+        for context, group in groupby(examples, key=lambda example: example.context)
+    ]
+    squad = {"version": "1.1", "data": [{"title": Path(path).stem, "paragraphs": paragraphs}]}
+    write_atomically(path, json.dumps(squad, indent=2, ensure_ascii=False) + "\n")
+
+
+def _squad_question(example: QAExample) -> dict[str, Any]:
+    """A question as SQuAD has it, inside the paragraph that holds its context."""
+    answers = [{"text": answer.text, "answer_start": answer.start} for answer in example.answers]
+    return {"id": example.id, "question": example.question, "answers": answers}
 
 
 class _Writer:
