@@ -97,12 +97,13 @@ def collate(
     input_ids = tokenizer.pad([row.input_ids for row in rows], length)
     positions = torch.arange(length)
     lengths = torch.tensor([len(row) for row in rows])
+    # The text that is labelled: behind [CLS], or behind the question; up to the last [SEP].
     text_start = torch.tensor([row.text_start for row in rows])
     text_end = text_start + torch.tensor([row.n_pieces for row in rows])
     targets = {}
     for task in tasks:
         per_row = [target for item in items for target in item.targets[task.name]]
-        if any(target is not None for target in per_row):
+        if any(target is not None for target in per_row):  # else the task sits this batch out
             targets[task.name] = task.collate(per_row, length)
     return Batch(
         items=list(items),
@@ -196,6 +197,8 @@ class BatchStream:
         batch = self.next()
         if not max_tokens:
             return [batch]
+        # A part is made anew and not cut out: it is only as long as its own longest row. The ids
+        # are those of the batch, in which words are hidden.
         parts, first = [], 0
         for items in self._cut(batch.items, max_tokens):
             part = self._collate(items)

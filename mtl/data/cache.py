@@ -47,7 +47,7 @@ def encode_cached(
     A cache that cannot be read or written costs time and nothing else. With a task, a tokenizer or
     examples of a class that is not this package's, nothing is read or written.
     """
-    if not all(map(_is_ours, [tokenizer, *tasks, *examples])):
+    if not all(map(_is_ours, [tokenizer, *tasks, *examples])):  # see the top of this file
         return encode_examples(examples, tokenizer, tasks, max_length, overlap)
     path = Path(folder) / f"{cache_key(examples, tokenizer, tasks, max_length, overlap)}.encoded"
     try:

@@ -105,10 +105,11 @@ def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, li
         warnings.simplefilter("always", DataWarning)
         try:
             examples = form.read(path, "stop", **given)
-        except SoundDataError as error:
+        except SoundDataError as error:  # the file is fine; somebody has a choice to make
             facts = [("note", _in_one_line(fault)) for fault in error.faults]
         except DataError as error:
             problems = error.faults
+            # What is good is described too: one bad line should not hide what the file is.
             examples = _readable(path, form, given)
     if examples:
         facts += _DESCRIBE[type(examples[0])](examples)

@@ -75,7 +75,7 @@ def encode_examples(
     found: list[Fault] = []
     for number, example in enumerate(examples, 1):
         name = repr(example.id) if hasattr(example, "id") else str(number)
-        try:
+        try:  # every example is tried before anything is raised: all faults come together
             rows = [
                 row
                 for texts in example.inputs

@@ -72,7 +72,10 @@ class NERExample:
 
     @property
     def group(self) -> str:
-        """Examples with the same group stay on one side when data is split."""
+        """Examples with the same group stay on one side when data is split.
+
+        The same sentence twice, once to learn from and once to be tested on, tests nothing.
+        """
         return self.text
 
 
@@ -288,6 +291,8 @@ class QAExample:
     def _check(self, answer: Answer) -> None:
         if not answer.text.strip():
             raise DataError(f"question {self.id!r} has an empty answer", fix="give it a text")
+        # An offset that is off by one would train the model to begin answers inside words, and no
+        # score would say why: so a wrong one is an error, and not looked for nearby.
         there = self.context[max(0, answer.start) : max(0, answer.end)]
         if answer.start < 0 or there != answer.text:
             at = self.context.find(answer.text)

@@ -137,7 +137,7 @@ def join_parts(text: str, places: Sequence[Place], joining: Joining) -> list[Pla
     """
     words = _keep_whole(text, places, joining.n_parts) if joining.whole else places
     joined, i = [], 0
-    while i < len(words):
+    while i < len(words):  # words i to last become one
         last = i
         if _joins(text, words, i, joining.leading):
             last = i + 1

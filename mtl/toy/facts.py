@@ -149,7 +149,7 @@ def _question(world: World, id: str) -> QAExample:
     while facts is None:  # a split may not hold enough facts about one entity: then another one
         facts = _draw_facts(world, rng.choice(RELATIONS), given)
     target = facts[0]
-    rng.shuffle(facts)
+    rng.shuffle(facts)  # or the first fact would always be the answer
     check_one_answer(facts, target, given)
     context, answers = _state(facts, asked, rng)
     templates = target.relation.ask_object if asked == "object" else target.relation.ask_subject
@@ -314,7 +314,7 @@ def _sentence(world: World) -> tuple[TextExample, Stated | None]:
         "year": str(rng.randint(1950, 2029)),
         "hour": str(rng.randint(6, 11)),
     }
-    if rng.random() < 0.1:
+    if rng.random() < 0.1:  # a model that always finds a name should be wrong now and then
         return tag(rng.choice(PLAIN), fillers.__getitem__, {}), None
     fact = world.fact(rng.choice(RELATIONS))
     names = {"s": fact.subject, "o": fact.object, "people": rng.choice(world.names.peoples)}

@@ -243,7 +243,7 @@ def _report(world: World) -> TextExample:
     if intro and not statement.startswith("{"):
         statement = statement[0].lower() + statement[1:]
     text = f"{intro}{statement}{rng.choice(TAILS)}."
-    if rng.random() < 1 / 3:
+    if rng.random() < 1 / 3:  # words of another topic, so that single words give nothing away
         elsewhere = rng.choice([other for other in TOPICS if other != topic])
         text += f" {rng.choice(ASIDES[elsewhere])}"
     ends = {"s": fact.subject, "o": fact.object}

@@ -214,6 +214,8 @@ class World:
                 subject or self.names.draw(relation.subject, self.rng),
                 object or self.names.draw(relation.object, self.rng),
             )
+            # Names of the toy world share words ("Jordan" is a person and a place): new ones must
+            # not share any with what is said already, nor with each other.
             given = set(f"{subject or ''} {object or ''}".split())
             new = fact.words - given
             distinct = len(fact.words) == len(f"{fact.subject} {fact.object}".split())

@@ -18,6 +18,7 @@ TEXT_FIELDS = (
 
 def plain_record(record: Any, notes: Counter[str]) -> Any:
     """The record as a plain one; None where its annotator rejected it, which `notes` counts."""
+    # What each tool exports, as far as it can be told apart by its shape alone.
     match record:
         case [str(text), dict(about)]:  # spaCy
             return _with_category({"text": text, **about})

@@ -38,7 +38,7 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
     if not found and len(files) == 1:
         found["train"] = files
     for split, paths in found.items():
-        if len(paths) > 1:
+        if len(paths) > 1:  # a guess might train on the wrong one, and nobody would know
             raise DataError(
                 f"the folder has {len(paths)} files for {split}",
                 path=folder,

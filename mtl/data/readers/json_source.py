@@ -42,6 +42,8 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
         DataError: the text is no JSON at all.
     """
     first = text.lstrip()[:1]
+    # The cheapest way that can be right: one list, one object that wraps the records, one record a
+    # line; and only for what is left, objects over several lines, one after the other.
     if first not in ("[", "{"):
         found = short(text.lstrip()[:60])
         fix = "a file of records is a list [{...}, ...], or has one record {...} per line"
@@ -86,7 +88,10 @@ def _some_lines(text: str, most: int = 20) -> list[str]:
 
 
 def _one_record_a_line(text: str) -> bool:
-    """Whether lines are records; some may be broken."""
+    """Whether lines are records; some may be broken.
+
+    A record over several lines begins with a line such as `{`, which is no JSON by itself.
+    """
     lines = _some_lines(text)
     good = [_is_json(line) for line in lines]
     return good[0] or sum(good) * 2 >= len(good)
@@ -165,6 +170,7 @@ def _unwrapped(whole: Any, text: str, report: Report) -> Iterator[Row]:
     if not isinstance(whole, dict):
         yield Row(1, "", whole)
         return
+    # {"train": [...], "test": [...]}: to read all as training data would train on the test.
     splits = [key for key in whole if key in SPLITS and isinstance(whole[key], list | dict)]
     if "train" in splits and len(splits) > 1:
         found = f"an object with the keys {', '.join(map(repr, whole))}"
@@ -180,6 +186,7 @@ def _unwrapped(whole: Any, text: str, report: Report) -> Iterator[Row]:
     if not path:
         yield Row(1, "", whole)
         return
+    # The object was read whole; now its list again in the text, for the line of each record.
     position = text.index("{")
     for key in path:
         position = _place_of(text, position, key)

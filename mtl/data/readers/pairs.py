@@ -172,6 +172,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         DataError: they are classes.
     """
     words = [value for value in values if isinstance(value, str)]
+    # Cells of a table are texts: what is a number in all of them is read again as numbers.
     if len(words) == len(values) and all(_number(word) is not None for word in words):
         numbers = [_number(word) for word in words]
         read = _reading_of(numbers, name, report)
@@ -193,7 +194,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         return lambda value: None if value == -1 else value
     highest = _highest(numbers)
     if highest == 1:
-        return _as_it_is
+        return _as_it_is  # PairExample refuses what is no number from -1 to 1
     report.notes.append(f'"{name}" goes from 0 to {highest}: divided by {highest}')
     return lambda value: value / highest if _is_real(value) else value
 

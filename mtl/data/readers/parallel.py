@@ -78,6 +78,7 @@ def read_parallel(
 
 
 def _lines(path: Path) -> list[str]:
+    """The lines of a file. Empty ones within it count, since line n belongs to line n."""
     lines = lines_of(read_text(path))
     while lines and not lines[-1].strip():
         lines.pop()

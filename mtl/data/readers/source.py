@@ -55,6 +55,7 @@ class Report:
 
     def finish(self, examples: list[Any], kind: str) -> list[Any]:
         """The examples, or one error that holds every fault."""
+        # Faults of several passes over the file, in the order of its lines.
         faults = sorted(self.faults, key=lambda fault: fault.line or 0)
         if faults and not self.skip:
             raise DataError.collect(faults)
@@ -122,6 +123,7 @@ def read_text(path: FilePath) -> str:
     """
     try:
         raw = Path(path).read_bytes()
+        # By the first bytes, before decoding: "not UTF-8" would help nobody with an Excel file.
         _refuse_binary(path, raw)
         text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
     except OSError as error:
@@ -134,7 +136,7 @@ def read_text(path: FilePath) -> str:
         raise DataError(
             "the file is not UTF-8", found=found, fix=_how_to_convert(raw), **place
         ) from None
-    if text.count("\0") > len(text) // 4:
+    if text.count("\0") > len(text) // 4:  # UTF-16 without its mark is valid UTF-8, too
         fix = "save the file as UTF-8: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
         found = f"every other byte is zero, as in {raw[:8]!r}"
         raise DataError("the file is UTF-16, not UTF-8", path=path, found=found, fix=fix)

@@ -98,6 +98,7 @@ def questions_from(
 
 
 def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]:
+    # Left out, guessed, repeated: each is counted, so that a note can say how many.
     examples, unanswerable, ambiguous, seen, repeated = [], [], [], set(), []
     for question in questions:
         with report.record(question.line, question.where):
@@ -244,6 +245,7 @@ def _question(qa: Any, context: str | None, number: str, line: int | None, where
     if not is_impossible and "answer" not in fields:
         raise _lacking('list "answers"', qa, "answers")
     answers = None if is_impossible else fields["answer"]
+    # Offsets in a field of their own, beside the texts.
     if isinstance(answers, str | list) and fields.get("start") not in (None, -1, ""):
         answers = {"text": answers, "answer_start": fields["start"]}
     name = fields.get("id")
@@ -254,6 +256,7 @@ def _by_our_names(record: Any) -> dict[str, Any]:
     """The fields of a question by our names, whatever the file calls them."""
     if not isinstance(record, dict):
         raise _lacking('text "question"', record, "question")
+    # Backwards, so that of two names that are one without case the first wins.
     plain = {_plain(str(key)): value for key, value in reversed(record.items())}
     found = {}
     for field, aliases in _ALIASES.items():
@@ -293,7 +296,10 @@ def _lacking(what: str, record: Any, key: str, value: Any = None) -> DataError:
 
 
 def _lines_of_ids(text: str) -> dict[str, int]:
-    """The line of every "id" in a JSON text; what json.loads gives no longer knows it."""
+    """The line of every "id" in a JSON text; what json.loads gives no longer knows it.
+
+    A whole SQuAD file is often one record of thousands of lines, whose first would help nobody.
+    """
     line, position = 1, 0
     lines: dict[str, int] = {}
     for match in re.finditer(r'"id"\s*:\s*(?:"([^"\\]*)"|(\d+))', text):

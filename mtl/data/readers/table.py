@@ -79,6 +79,7 @@ class Table:
             delimiter: between the cells of a table without a header.
         """
         text = read_text(path)
+        # By a header that we know and not by the commonest sign: a text may be full of commas.
         for sign in delimiters(text):
             if known({plain_name(name) for name in first_cells(text, sign)}):
                 rows = table_rows(text, sign, str(path))
@@ -103,7 +104,7 @@ class Table:
             ConfigError: there is no such column.
         """
         text = str(column).strip()
-        if text in self.names:
+        if text in self.names:  # a name before a number: a column may be called "2"
             return self.names.index(text)
         place = self.find([plain_name(text)]) if plain_name(text) else None
         if place is not None:

@@ -117,6 +117,7 @@ def read_word_table(
     report = Report(path, on_error)
     table = Table.read(path, lambda names: not names.isdisjoint(WORDS))
     ids = table.find(SENTENCE_IDS)
+    # Rows become blocks as those of columns do; from there on both are read by the same code.
     blocks: list[Block] = []
     last, begins = None, True
     full = dict(table.full_rows(report))

@@ -74,7 +74,7 @@ def tagged_texts(
             reads it, and counted.
     """
     read = []
-    for row in rows:
+    for row in rows:  # two passes: the scheme shows only in the tags of all rows
         with report.record(row.line):
             read.append(row._replace(tags=_canonical(row, spelling)))
     scheme = scheme_of(row.tags for row in read if row.tags)

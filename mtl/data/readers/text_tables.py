@@ -47,6 +47,7 @@ def read_text_table(
     """
     report = Report(path, on_error)
     table = Table.read(path, lambda names: not names.isdisjoint(TEXTS), delimiter)
+    # Which column is what: the text by its name, tags by what they count, the class is left.
     rows = list(table.full_rows(report))
     cells = [row for _, row in rows]
     texts = _text_columns(table, cells, column)
@@ -65,6 +66,7 @@ def read_text_table(
         name: ClassNames([row[i] for row in cells], label_names) for name, i in places.items()
     }
     parsed = []
+    # What each row says.
     for (line, row), text in zip(rows, written, strict=True):
         with report.record(line):
             said = {name: classes[name].of(row[i]) for name, i in places.items()}

@@ -74,6 +74,7 @@ def window_starts(n: int, size: int, overlap: int) -> list[int]:
     if n <= size:
         return [0]
     step = size - overlap
+    # The last window ends where the text does: moved back rather than short.
     return [*range(0, n - size, step), n - size]
 
 
@@ -132,15 +133,18 @@ class Tokenizer(ABC):
             DataError: an empty text, or a first text that leaves no room for the second.
         """
         first, second = texts
+        # The prefix is what comes before the text that is cut: every window repeats it, so that a
+        # question is read with each part of its context.
         prefix, prefix_types = [self.cls_id], [0]
         text, text_type = self._encode_filled(first), 0
-        unknowns = [""]
+        unknowns = [""]  # one word for each place of the prefix; special tokens have none
         if second is not None:
             prefix = [self.cls_id, *text.ids, *self.pair_separator]
             prefix_types = [0] * len(prefix)
             unknowns = ["", *text.tokens, *[""] * len(self.pair_separator)]
             text, text_type = self._encode_filled(second), 1
-        size = max_length - len(prefix) - 1
+        size = max_length - len(prefix) - 1  # [SEP] follows
+        # From a window of a few words nobody can tell an answer: a quarter of the row is the least.
         if size < min(len(text), max_length // 4):
             n_question = len(prefix) - 1 - len(self.pair_separator)
             raise DataError(
@@ -152,6 +156,8 @@ class Tokenizer(ABC):
         rows = []
         for start in window_starts(len(text), size, min(overlap, size // 2)):
             ids = text.ids[start : start + size]
+            # Unknown words are numbered by row and not by text: a word has the same number in the
+            # question and in the context, which is how an unseen name can be found.
             tokens = [*unknowns, *text.tokens[start : start + size]]
             rows.append(
                 Row(
