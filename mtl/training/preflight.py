@@ -1,4 +1,4 @@
-"""Can this be trained? Model, tasks and settings come in; rows and targets, or faults, go out.
+"""Model, tasks and settings come in; rows and targets, or all that forbids training, go out.
 
 First what costs nothing is checked: settings, methods, labels. Then every split is encoded, so that
 a fault in the last line of the test data is found before the first update.
