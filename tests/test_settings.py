@@ -307,7 +307,7 @@ toy = "news"
 [tasks.topic]
 kind = "classification"
 data = "texts"
-limit = 5
+limit = -5
 poling = "mean"
 
 [tasks.qa]

@@ -238,11 +238,16 @@ def _task_faults(name: str, section: Any, datasets: Mapping[str, Any] | None) ->
         yield Fault("unknown kind of task", found=f"{where}kind = {kind!r}", fix=fix)
         section = {key: section[key] for key in section if key in settings and key != "kind"}
         settings.pop("kind")
-    yield from _faults(section, settings, where)
     data = section.get("data")
     if section.get("toy") or section.get("train") or not data:
+        yield from _faults(section, settings, where)
         yield from _source_faults(section, where)
-    elif isinstance(data, str) and datasets is not None:
+        return
+    # Whatever it says about data of its own has no effect, and is not looked at any closer.
+    stray = settings_of(DatasetRecipe)
+    rest = {key: value for key, value in section.items() if key not in stray}
+    yield from _faults(rest, settings, where)
+    if isinstance(data, str) and datasets is not None:
         yield from _shared_faults(section, where, data, datasets)
 
 
