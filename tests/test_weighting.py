@@ -234,6 +234,15 @@ def test_gradnorm_when_a_task_has_no_loss_in_a_step():
     assert weighting.first_losses.tolist() == pytest.approx([1, 0, 7])
 
 
+def test_gradnorm_of_a_loss_that_the_matrix_does_not_move():
+    """It pulls with 0, and the other too hard."""
+    shared, apart = nn.Parameter(torch.tensor([[1.0, 1.0]])), nn.Parameter(torch.tensor(2.0))
+    weighting = GradNorm()
+    weighting.start(["a", "b"])
+    weighting.observe({"a": 3 * shared[0, 0] + 4 * shared[0, 1], "b": 1.0 * apart}, shared)
+    assert weighting.weights.grad.tolist() == pytest.approx([5, 0])
+
+
 def test_gradnorm_looks_at_the_last_shared_matrix_and_weighs_the_gradients(build_model, tasks):
     """The lengths of the first step equal those by hand, at the one matrix."""
     seen = []
@@ -709,6 +718,13 @@ def test_dwa_with_too_few_epochs_warns(build_model, tasks, epochs, idle):
 def test_a_frozen_encoder_is_no_trouble_for_weightings_that_see_losses_alone(build_model, tasks):
     for name in ("fixed", "uncertainty", "dwa", "random"):
         check_training(build_model(tasks), tasks, replace(CONFIG, weighting=name, **FROZEN))
+
+
+def test_checking_a_training_starts_no_weighting(build_model, tasks, monkeypatch):
+    monkeypatch.setattr(Weighting, "start", lambda *of: pytest.fail("started"))
+    for name in ALL:
+        monkeypatch.setattr(Weighting.kinds[name], "start", lambda *of: pytest.fail("started"))
+        check_training(build_model(tasks), tasks, replace(JOINT, weighting=name))
 
 
 def test_fixed_weights_are_the_default():

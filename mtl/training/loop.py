@@ -1,4 +1,4 @@
-"""The training loop.
+"""A model and its tasks come in, trained weights and a history go out: the training loop.
 
     for each epoch:
         for each round (one batch of every dataset):

@@ -82,12 +82,17 @@ def check_is_method(method: Any, base: type[Method]) -> None:
 def check_result(method: Method, result: Any, shape: tuple[int, ...], what: str) -> None:
     """Raise ConfigError if a method gave back something else than a tensor of this shape."""
     if not isinstance(result, Tensor) or result.shape != shape:
-        is_tensor = isinstance(result, Tensor)
         raise ConfigError(
             f"{method.title} must return {what}",
-            found=f"a tensor of shape {tuple(result.shape)}" if is_tensor else repr(result),
+            found=show_result(result),
             fix="look at what its forward returns",
         )
+
+
+def show_result(result: Any) -> str:
+    """What a method gave back, for errors; of a tensor the shape, which says more than numbers."""
+    is_tensor = isinstance(result, Tensor)
+    return f"a tensor of shape {tuple(result.shape)}" if is_tensor else repr(result)
 
 
 def build_method(base: type[M], name: str, options: Mapping[str, Any], seed: int, where: str) -> M:

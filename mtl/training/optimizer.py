@@ -1,4 +1,4 @@
-"""AdamW, and how the learning rate rises and falls."""
+"""A model and settings come in, AdamW goes out; and how its learning rate rises and falls."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def build_optimizer(
     parameters = [p for p in model.parameters() if p.requires_grad]
     fresh = [p for p in parameters if p not in pretrained]
     kept = [p for p in parameters if p in pretrained]
-    groups = [
-        {"params": [p for p in of_a_kind if (p.dim() > 1) is decays], "lr": rate}
-        | {"weight_decay": config.weight_decay if decays else 0.0}
-        for of_a_kind, rate in (
-            (fresh, config.learning_rate),
-            (kept, config.pretrained_learning_rate),
-        )
-        for decays in (True, False)
-    ]
+    groups = []
+    for of_a_kind, rate in (
+        (fresh, config.learning_rate),
+        (kept, config.pretrained_learning_rate),
+    ):
+        matrices = [p for p in of_a_kind if p.dim() > 1]
+        vectors = [p for p in of_a_kind if p.dim() <= 1]  # biases and norms
+        groups.append({"params": matrices, "lr": rate, "weight_decay": config.weight_decay})
+        groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
+    # Decay would pull the learned weights of losses towards a value that means nothing.
     groups.append({"params": list(weighting.parameters()), "weight_decay": 0.0})
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -45,5 +46,5 @@ def warmup_then_decay(step: int, steps: int, warmup: float) -> float:
     """The factor of the learning rate: linear from 0 to 1, then linear back to 0."""
     rising = round(warmup * steps)
     if step < rising:
-        return (step + 1) / (rising + 1)
+        return (step + 1) / (rising + 1)  # not 0 in the first step, which would be lost
     return max(0.0, (steps - step) / max(1, steps - rising))

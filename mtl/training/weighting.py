@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
-from .methods import Drawing, Method, check_result, scaled_gradients
+from .methods import Drawing, Method, check_result, scaled_gradients, show_result
 
 Weights = Mapping[str, Tensor | float]
 
@@ -99,9 +99,7 @@ def weigh(weighting: Weighting, losses: Mapping[str, Tensor]) -> tuple[dict[str,
         raise ConfigError(
             f"{weighting.title} must return a weight for each of the tasks {', '.join(losses)}, "
             "or these weights and a penalty",
-            found=f"a tensor of shape {tuple(weights.shape)}"
-            if isinstance(weights, Tensor)
-            else repr(weights),
+            found=show_result(weights),
             fix="return {name: weight for name in losses} from its forward; 0 leaves a task out",
         )
     beside = next(iter(losses.values()))
