@@ -16,7 +16,13 @@ from mtl.data.examples import PairExample, TextExample
 from mtl.errors import ConfigError, DataError
 from mtl.inference import encode, evaluate, evaluate_baselines, predict
 from mtl.model import MultiTaskModel
-from mtl.tasks.embedding import Embedding, EmbeddingTask, Similarity
+from mtl.tasks.embedding import (
+    Embedding,
+    EmbeddingTask,
+    Similarity,
+    text_numbers,
+    vectors_of_texts,
+)
 from mtl.tasks.ner import NERTask
 from mtl.training.loop import TrainConfig, train
 
@@ -526,3 +532,18 @@ def test_tasks_that_cannot_be(settings, words):
     with pytest.raises(ConfigError, match=words) as error:
         EmbeddingTask("vector", **settings)
     assert "'vector'" in str(error.value)
+
+
+def test_each_row_knows_which_text_of_its_example_it_is_a_window_of(model):
+    """As in the docstrings of `text_numbers` and `vectors_of_texts`."""
+    task = model.tasks["vector"]
+    long = " ".join(["Ann met Bob in Oslo ."] * 15)  # two windows of 64 tokens
+    pairs = [PairExample("Ann", long), TextExample("Oslo"), PairExample("a", "b", None, "c")]
+    batch = batch_of(pairs, model, [task])
+    assert [text_numbers(item.rows) for item in batch.items] == [[0, 1, 1], [0], [0, 1, 2]]
+    assert batch.targets["vector"].tolist() == [0, 1, 1, -100, 0, 1, 2]
+    outputs = torch.arange(1.0, 8)[:, None] * torch.tensor([[3.0, 4.0]])
+    vectors = vectors_of_texts(outputs, batch, batch.targets["vector"])
+    filled = [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+    expected = torch.tensor(filled)[:, :, None] * torch.tensor([0.6, 0.8])
+    torch.testing.assert_close(vectors, expected)

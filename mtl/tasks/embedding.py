@@ -1,4 +1,4 @@
-"""Sentence embedding: one unit vector a text, so that texts of like meaning lie close together."""
+"""Pairs of texts go in; one unit vector per text comes out, close together where meanings are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from itertools import accumulate
+from typing import Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from .base import IGNORED, Task
 
 MEANS_THE_SAME = 0.9  # a pair without a score, or with one from here on
 CHUNK = 256  # first sentences that are compared with all second ones at once
+MOST_TEXTS = 3  # of an example: the first sentence, the second, and the negative
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,21 @@ class WordCounts:
         return sum(x * other.counts.get(place, 0.0) for place, x in self.counts.items())
 
 
+class Vector(Protocol):
+    """A text as a vector that can be compared with another of its kind."""
+
+    @property
+    def text(self) -> str: ...
+
+    def dot(self, other: Self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Similarity:
-    """Two texts and the cosine of their vectors, from -1 to 1."""
+    """Two texts and the cosine of their vectors, of the same kind, from -1 to 1."""
 
-    first: Embedding | WordCounts
-    second: Embedding | WordCounts
+    first: Vector
+    second: Vector
 
     @property
     def score(self) -> float:
@@ -140,30 +151,23 @@ class EmbeddingTask(Task):
         """For each row, which of the pair's texts it is a window of: 0, 1, or 2 (its negative)."""
         if not self.is_labelled(example):
             return [None] * len(rows)
-        texts = list(dict.fromkeys(id(row.text) for row in rows))
-        return [texts.index(id(row.text)) for row in rows]
+        return [*text_numbers(rows)]
 
     def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
-        """`(B,)`: the number of the text that each row belongs to, over the texts of all pairs.
-
-        Rows without a label get -100.
-        """
-        owners, n, before = [], -1, None
-        for target in targets:
-            if target is not None:
-                n += target != before
-                before = target
-            owners.append(IGNORED if target is None else n)
-        return torch.tensor(owners)
+        """`(B,)`: which text of its pair each row is of; -100 for a row without a label."""
+        return torch.tensor([IGNORED if target is None else target for target in targets])
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """InfoNCE or squared error, whichever a pair is for; the mean over pairs."""
-        pairs = [item.example for item in batch.items if self.is_labelled(item.example)]
-        vectors = _vectors_of_texts(outputs, targets)  # (S, E), all texts of all pairs
-        sizes = torch.tensor([len(pair.inputs) for pair in pairs], device=outputs.device)
-        starts = sizes.cumsum(0) - sizes  # (P,)
-        first, second = vectors[starts], vectors[starts + 1]  # (P, E) each
-        negative = vectors[starts[sizes == 3] + 2]  # (N, E), of the pairs that have one
+        examples = [item.example for item in batch.items]
+        labelled = [i for i, example in enumerate(examples) if self.is_labelled(example)]
+        pairs: list[PairExample] = [examples[i] for i in labelled]
+        vectors = vectors_of_texts(outputs, batch, targets)[labelled]  # (P, 3, E)
+        first, second = vectors[:, 0], vectors[:, 1]  # (P, E) each
+        has_negative = [i for i, pair in enumerate(pairs) if pair.negative is not None]
+        negative = vectors[has_negative, 2]  # (N, E)
+        # Row i: how close the first sentence of pair i is to every second sentence, and to every
+        # negative. The right one of them is number i; what means the same is no wrong answer.
         cosines = first @ second.T  # (P, P)
         known = torch.cat([_same_sentence(pairs), _own_sentence(pairs)], 1).to(cosines.device)
         logits = torch.cat([cosines, first @ negative.T], 1) / self.temperature  # (P, P + N)
@@ -177,17 +181,19 @@ class EmbeddingTask(Task):
         return torch.where(scores.isnan(), (forth + back) / 2, squared_error).mean()
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[Embedding | Similarity]:
-        owners, texts = [], []
-        for item in batch.items:
-            for row in item.rows:
-                if not texts or row.text is not texts[-1]:
-                    texts.append(row.text)
-                owners.append(len(texts) - 1)
-        owner = torch.tensor(owners, device=outputs.device)
-        vectors = unit_vectors(merge_rows(outputs.float(), owner, len(texts))).tolist()
-        found = iter([Embedding(t.text, tuple(v)) for t, v in zip(texts, vectors, strict=True)])
-        of_items = [[next(found) for _ in item.example.inputs] for item in batch.items]
-        return [own[0] if len(own) == 1 else Similarity(*own[:2]) for own in of_items]
+        numbers = [text_numbers(item.rows) for item in batch.items]
+        text_of_row = torch.tensor([n for of_item in numbers for n in of_item])
+        vectors = vectors_of_texts(outputs.float(), batch, text_of_row.to(outputs.device))
+        found: list[Embedding | Similarity] = []
+        for item, own_numbers, own_vectors in zip(
+            batch.items, numbers, vectors.tolist(), strict=True
+        ):
+            texts = {n: row.text.text for n, row in zip(own_numbers, item.rows, strict=True)}
+            first, *others = [
+                Embedding(texts[n], tuple(own_vectors[n])) for n in (0, 1) if n in texts
+            ]
+            found.append(Similarity(first, others[0]) if others else first)
+        return found
 
     def score(
         self, examples: Sequence[PairExample], predictions: Sequence[Similarity]
@@ -219,11 +225,34 @@ class EmbeddingTask(Task):
         return {"width": self.width, "temperature": self.temperature}
 
 
-def _vectors_of_texts(outputs: Tensor, targets: Tensor) -> Tensor:
-    """A unit vector for each labelled text, the mean of its windows: `(B, E)` to `(S, E)`."""
-    n = int(targets.max()) + 1
-    owners = targets.masked_fill(targets == IGNORED, n)
-    return unit_vectors(merge_rows(outputs, owners, n + 1)[:n])
+def text_numbers(rows: Sequence[Row]) -> list[int]:
+    """Which of its example's texts each row is a window of: 0 for the first text, 1, or 2.
+
+    A row that begins with the first piece of a text begins the next text. With first pieces
+    0, 0, 10, 20, 0 there are three texts, of which the second has three windows: 0, 1, 1, 1, 2.
+    """
+    return [n - 1 for n in accumulate(int(row.first_piece == 0) for row in rows)]
+
+
+def vectors_of_texts(outputs: Tensor, batch: Batch, text_of_row: Tensor) -> Tensor:
+    """A unit vector for each text of each example, the mean of its windows: `(N, 3, E)`.
+
+    An example has three places, for the most texts that there can be. Say the first is a pair whose
+    second text has two windows, the second is no pair, and the third is a pair with a negative:
+
+        batch.item_of_row    0  0  0     1  2  2  2
+        text_of_row          0  1  1  -100  0  1  2
+        place                0  1  1     3  6  7  8
+
+    Nothing reads the places that stay empty, nor those of an example that is no pair.
+
+    Args:
+        outputs: `(B, E)`, of rows.
+        text_of_row: `(B,)`, see `text_numbers`; below 0 for rows of no pair.
+    """
+    place = MOST_TEXTS * batch.item_of_row + text_of_row.clamp(0, MOST_TEXTS - 1)
+    merged = merge_rows(outputs, place, MOST_TEXTS * len(batch))  # (N * 3, E)
+    return unit_vectors(merged).unflatten(0, (len(batch), MOST_TEXTS))  # (N, 3, E)
 
 
 def _same_sentence(pairs: Sequence[PairExample]) -> Tensor:
@@ -253,14 +282,12 @@ def _accuracy_at_1(
     asked = [i for i, e in enumerate(examples) if e.score is None or e.score >= MEANS_THE_SAME]
     if not asked:
         return {}
-    both = _as_matrix([vector for p in predictions for vector in (p.first, p.second)])  # (2N, E)
-    places = torch.arange(len(examples))
-    first, second = (both.index_select(0, 2 * places + side) for side in (0, 1))  # (N, E) each
+    first, second = _as_matrices(predictions)  # (N, E) each
     points = []
     for start in range(0, len(asked), CHUNK):
         chunk = asked[start : start + CHUNK]
-        some = first.index_select(0, torch.tensor(chunk)).to_dense()
-        cosines = (second @ some.T).T  # (CHUNK, N)
+        some = first.index_select(0, torch.tensor(chunk)).to_dense()  # (CHUNK, E)
+        cosines = (second @ some.T).T  # (CHUNK, N); a sparse matrix must be the left one
         # The numbers of a text differ slightly from batch to batch.
         near = cosines >= cosines.amax(1, keepdim=True) - 1e-6
         for i, row in zip(chunk, near, strict=True):
@@ -270,17 +297,30 @@ def _accuracy_at_1(
     return {"accuracy_at_1": mean(points)}
 
 
-def _as_matrix(vectors: Sequence[Embedding | WordCounts]) -> Tensor:
-    """`(N, E)`; sparse for word counts, whose E is the number of different words."""
-    if all(isinstance(vector, Embedding) for vector in vectors):
-        return torch.tensor([vector.vector for vector in vectors], dtype=torch.float64)
-    rows = [n for n, vector in enumerate(vectors) for _ in vector.counts]
-    columns = [place for vector in vectors for place in vector.counts]
-    numbers = [x for vector in vectors for x in vector.counts.values()]
-    size = (len(vectors), 1 + max(columns, default=0))
-    places = torch.tensor([rows, columns], dtype=torch.long)
+def _as_matrices(predictions: Sequence[Similarity]) -> tuple[Tensor, Tensor]:
+    """The vectors of the first texts and those of the second, `(N, E)` each.
+
+    Those of word counts are sparse: their E is the number of different words.
+    """
+    firsts, seconds = [p.first for p in predictions], [p.second for p in predictions]
+    places = [p for v in (*firsts, *seconds) if isinstance(v, WordCounts) for p in v.counts]
+    width = 1 + max(places, default=0)
+    return _as_matrix(firsts, width), _as_matrix(seconds, width)
+
+
+def _as_matrix(vectors: Sequence[Vector], n_words: int) -> Tensor:
+    dense = [v.vector for v in vectors if isinstance(v, Embedding)]
+    if dense:
+        return torch.tensor(dense, dtype=torch.float64)
+    counts = [v.counts for v in vectors if isinstance(v, WordCounts)]
+    rows = [n for n, of_text in enumerate(counts) for _ in of_text]
+    columns = [place for of_text in counts for place in of_text]
+    numbers = [x for of_text in counts for x in of_text.values()]
     return torch.sparse_coo_tensor(
-        places, torch.tensor(numbers, dtype=torch.float64), size, check_invariants=True
+        torch.tensor([rows, columns], dtype=torch.long),
+        torch.tensor(numbers, dtype=torch.float64),
+        (len(counts), n_words),
+        check_invariants=True,
     )
 
 
