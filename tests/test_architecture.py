@@ -29,7 +29,8 @@ ORDER = [
         "data.dataset data.encoded data.batching data.cache data.augment data.check data",
         "toy.world toy.facts toy.news toy.paraphrases toy",
         "nn.encoder nn.heads nn.families nn.pretrained nn.export nn",
-        "tasks.base tasks.spans tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
+        "tasks.base tasks.spans tasks.windows tasks.guesses",
+        "tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.prediction inference.evaluation inference model",
         "training.sampling training.methods training.weighting training.aggregation",
         "training.history training.config training.conflict training.optimizer",
@@ -47,6 +48,7 @@ ORDER = [
     )
     for name in line.split()
 ]
+TASK_HELPERS = ("base", "spans", "windows", "guesses")  # files of mtl/tasks that are no task
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -101,13 +103,14 @@ def test_a_module_begins_with_one_sentence(path):
 def test_no_task_knows_another():
     for path in (PACKAGE / "tasks").glob("[!_]*.py"):  # all but the door, which knows each
         siblings = {i for i in imports_of(path) if i.startswith("mtl.tasks.")}
-        assert siblings <= {"mtl.tasks.base", "mtl.tasks.spans"}, path
+        assert siblings <= {f"mtl.tasks.{name}" for name in TASK_HELPERS}, path
 
 
 def test_every_task_is_named_at_the_door():
     """A task is found by its kind only if its file is imported, and `mtl.tasks` imports them."""
+    files = (PACKAGE / "tasks").glob("[!_]*.py")
     named = {i.split(".")[-1] for i in imports_of(PACKAGE / "tasks" / "__init__.py")}
-    assert named == {p.stem for p in (PACKAGE / "tasks").glob("[!_]*.py")} - {"spans"}
+    assert named == {p.stem for p in files} - {*TASK_HELPERS} | {"base"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

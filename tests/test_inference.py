@@ -30,9 +30,10 @@ from mtl.model import MultiTaskModel
 from mtl.nn.encoder import EncoderConfig, TransformerEncoder
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
-from mtl.tasks.ner import NERPrediction, NERTask, best_windows
+from mtl.tasks.ner import NERPrediction, NERTask
 from mtl.tasks.qa import QAPrediction, QATask
 from mtl.tasks.spans import best_spans, span_scores
+from mtl.tasks.windows import best_windows
 from mtl.training.loop import TrainConfig, train
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]

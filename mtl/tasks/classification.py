@@ -1,4 +1,4 @@
-"""Sentence classification: one of several classes for a whole text."""
+"""Texts go in; one of several classes for each comes out: sentence classification."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from ..tables import format_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt
 
-NOBODY_SAID = (
-    "-1"  # where training has no such class; this is how the `datasets` library hides test labels
-)
+# How the `datasets` library hides test labels: not labelled, where training has no such class.
+NOBODY_SAID = "-1"
 UNBALANCED = 10  # how many times as frequent as the rarest class, for a warning
 
 
@@ -93,11 +92,33 @@ class ClassificationTask(Task):
         class_weights: str = "",
     ) -> None:
         super().__init__(name, dataset)
+        if pooling not in POOLINGS:
+            raise ConfigError(
+                f"pooling of the task {name!r} is unknown",
+                found=repr(pooling),
+                fix=suggest(str(pooling), POOLINGS),
+            )
+        if class_weights not in ("", "balanced"):
+            raise ConfigError(
+                f"class_weights of the task {name!r} is unknown",
+                found=repr(class_weights),
+                fix='use "balanced", or leave it out',
+            )
         self.field = field
-        self.label_id: dict[str, int] = {}
+        self.pooling = pooling
+        self.class_weights = class_weights
         examples = self.dataset.train or list(self.dataset.all())
         counts = Counter(label for e in examples if (label := self.label_of(e)) is not None)
-        told = sorted(counts)
+        self.labels = self._choose_labels(labels, sorted(counts))
+        self.label_id = {label: i for i, label in enumerate(self.labels)}
+        self.weights = balancing_weights([counts[label] for label in self.labels])  # (C,)
+        self.warned_of: set[str] = set()
+        self._warn_of_rare_classes(counts)
+        self._warn_of_unknown_classes()
+
+    def _choose_labels(self, labels: Sequence[str] | None, told: list[str]) -> list[str]:
+        """The classes: those that are given, or those that the data tells."""
+        name = self.name
         if labels is None:
             labels = told
             if len(told) < 2 and any(self.dataset.all()):
@@ -119,34 +140,13 @@ class ClassificationTask(Task):
                 found=", ".join(map(repr, labels)) or "none",
                 fix="give labels=[...], or a dataset whose examples have labels",
             )
-        if pooling not in POOLINGS:
-            raise ConfigError(
-                f"pooling of the task {name!r} is unknown",
-                found=repr(pooling),
-                fix=suggest(str(pooling), POOLINGS),
-            )
-        if class_weights not in ("", "balanced"):
-            raise ConfigError(
-                f"class_weights of the task {name!r} is unknown",
-                found=repr(class_weights),
-                fix='use "balanced", or leave it out',
-            )
-        self.labels = list(labels)
-        self.label_id = {label: i for i, label in enumerate(self.labels)}
-        self.pooling = pooling
-        self.class_weights = class_weights
-        total, many = counts.total(), len(self.labels)
-        self.weights = torch.tensor(
-            [total / (many * counts[label]) if counts[label] else 1.0 for label in self.labels]
-        )
-        self.warned_of: set[str] = set()
-        self._warn_of_rare_classes(counts)
-        self._warn_of_unknown_classes()
+        return list(labels)
 
     def _warn_of_rare_classes(self, counts: Counter[str]) -> None:
         if self.class_weights or not counts:
             return
-        (often, n), *_, (rare, few) = [*counts.most_common(), *counts.most_common()[-1:]]
+        ranked = counts.most_common()
+        (often, n), (rare, few) = ranked[0], ranked[-1]
         if n >= UNBALANCED * few:
             _warn(
                 f"{self.name}: {n:,} training texts are {often!r} and {few:,} {rare!r}; a model "
@@ -174,7 +174,7 @@ class ClassificationTask(Task):
 
     def label_of(self, example: TextExample) -> str | None:
         """The class that an example says it is of, if it says one."""
-        named = getattr(example, "fields", {})
+        named = getattr(example, "fields", {})  # an example of another task may have none
         if self.field in named or self.field not in ("", "label"):
             return named.get(self.field)
         return getattr(example, "label", None)
@@ -280,11 +280,15 @@ class ClassificationTask(Task):
     def _labels_of(
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
     ) -> tuple[list[str], list[str]]:
-        return [self.label_of(e) for e in examples], [p.label for p in predictions]
+        return list(map(self._class_of, examples)), [p.label for p in predictions]
+
+    def _class_of(self, example: TextExample) -> str:
+        """The class of a labelled text; of any other "", which no prediction is."""
+        return self.label_of(example) or ""
 
     def _check_labels(self, examples: Sequence[TextExample]) -> None:
         """Say which labels are unknown; raise DataError where no label is known."""
-        unknown = Counter(label for e in examples if not self._knows(label := self.label_of(e)))
+        unknown = Counter(x for x in map(self._class_of, examples) if not self._knows(x))
         if not unknown:
             return
         names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
@@ -301,7 +305,7 @@ class ClassificationTask(Task):
 
     def baselines(self, examples: Sequence[TextExample]) -> dict[str, list[ClassPrediction]]:
         """`majority_class`: the most frequent class of these examples, whatever the text says."""
-        ((label, _),) = Counter(map(self.label_of, examples)).most_common(1)
+        ((label, _),) = Counter(map(self._class_of, examples)).most_common(1)
         return {"majority_class": [ClassPrediction(e.text, label, {label: 1.0}) for e in examples]}
 
     def settings(self) -> dict[str, Any]:
@@ -318,6 +322,16 @@ class ClassificationTask(Task):
         labels = [label for _, label in by_id]
         rest = {key: settings[key] for key in ("pooling", "field") if key in settings}
         return cls(name, labels=labels, **rest)
+
+
+def balancing_weights(counts: Sequence[int]) -> Tensor:
+    """`(C,)`, what a text of each class counts so that all classes count the same: n / (C n_c).
+
+    With 6 texts of one class and 2 of another: 8 / (2 * 6) = 0.67 and 8 / (2 * 2) = 2. A class
+    without texts has weight 1.
+    """
+    total, many = sum(counts), len(counts)
+    return torch.tensor([total / (many * n) if n else 1.0 for n in counts])
 
 
 def _warn(message: str) -> None:

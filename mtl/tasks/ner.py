@@ -1,4 +1,4 @@
-"""Named-entity recognition: one IOB2 tag a word."""
+"""Sentences go in; one IOB2 tag per word comes out: named-entity recognition."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ from ..nn.heads import TokenClassificationHead
 from ..tables import format_table, types_table
 from .base import IGNORED, Mistake, Task, check_names
 from .spans import excerpt, highlight_html, highlight_text
+from .windows import best_windows, by_example, first_pieces
 
+Tagged = NERExample | TextExample
 MOST_GAP = 0.01  # largest gap in entity F1 between given words and plain text without a warning
 
 
@@ -144,11 +146,11 @@ class NERTask(Task):
     def build_head(self, d_model: int) -> nn.Module:
         return TokenClassificationHead(d_model, len(self.tags))
 
-    def is_labelled(self, example: NERExample | TextExample) -> bool:
+    def is_labelled(self, example: Tagged) -> bool:
         return getattr(example, "tags", None) is not None
 
     def targets(
-        self, example: NERExample | TextExample, rows: list[Row], notes: Counter[str]
+        self, example: Tagged, rows: list[Row], notes: Counter[str]
     ) -> list[list[int] | None]:
         """For each row, the tag at each word's first piece and -100 everywhere else.
 
@@ -160,6 +162,7 @@ class NERTask(Task):
             return [None] * len(rows)
         self._check_types([example])
         words, first = self._words(rows[0].text)
+        # By characters: the words of the file need not be those that the model reads.
         entities = entity_characters(example)
         tags = tags_of_entities(words, entities)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
@@ -175,7 +178,9 @@ class NERTask(Task):
             first: each word's first piece.
         """
         target = [IGNORED] * len(row)
-        begin, end = (bisect_left(first, row.first_piece + n) for n in (0, row.n_pieces))
+        # `first` rises, so the words that begin in the window are neighbours.
+        begin = bisect_left(first, row.first_piece)
+        end = bisect_left(first, row.first_piece + row.n_pieces)
         for word in range(begin, end):
             target[row.text_start + first[word] - row.first_piece] = self.tag_id[tags[word]]
         return target if begin < end else None
@@ -187,12 +192,13 @@ class NERTask(Task):
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, the mean over labelled words."""
-        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+        logits = outputs.flatten(0, 1)  # (B, T, C) -> (B*T, C)
+        return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[NERPrediction]:
         probabilities, best = outputs.float().softmax(-1).max(-1)  # (B, T) each
-        rows = iter(zip(best.tolist(), probabilities.tolist(), strict=True))
-        return [self._merge(item, [next(rows) for _ in item.rows]) for item in batch.items]
+        of_rows = by_example(zip(best.tolist(), probabilities.tolist(), strict=True), batch)
+        return [self._merge(*both) for both in zip(batch.items, of_rows, strict=True)]
 
     def _merge(
         self, item: EncodedExample, outputs: list[tuple[list[int], list[float]]]
@@ -202,7 +208,8 @@ class NERTask(Task):
         words, pieces = self._words(encoding)
         tags, scores = [], []
         for piece, window in zip(pieces, best_windows(item.rows, pieces), strict=True):
-            position = item.rows[window].text_start + piece - item.rows[window].first_piece
+            row = item.rows[window]
+            position = row.text_start + piece - row.first_piece
             best, probabilities = outputs[window]
             tags.append(self.tags[best[position]])
             scores.append(probabilities[position])
@@ -288,8 +295,8 @@ class NERTask(Task):
                 found.append(Mistake(kind, f"sentence {n}", text, expected, predicted))
         return found
 
-    def _check_types(self, examples: Sequence[NERExample]) -> None:
-        unknown = {tag for example in examples for tag in example.tags} - self.tag_id.keys()
+    def _check_types(self, examples: Sequence[Tagged]) -> None:
+        unknown = {tag for example in examples for tag in example.tags or ()} - self.tag_id.keys()
         if unknown:
             raise DataError(
                 f"the task {self.name!r} does not know these entity types",
@@ -346,11 +353,12 @@ def compare_entities(
     """
     gold, guess = set(entity_spans(right)), set(entity_spans(predicted))
     groups: list[tuple[list[Span], list[Span]]] = []
-    end = 0
+    end = 0  # of the group, in words
     for span in sorted(gold ^ guess, key=lambda span: span[1:]):
         if not groups or span[1] >= end:
             groups.append(([], []))
-        groups[-1][span in guess].append(span)
+        right_ones, predicted_ones = groups[-1]
+        (predicted_ones if span in guess else right_ones).append(span)
         end = max(end, span[2])
     return [(_kind_of_mistake(*group), *group) for group in groups]
 
@@ -368,12 +376,12 @@ def _in_words(tokens: Sequence[str], spans: list[Span]) -> str:
     return ", ".join(f"{' '.join(tokens[first:last])} ({kind})" for kind, first, last in spans)
 
 
-def entity_characters(example: NERExample | TextExample) -> list[CharacterSpan]:
+def entity_characters(example: Tagged) -> list[CharacterSpan]:
     """The entities of a tagged example as type, first character and one past the last."""
-    places = example.word_places
+    places = example.word_places or []  # tags count words, so an example with tags has words
     return [
         (kind, places[first][0], places[last - 1][1])
-        for kind, first, last in entity_spans(example.tags)
+        for kind, first, last in entity_spans(example.tags or ())
     ]
 
 
@@ -393,39 +401,3 @@ def on_given_words(plain: NERPrediction, given: list[Place]) -> NERPrediction:
             word += 1
         scores.append(plain.scores[word])
     return NERPrediction(plain.text, given, tags_of_entities(given, spans), scores, plain)
-
-
-def best_windows(rows: Sequence[Row], pieces: Sequence[int]) -> list[int]:
-    """For each piece, in rising order, the window where it is farthest from a cut.
-
-    Windows overlap in order, so the best one only ever moves forward: the work is linear in the
-    length of the text.
-    """
-    best, window = [], 0
-    for piece in pieces:
-        while window + 1 < len(rows) and (
-            _room(rows[window], piece) < 0
-            or _room(rows[window + 1], piece) > _room(rows[window], piece)
-        ):
-            window += 1
-        best.append(window)
-    return best
-
-
-def first_pieces(encoding: Encoding) -> list[int]:
-    """The index of each word's first piece."""
-    ids = encoding.word_ids
-    return [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
-
-
-def _room(row: Row, piece: int) -> int:
-    """How many pieces stand between `piece` and the nearer end of the window; -1 outside it.
-
-    An end of the window that is also an end of the text cuts nothing off.
-    """
-    left, right = piece - row.first_piece, row.first_piece + row.n_pieces - 1 - piece
-    if left < 0 or right < 0:
-        return -1
-    left += len(row.text) * (row.first_piece == 0)
-    right += len(row.text) * (row.first_piece + row.n_pieces == len(row.text))
-    return min(left, right)

@@ -1,11 +1,10 @@
-"""Extractive question answering: the answer is a span of the context."""
+"""Questions and contexts go in; spans of the contexts come out: extractive question answering."""
 
 from __future__ import annotations
 
 import json
 import math
 import random
-import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from ..metrics import exact_match, mean, normalize_answer, token_f1
 from ..nn.heads import SpanHead
 from ..tables import format_table
 from .base import IGNORED, Mistake, Task
+from .guesses import candidate_answers, candidates_in_closest_sentence, sentences_of
 from .spans import (
     best_spans,
     excerpt,
@@ -36,6 +36,7 @@ from .spans import (
     pieces_of_span,
     span_scores,
 )
+from .windows import by_example
 
 NOT_HERE = (0, 0)  # [CLS], the first token of every row: "the answer is not in this window"
 MOST_SPANS = 20  # best spans of a question that are looked at, as `n_best_size` of BERT's scripts
@@ -142,7 +143,7 @@ class QATask(Task):
                 f"answers are longer than tasks.{self.name}.max_answer_tokens = "
                 f"{self.max_answer_tokens}, and cannot be found whole"
             ] += 1
-        targets = [_span_in_row(row, first, last) for row in rows]
+        targets: list[tuple[int, int] | None] = [_span_in_row(row, first, last) for row in rows]
         if all(target == NOT_HERE for target in targets):
             notes["answers fit no window: they can be neither learned nor found"] += 1
             return [None] * len(rows)
@@ -157,6 +158,8 @@ class QATask(Task):
 
     def loss(self, outputs: tuple[Tensor, Tensor], targets: Tensor, batch: Batch) -> Tensor:
         """Mean of start and end cross-entropy, over the context's tokens and [CLS]."""
+        # Masked like this, the softmax is over the tokens that can be right, and the model need not
+        # learn that an answer is never in the question or at padding.
         allowed = _context_and_cls(batch)
         start, end = (logits.masked_fill(~allowed, float("-inf")) for logits in outputs)
         start_loss = F.cross_entropy(start, targets[:, 0], ignore_index=IGNORED)
@@ -166,11 +169,18 @@ class QATask(Task):
     def decode(self, outputs: tuple[Tensor, Tensor], batch: Batch) -> list[QAPrediction]:
         start_logits, end_logits = (logits.float() for logits in outputs)
         scores = span_scores(start_logits, end_logits, batch.text_mask, self.max_answer_tokens)
-        # Logits of different windows have no common zero; how far a span is above [CLS] does.
-        margins = scores - (start_logits[:, 0] + end_logits[:, 0])[:, None, None]  # (B, T, W)
-        found = (*best_spans(margins, MOST_SPANS), margins.flatten(1).logsumexp(1))
-        rows = zip(*(t.tolist() for t in found), strict=True)
-        return [_best_answer(item, [next(rows) for _ in item.rows]) for item in batch.items]
+        # Which window has the answer? The softmax of training is over one window, so a constant
+        # added to all of a window's logits changes nothing in it: logits of two windows have no
+        # common zero, and the larger one need not be the better one. But every window was trained
+        # to point at its [CLS] where it lacks the answer. How far a span is above that says how
+        # much more likely the answer is here than not here, which windows can be compared by.
+        not_here = start_logits[:, 0] + end_logits[:, 0]  # (B,)
+        margins = scores - not_here[:, None, None]  # (B, T, W)
+        firsts, lasts, best = best_spans(margins, MOST_SPANS)  # (B, N) each
+        totals = margins.flatten(1).logsumexp(1)  # (B,)
+        windows = zip(*(t.tolist() for t in (firsts, lasts, best, totals)), strict=True)
+        of_examples = by_example(windows, batch)
+        return [_best_answer(*both) for both in zip(batch.items, of_examples, strict=True)]
 
     def best_answers(self, prediction: QAPrediction, n: int) -> Answers:
         return Answers([prediction, *prediction.alternatives[: n - 1]])
@@ -199,7 +209,7 @@ class QATask(Task):
         """
         answers: dict[str, str] = {}
         ids = Counter(example.id for example in examples)
-        seen: Counter[str] = Counter()
+        seen: Counter[str] = Counter()  # how often an id came, and the number last tried for it
         for example, prediction in zip(examples, predictions, strict=True):
             seen[example.id] += 1
             name = example.id
@@ -334,12 +344,11 @@ def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
 
 
 def _kind_of_mistake(example: QAExample, prediction: QAPrediction) -> str:
-    sentences = [match.span() for match in SENTENCE.finditer(example.context)]
     here = (prediction.start, prediction.end)
     gold = [(answer.start, answer.end) for answer in example.answers]
     if any(_overlap(here, span) for span in gold):
         return "wrong boundary"
-    for sentence in sentences:
+    for sentence in sentences_of(example.context):
         if _overlap(here, sentence) and any(_overlap(span, sentence) for span in gold):
             return "no overlap"
     return "wrong sentence"
@@ -353,42 +362,3 @@ def _as_prediction(example: QAExample, answer: Answer) -> QAPrediction:
     return QAPrediction(
         example.question, example.context, answer.text, 1.0, answer.start, answer.end
     )
-
-
-NUMBER_QUESTION = re.compile(r"\b(when|how (many|much|old|long|far)|what year)\b", re.IGNORECASE)
-NUMBER = re.compile(r"\w*\d[\w.,:]*\b")
-NAME = re.compile(r"\b[^\W\d_a-z]\w*(?: [^\W\d_a-z]\w*)*")
-SENTENCE = re.compile(r"[^.!?]+[.!?]*\s*")
-
-
-def candidate_answers(example: QAExample) -> list[Answer]:
-    """Spans of the context that have the answer's type: those the data names, or a guess.
-
-    The guess: numbers for a question that asks when or how many, else runs of capitalised words;
-    where there are none, every word.
-    """
-    if example.candidates:
-        return list(example.candidates)
-    pattern = NUMBER if NUMBER_QUESTION.search(example.question) else NAME
-    found = [Answer(m.group(), m.start()) for m in pattern.finditer(example.context)]
-    words = [Answer(example.context[s:e], s) for s, e in split_words(example.context)]
-    return found or words
-
-
-def candidates_in_closest_sentence(example: QAExample) -> list[Answer]:
-    """The candidates of the sentences that share most different words with the question."""
-    asked = _words(example.question)
-    sentences = [match.span() for match in SENTENCE.finditer(example.context)]
-    candidates = candidate_answers(example)
-    inside = [[c for c in candidates if s <= c.start < e] for s, e in sentences]
-    shared = [
-        len(asked & _words(example.context[s:e])) if found else -1
-        for (s, e), found in zip(sentences, inside, strict=True)
-    ]
-    return [
-        c for n, found in zip(shared, inside, strict=True) if n == max(shared) for c in found
-    ] or candidates
-
-
-def _words(text: str) -> set[str]:
-    return {text[s:e].lower() for s, e in split_words(text)}

@@ -1,4 +1,4 @@
-"""Spans of a text: from characters to pieces, the best valid ones, and how to show them."""
+"""Spans of a text go in: their pieces, the best valid ones, and how to show them come out."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def span_scores(
     ends = torch.where(allowed, end_logits, blocked)
     longest = min(max_tokens, starts.shape[1])
     ends = F.pad(ends, (0, longest - 1), value=float("-inf"))  # (B, T + W - 1)
+    # Instead of all T x T pairs, of which most are not valid: for each start, the next W ends.
     return starts[:, :, None] + ends.unfold(1, longest, 1)  # (B, T, W)
 
 
@@ -57,7 +58,7 @@ def best_spans(scores: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
         where a row has no further valid span.
     """
     longest = scores.shape[2]
-    best, index = scores.flatten(1).topk(min(n, scores[0].numel()))
+    best, index = scores.flatten(1).topk(min(n, scores[0].numel()))  # (B, T*W) -> (B, N)
     start = index // longest
     return start, start + index % longest, best
 
@@ -65,8 +66,9 @@ def best_spans(scores: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
 def excerpt(text: str, start: int, end: int, room: int = 80) -> str:
     """The characters from `start` to `end` with up to `room` on either side, on one line."""
     before, after = max(0, start - room), end + room
-    shown = " ".join(text[before:after].split())
-    return "... " * (before > 0) + shown + " ..." * (after < len(text))
+    left = "... " if before > 0 else ""
+    right = " ..." if after < len(text) else ""
+    return left + " ".join(text[before:after].split()) + right
 
 
 def highlight_html(text: str, spans: Sequence[tuple[int, int, str]]) -> str:

@@ -1,0 +1,54 @@
+"""Rows of a batch go in; what belongs to one example, and to one word of it, comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from ..data.batching import Batch
+from ..data.tokenizers.base import Encoding, Row
+
+T = TypeVar("T")
+
+
+def by_example(of_rows: Iterable[T], batch: Batch) -> list[list[T]]:
+    """What there is of each row, as one list for each example of a batch."""
+    rest = iter(of_rows)
+    return [list(islice(rest, len(item.rows))) for item in batch.items]
+
+
+def first_pieces(encoding: Encoding) -> list[int]:
+    """The index of each word's first piece."""
+    ids = encoding.word_ids
+    return [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
+
+
+def best_windows(rows: Sequence[Row], pieces: Sequence[int]) -> list[int]:
+    """For each piece, in rising order, the window where it is farthest from a cut.
+
+    Near a cut, a word is read without what comes before or after it. Windows overlap in order, so
+    the best one only ever moves forward: the work is linear in the length of the text.
+    """
+    best, window = [], 0
+    for piece in pieces:
+        while window + 1 < len(rows) and (
+            _room(rows[window], piece) < 0
+            or _room(rows[window + 1], piece) > _room(rows[window], piece)
+        ):
+            window += 1
+        best.append(window)
+    return best
+
+
+def _room(row: Row, piece: int) -> int:
+    """How many pieces are between `piece` and the nearer end of the window; -1 outside it."""
+    left, right = piece - row.first_piece, row.first_piece + row.n_pieces - 1 - piece
+    if left < 0 or right < 0:
+        return -1
+    # An end of the window that is also an end of the text cuts nothing off: it is far away.
+    if row.first_piece == 0:
+        left += len(row.text)
+    if row.first_piece + row.n_pieces == len(row.text):
+        right += len(row.text)
+    return min(left, right)
