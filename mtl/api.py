@@ -35,7 +35,8 @@ from .metrics import (
     token_f1,
 )
 from .model import MultiTaskModel
-from .nn.encoder import EncoderConfig, TransformerEncoder
+from .nn.config import EncoderConfig
+from .nn.encoder import TransformerEncoder
 from .nn.export import save_for_transformers
 from .nn.pretrained import load_pretrained
 from .reports.cases import cases_table, check_cases

@@ -22,7 +22,8 @@ from .data.words import Joining
 from .devices import full_precision
 from .errors import ConfigError, ModelError, suggest
 from .files import broken_weights, read_json, read_tensors, write_atomically
-from .nn.encoder import EncoderConfig, TransformerEncoder
+from .nn.config import EncoderConfig
+from .nn.encoder import TransformerEncoder
 from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

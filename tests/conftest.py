@@ -8,7 +8,8 @@ from hypothesis import settings
 from mtl.cli.main import main
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.model import MultiTaskModel
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.toy import ner_examples, qa_examples
 
 settings.register_profile("mtl", deadline=None, derandomize=True, max_examples=60)

@@ -28,7 +28,7 @@ ORDER = [
         "data.readers.write data.readers",
         "data.dataset data.encoded data.batching data.cache data.augment data.check data",
         "toy.world toy.facts toy.news toy.paraphrases toy",
-        "nn.encoder nn.heads nn.families nn.pretrained nn.export nn",
+        "nn.config nn.attention nn.encoder nn.heads nn.families nn.pretrained nn.export nn",
         "tasks.base tasks.spans tasks.windows tasks.guesses",
         "tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.prediction inference.evaluation inference model",

@@ -14,7 +14,8 @@ from mtl.data.dataset import Dataset
 from mtl.data.encoded import encode_examples
 from mtl.devices import autocast, choose_device, choose_precision, is_out_of_memory
 from mtl.errors import ConfigError, MTLError
-from mtl.nn.encoder import EncoderConfig, MultiHeadSelfAttention, attention
+from mtl.nn.attention import MultiHeadSelfAttention, attention
+from mtl.nn.config import EncoderConfig
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training.loop import Run, TrainConfig, train

@@ -8,19 +8,16 @@ import torch
 from torch import nn
 
 from mtl.errors import ConfigError
-from mtl.nn.encoder import (
-    NORMS,
-    POSITIONS,
-    EncoderConfig,
-    EncoderLayer,
+from mtl.nn.attention import (
     MultiHeadSelfAttention,
-    TransformerEncoder,
     attention,
     position_angles,
     rotate,
     rotations,
     sinusoidal_positions,
 )
+from mtl.nn.config import NORMS, POSITIONS, EncoderConfig
+from mtl.nn.encoder import EncoderLayer, TransformerEncoder
 
 SMALL = EncoderConfig(50, d_model=16, n_heads=4, n_layers=2, max_length=32, dropout=0.0)
 ROTARY = dataclasses.replace(SMALL, positions="rotary")

@@ -27,7 +27,8 @@ from mtl.inference import (
 from mtl.inference.loop import MAX_TOKENS
 from mtl.metrics import entity_scores, exact_match, token_f1
 from mtl.model import MultiTaskModel
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERPrediction, NERTask

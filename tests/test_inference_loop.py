@@ -4,7 +4,8 @@ import torch
 
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.inference import evaluate, predict
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.tasks import NERTask, Task
 
 

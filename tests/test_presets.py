@@ -13,7 +13,8 @@ from mtl.cli.main import main
 from mtl.errors import ConfigError
 from mtl.experiments.build import build_tasks
 from mtl.experiments.recipe import load_recipe
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.toy import ner_examples, qa_examples
 
 CONLL_SQUAD = tomllib.loads(

@@ -23,7 +23,8 @@ from mtl.data.tokenizers.subwords import SubwordTokenizer
 from mtl.errors import ConfigError, ModelError
 from mtl.inference import answer, encode, predict
 from mtl.model import MultiTaskModel
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.nn.export import save_for_transformers
 from mtl.nn.pretrained import find_checkpoint, load_pretrained
 from mtl.tasks.ner import NERTask

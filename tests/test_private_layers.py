@@ -20,7 +20,8 @@ from mtl.experiments.recipe import load_recipe
 from mtl.experiments.run import run_recipe
 from mtl.inference import evaluate, evaluate_baselines
 from mtl.model import MultiTaskModel
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.nn.export import save_for_transformers
 from mtl.reports.plots import plot_architecture
 from mtl.tasks.embedding import EmbeddingTask

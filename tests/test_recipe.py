@@ -23,7 +23,7 @@ from mtl.experiments.recipe import DatasetRecipe, Recipe, TaskRecipe, load_recip
 from mtl.experiments.run import run_recipe
 from mtl.inference import evaluation
 from mtl.model import MultiTaskModel
-from mtl.nn.encoder import EncoderConfig
+from mtl.nn.config import EncoderConfig
 from mtl.toy import ner_examples, qa_examples
 from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.preflight import EncodedDataset

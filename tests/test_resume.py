@@ -27,7 +27,8 @@ from mtl.experiments.recipe import load_recipe
 from mtl.experiments.run import run_recipe
 from mtl.inference import evaluate
 from mtl.model import MultiTaskModel
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask

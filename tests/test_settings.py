@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mtl.errors import ConfigError, Fault
 from mtl.experiments import folder
 from mtl.experiments.recipe import DatasetRecipe, Recipe, TaskRecipe, load_recipe, recipe_of
-from mtl.nn.encoder import EncoderConfig
+from mtl.nn.config import EncoderConfig
 from mtl.settings import check, faults_by_key, setting, settings_of
 from mtl.training.config import TrainConfig
 from mtl.training.weighting import FixedWeighting, Weighting

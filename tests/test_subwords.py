@@ -28,7 +28,8 @@ from mtl.data.words import BLANKS, split_words
 from mtl.errors import ConfigError, DataError, ModelError
 from mtl.inference import predict
 from mtl.model import MultiTaskModel
-from mtl.nn.encoder import EncoderConfig, TransformerEncoder
+from mtl.nn.config import EncoderConfig
+from mtl.nn.encoder import TransformerEncoder
 from mtl.tasks.ner import NERTask
 
 pytest.importorskip("tokenizers")

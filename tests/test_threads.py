@@ -14,7 +14,7 @@ from mtl.errors import ConfigError
 from mtl.experiments.build import build_model, build_tasks
 from mtl.experiments.recipe import load_recipe
 from mtl.experiments.run import run_recipe
-from mtl.nn.encoder import EncoderConfig
+from mtl.nn.config import EncoderConfig
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.training.config import TrainConfig

@@ -13,7 +13,8 @@ from ..data.dataset import Dataset
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import DataError
 from ..model import OVERLAP, MultiTaskModel
-from ..nn.encoder import EncoderConfig, TransformerEncoder
+from ..nn.config import EncoderConfig
+from ..nn.encoder import TransformerEncoder
 from ..nn.pretrained import load_pretrained
 from ..tasks import Task
 from ..toy import toy_dataset

@@ -9,7 +9,7 @@ from typing import Any
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import ConfigError, Fault, suggest
 from ..model import MultiTaskModel
-from ..nn.encoder import EncoderConfig
+from ..nn.config import EncoderConfig
 from ..settings import (
     Rules,
     Setting,

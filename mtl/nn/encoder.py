@@ -9,238 +9,17 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import Fault
-from ..settings import check, setting
+from .attention import MultiHeadSelfAttention, rotations, sinusoidal_positions
+from .config import EncoderConfig
 
-POSITIONS = ("sinusoidal", "learned", "rotary")
-NORMS = ("pre", "post")
-ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu}
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Shape and kind of a `TransformerEncoder`.
-
-    Args:
-        vocab_size: V, ids of the tokenizer.
-        d_model: D, width of every hidden state.
-        n_heads: H, attention heads; divides `d_model`.
-        n_layers: encoder layers.
-        d_ff: F, width of the feed-forward layer; 0 means `4 * d_model`.
-        max_length: most tokens in a row, and how many positions there are.
-        positions: `sinusoidal` (Vaswani et al. 2017, section 3.5), `learned` (BERT), or `rotary`
-            (Su et al. 2021, equation 34).
-        rotary_heads: with rotary positions, how many heads rotate; the others do not see where a
-            word stands. 0 means all.
-        norm: `pre` (before each sublayer, and once at the end) or `post` (after each sublayer, and
-            once after the embeddings, as BERT).
-        activation: of the feed-forward layer, `relu` or `gelu`.
-        dropout: after embeddings, attention weights and each sublayer.
-        attention_dropout: of the attention weights, if it is another. At 0, attention is one fused
-            kernel on every device; a CPU has none with dropout, and is slower with it.
-        n_types: segments, 2 for question and context; 0 for none.
-        match_heads: in heads that do not rotate, start the key projection as a copy of the query
-            projection, so that a fresh head attends to words equal to its own (kin to Trockman and
-            Kolter 2023).
-        embedding_std: standard deviation of fresh token and position embeddings.
-        type_std: standard deviation of fresh segment embeddings. If it is small beside
-            `embedding_std`, a word looks nearly the same in question and context.
-        layer_norm_eps: added to the variance in layer norm.
-
-    Raises:
-        ConfigError: values that cannot be, all of them together; of an unknown kind the nearest
-            known one is named.
-    """
-
-    vocab_size: int = setting(least=1)
-    d_model: int = setting(64, least=1)
-    n_heads: int = setting(4, least=1)
-    n_layers: int = setting(2, least=1)
-    d_ff: int = setting(0, least=0)
-    max_length: int = setting(128, least=8)
-    positions: str = setting("sinusoidal", choices=POSITIONS)
-    rotary_heads: int = 0
-    norm: str = setting("pre", choices=NORMS)
-    activation: str = setting("gelu", choices=ACTIVATIONS)
-    dropout: float = setting(0.1, least=0, below=1)
-    attention_dropout: float | None = setting(None, least=0, below=1)
-    n_types: int = setting(2, least=0)
-    match_heads: bool = False
-    embedding_std: float = setting(0.02, least=0)
-    type_std: float = setting(0.02, least=0)
-    layer_norm_eps: float = setting(1e-5, least=0)
-
-    def __post_init__(self) -> None:
-        check(self, "encoder.")
-
-    def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
-        """What cannot be together; nothing is said of settings that are `wrong` already."""
-        fine = set(wrong).isdisjoint
-        if not fine(["d_model", "n_heads"]):
-            return
-        if self.d_model % self.n_heads:
-            yield Fault(
-                "encoder.d_model must be a multiple of encoder.n_heads",
-                found=f"d_model {self.d_model}, n_heads {self.n_heads}",
-            )
-        elif self.positions == "rotary" and self.head_width % 2:
-            yield Fault(
-                "rotary positions need an even head width (d_model / n_heads)",
-                found=str(self.head_width),
-            )
-        if not fine(["rotary_heads", "positions", "match_heads"]):
-            return
-        if not 0 <= self.rotary_heads <= self.n_heads:
-            yield Fault(
-                "encoder.rotary_heads must lie between 0 and encoder.n_heads",
-                found=str(self.rotary_heads),
-            )
-        elif self.match_heads and self.n_rotating == self.n_heads:
-            yield Fault(
-                "encoder.match_heads needs a head that does not rotate",
-                found=f"n_heads {self.n_heads}, rotary_heads {self.rotary_heads} (0 means all)",
-                fix="set encoder.rotary_heads to at least 1 and below encoder.n_heads",
-            )
-
-    @property
-    def head_width(self) -> int:
-        """K."""
-        return self.d_model // self.n_heads
-
-    @property
-    def n_rotating(self) -> int:
-        """How many heads rotate, the first ones."""
-        return (self.rotary_heads or self.n_heads) if self.positions == "rotary" else 0
-
-    @property
-    def feed_forward_width(self) -> int:
-        """F."""
-        return self.d_ff or 4 * self.d_model
-
-    @property
-    def multiply_adds(self) -> int:
-        """What the linear layers do to one token: four D x D and two D x F matrices in a layer."""
-        return self.n_layers * self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
-
-    def to_dict(self) -> dict:
-        """Plain values, for `config.json`."""
-        return asdict(self)
-
-
-def sinusoidal_positions(length: int, width: int) -> Tensor:
-    """`(T, D)`: `sin(t / 10000^(2i/D))` at even columns, `cos` at odd (Vaswani et al. 2017)."""
-    angles = position_angles(length, width)  # (T, D/2)
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
-
-
-def position_angles(length: int, width: int) -> Tensor:
-    """`(T, ceil(width/2))`: position t times the frequencies `10000^(-2i/width)`."""
-    frequencies = 10_000 ** (-torch.arange(0, width, 2) / width)
-    return torch.arange(length)[:, None] * frequencies
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each pair of features by its position's angle (Su et al. 2021, equation 34).
-
-    A pair of features is a point in the plane, and so a complex number; to turn it by an angle is
-    to multiply it by `e^(i angle)`. The dot product of a turned query and a turned key then depends
-    on how far apart they stand, not on where.
-
-    Args:
-        x: `(..., H, T, K)`; features 0 and 1 are a pair, 2 and 3, and so on.
-        rotation: `(H, T, K/2)` complex; 1 leaves a pair as it is.
-    """
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (..., H, T, K/2)
-    return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
-
-
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Scaled dot-product attention, readable (Vaswani et al. 2017, equation 1).
-
-    Args:
-        q, k, v: `(B, H, T, K)`.
-        mask: True where a key may be attended to, broadcastable to `(B, H, T, T)`; None for all.
-        dropout: share of the weights that are set to 0, the others scaled up.
-
-    Returns:
-        `(B, H, T, K)` mixed values, and `(B, H, T, T)` weights; each row of weights sums to 1.
-    """
-    # A dot product of K random numbers grows like sqrt(K). Undivided, the softmax would give nearly
-    # all its weight to one key, and hardly any gradient to the others.
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
-    if mask is not None:
-        # Minus infinity becomes a weight of exactly 0: padding has no say at all.
-        scores = scores.masked_fill(~mask, float("-inf"))
-    weights = F.dropout(scores.softmax(dim=-1), dropout)
-    return weights @ v, weights
-
-
-class MultiHeadSelfAttention(nn.Module):
-    """Every token looks at every token, in H ways at once (Vaswani et al. 2017, section 3.2).
-
-    `forward` uses PyTorch's fused attention; `explain` computes the same with `attention`, step by
-    step, and returns the weights too.
-    """
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.n_heads = config.n_heads
-        own = config.attention_dropout
-        self.dropout = config.dropout if own is None else own
-        self.query_key_value = nn.Linear(config.d_model, 3 * config.d_model)
-        self.output = nn.Linear(config.d_model, config.d_model)
-
-    def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of each head: `(B, T, D)` to three times `(B, H, T, K)`."""
-        # One matrix for all three: one large product is faster than three small ones.
-        parts = self.query_key_value(x).chunk(3, dim=-1)  # (B, T, D) each
-        # D = H*K features are the K features of H heads; each head works alone from here on.
-        q, k, v = (
-            part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, T, H, K) -> (B, H, T, K)
-            for part in parts
-        )
-        if rotation is not None:  # values say what a word means, which does not depend on where
-            q, k = rotate(q, rotation), rotate(k, rotation)
-        return q, k, v
-
-    def merge(self, heads: Tensor) -> Tensor:
-        """The heads side by side again, mixed: `(B, H, T, K)` to `(B, T, D)`."""
-        return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, H, K) -> (B, T, H*K)
-
-    def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
-        """`(B, T, D)` to `(B, T, D)`; `mask` as in `attention`."""
-        q, k, v = self.project(x, rotation)
-        dropout = self.dropout if self.training else 0.0
-        if dropout and q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            # The CPU's fused kernel has no dropout, and what stands in for it is slow in bfloat16.
-            return self.merge(attention(q, k, v, mask, dropout)[0])
-        return self.merge(F.scaled_dot_product_attention(q, k, v, mask, dropout))
-
-    def match_keys_to_queries(self, first: int) -> None:
-        """Copy the query projection to the key projection, in the features from `first` on.
-
-        A query of these heads then scores highest with the key of an equal word.
-        """
-        with torch.no_grad():
-            query, key, _ = self.query_key_value.weight.chunk(3)  # (D, D) each, views of the weight
-            key[first:] = query[first:]
-
-    def explain(
-        self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """`forward` without dropout, and the weights `(B, H, T, T)`."""
-        mixed, weights = attention(*self.project(x, rotation), mask)
-        return self.merge(mixed), weights
+ACTIVATION = {"relu": F.relu, "gelu": F.gelu}
 
 
 class FeedForward(nn.Module):
@@ -250,7 +29,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.expand = nn.Linear(config.d_model, config.feed_forward_width)
         self.contract = nn.Linear(config.feed_forward_width, config.d_model)
-        self.activation = ACTIVATIONS[config.activation]
+        self.activation = ACTIVATION[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`, through width F."""
@@ -469,13 +248,3 @@ def run_layers(
     for layer in layers:
         x = layer(x, mask, rotation)
     return x
-
-
-def rotations(config: EncoderConfig) -> Tensor:
-    """What `rotate` multiplies by, `(H, T, K/2)` complex; heads that do not rotate have angle 0."""
-    angles = position_angles(config.max_length, config.head_width)  # (T, K/2)
-    rotates = torch.arange(config.n_heads) < config.n_rotating
-    angles = angles * rotates[:, None, None]  # (H, T, K/2)
-    table = torch.polar(torch.ones_like(angles), angles)
-    # The heads of a token are neighbours in memory, as in the queries and keys: that is faster.
-    return table.transpose(0, 1).contiguous().transpose(0, 1)

@@ -14,7 +14,8 @@ from ..data.tokenizers.base import Tokenizer
 from ..data.tokenizers.subwords import SETTINGS, SubwordTokenizer
 from ..errors import ModelError
 from ..files import write_atomically
-from .encoder import EncoderConfig, TransformerEncoder
+from .config import EncoderConfig
+from .encoder import TransformerEncoder
 from .families import CONFIG, DISTILBERT_EPS, FAMILIES, ROBERTA, WEIGHTS, Family, tensor_names
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .encoder import EncoderConfig
+from .config import EncoderConfig
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the files of a checkpoint
 

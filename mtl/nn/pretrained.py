@@ -17,7 +17,8 @@ from torch import Tensor
 from ..data.tokenizers.subwords import SubwordTokenizer
 from ..errors import ConfigError, ModelError, missing_extra
 from ..files import read_json, read_tensors
-from .encoder import ACTIVATIONS, EncoderConfig, TransformerEncoder
+from .config import ACTIVATIONS, EncoderConfig
+from .encoder import TransformerEncoder
 from .families import CONFIG, DISTILBERT_EPS, FAMILIES, WEIGHTS, Family, tensor_names
 
 logger = logging.getLogger(__name__)
@@ -153,7 +154,7 @@ def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
     if positions != "absolute":
         wrong.append(f"position_embedding_type {positions!r}")
     activation = theirs.get(family.shape["activation"])
-    if activation is not None and activation not in list(ACTIVATIONS):
+    if activation is not None and activation not in ACTIVATIONS:
         wrong.append(f"activation {activation!r}")
     # RoBERTa counts positions from the id of its padding on.
     padding = theirs.get("pad_token_id", family.reserved - 1)

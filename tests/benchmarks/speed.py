@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import mtl
 from mtl.data.batching import Batch, sorted_batches
 from mtl.data.encoded import encode_examples
-from mtl.nn.encoder import sinusoidal_positions
+from mtl.nn.attention import sinusoidal_positions
 from mtl.tables import format_table
 from mtl.training.loop import Run
 

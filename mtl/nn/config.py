@@ -1,0 +1,123 @@
+"""What an encoder is like goes in, by name; a checked description of its shape comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+
+from ..errors import Fault
+from ..settings import check, setting
+
+POSITIONS = ("sinusoidal", "learned", "rotary")
+NORMS = ("pre", "post")
+ACTIVATIONS = ("relu", "gelu")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape and kind of a `TransformerEncoder`.
+
+    Args:
+        vocab_size: V, ids of the tokenizer.
+        d_model: D, width of every hidden state.
+        n_heads: H, attention heads; divides `d_model`.
+        n_layers: encoder layers.
+        d_ff: F, width of the feed-forward layer; 0 means `4 * d_model`.
+        max_length: most tokens in a row, and how many positions there are.
+        positions: `sinusoidal` (Vaswani et al. 2017, section 3.5), `learned` (BERT), or `rotary`
+            (Su et al. 2021, equation 34).
+        rotary_heads: with rotary positions, how many heads rotate; the others do not see where a
+            word stands. 0 means all.
+        norm: `pre` (before each sublayer, and once at the end) or `post` (after each sublayer, and
+            once after the embeddings, as BERT).
+        activation: of the feed-forward layer, `relu` or `gelu`.
+        dropout: after embeddings, attention weights and each sublayer.
+        attention_dropout: of the attention weights, if it is another. At 0, attention is one fused
+            kernel on every device; a CPU has none with dropout, and is slower with it.
+        n_types: segments, 2 for question and context; 0 for none.
+        match_heads: in heads that do not rotate, start the key projection as a copy of the query
+            projection, so that a fresh head attends to words equal to its own (kin to Trockman and
+            Kolter 2023).
+        embedding_std: standard deviation of fresh token and position embeddings.
+        type_std: standard deviation of fresh segment embeddings. If it is small beside
+            `embedding_std`, a word looks nearly the same in question and context.
+        layer_norm_eps: added to the variance in layer norm.
+
+    Raises:
+        ConfigError: values that cannot be, all of them together; of an unknown kind the nearest
+            known one is named.
+    """
+
+    vocab_size: int = setting(least=1)
+    d_model: int = setting(64, least=1)
+    n_heads: int = setting(4, least=1)
+    n_layers: int = setting(2, least=1)
+    d_ff: int = setting(0, least=0)
+    max_length: int = setting(128, least=8)
+    positions: str = setting("sinusoidal", choices=POSITIONS)
+    rotary_heads: int = 0
+    norm: str = setting("pre", choices=NORMS)
+    activation: str = setting("gelu", choices=ACTIVATIONS)
+    dropout: float = setting(0.1, least=0, below=1)
+    attention_dropout: float | None = setting(None, least=0, below=1)
+    n_types: int = setting(2, least=0)
+    match_heads: bool = False
+    embedding_std: float = setting(0.02, least=0)
+    type_std: float = setting(0.02, least=0)
+    layer_norm_eps: float = setting(1e-5, least=0)
+
+    def __post_init__(self) -> None:
+        check(self, "encoder.")
+
+    def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
+        """What cannot be together; nothing is said of settings that are `wrong` already."""
+        fine = set(wrong).isdisjoint
+        if not fine(["d_model", "n_heads"]):
+            return
+        if self.d_model % self.n_heads:
+            yield Fault(
+                "encoder.d_model must be a multiple of encoder.n_heads",
+                found=f"d_model {self.d_model}, n_heads {self.n_heads}",
+            )
+        elif self.positions == "rotary" and self.head_width % 2:
+            yield Fault(
+                "rotary positions need an even head width (d_model / n_heads)",
+                found=str(self.head_width),
+            )
+        if not fine(["rotary_heads", "positions", "match_heads"]):
+            return
+        if not 0 <= self.rotary_heads <= self.n_heads:
+            yield Fault(
+                "encoder.rotary_heads must lie between 0 and encoder.n_heads",
+                found=str(self.rotary_heads),
+            )
+        elif self.match_heads and self.n_rotating == self.n_heads:
+            yield Fault(
+                "encoder.match_heads needs a head that does not rotate",
+                found=f"n_heads {self.n_heads}, rotary_heads {self.rotary_heads} (0 means all)",
+                fix="set encoder.rotary_heads to at least 1 and below encoder.n_heads",
+            )
+
+    @property
+    def head_width(self) -> int:
+        """K."""
+        return self.d_model // self.n_heads
+
+    @property
+    def n_rotating(self) -> int:
+        """How many heads rotate, the first ones."""
+        return (self.rotary_heads or self.n_heads) if self.positions == "rotary" else 0
+
+    @property
+    def feed_forward_width(self) -> int:
+        """F."""
+        return self.d_ff or 4 * self.d_model
+
+    @property
+    def multiply_adds(self) -> int:
+        """What the linear layers do to one token: four D x D and two D x F matrices in a layer."""
+        return self.n_layers * self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
+
+    def to_dict(self) -> dict:
+        """Plain values, for `config.json`."""
+        return asdict(self)
