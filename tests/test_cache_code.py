@@ -1,11 +1,10 @@
 """The cache and the code that makes targets; and several processes that encode at once."""
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from processes import Process
 
 import mtl
 from mtl.data import cache
@@ -95,35 +94,22 @@ def test_when_the_code_of_the_package_changes_the_key_does(tmp_path, monkeypatch
     assert keys[-2] == keys[-1]  # the toy world has no say in how it is encoded
 
 
-ENCODE = """
-import sys
-from mtl import NERTask, WhitespaceTokenizer
-from mtl.data.cache import encode_cached
-from mtl.data.encoded import encode_examples
-from mtl.toy import ner_examples
-
-examples = ner_examples("train", 100)
-task = NERTask("ner", types=["LOC", "MISC", "ORG", "PER"])
-what = (examples, WhitespaceTokenizer.train([e.text for e in examples]), [task], 64, 6)
-expected, _ = encode_examples(*what)
-for _ in range(8):
-    encoded, _ = encode_cached(sys.argv[1], *what)
-    assert encoded == expected
-    for path in __import__("pathlib").Path(sys.argv[1]).glob("*.encoded"):
-        path.unlink(missing_ok=True)
-"""
+def encode_again_and_again(folder):
+    examples = ner_examples("train", 100)
+    tokenizer = WhitespaceTokenizer.train([e.text for e in examples])
+    what = (examples, tokenizer, [NERTask("ner", types=TYPES)], 64, 6)
+    expected, _ = encode_examples(*what)
+    for _ in range(8):
+        encoded, _ = encode_cached(folder, *what)
+        assert encoded == expected
+        for path in folder.glob("*.encoded"):
+            path.unlink(missing_ok=True)
 
 
 def test_processes_that_encode_the_same_at_once_all_succeed(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", ENCODE, str(tmp_path)]
-    processes = [
-        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
-    for process in processes:
-        _, told = process.communicate()
-        assert process.returncode == 0, told
+    for process in [Process(encode_again_and_again, tmp_path) for _ in range(4)]:
+        status, _, told = process.finish()
+        assert status == 0, told
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".encoded"]
 
 

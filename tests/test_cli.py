@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from processes import Process
 
 import mtl
 from mtl.cli.main import main
@@ -1168,15 +1169,12 @@ def test_stdin_that_is_not_utf8(mtl_, run, stdin):
 
 def test_a_line_is_answered_before_the_next_is_there(run):
     """Whoever writes a line into the pipe may wait for its answer."""
-    command = [sys.executable, "-m", "mtl", "predict", run, "--task", "ner", "--json"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
-        for text in ("Ann ran.", "Bob met Eve."):
-            process.stdin.write(f"{text}\n")
-            process.stdin.flush()
-            assert json.loads(process.stdout.readline())["text"] == text
-        process.stdin.close()
-        assert process.wait() == 0
+    process = Process(main, ["predict", str(run), "--task", "ner", "--json"])
+    for text in ("Ann ran.", "Bob met Eve."):
+        process.stdin.write(f"{text}\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["text"] == text
+    assert process.finish()[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -1452,18 +1450,12 @@ def test_validate_says_why_there_are_no_cases_for_other_entities(mtl_, tmp_path)
 def test_interactive_reads_a_pipe_to_its_end(many):
     """In a process of its own, as only there `input` reads what is piped."""
     typed = f"9\n3\n{SENTENCE}\n5\nWho lives there?\n{SENTENCE}\n3\n"
-    done = subprocess.run(
-        [sys.executable, "-m", "mtl", "interactive", many],
-        input=typed,
-        capture_output=True,
-        text=True,
-        cwd=Path(mtl.__file__).parents[1],
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    status, out, err = Process(main, ["interactive", str(many)]).finish(typed)
+    assert (status, err) == (0, "")
     model = mtl.MultiTaskModel.from_pretrained(many)
-    assert "there is no such choice" in done.stdout
-    assert str(mtl.predict(model, SENTENCE, ["ner"])) in done.stdout
-    assert str(mtl.answer(model, "Who lives there?", SENTENCE)) in done.stdout
+    assert "there is no such choice" in out
+    assert str(mtl.predict(model, SENTENCE, ["ner"])) in out
+    assert str(mtl.answer(model, "Who lives there?", SENTENCE)) in out
 
 
 def test_interactive_input_that_is_not_utf_8(mtl_, many, stdin):

@@ -2,49 +2,27 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Process
 
-import mtl
 from mtl.errors import DataError, ModelError
 from mtl.files import read_json, write_atomically
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(mtl.__file__).parents[1])}
 
-WRITE_AGAIN_AND_AGAIN = """
-import sys
-from pathlib import Path
-from mtl.files import write_atomically
-
-path, letter = Path(sys.argv[1]), sys.argv[2]
-for _ in range(150):
-    write_atomically(path, letter * 200_000)
-    content = path.read_text()
-    assert len(content) == 200_000 and len(set(content)) == 1, (len(content), set(content))
-"""
-
-
-def start_python(code, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def all_succeed(processes):
-    for process in processes:
-        _, told = process.communicate()
-        assert process.returncode == 0, told
+def write_again_and_again(path, letter):
+    for _ in range(40):
+        write_atomically(path, letter * 200_000)
+        content = path.read_text()
+        assert content == content[0] * 200_000, (len(content), set(content))
 
 
 def test_processes_that_write_one_file_do_not_mix_their_contents(tmp_path):
     path = tmp_path / "file.txt"
-    all_succeed([start_python(WRITE_AGAIN_AND_AGAIN, path, letter) for letter in "abcd"])
+    for process in [Process(write_again_and_again, path, letter) for letter in "abcd"]:
+        status, _, told = process.finish()
+        assert status == 0, told
     assert os.listdir(tmp_path) == ["file.txt"]
 
 

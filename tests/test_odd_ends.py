@@ -1,12 +1,12 @@
 """Odd input and odd moments: no hanging, nothing left over, and no score that costs a training."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from processes import Process
 
 import mtl
 from mtl.cli import stdin
@@ -52,13 +52,18 @@ def run(recipe, tmp_path_factory):
     return folder
 
 
+def predict_with_a_closed_input(run):
+    """As `mtl predict RUN <&-` in a shell: Python finds no file 0."""
+    sys.stdin.close()
+    sys.stdin = None
+    return main(["predict", str(run)])
+
+
 def test_predict_with_a_closed_input_ends(run):
-    command = [sys.executable, "-m", "mtl", "predict", str(run)]
-    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
-    done = subprocess.run(shell, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "there is no input" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, out, err = Process(predict_with_a_closed_input, run).finish(timeout=120)
+    assert (status, out) == (1, "")
+    assert "there is no input" in err
+    assert "Traceback" not in err
 
 
 def test_an_input_that_breaks_off_is_an_error_after_what_came_before(monkeypatch):

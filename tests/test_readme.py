@@ -1,13 +1,13 @@
 """README's example of a method of one's own is complete, short, and runs as it stands."""
 
 import ast
-import os
 import re
-import subprocess
-import sys
+import runpy
+import warnings
 from pathlib import Path
 
 import pytest
+from processes import Process
 
 from mtl.errors import ConfigError
 from mtl.experiments.recipe import load_recipe
@@ -38,6 +38,11 @@ def test_a_method_is_one_class_of_under_40_lines(example):
     assert all(c.end_lineno - c.lineno + 1 < 40 for c in classes)
 
 
+def run_strictly(script):
+    warnings.filterwarnings("error", category=UserWarning, module="mtl")
+    runpy.run_path(str(script), run_name="__main__")
+
+
 def test_the_example_trains_with_both_methods_through_a_recipe(example, tmp_path):
     small = example.replace("toy_train=200", "toy_train=40")
     assert small != example
@@ -52,11 +57,6 @@ assert torch.allclose(rows, torch.tensor([2.0, 2.0]))
 """
     script = tmp_path / "example.py"
     script.write_text(small + checks)
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning:mtl", script],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\{'ner': .*, 'qa': .*\}", done.stdout)
+    status, out, err = Process(run_strictly, script, cwd=tmp_path).finish()
+    assert status == 0, err
+    assert re.search(r"\{'ner': .*, 'qa': .*\}", out)

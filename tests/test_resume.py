@@ -1,19 +1,17 @@
 """A run that was stopped goes on, and ends bit for bit like one that was not."""
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
+from processes import Process
 from stopping import stop_after
 
 import mtl
@@ -328,43 +326,26 @@ def whole(recipe, tmp_path_factory):
     return results(folder)
 
 
-SLOW = """\
-import sys, time
-from mtl.cli.main import main
-from mtl.training.run import Run
-
-step = Run.next_step
-Run.next_step = lambda run: (time.sleep(0.05), step(run))[1]
-sys.exit(main(sys.argv[1:]))
-"""
+def train_slowly(*command):
+    step = Run.next_step
+    Run.next_step = lambda run: (time.sleep(0.05), step(run))[1]
+    sys.exit(main(["train", *command]))
 
 
 def test_killed_twice_it_ends_as_if_it_never_was(recipe, whole, tmp_path):
     """SIGKILL, in a process of its own; the second time while it goes on from the first."""
-    (tmp_path / "slow.py").write_text(SLOW)
     output = tmp_path / "run"
-    command = ["train", str(recipe), "--output", str(output), "--save-every-steps", "3"]
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(mtl.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-    }
+    command = [str(recipe), "--output", str(output), "--save-every-steps", "3"]
     for step, resume in ((3, []), (12, ["--resume"])):
-        process = subprocess.Popen(
-            [sys.executable, str(tmp_path / "slow.py"), *command, *resume],
-            env=environment,
-            stderr=subprocess.DEVNULL,
-        )
-        while step_saved(output) < step and process.poll() is None:
+        process = Process(train_slowly, *command, *resume)
+        while step_saved(output) < step and process.is_running():
             time.sleep(0.01)
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert step <= step_saved(output) < 30
     left = {path.name for path in output.iterdir() if not path.name.startswith(".")}
     assert left == {"training_state", "best-ner", "best-qa"}
-    done = subprocess.run(
-        [sys.executable, "-m", "mtl", *command, "--resume"], env=environment, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
+    assert main(["train", *command, "--resume"]) == 0
     assert whole.keys() >= {"best-ner/model.safetensors", "training_metrics.csv"}
     assert results(output) == whole
 

@@ -3,63 +3,54 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import Process
 
-import mtl
+from mtl.cli.main import main
 from mtl.errors import ConfigError
 from mtl.experiments.folder import claimed, next_run_folder
+from mtl.training.run import Run
 
 SETTINGS = [
     *("tasks.ner.toy_train=12", "tasks.qa.toy_train=12"),
     *("tasks.ner.toy_held_out=4", "tasks.qa.toy_held_out=4"),
     *("encoder.d_model=32", "encoder.n_layers=1", "train.epochs=1", "train.batch_size=4"),
 ]
-# A process that says when it trains, and then waits for a line.
-WAITING = """\
-import sys
-from mtl.cli.main import main
-from mtl.training.run import Run
 
-step = Run.next_step
 
-def wait(run):
-    print("training", flush=True)
-    sys.stdin.readline()
-    return step(run)
+def train(*arguments):
+    sys.exit(main(["train", "practical7", "--set", *SETTINGS, *arguments]))
 
-Run.next_step = wait
-sys.exit(main(sys.argv[1:]))
-"""
+
+def train_slowly(*arguments):
+    """Says when it trains, and waits for a line before each step."""
+    step = Run.next_step
+
+    def wait(run):
+        print("training", flush=True)
+        sys.stdin.readline()
+        return step(run)
+
+    Run.next_step = wait
+    train(*arguments)
 
 
 @pytest.fixture
 def start(tmp_path):
     """A function that starts `mtl train` in `tmp_path`; what still runs at the end is killed."""
-    (tmp_path / "waiting.py").write_text(WAITING)
     (tmp_path / "here").mkdir()
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(mtl.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-    }
     started = []
 
-    def start(*arguments, program=(str(tmp_path / "waiting.py"),)):
-        command = [sys.executable, *program, "train", "practical7", "--set", *SETTINGS, *arguments]
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        process = subprocess.Popen(
-            command, cwd=tmp_path / "here", env=environment, text=True, **pipes
-        )
-        started.append(process)
-        return process
+    def start(*arguments, how=train_slowly):
+        started.append(Process(how, *arguments, cwd=tmp_path / "here"))
+        return started[-1]
 
     yield start
     for process in started:
         process.kill()
-        process.communicate()
 
 
 def test_two_that_are_given_the_same_folder(start, tmp_path):
@@ -67,11 +58,11 @@ def test_two_that_are_given_the_same_folder(start, tmp_path):
     assert first.stdout.readline() == "training\n"
     for options in ([], ["--resume"]):
         second = start("--output", "run", *options)
-        _, err = second.communicate(timeout=300)
-        assert second.returncode == 2
+        status, _, err = second.finish()
+        assert status == 2
         assert "another process is working in the output folder" in err
-    _, err = first.communicate("\n" * 100, timeout=300)
-    assert first.returncode == 0, err
+    status, _, err = first.finish("\n" * 100)
+    assert status == 0, err
     there = {path.name for path in (tmp_path / "here" / "run").iterdir()}
     assert {"metrics.json", "model.safetensors"} <= there
     assert ".lock" not in there
@@ -82,9 +73,8 @@ def test_after_a_kill_the_folder_is_free_at_once(start, tmp_path):
     assert first.stdout.readline() == "training\n"
     first.kill()
     assert first.wait() == -signal.SIGKILL
-    again = start("--output", "run", "--resume", program=("-m", "mtl"))
-    _, err = again.communicate(timeout=300)
-    assert again.returncode == 0, err
+    status, _, err = start("--output", "run", "--resume", how=train).finish()
+    assert status == 0, err
     assert (tmp_path / "here" / "run" / "metrics.json").exists()
 
 
@@ -93,8 +83,8 @@ def test_runs_that_start_together_take_folders_of_their_own(start, tmp_path):
     for process in processes:
         assert process.stdout.readline() == "training\n"  # all three at once
     for process in processes:
-        _, err = process.communicate("\n" * 100, timeout=300)
-        assert process.returncode == 0, err
+        status, _, err = process.finish("\n" * 100)
+        assert status == 0, err
     runs = sorted((tmp_path / "here" / "runs" / "practical7").iterdir())
     assert [run.name for run in runs] == ["1", "2", "3"]
     seeds = [json.loads((run / "metrics.json").read_text())["seed"] for run in runs]

@@ -1,18 +1,15 @@
 """What fails after the last update costs only its own part: the trained model is saved first."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from processes import Process
 
-import mtl
 from mtl.cli.main import main
 from mtl.data.dataset import Dataset
 from mtl.errors import TrainingWarning
@@ -285,35 +282,21 @@ def test_stopped_while_it_replaces_another_run_nothing_is_trained_again(
     assert results(output) == whole
 
 
-SLOW = """\
-import sys, time
-from mtl.experiments import assessment
-from mtl.cli.main import main
+def train_and_wait(recipe, output):
+    """Says when it tests, and goes no further."""
 
-def wait(*args):
-    print("testing", flush=True)
-    time.sleep(60)
+    def wait(*args):
+        print("testing", flush=True)
+        time.sleep(60)
 
-assessment.check_cases = wait
-sys.exit(main(sys.argv[1:]))
-"""
+    assessment.check_cases = wait
+    main(["train", str(recipe), "--output", str(output)])
 
 
 def test_killed_while_it_tests_it_ends_as_if_it_never_was(recipe, whole, tmp_path):
     """SIGKILL, in a process of its own."""
-    (tmp_path / "slow.py").write_text(SLOW)
     output = tmp_path / "run"
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(mtl.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-    }
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "slow.py"), "train", str(recipe), "--output", str(output)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    process = Process(train_and_wait, recipe, output)
     assert process.stdout.readline() == "testing\n"
     process.kill()
     assert process.wait() == -signal.SIGKILL
