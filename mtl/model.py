@@ -150,6 +150,7 @@ class MultiTaskModel(nn.Module):
 
     def _parameters_of(self, name: str) -> list[str]:
         parts = [name]
+        # "encoder.layers[:2]" is no beginning of a parameter's name; the names of its parts are.
         first_layers = re.fullmatch(r"encoder\.layers\[:(\d+)\]", name)
         if first_layers and 1 <= int(first_layers[1]) <= len(self.encoder.layers):
             parts = [f"encoder.layers.{i}" for i in range(int(first_layers[1]))]
@@ -158,6 +159,7 @@ class MultiTaskModel(nn.Module):
         found = [
             parameter
             for parameter, _ in self.named_parameters()
+            # With the dots, so that "heads.ner" is not the beginning of "heads.ner_2.weight".
             if any(f"{parameter}.".startswith(f"{part}.") for part in parts)
         ]
         if not found:
@@ -174,6 +176,8 @@ class MultiTaskModel(nn.Module):
     @property
     def last_shared(self) -> nn.Parameter | None:
         """The last weight matrix that all tasks share and that is trained, if any."""
+        # GradNorm compares gradients at one matrix (Chen et al. 2018, section 3.1); the norms and
+        # biases beside it have too few numbers to say much.
         matrices = [p for part in self.shared_parts.values() for p in part if p.dim() > 1]
         return matrices[-1] if matrices else None
 

@@ -54,17 +54,16 @@ def evaluate_encoded(
     A task that has no labelled example among them has no scores.
     """
     chosen = [model.tasks[name] for name in tasks]
+    # What no task asks about would be read for nothing.
     encoded = [item for item in encoded if any(t.is_labelled(item.example) for t in chosen)]
     results = predict_encoded(model, encoded, tasks)
     scores = {}
     for task in chosen:
-        said = [
-            (item.example, result[task.name])
-            for item, result in zip(encoded, results, strict=True)
-            if task.is_labelled(item.example)
-        ]
-        if said:
-            scores[task.name] = score_of(task, *map(list, zip(*said, strict=True)))
+        asked = [i for i, item in enumerate(encoded) if task.is_labelled(item.example)]
+        if asked:
+            examples = [encoded[i].example for i in asked]
+            predictions = [results[i][task.name] for i in asked]
+            scores[task.name] = score_of(task, examples, predictions)
     return scores
 
 

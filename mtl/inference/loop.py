@@ -134,9 +134,9 @@ def predict_encoded(
 
 
 def batches(model: Model, encoded: Sequence[EncodedExample]) -> Iterator[tuple[list[int], Batch]]:
-    """Batches of the examples with their indices; meanwhile the model predicts, without gradients.
+    """Batches of the examples, with their indices; meanwhile the model is in evaluation mode.
 
-    Gradients and dropout are as they were when the caller has seen the last batch.
+    When the caller has seen the last batch, or stops before, the model is in the mode it was in.
     """
     was_training = model.training
     model.eval()
@@ -160,6 +160,7 @@ def in_parts(
     """
     tokens = min(batch.input_ids.numel(), MAX_TOKENS)
     outputs = []
+    # Threads by the work there is: for a small model, to divide it takes longer than to do it.
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
         for part in batch.row_parts(MAX_TOKENS):
             outputs.append(run(part))
@@ -168,7 +169,10 @@ def in_parts(
 
 
 def _joined(parts: Sequence[Any]) -> Any:
-    """Tensors one after the other; of dicts and tuples of tensors, each entry so."""
+    """Tensors one after the other; of dicts and tuples of tensors, each entry so.
+
+    A head returns whatever its task decodes: one tensor, or start and end logits as a tuple.
+    """
     first = parts[0]
     if isinstance(first, dict):
         return {key: _joined([part[key] for part in parts]) for key in first}

@@ -121,7 +121,7 @@ class Neighbour:
     score: float
 
 
-@torch.no_grad()
+@torch.no_grad()  # not inference_mode: these vectors may be what a user's own model learns from
 def encode(model: Model, texts: str | Sequence[str], task: str | None = None) -> Tensor:
     """A unit vector for each text.
 

@@ -116,6 +116,8 @@ class TransformerEncoder(nn.Module):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=self.config.embedding_std)
             elif isinstance(module, nn.Linear):
+                # What goes in and what comes out, forwards and backwards, is of about one size in
+                # every layer (Glorot and Bengio 2010), so that no layer learns much faster.
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         if self.type_embedding is not None:
@@ -154,7 +156,7 @@ class TransformerEncoder(nn.Module):
             x = x + self.position_embedding.weight[:length]
         elif self.config.positions == "sinusoidal":
             x = x + self.position_table[:length]
-        if self.config.norm == "post":
+        if self.config.norm == "post":  # as in BERT, where each layer too ends with a norm
             x = self.norm(x)
         return self.dropout(x)
 

@@ -10,7 +10,7 @@ POOLINGS = ("cls", "mean", "max")
 
 
 def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
-    """One vector a row: `(B, T, D)` to `(B, D)`; padding has no say.
+    """One vector per row: `(B, T, D)` to `(B, D)`; padding has no say.
 
     Args:
         hidden: of every token.
@@ -22,6 +22,7 @@ def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
         return hidden[:, 0]
     if how == "max":
         return hidden.masked_fill(~keep, float("-inf")).amax(dim=1)
+    # Divided by the row's own number of tokens, so that more padding changes nothing.
     return hidden.masked_fill(~keep, 0.0).sum(dim=1) / keep.sum(dim=1)
 
 
@@ -47,12 +48,12 @@ class SpanHead(nn.Module):
         self.start_and_end = nn.Linear(d_model, 2)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        start, end = self.start_and_end(hidden).unbind(-1)
+        start, end = self.start_and_end(hidden).unbind(-1)  # (B, T, 2) -> (B, T) each
         return start, end
 
 
 class SequenceClassificationHead(nn.Module):
-    """One score a class from the pooled tokens: `(B, T, D)` and mask `(B, T)` to `(B, C)`."""
+    """One score per class from the pooled tokens: `(B, T, D)` and mask `(B, T)` to `(B, C)`."""
 
     def __init__(self, d_model: int, n_classes: int, pooling: str = "mean") -> None:
         super().__init__()
@@ -92,7 +93,7 @@ def merge_rows(vectors: Tensor, owner: Tensor, n: int) -> Tensor:
     """The mean of the rows that belong to each of `n` owners: `(B, E)` to `(n, E)`.
 
     Args:
-        vectors: one a row, such as the windows of long texts.
+        vectors: one per row, such as the windows of long texts.
         owner: `(B,)`, from 0 to n - 1; one without rows gets zeros.
         n: how many owners.
     """
