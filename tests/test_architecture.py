@@ -1,6 +1,7 @@
 """The house order: who may import whom, and what the package never uses."""
 
 import ast
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -174,3 +175,16 @@ def test_files_are_written_in_one_place(path):
             assert name not in ("write_text", "write_bytes", "save_file"), (
                 f"{path.name}:{node.lineno} writes with {name}; use files.write_atomically"
             )
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(mtl(?:\.\w+)+)`", PAGE))))
+def test_every_name_on_the_page_exists(name):
+    """A module, something in it, or something in that: `mtl.model.MultiTaskModel.forward`."""
+    found = importlib.import_module("mtl")
+    path = "mtl"
+    for part in name.split(".")[1:]:
+        path = f"{path}.{part}"
+        found = importlib.import_module(path) if path[4:] in MODULES else getattr(found, part)
