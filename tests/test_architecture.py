@@ -30,7 +30,7 @@ ORDER = [
         "data.dataset data.encoded data.batching data.cache data.augment data.check data",
         "toy.world toy.facts toy.news toy.paraphrases toy",
         "nn.config nn.attention nn.encoder nn.heads nn.families nn.pretrained nn.export nn",
-        "tasks.base tasks.spans tasks.windows tasks.guesses",
+        "tasks.base tasks.spans tasks.windows tasks.entities tasks.guesses",
         "tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.prediction inference.evaluation inference model",
         "training.sampling training.methods training.weighting training.aggregation",
@@ -49,7 +49,13 @@ ORDER = [
     )
     for name in line.split()
 ]
-TASK_HELPERS = ("base", "spans", "windows", "guesses")  # files of mtl/tasks that are no task
+TASK_HELPERS = (
+    "base",
+    "spans",
+    "windows",
+    "entities",
+    "guesses",
+)  # files of mtl/tasks that are no task
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))

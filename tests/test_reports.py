@@ -13,7 +13,8 @@ from mtl.metrics import entity_scores, entity_spans, exact_match
 from mtl.reports.files import describe_mistakes, write_report, write_reports
 from mtl.tasks.base import Mistake
 from mtl.tasks.classification import ClassPrediction
-from mtl.tasks.ner import NERPrediction, compare_entities
+from mtl.tasks.entities import compare_entities
+from mtl.tasks.ner import NERPrediction
 from mtl.tasks.qa import QAPrediction
 from mtl.toy import ner_examples, qa_examples, toy_dataset
 from mtl.toy.paraphrases import paraphrases

@@ -22,7 +22,6 @@ from ..data.words import Entity as CharacterSpan
 from ..data.words import Joining, Place, join_parts, learn_joining, split_words, tags_of_entities
 from ..errors import ConfigError, DataError
 from ..metrics import (
-    Span,
     confusion,
     entity_scores,
     entity_spans,
@@ -32,10 +31,10 @@ from ..metrics import (
 from ..nn.heads import TokenClassificationHead
 from ..tables import format_table, types_table
 from .base import IGNORED, Mistake, Task, check_names
+from .entities import Tagged, compare_entities, entity_characters, in_words
 from .spans import excerpt, highlight_html, highlight_text
 from .windows import best_windows, by_example, first_pieces
 
-Tagged = NERExample | TextExample
 MOST_GAP = 0.01  # largest gap in entity F1 between given words and plain text without a warning
 
 
@@ -291,7 +290,7 @@ class NERTask(Task):
                 before = " ".join([*example.tokens[:first], ""])
                 place = (len(before), len(before + " ".join(example.tokens[first:last])))
                 text = excerpt(" ".join(example.tokens), *place)
-                expected, predicted = (_in_words(example.tokens, spans) for spans in (gold, guess))
+                expected, predicted = (in_words(example.tokens, spans) for spans in (gold, guess))
                 found.append(Mistake(kind, f"sentence {n}", text, expected, predicted))
         return found
 
@@ -339,50 +338,6 @@ class NERTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> NERTask:
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
         return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
-
-
-def compare_entities(
-    right: Sequence[str], predicted: Sequence[str]
-) -> list[tuple[str, list[Span], list[Span]]]:
-    """What is wrong with the tags of a sentence: the kind, right entities, predicted entities.
-
-    Entities that overlap, and those that overlap these, are one mistake, so that each entity that
-    is not exactly right is in exactly one. `missed`: no predicted entity overlaps. `invented`: no
-    right one does. `wrong type`: the same borders. `wrong boundary`: any other overlap, whatever
-    the types.
-    """
-    gold, guess = set(entity_spans(right)), set(entity_spans(predicted))
-    groups: list[tuple[list[Span], list[Span]]] = []
-    end = 0  # of the group, in words
-    for span in sorted(gold ^ guess, key=lambda span: span[1:]):
-        if not groups or span[1] >= end:
-            groups.append(([], []))
-        right_ones, predicted_ones = groups[-1]
-        (predicted_ones if span in guess else right_ones).append(span)
-        end = max(end, span[2])
-    return [(_kind_of_mistake(*group), *group) for group in groups]
-
-
-def _kind_of_mistake(gold: list[Span], guess: list[Span]) -> str:
-    if not guess:
-        return "missed"
-    if not gold:
-        return "invented"
-    same_borders = [span[1:] for span in gold] == [span[1:] for span in guess]
-    return "wrong type" if same_borders else "wrong boundary"
-
-
-def _in_words(tokens: Sequence[str], spans: list[Span]) -> str:
-    return ", ".join(f"{' '.join(tokens[first:last])} ({kind})" for kind, first, last in spans)
-
-
-def entity_characters(example: Tagged) -> list[CharacterSpan]:
-    """The entities of a tagged example as type, first character and one past the last."""
-    places = example.word_places or []  # tags count words, so an example with tags has words
-    return [
-        (kind, places[first][0], places[last - 1][1])
-        for kind, first, last in entity_spans(example.tags or ())
-    ]
 
 
 def _characters(prediction: NERPrediction) -> set[CharacterSpan]:
