@@ -1,5 +1,7 @@
 """What the tests share: tiny data, a tiny tokenizer, tiny models."""
 
+import os
+
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -14,6 +16,22 @@ from mtl.toy import ner_examples, qa_examples
 
 settings.register_profile("mtl", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("mtl")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `-n`, a file is tested by one process: its tests share what they train."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # the order below, not by the number of tests
+    return LoadFileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """With `-n`, the longest files come first, so that no process has one left at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

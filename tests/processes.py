@@ -11,7 +11,10 @@ import sys
 
 import torch
 
-LOADED = ["mtl.api", "mtl.cli.main", "mtl.plots", "torch._dynamo"]  # the last by any optimizer
+LOADED = [
+    *("mtl.api", "mtl.cli.main", "mtl.cli.predict", "mtl.cli.train"),
+    *("matplotlib.pyplot", "torch._dynamo"),  # the last is loaded by any optimizer
+]
 CONTEXT = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
 if os.name == "posix":
     CONTEXT.set_forkserver_preload(LOADED)
