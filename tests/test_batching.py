@@ -98,7 +98,7 @@ def test_a_batch_never_splits_an_example(stream):
     for _ in range(batches.batches_per_pass):
         batch = batches.next()
         expected = [i for i, item in enumerate(batch.items) for _ in item.rows]
-        assert batch.item_of_row.tolist() == expected
+        assert batch.rows.tolist() == expected
         assert len(batch.input_ids) == len(expected)
         assert len(batch) == len(batch.items)
         several += len(expected) > len(batch)
@@ -247,7 +247,7 @@ def test_to_moves_every_tensor(sentences, tokenizer):
     items, _ = encode(sentences[:2], tokenizer, task)
     moved = collate(items, tokenizer, [task]).to("meta")
     tensors = {k: v for k, v in vars(moved).items() if isinstance(v, torch.Tensor)}
-    assert tensors.keys() == {"item_of_row", "input_ids", "attention_mask", "type_ids", "text_mask"}
+    assert tensors.keys() == {"rows", "input_ids", "attention_mask", "type_ids", "text_mask"}
     assert {t.device.type for t in (*tensors.values(), *moved.targets.values())} == {"meta"}
 
 
@@ -268,8 +268,8 @@ def test_parts_hold_every_row_once(questions, tokenizer, max_tokens):
     items, _ = encode(questions[:3], tokenizer, max_length=32)
     whole = collate(items, tokenizer, [])
     parts = list(whole.row_parts(max_tokens))
-    assert all(len(part.item_of_row) == 1 or part.input_ids.numel() <= max_tokens for part in parts)
-    for name in ("item_of_row", "input_ids", "attention_mask", "type_ids", "text_mask"):
+    assert all(len(part.rows) == 1 or part.input_ids.numel() <= max_tokens for part in parts)
+    for name in ("rows", "input_ids", "attention_mask", "type_ids", "text_mask"):
         assert torch.equal(torch.cat([getattr(p, name) for p in parts]), getattr(whole, name))
 
 

@@ -81,7 +81,7 @@ def test_windows_of_a_text_are_averaged_and_belong_to_their_own_text(model):
     task = model.tasks["topic"]
     texts = ["Ann ran .", LONG, "Oslo ."]
     batch = batch_of([TextExample(text) for text in texts], model)
-    assert batch.item_of_row.tolist() == [0, 1, 1, 1, 1, 2]
+    assert batch.rows.tolist() == [0, 1, 1, 1, 1, 2]
     logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     probabilities = logits.softmax(-1)
     expected = [probabilities[0], probabilities[1:5].mean(0), probabilities[5]]
@@ -94,7 +94,7 @@ def test_windows_of_a_text_are_averaged_and_belong_to_their_own_text(model):
 def test_a_text_longer_than_the_model_gets_one_prediction(model):
     batch = batch_of([TextExample(LONG)], model)
     expected = model(batch, ["topic"])["topic"].softmax(-1).mean(0).tolist()
-    assert len(batch.item_of_row) == 4
+    assert len(batch.rows) == 4
     prediction = predict(model, LONG)["topic"]
     assert list(prediction.scores.values()) == pytest.approx(expected, abs=1e-5)
 

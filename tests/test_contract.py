@@ -91,8 +91,8 @@ class YesOrNoTask(Task):
 
     def decode(self, outputs, batch):
         yes = outputs.softmax(-1)[:, 1]
-        sums = torch.zeros(len(batch)).index_add_(0, batch.item_of_row, yes)
-        return [YesOrNo(p) for p in (sums / batch.item_of_row.bincount()).tolist()]
+        sums = torch.zeros(len(batch)).index_add_(0, batch.rows, yes)
+        return [YesOrNo(p) for p in (sums / batch.rows.bincount()).tolist()]
 
     def score(self, examples, predictions):
         labels = [dict(example.labels)[self.name] for example in examples]

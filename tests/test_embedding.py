@@ -245,9 +245,9 @@ def test_rows_that_are_no_pairs_have_no_say(model):
     texts = [TextExample("Rome"), TextExample(LONG)]
     mixed = [texts[0], pairs[0], texts[1], pairs[1], pairs[2], texts[0]]
     alone, among = (batch_of(examples, model, [task]) for examples in (pairs, mixed))
-    examples = [among.items[i].example for i in among.item_of_row]
+    examples = [among.items[i].example for i in among.rows]
     of_pairs = torch.tensor([isinstance(example, PairExample) for example in examples])
-    outputs = torch.randn(len(among.item_of_row), 3, generator=torch.Generator().manual_seed(0))
+    outputs = torch.randn(len(among.rows), 3, generator=torch.Generator().manual_seed(0))
     outputs.requires_grad_()
     loss = task.loss(outputs, among.targets["vector"], among)
     expected = task.loss(outputs[of_pairs], alone.targets["vector"], alone)

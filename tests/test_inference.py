@@ -111,7 +111,7 @@ def test_an_answer_is_always_words_of_the_context(seed, scale):
         Query("Who ?", "Eve"),
     ]
     batch = batch_of(queries, max_length=16)
-    assert len(batch.item_of_row) > len(queries)
+    assert len(batch.rows) > len(queries)
     generator = torch.Generator().manual_seed(seed)
     start, end = scale * torch.randn(2, *batch.input_ids.shape, generator=generator)
     start[:, 1] += 10 * scale  # the question is tempting

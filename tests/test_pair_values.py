@@ -211,10 +211,10 @@ def test_windows_and_texts_between_pairs_do_not_confuse_the_three(model):
     pairs = [PairExample("Ann", LONG, negative="Bob"), PairExample("Oslo", "Rome", negative=LONG)]
     mixed = [TextExample("x"), pairs[0], TextExample(LONG), pairs[1]]
     alone, among = batch_of(pairs, model), batch_of(mixed, model)
-    examples = [among.items[i].example for i in among.item_of_row]
+    examples = [among.items[i].example for i in among.rows]
     of_pairs = torch.tensor([isinstance(example, PairExample) for example in examples])
     task = model.tasks["vector"]
-    outputs = torch.randn(len(among.item_of_row), 3, generator=torch.Generator().manual_seed(0))
+    outputs = torch.randn(len(among.rows), 3, generator=torch.Generator().manual_seed(0))
     loss = task.loss(outputs, among.targets["vector"], among)
     torch.testing.assert_close(loss, task.loss(outputs[of_pairs], alone.targets["vector"], alone))
     assert loss.isfinite()

@@ -23,7 +23,7 @@ class Batch:
 
     Attributes:
         items: the examples; all rows of an example are in the batch.
-        item_of_row: `(B,)`, the index in `items` of the example that each row belongs to.
+        rows: `(B,)`, the index in `items` of the example that each row belongs to.
         input_ids: `(B, T)` token ids.
         attention_mask: `(B, T)`, True where there is a token, False at padding.
         type_ids: `(B, T)`, the segment: 0, and 1 for the second text of a pair.
@@ -33,7 +33,7 @@ class Batch:
     """
 
     items: list[EncodedExample]
-    item_of_row: Tensor
+    rows: Tensor
     input_ids: Tensor
     attention_mask: Tensor
     type_ids: Tensor
@@ -61,7 +61,7 @@ class Batch:
         for part in (slice(start, start + size) for start in range(0, n_rows, size)):
             yield replace(
                 self,
-                item_of_row=self.item_of_row[part],
+                rows=self.rows[part],
                 input_ids=self.input_ids[part],
                 attention_mask=self.attention_mask[part],
                 type_ids=self.type_ids[part],
@@ -73,7 +73,7 @@ class Batch:
         """The same batch with its tensors on `device`."""
         return replace(
             self,
-            item_of_row=self.item_of_row.to(device),
+            rows=self.rows.to(device),
             input_ids=self.input_ids.to(device),
             attention_mask=self.attention_mask.to(device),
             type_ids=self.type_ids.to(device),
@@ -107,7 +107,7 @@ def collate(
             targets[task.name] = task.collate(per_row, length)
     return Batch(
         items=list(items),
-        item_of_row=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),
+        rows=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),
         input_ids=input_ids,
         attention_mask=positions < lengths[:, None],
         type_ids=pad_lists([row.type_ids for row in rows], 0, length),

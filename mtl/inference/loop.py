@@ -164,7 +164,7 @@ def in_parts(
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
         for part in batch.row_parts(MAX_TOKENS):
             outputs.append(run(part))
-            advance(len(part.item_of_row))
+            advance(len(part.rows))
     return _joined(outputs)
 
 

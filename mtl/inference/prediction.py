@@ -149,7 +149,7 @@ def encode(model: Model, texts: str | Sequence[str], task: str | None = None) ->
 
     for indices, batch in batches(model, encode_for(model, queries)):
         rows = in_parts(model, batch, vectors_of_rows)  # (B, E)
-        merged = merge_rows(rows.float(), batch.item_of_row, len(batch))
+        merged = merge_rows(rows.float(), batch.rows, len(batch))
         vectors[indices] = unit_vectors(merged).cpu()
     return vectors[0] if isinstance(texts, str) else vectors
 

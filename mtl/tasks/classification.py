@@ -214,7 +214,7 @@ class ClassificationTask(Task):
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[ClassPrediction]:
         of_rows = outputs.float().softmax(-1)  # (B, C)
-        probabilities = merge_rows(of_rows, batch.item_of_row, len(batch))  # (N, C)
+        probabilities = merge_rows(of_rows, batch.rows, len(batch))  # (N, C)
         return [
             ClassPrediction(
                 item.rows[0].text.text,

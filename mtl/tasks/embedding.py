@@ -240,7 +240,7 @@ def vectors_of_texts(outputs: Tensor, batch: Batch, text_of_row: Tensor) -> Tens
     An example has three places, for the most texts that there can be. Say the first is a pair whose
     second text has two windows, the second is no pair, and the third is a pair with a negative:
 
-        batch.item_of_row    0  0  0     1  2  2  2
+        batch.rows    0  0  0     1  2  2  2
         text_of_row          0  1  1  -100  0  1  2
         place                0  1  1     3  6  7  8
 
@@ -250,7 +250,7 @@ def vectors_of_texts(outputs: Tensor, batch: Batch, text_of_row: Tensor) -> Tens
         outputs: `(B, E)`, of rows.
         text_of_row: `(B,)`, see `text_numbers`; below 0 for rows of no pair.
     """
-    place = MOST_TEXTS * batch.item_of_row + text_of_row.clamp(0, MOST_TEXTS - 1)
+    place = MOST_TEXTS * batch.rows + text_of_row.clamp(0, MOST_TEXTS - 1)
     merged = merge_rows(outputs, place, MOST_TEXTS * len(batch))  # (N * 3, E)
     return unit_vectors(merged).unflatten(0, (len(batch), MOST_TEXTS))  # (N, 3, E)
 
