@@ -4,15 +4,12 @@ Heads, tasks and prediction are in test_inference.py, private layers in test_pri
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
 import mtl
 from mtl.inference import encode_for
 from mtl.tasks.ner import NERTask
-
-OLD_FOLDER = Path(__file__).parent / "folders" / "mtl-0.3.0"
 
 
 @pytest.mark.parametrize("overlap", [0, 3])
@@ -41,7 +38,6 @@ def test_overlap_and_checkpoint_are_kept_with_the_model(build_model, tmp_path):
 
 
 def test_folders_of_version_0_3_kept_them_with_the_shape_of_the_encoder(build_model, tmp_path):
-    assert mtl.MultiTaskModel.from_pretrained(OLD_FOLDER).overlap == 8
     build_model([NERTask("ner", types=["PER"])]).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     del config["overlap"], config["pretrained"]

@@ -1,10 +1,12 @@
 """A model folder that an earlier version saved loads, and predicts what it predicted then.
 
-`folders/mtl-0.3.0` holds a tiny model with four tasks and a private layer, and in `expected.json`
-what version 0.3.0 predicted with it.
+`folders/mtl-0.3.0` holds a tiny model with four tasks and a private layer, its weights as text, and
+in `expected.json` what version 0.3.0 predicted with it.
 """
 
+import base64
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,12 @@ TEXTS = EXPECTED["texts"]  # the second is longer than a row
 
 
 @pytest.fixture(scope="module")
-def model():
-    return mtl.MultiTaskModel.from_pretrained(FOLDER)
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("old") / "model"
+    shutil.copytree(FOLDER, folder)
+    weights = base64.b64decode((FOLDER / "model.safetensors.base64").read_bytes())
+    (folder / "model.safetensors").write_bytes(weights)
+    return mtl.MultiTaskModel.from_pretrained(folder)
 
 
 def assert_same(found, expected):
@@ -52,6 +58,10 @@ def test_an_answer(model):
 def test_vectors(model):
     vectors = mtl.encode(model, [TEXTS[0], "Bob lives here."])
     assert torch.allclose(torch.as_tensor(vectors), torch.tensor(EXPECTED["vectors"]), atol=1e-5)
+
+
+def test_its_windows_share_as_much_as_then(model):
+    assert model.overlap == 8  # 0.3.0 kept it with the shape of the encoder
 
 
 def test_saved_again_it_still_predicts_the_same(model, tmp_path):
