@@ -33,16 +33,19 @@ class Lines:
         self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
         self._take_out_misc()
         self.header = self._take_header()
+        # Blank lines before the first row and after the last part no sentences.
         self.has_blanks = any(not cells for _, cells in self.rows[self._first() : self._last()])
 
     def _take_out_misc(self) -> None:
         """Of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`) only the entity tags."""
         last = [cells[9] if len(cells) == 10 else "" for _, cells in self.rows]
         found = [_ENTITY_IN_MISC.search(cell) for cell in last]
+        # Then the last column is left as it is: in other files it may be the tags themselves.
         if not any(found):
             return
         for (_, cells), match in zip(self.rows, found, strict=True):
             if len(cells) == 10:
+                # Whoever marks entities there leaves the other words unmarked.
                 cells[9] = match[1] if match else "O"
 
     def _take_header(self) -> list[str]:
@@ -66,6 +69,7 @@ class Lines:
     def certain_blocks(self) -> list[Block]:
         """The rows of each sentence that do not begin with #; all rows if every one does."""
         certain = list(self.split(lambda row, begins: self._may_be_comment(row)))
+        # A file in which every line begins with # is one of hashtags.
         return certain or list(self.split(lambda row, begins: False))
 
     def blocks(self, layout: Layout) -> list[Block]:
@@ -111,6 +115,7 @@ class Lines:
         if not self._may_be_comment(row):
             return False
         line, (_, cells) = self.lines[row[0] - 1], row
+        # A row of such a file begins with a number, so a # cannot be a word.
         if layout.index is not None:
             return True
         looks = re.match(r"#([\s#]|begin|end)", line) is not None or "=" in line
@@ -131,6 +136,7 @@ class Lines:
 
 def columns_of(line: str) -> list[str]:
     """The columns of a line; none where the line only parts sentences or documents."""
+    # Editors and exports leave blanks at the end, which would count as one more column.
     line = line.rstrip(" \t")
     # One tab is enough: then a blank is part of a cell, such as a word of Vietnamese.
     if "\t" in line:
@@ -143,6 +149,7 @@ def columns_of(line: str) -> list[str]:
 def _where_counting_begins(block: Block, width: int, index: int) -> Iterator[Block]:
     """A file without blank lines, cut where its index column begins anew."""
     part: Block = []
+    # Counting begins at 0 or at 1, depending on the tool.
     first = next((cells[index] for _, cells in block if len(cells) == width), "1")
     for row in block:
         if part and len(row[1]) == width and row[1][index] == first:

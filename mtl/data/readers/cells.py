@@ -32,6 +32,7 @@ def table_rows(text: str, delimiter: str, path: str = "") -> Rows:
 
 def head_rows(text: str, delimiter: str, lines: int = 500) -> Rows:
     """The first rows of a table; none if they are not one."""
+    # To see which form it is, a large file need not be read whole.
     head = lines_of(text)[:lines]
     with suppress(DataError):
         return table_rows("\n".join(head), delimiter)
@@ -77,6 +78,7 @@ def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
     Raises:
         DataError: a quote is never closed.
     """
+    # newline="" and strict: line breaks inside cells stay as they are, a broken quote is an error.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, line = [], 1
     # A long context does not mean a broken quote. The limit is one for all of Python, so it is put
@@ -85,6 +87,7 @@ def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
     try:
         for row in reader:
             rows.append((line, row if any(cell.strip() for cell in row) else []))
+            # A row may span several lines; people look for the one it begins in.
             line = reader.line_num + 1
     except csv.Error as error:
         what = "the table cannot be read from here on"
@@ -107,6 +110,7 @@ def list_in(cell: str) -> list[Any] | None:
     if _NUMPY_LIST.fullmatch(cell):  # no commas: Python would join the texts to one
         items = re.findall(_NUMPY_ITEM, cell)
         return [item[1:-1] if item[0] in "'\"" else int(item) for item in items]
+    # literal_eval reads what Python prints, and never runs code as eval would.
     for parse in (json.loads, ast.literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError):
             value = parse(cell)

@@ -103,12 +103,14 @@ def read_words(path: FilePath) -> list[list[str]]:
     blocks = list(
         lines.split(lambda row, begins: begins and bool(re.match(r"#\s", lines.lines[row[0] - 1])))
     )
+    # One word per line needs no layout.
     token = 0
     if any(len(cells) > 1 for block in blocks for _, cells in block):
         try:
             token = layout_of(blocks, str(path), names=lines.header).token
         except DataError:  # no tags, or several columns of them: here it does not matter which
             token = first_word_column(blocks, lines.header)
+    # A short row still has its word; nobody asks for its tags here.
     return [[cells[min(token, len(cells) - 1)] for _, cells in block] for block in blocks]
 
 
@@ -150,6 +152,7 @@ def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> No
     """Raise DataError if the whole file is one sentence that cannot be one."""
     tokens = [c[layout.token] for b in blocks for _, c in b if len(c) == layout.width]
     ends = sum(token in _SENTENCE_ENDS for token in tokens)
+    # Cut into windows, such a "sentence" would train without any complaint, and badly.
     if len(blocks) == 1 and len(tokens) > _TOO_LONG and ends > 2:
         raise DataError(
             "the whole file is one sentence: are the blank lines missing?",
@@ -167,6 +170,7 @@ def _take_off_language(blocks: Iterable[Block], layout: Layout, report: Report) 
     rows = [cells for block in blocks for _, cells in block if len(cells) == layout.width]
     words = [cells[layout.token] for cells in rows]
     language = re.match(r"[a-z]{2,3}(-[a-z]+)*:", words[0]) if len(words) > 1 else None
+    # Every word or none: a text may well hold `it:` or `de:` once.
     if language and all(w.startswith(language[0]) and w != language[0] for w in words):
         for cells in rows:
             cells[layout.token] = cells[layout.token].removeprefix(language[0])
@@ -175,8 +179,10 @@ def _take_off_language(blocks: Iterable[Block], layout: Layout, report: Report) 
 
 def _sentence(rows: Block, layout: Layout) -> _Sentence:
     """The tokens and tags of a sentence, once every line is known to have both."""
+    # Faulty rows stay out of the tags, but each is named below.
     fitting = [row for row in rows if len(row[1]) == layout.width]
     cells = [layout.tag_of(columns) for _, columns in fitting]
+    # Made before anything is checked, so that a fault can show the whole sentence.
     shown = _Sentence([], [c[min(layout.token, len(c) - 1)] for _, c in rows], cells)
     faults = [
         _width_fault(line, columns, layout.width, shown)
@@ -232,6 +238,7 @@ def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
 def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:
     """A sentence of CoNLL-U as its `# text` comment spells it, or else as its words joined."""
     tokens = [cells[layout.token] for _, cells in block if len(cells) == layout.width]
+    # The comment may be out of date; then only the words can be trusted.
     if text is None or find_words(text, tokens) is None:
         text, _ = join_words(tokens)
     return TextExample(text, tuple(tokens))

@@ -47,6 +47,7 @@ def detect(path: FilePath) -> Form:
     if Path(path).is_dir():
         if parallel_files(path):
             return Form("parallel files", read_parallel)
+        # Ten names are enough to see that it is the wrong folder; some hold thousands of files.
         names = ", ".join(sorted(p.name for p in Path(path).iterdir())[:10]) or "nothing"
         raise DataError(
             "the folder holds no parallel files",
@@ -97,19 +98,23 @@ def read(
         ConfigError: `on_error` or `column` is something else.
     """
     form = detect(path)
+    # Options at their defaults are left out: not every reader takes every one of them.
     options = only_set(strict=strict, column=column, label_names=label_names, fields=fields)
     examples = Examples(form.read(path, on_error, **options))
+    # A list with an attribute, so that whoever only wants the examples never meets the form.
     examples.form = form.name
     return examples
 
 
 def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> list[Any]:
+    # Columns have no further fields, and `read_conll` has no such argument.
     options.pop("fields", None)
     return read_conll(path, on_error, **options)
 
 
 def _rows(text: str) -> tuple[list[list[str]], float]:
     """The rows of the first lines that have the usual number of columns, and their share."""
+    # The first lines show the form of a file of any size, at the same price.
     rows = [columns_of(line) for line in lines_of(text)[:2000] if not line.startswith("#")]
     rows = [cells for cells in rows if cells]
     widths = Counter(map(len, rows))
@@ -124,6 +129,7 @@ def _has_column_of_tags(text: str) -> bool:
     read = [spelling_of(Counter(column)) for column in zip(*rows, strict=True)]
     # Types without letters (PER) do not count: in a table they may be classes.
     tagged = any(known and known[1] > 0.9 and not known[0].is_plain for known in read)
+    # A few broken lines must not change the form: they are faults to be named later.
     return share > 0.5 and tagged
 
 
@@ -142,6 +148,7 @@ def _looks_like_columns(text: str) -> bool:
 def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
     """Text without tabs, and without tags at the ends of lines, is not meant as columns."""
     rows = [columns_of(line) for line in lines_of(text)[:2000]]
+    # A tag at the end of each line is meant as a column, even where lines differ in length.
     ends = Counter(cells[-1] for cells in rows if len(cells) > 1)
     return None if "\t" in text or spelling_of(ends) else ("plain text", _refuse_plain_text)
 
@@ -154,5 +161,6 @@ def _refuse_plain_text(path: FilePath, on_error: str = "stop", **_: Any) -> list
 
 
 def _is_conllu(text: str) -> bool:
+    # CoNLL-U separates its ten columns by tabs alone, and numbers its words.
     rows = [line.split("\t") for line in lines_of(text)[:200] if "\t" in line and line[0] != "#"]
     return bool(rows) and all(len(cells) == 10 and cells[0][:1].isdecimal() for cells in rows)

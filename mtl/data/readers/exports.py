@@ -26,6 +26,7 @@ def plain_record(record: Any, notes: Counter[str]) -> Any:
             return {"text": text, "label": label}
         case {"data": dict(data), **rest} if rest.keys() & {"annotations", "completions"}:
             return _label_studio(data, rest, notes)
+        # Prodigy's verdict on a record; beside a question, `answer` is the answer to it.
         case {"answer": "reject" | "ignore" as answer} if "question" not in record:
             notes[f'records whose answer is "{answer}", which are left out'] += 1
             return None
@@ -50,6 +51,7 @@ def _with_category(record: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(cats, dict):
         return record
     rest = {key: value for key, value in record.items() if key != "cats"}
+    # spaCy's scores are 0 or 1 in data from people, and anything between from a model.
     chosen = [name for name, value in cats.items() if value and value > 0.5]
     return rest | ({"label": chosen} if cats else {})
 
@@ -88,6 +90,7 @@ def _label_studio(
     if not kept:
         notes["texts without an annotation, or with a cancelled one"] += 1
         return record
+    # Annotators may disagree. To merge what they said would invent data that nobody wrote.
     if len(kept) > 1:
         notes["texts with several annotations, of which the first is read"] += 1
     results = [r for r in kept[0].get("result") or [] if isinstance(r, dict)]
@@ -99,4 +102,5 @@ def _label_studio(
         notes["results that are neither spans nor choices, which are not read"] += others
     if choices:
         record["label"] = choices
+    # An empty list says "read, and nothing found", which is something to learn from.
     return record if choices and not spans else record | {"spans": spans}

@@ -35,6 +35,7 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
         split = split_of(path.name)
         if split:
             found.setdefault(split, []).append(path)
+    # A lone file of any name cannot be mistaken for another split.
     if not found and len(files) == 1:
         found["train"] = files
     for split, paths in found.items():
@@ -51,6 +52,7 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
         fix = "name its files train.ENDING, dev.ENDING and test.ENDING, or name one of them"
         what = "the folder has no file whose name says its split"
         raise DataError(what, path=folder, found=names, fix=fix)
+    # In this order whatever the file system says, so that reports look alike everywhere.
     order = ("train", "validation", "test", "test_unseen")
     return {split: found[split][0] for split in order if split in found}
 
@@ -67,6 +69,7 @@ def files_of(path: FilePath) -> dict[str, Path]:
 
 def split_of(name: str) -> str | None:
     """The split that a file's name says; None if it says none."""
+    # Whole words: "contest.txt" is no test file.
     words = re.findall(r"[a-z]+", name.lower())
     for split, names in SPLIT_NAMES.items():
         if not set(words).isdisjoint(names):
@@ -77,6 +80,7 @@ def split_of(name: str) -> str | None:
 
 
 def _may_be_data(path: Path) -> bool:
+    # Hidden files, and what tools leave beside the data, such as __MACOSX.
     if path.name.startswith((".", "_")):
         return False
     if path.is_dir():

@@ -38,9 +38,11 @@ def json_form(text: str) -> tuple[str, Reader] | None:
     if not looks_like_json(text):
         return None
     try:
+        # A generator: of a long list, or of many lines, only the first records are parsed.
         rows = list(islice(json_rows(text, Report("", "stop")), SAMPLE))
     except DataError:
         rows = []  # the reader will say what is wrong
+    # Even broken JSON shows its keys, so that the right reader explains what is wrong.
     broken = [dict.fromkeys(re.findall(r'"(\w+)"\s*:', text[:2000]))]
     kind, name = _form_of([row.value for row in rows] or broken)
     return name, partial(_read, kind)
@@ -94,6 +96,7 @@ def _have_classes(records: Sequence[Any]) -> bool:
     """Whether records are lists of a text and its class, a name that comes again."""
     pairs = [r for r in records if isinstance(r, list) and len(r) == 2]
     seconds = [second for _, second in pairs if isinstance(second, str)]
+    # Paraphrases hardly repeat; names of classes do, and are one word.
     few = 4 <= len(seconds) == len(records) and 2 * len(set(seconds)) <= len(seconds)
     return few and all(len(second.split()) == 1 for second in seconds)
 
@@ -159,6 +162,7 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
 
 
 def _is_record(item: Any) -> bool:
+    # Examples have `inputs`; one that is a tuple as well (a NamedTuple) is no record.
     return isinstance(item, dict | list | tuple) and not hasattr(item, "inputs")
 
 
@@ -178,6 +182,7 @@ def _records(data: Any) -> list[Any]:
     if isinstance(data, Mapping):
         columns = records_of_columns({key: list(value) for key, value in data.items()})
         return columns or [dict(data)]
+    # By what they can do and not by their class: neither library need be installed.
     if hasattr(data, "to_dicts"):  # a polars frame
         return data.to_dicts()
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a pandas frame
@@ -205,5 +210,6 @@ def _clean(value: Any) -> Any:
         return [_clean(item) for item in value]
     if hasattr(value, "tolist"):  # numpy
         return _clean(value.tolist())
+    # NaN is the only number that differs from itself; pandas writes it for a missing cell.
     is_nan = value != value if isinstance(value, float) else type(value).__name__ == "NAType"
     return None if is_nan else value

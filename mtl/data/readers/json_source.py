@@ -64,6 +64,7 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
 def looks_like_json(text: str) -> bool:
     """Whether a text begins as JSON does; a `[` may also be the first word of a sentence."""
     begins = r"""\s*(\{\s*(["'}]|$)|\[\s*([{"'\]]|\[\s*[{\["'\]\d]|$))"""
+    # What follows the bracket decides, so that "[1] Smith" stays the text that it is.
     return re.match(begins, text) is not None
 
 
@@ -84,6 +85,7 @@ def _is_json(line: str) -> bool:
 
 
 def _some_lines(text: str, most: int = 20) -> list[str]:
+    # A single line may hold the whole file, so the characters are limited too.
     return [line for line in text.strip()[:1_000_000].splitlines() if line.strip()][:most]
 
 
@@ -100,6 +102,7 @@ def _one_record_a_line(text: str) -> bool:
 def _one_list_a_line(text: str) -> bool:
     """Whether each line is a list of its own, such as spaCy's `["text", {...}]`."""
     lines = _some_lines(text)
+    # An empty list alone on a line is more likely the inside of a longer one.
     return len(lines) > 1 and all(_is_filled_list(line) for line in lines)
 
 
@@ -149,6 +152,7 @@ def _list_rows(text: str, start: int, report: Report, is_whole: bool = True) -> 
     number = 0
     while is_open:
         position = _next_sign(text, position)
+        # Counted from the last record on: from the start, it would be quadratic in the file.
         line, counted = line + text.count("\n", counted, position), position
         try:
             record, position = decoder.raw_decode(text, position)
@@ -246,9 +250,11 @@ def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """
     columns, data = table.get("columns"), table.get("data")
     if isinstance(columns, list) and isinstance(data, list):
+        # A row that is too short lacks its last fields, which the reader will then report.
         return [dict(zip(columns, cells, strict=False)) for cells in data]
     if table and all(isinstance(column, dict) for column in table.values()):
         keys = [tuple(column) for column in table.values()]
+        # Columns of other keys each are objects that happen to be in one: no table.
         if any(name in table for name in TEXTS) and len(set(keys)) == 1:
             return [{name: table[name][key] for name in table} for key in keys[0]]
         return None
@@ -257,6 +263,7 @@ def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     lengths = {len(column) for column in table.values()}
     texts = [table[name] for name in TEXTS if name in table]
     is_record = "tokens" in table and all(isinstance(token, str) for token in table["tokens"])
+    # A single record may have lists of one length too: its tokens and its tags.
     if len(lengths) != 1 or not texts or is_record:
         return None
     return [dict(zip(table, cells, strict=True)) for cells in zip(*table.values(), strict=True)]
@@ -299,6 +306,7 @@ def _named(value: Any, names: Sequence[str]) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_named(item, names) for item in value]
+    # True is an int in Python, and would become the name of class 1.
     if isinstance(value, int) and not isinstance(value, bool) and -1 <= value < len(names):
         return names[value] if value >= 0 else None
     return value

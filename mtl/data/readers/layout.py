@@ -58,6 +58,7 @@ class Layout:
 
         Source: universaldependencies.org/format.html, "Words, Tokens and Empty Nodes".
         """
+        # They repeat words that have rows of their own, so keeping them would double these words.
         return self.index is None or not re.fullmatch(r"\d+[-.]\d+", row[1][self.index])
 
     def tag_of(self, cells: Sequence[str]) -> str:
@@ -95,6 +96,7 @@ def layout_of(
     fitting = [[row for row in block if len(row[1]) == width] for block in blocks]
     columns = [Counter(r[1][i] for block in fitting for r in block) for i in range(width)]
     skipped, index = _leading(fitting, width, names)
+    # CoNLL-U has no header; ten columns of which the first counts give it away.
     if not names and width == len(CONLLU) and index == 0:
         names = CONLLU
     if _has_words(names):  # a column with the name of words is one, whatever repeats in it
@@ -108,7 +110,9 @@ def layout_of(
         spelling = kinds.spelling(tag)
     else:
         tag, spelling = kinds.find()
+    # A file may have nothing left but a column that looks like a counter: then that is the words.
     others = [i for i in rest if i != tag] or [i for i in range(width) if i != tag]
+    # Tags first, then words: any column may look like words, but few look like tags.
     token = _word_column(names, others)
     return Layout(width, token, tag, spelling, index, tuple(names), classes)
 
@@ -116,10 +120,12 @@ def layout_of(
 def usual_width(blocks: Sequence[Block]) -> int:
     """The number of columns that most lines have, at least two."""
     counts = Counter(len(cells) for block in blocks for _, cells in block)
+    # Of two widths that are equally frequent, the wider: a row more likely lacks a cell.
     return max(2, max(counts, key=lambda width: (counts[width], width), default=2))
 
 
 def _is_class(cell: str, classes: Sequence[str]) -> bool:
+    # The `datasets` library writes classes as numbers; without names they say nothing.
     return cell.isdecimal() and int(cell) < len(classes)
 
 
@@ -158,6 +164,7 @@ def _leading(
     index = None
     for i in range(width - 2):  # two columns are always left, for the words and their tags
         columns = [[cells[i] for _, cells in block] for block in blocks if block]
+        # Only one column can count the words of a sentence; a second one is data.
         if index is None and _counts(columns):
             index = i
         elif not _is_the_same_throughout(columns):
@@ -175,12 +182,14 @@ def _counts(columns: Sequence[Sequence[str]]) -> bool:
     if len(plain) < 2 or not all(re.fullmatch(r"\d+[-.]\d+", cell) for cell in odd):
         return False
     steps = pairwise(plain)
+    # Numbers may be skipped where somebody deleted a line, and begin anew with each sentence.
     good = sum(after == before + 1 or after in (0, 1) for before, after in steps)
     return good >= 0.9 * (len(plain) - 1) and max(plain) > 1
 
 
 def _is_the_same_throughout(columns: Sequence[Sequence[str]]) -> bool:
     """Whether a column has one cell per sentence, such as the name of its document."""
+    # In a sentence of one word, every column is the same throughout.
     longer = [column for column in columns if len(column) > 1]
     return len(longer) > 1 and all(len(set(column)) == 1 for column in longer)
 
@@ -204,6 +213,7 @@ class _Kinds:
         read = spelling_of(self.columns[column])
         if read is not None:
             return read[0]
+        # A column of nothing but O has no spelling to find, and yet is one of tags.
         marks = [cell for cell in self.columns[column] if cell in (*OUTSIDE, "*")]
         if len(marks) == len(self.columns[column]) == 1:
             return Spelling("B-PER", marks[0], IOB2_SPELLING.pattern)
@@ -217,6 +227,7 @@ class _Kinds:
         unless a header or somebody says which.
         """
         entities = list(self._entities())
+        # From the second column on: the first is more likely that of the words.
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
         others = [i for i in self.rest[1:] if i in self.read] or outside
         if (
@@ -240,6 +251,7 @@ class _Kinds:
         # A column with many bad tags, or else chunks (NP, VP) where nothing else is tagged.
         tagged = list(self._entities(least=0.5)) or list(self.read)
         if tagged:
+            # Of equally good columns the last: that is where the tags usually are.
             best = max(tagged, key=lambda i: (self.read[i][1], i))
             return best, self.read[best][0]
         if self.names == CONLLU:
@@ -257,6 +269,7 @@ class _Kinds:
             for cell, n in self.columns[i].items():
                 if (kind := spelling.type_of(cell)) is not None:
                     types[kind] += n
+            # By share and not by a single cell: an entity type may be called V or TOP.
             other = sum(n for t, n in types.items() if t in CHUNKS or _ROLES.fullmatch(t))
             if not types or other < 0.9 * sum(types.values()):
                 yield i
@@ -284,6 +297,7 @@ class _Kinds:
 
     def _no_tags(self, what: str) -> DataError:
         fix = KNOWN_TAGS
+        # Class numbers are the commonest reason, and easily mended.
         if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
             fix += '; for numbers set tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
         found = "; ".join(self.describe(i) for i in range(len(self.columns)))
@@ -297,6 +311,7 @@ def _chosen(column: int | str, kinds: _Kinds) -> int:
     names = [name.strip().lower() for name in kinds.names]
     width = len(kinds.columns)
     text = str(column).strip()
+    # Names first: a header may call a column "2".
     if text.lower() in names:
         return names.index(text.lower())
     if text.isdecimal() and 1 <= int(text) <= width:

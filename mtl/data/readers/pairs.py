@@ -104,12 +104,14 @@ def _pairs_in(
     values: dict[str, Any] = {}
     names = (FIRST_FIELDS, SECOND_FIELDS, NEGATIVE_FIELDS, (*SCORE_FIELDS, *CLASS_FIELDS))
     for part, aliases in zip(("first", "second", "negative", "value"), names, strict=True):
+        # Of several known names the first; the others are counted as not read.
         key = next((alias for alias in aliases if record.get(alias) is not None), None)
         values[part] = record.get(key) if key else None
         record = {k: v for k, v in record.items() if k != key and not (v is None and k in aliases)}
         if part == "value" and key:
             keys[key] += 1
     unused.update(record.keys())
+    # sentence-transformers and DPR give one query with lists of positives and negatives.
     seconds = values["second"] if isinstance(values["second"], list) else [values["second"]]
     negatives = values["negative"] if isinstance(values["negative"], list) else [values["negative"]]
     if len(negatives) > len(seconds):
@@ -182,6 +184,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         report.notes.append(f'"{name}" is true or false: read as the scores 1 and 0')
         return lambda value: truths[str(value).strip().lower()]
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    # By majority: a few words among numbers are faults to be named, not classes.
     if len(words) > len(numbers):
         raise _classes(words, name, report)
     if not numbers:
@@ -191,6 +194,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         if not set(numbers) <= {-1, 0, 1}:  # 0, 1, 2 are entailment, neutral, contradiction
             raise _classes(numbers, name, report)
         report.notes.append(f'"{name}" is 0 or 1: read as the scores 0 (not the same) and 1')
+        # -1 is how SNLI marks pairs on which its annotators did not agree.
         return lambda value: None if value == -1 else value
     highest = _highest(numbers)
     if highest == 1:
@@ -201,6 +205,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
 
 def _number(word: Any) -> int | float | None:
     """The number that a cell of a table holds; None if it holds none."""
+    # int first: whole numbers may be classes, and 1.0 would hide that.
     for kind in (int, float):
         try:
             return kind(word)

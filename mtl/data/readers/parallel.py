@@ -33,6 +33,7 @@ def parallel_files(folder: FilePath) -> dict[str, Path]:
         for part, names in NAMES.items()
         if not files.keys().isdisjoint(names)
     }
+    # Texts alone are nothing to learn from, and `words.txt` may be any list of words.
     return found if "text" in found and len(found) > 1 else {}
 
 
@@ -80,6 +81,7 @@ def read_parallel(
 def _lines(path: Path) -> list[str]:
     """The lines of a file. Empty ones within it count, since line n belongs to line n."""
     lines = lines_of(read_text(path))
+    # One file may end in a line break and another not: that is no difference in length.
     while lines and not lines[-1].strip():
         lines.pop()
     return lines
@@ -95,6 +97,7 @@ def _check_lengths(files: dict[str, Path], lines: dict[str, list[str]], path: st
 
 def _refuse_several(file: Path, labels: Sequence[str]) -> None:
     """Raise SoundDataError if a line joins several labels, as MixSNIPS does with #."""
+    # A # at either end may be part of a name, such as C#.
     joined = [n for n, label in enumerate(labels, start=1) if "#" in label.strip("#")]
     if joined:
         place = {"path": file, "line": joined[0]}

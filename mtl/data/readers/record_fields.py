@@ -82,11 +82,13 @@ class Keys:
         self.tags = next((k for k in _TAG_FIELDS if present[k] and k != self.spans), None)
         self.tags = self.tags or _first_key(_MAYBE_TAG_FIELDS, records, _is_list_of_tags)
         taken = {self.spans, self.tags}
+        # Field names differ in case from tool to tool: `Label`, `label`.
         spelled = {key.lower(): key for key in present if key not in taken}
         self.likely = [spelled[name] for name in _LABEL_FIELDS if name in spelled]
         self.label = self.likely[0] if self.likely else None
         self._look_for_several(rows, report)
         if self.spans is None:  # records without any span, such as {"entities": []}
+            # They are read after all, as "no span": no note should say that they were not.
             empty = {k for k in SPAN_FIELDS if not any(record.get(k) for record in records)}
             self.empty_spans = empty - {self.tags, self.label}
         else:
@@ -178,6 +180,7 @@ def split_tags(rows: Sequence[Row]) -> None:
         texts = [row.value for row in rows if isinstance(row.value.get(key), str)]
         counts = Counter(tag for record in texts for tag in record[key].split())
         read = spelling_of(counts)
+        # A plain type may be any word, so a text of the file could be taken for tags.
         if not read or read[0].is_plain or read[1] < 0.9:
             continue
         if 2 * sum(_counts_words(record, record[key].split()) for record in texts) > len(texts):
@@ -222,6 +225,7 @@ def _is_list_of_tags(record: dict[str, Any], value: Any) -> bool:
 
 def first_value(record: dict[str, Any], names: Sequence[str]) -> tuple[str | None, Any]:
     """The first of some fields that a record has, and its value."""
+    # A null says as little as a field that is not there.
     present = {key.lower(): key for key, value in record.items() if value is not None}
     name = next((present[name] for name in names if name in present), None)
     return name, record[name] if name else None
@@ -256,6 +260,7 @@ def _tokens(
     words = [sentence[start:end] for start, end in split_words(sentence)]
     ways = {"words and punctuation marks": words, BETWEEN_BLANKS: sentence.split()}
     if given:
+        # Whoever lists the tokens counts these, and nothing else needs to be guessed.
         ways = {"tokens": given}
     if tags is None:
         counted, tokens = next(iter(ways.items()))

@@ -136,6 +136,7 @@ def _sorted_out(names: Sequence[str] | None) -> tuple[Sequence[str], Sequence[st
     """Names of tags and names of labels: the tag O is among the names of tags."""
     if not names:
         return (), ()
+    # One option serves both, since a recipe can hardly say which of the two it means.
     return (names, ()) if "O" in names else ((), names)
 
 
@@ -217,6 +218,7 @@ class _Classes:
                 if is_class(value):
                     self.columns.setdefault(name, []).append((value, record.row))
         self.kinds = {
+            # The commonest type is the right one: what differs from it is the fault to name.
             name: Counter(type(value) for value, _ in column).most_common(1)[0][0]
             for name, column in self.columns.items()
         }
@@ -235,10 +237,12 @@ class _Classes:
             fix = "write a name in quotes or a whole number, or leave the label out"
             raise DataError(f"the {field} is not a class", found=short(value), fix=fix)
         kind = self.kinds[field]
+        # `type` and not `isinstance`: True must not pass for the number 1.
         if type(value) is not kind:
             raise self._mixed(field, value, kind)
         if kind is str:
             return value
+        # As JSON spells them, so that true and 1 are told apart by their names too.
         if kind is bool or not self.names:
             return json.dumps(value)
         if not -1 <= value < len(self.names):
@@ -275,6 +279,7 @@ def _notes_on_tokens(records: Sequence[Record]) -> list[str]:
             "in plain text, punctuation marks are words of their own: tags that count them too fit "
             "what is predicted later"
         )
+    # Without blanks: where they are is the tokenizer's business and no difference.
     odd = [r for r in records if "".join(r.sentence.split()) != "".join("".join(r.tokens).split())]
     if odd:
         notes.append(

@@ -100,6 +100,7 @@ class Spelling:
         if match is None:
             return None
         parts = match.groupdict()
+        # A type without a letter is an I-, as in IO: a new type then begins a new entity.
         return f"{(parts.get('letter') or 'I').upper()}-{parts.get('type') or NO_TYPE}"
 
 
@@ -162,6 +163,7 @@ def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
         None if no cell names an entity in a spelling that we know. Types without any letter (`PER`)
         are taken for tags only if there is O between them: else they may be parts of speech.
     """
+    # In this order: a file that has O may well use "-" or "_" for something else.
     outside = next((mark for mark in OUTSIDE if mark in cells), "O")
     total = sum(cells.values())
     best, most = None, 0
@@ -197,11 +199,13 @@ def _plain(cells: Mapping[str, int], outside: str, total: int) -> tuple[Spelling
 
 def tag_pairs(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Every tag with the one before it; an O stands before the first and after the last."""
+    # Entities end with their sentence, so an open one at its border breaks BIOES.
     return zip(["O", *tags], [*tags, "O"], strict=True)
 
 
 def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
     """The scheme that the tags of a file break least often; the first of `BREAKS` of several."""
+    # A file has few different pairs, however long it is: each is judged once.
     pairs = Counter(pair for tags in sentences for pair in tag_pairs(tags))
     breaks = {
         scheme: sum(count for pair, count in pairs.items() if is_broken(*pair))
@@ -213,6 +217,7 @@ def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
 def strays(tags: Sequence[str], scheme: str) -> list[tuple[int, str, str]]:
     """Every place where tags break the scheme: its index, the tag before, the tag after."""
     pairs = enumerate(tag_pairs(tags))
+    # The pair after the last tag is a fault of the last tag.
     return [(min(i, len(tags) - 1), *pair) for i, pair in pairs if BREAKS[scheme](*pair)]
 
 

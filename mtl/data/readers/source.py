@@ -39,6 +39,7 @@ class Report:
             for fault in error.faults:
                 place = {"path": self.path, "line": fault.line or line}
                 self.faults.append(replace(fault, what=fault.what + where, **place))
+        # Python's own limit; one record nested too deeply is no reason to lose the others.
         except RecursionError:
             self.bad_records += 1
             what = f"lists or objects are nested too deeply{where}"
@@ -63,17 +64,20 @@ class Report:
         if faults:
             left_out = f"bad records left out: {self.bad_records}. The first: {faults[0]}"
             notes.append((left_out, LeftOutWarning))
+        # An empty list would only fail much later, far from the file that is to blame.
         if not examples:
             found = "; ".join(note for note, _ in notes) or None
             what, fix = f"the file gives no {kind}", "give it at least one"
             raise DataError(what, path=self.path, found=found, fix=fix)
         for note, category in notes:
+            # Level 3 is whoever called the reader, which is the line that a user knows.
             warnings.warn(f"{self.path}: {note}", category, stacklevel=3)
         return examples
 
 
 def only_set(**options: Any) -> dict[str, Any]:
     """The options of a reader that somebody set: 0 is a value, and no value is none."""
+    # Compared by identity first: 0 == False, but column 0 is something that somebody asked for.
     unset = (None, False, "", (), [])
     return {n: v for n, v in options.items() if not any(v is u or v == u != 0 for u in unset)}
 
@@ -125,11 +129,13 @@ def read_text(path: FilePath) -> str:
         raw = Path(path).read_bytes()
         # By the first bytes, before decoding: "not UTF-8" would help nobody with an Excel file.
         _refuse_binary(path, raw)
+        # utf-8-sig: the byte order mark of Windows would become part of the first word.
         text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
     except OSError as error:
         found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
         raise DataError("the file cannot be read", path=path, found=found, fix=fix) from None
     except UnicodeDecodeError as error:
+        # What comes before the bad byte can be decoded, so its line can be counted.
         *above, before = lines_of(error.object[: error.start].decode())
         place = {"path": path, "line": len(above) + 1}
         found = f"byte 0x{error.object[error.start]:02x} after {before[-30:]!r}"
@@ -151,10 +157,12 @@ def _refuse_binary(path: FilePath, raw: bytes) -> None:
     form, fix = next((v for start, v in BINARY_FORMS.items() if raw.startswith(start)), ("", ""))
     if raw.startswith(b"PK\x03\x04"):
         form, fix = "a zip archive", "unpack it first: unzip FILE"
+        # Excel and Word files are zip archives; what is inside tells them apart.
         if b"xl/" in raw:
             form, fix = "an Excel file", "save the sheet as CSV (UTF-8)"
         elif b"word/" in raw:
             form, fix = "a Word file", "save it as plain text (UTF-8)"
+    # Pickle protocols 2 to 5 begin with these two bytes.
     elif re.match(rb"\x80[\x02-\x05]", raw):
         form = "a Python pickle"
         fix = "write its content as JSON; a pickle can run code and is never loaded"

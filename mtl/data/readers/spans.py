@@ -42,6 +42,7 @@ def spans_of(value: Any) -> list[Span] | None:
     else:
         return None
     good = [span for span in spans if span is not None]
+    # All or nothing: a field that is half spans is some other field.
     return good if len(good) == len(spans) else None
 
 
@@ -71,6 +72,7 @@ def _as_written(item: Any) -> Span | None:
             return Span(start, end, kind)
         case [str(kind), int(start), int(end), *_]:  # Argilla
             return Span(start, end, kind)
+        # Its end is the last character, not the one after it.
         case {"points": [{"start": start, "end": int(last), **rest}, *_]}:  # Dataturks
             return Span(start, last + 1, _kind(item), rest.get("text"))
         case {"span": [start, end]}:
@@ -135,6 +137,7 @@ def tags_of_spans(
     starts, ends = [start for start, _ in words], [end for _, end in words]
     taken: set[int] = set()
     chosen = []
+    # Longest first, so that a name inside a longer one gives way to it.
     for span in sorted(found, key=lambda span: (span.start - span.end, span.start)):
         first, last = bisect_right(ends, span.start), bisect_left(starts, span.end) - 1
         # The words that the span touches: from the first that ends behind its start, to the last
@@ -155,6 +158,7 @@ def _checked(text: str, span: Span) -> Span:
     """The span without outer blanks, once it is known to be one."""
     _check(span, span.end, len(text), "characters")
     there = text[span.start : span.end]
+    # Line breaks may have become blanks on the way; anything else is another place.
     if isinstance(span.text, str) and span.text.split() != there.split():
         raise _other_text(text, span, span.text)
     start = span.start + len(there) - len(there.lstrip())
@@ -166,6 +170,7 @@ def _check(span: Span, end: Any, length: int, unit: str) -> None:
     """Raise DataError unless a span is within `length` units and has a type."""
     if not (isinstance(span.kind, str) and span.kind.strip()):
         raise DataError("a span has no type", found=short(span.kind), fix=SPAN_FORM)
+    # JSON may hold true where a number belongs, and Python would count it as 1.
     places = (span.start, end)
     if not all(isinstance(p, int) and not isinstance(p, bool) for p in places):
         found = short([span.start, span.end])
@@ -180,6 +185,7 @@ def _other_text(text: str, span: Span, said: str) -> DataError:
     """The error for a span whose text is not at its offsets; it guesses the unit they count."""
     at = text.find(said)
     fix = f"its text occurs at character {at}" if at >= 0 else "export the spans again"
+    # Java and JavaScript count UTF-16 units, C and Go bytes: the usual reasons.
     for unit, code, width in (("bytes", "utf-8", 1), ("UTF-16 units", "utf-16-le", 2)):
         raw = text.encode(code, "replace")[span.start * width : span.end * width]
         if raw.decode(code, "ignore") == said:

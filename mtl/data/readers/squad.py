@@ -166,6 +166,7 @@ def _answers(value: Any) -> list[tuple[str, int | None]]:
 def _offset(value: Any) -> int | None:
     if value is None or value == "":
         return None
+    # Tables and JSON write offsets in every way; OverflowError is what int(inf) raises.
     with suppress(TypeError, ValueError, OverflowError):  # 3, 3.0 and "3" alike
         if int(float(value)) == float(value):
             return int(float(value))
@@ -177,6 +178,7 @@ def _located(text: str, start: int | None, question: _Question) -> Answer:
     """The answer at its offset or, without one, where its text first occurs."""
     if start is not None:
         return Answer(text, start)  # QAExample sees to it that the text is there
+    # Only without an offset: with one, the blanks belong to what it counts.
     text = text.strip()
     if text not in question.context:
         what = f"the answer of question {question.id!r} is not in its context"
@@ -217,6 +219,7 @@ def _questions_in(
         if inside is None:
             yield context, value, where
             return
+        # The context is written once, around the questions about it.
         if inside == "qas":
             context = _text(value, "context", value)
         for item in _list(value, inside):
@@ -261,6 +264,7 @@ def _by_our_names(record: Any) -> dict[str, Any]:
     found = {}
     for field, aliases in _ALIASES.items():
         names = [alias for alias in aliases if alias in plain]
+        # A record may carry empty fields under other names.
         filled = [alias for alias in names if plain[alias] is not None]
         if names:
             found[field] = plain[(filled or names)[0]]
@@ -272,6 +276,7 @@ def _plain(name: str) -> str:
 
 
 def _is_true(value: Any) -> bool:
+    # A table writes booleans as texts, and a table with gaps writes them as 1.0.
     return str(value).strip().lower() in ("true", "1", "yes", "1.0")
 
 
@@ -305,6 +310,7 @@ def _lines_of_ids(text: str) -> dict[str, int]:
     for match in re.finditer(r'"id"\s*:\s*(?:"([^"\\]*)"|(\d+))', text):
         line += text.count("\n", position, match.start())
         position = match.start()
+        # Of a repeated id the first line, where whoever mends the file has to look first.
         lines.setdefault(match[1] or match[2], line)
     return lines
 
@@ -351,6 +357,7 @@ def _known_columns(header: list[str], place: dict[str, Any]) -> dict[str, int]:
 def _literal(cell: str) -> Any:
     """What a cell holds as JSON or as Python prints lists and dicts; otherwise its text."""
     if cell.strip().startswith(("[", "{")):
+        # pandas prints NumPy arrays inside a cell as array([...]).
         plain = re.sub(r"array\((\[.*?\])(, dtype=\w+)?\)", r"\1", cell, flags=re.DOTALL)
         for parse in (json.loads, ast.literal_eval):
             # The last two: lists in lists in lists, deeper than Python goes.

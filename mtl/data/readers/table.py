@@ -51,11 +51,13 @@ WHAT_WE_KNOW = (
 
 def plain_name(name: str) -> str:
     """A column's name without case, blanks and punctuation; `Sentence #` is a number, no text."""
+    # `Sentence #`, `sentence_no` and `SentenceNo` are all the same column.
     return re.sub(r"[\W_]+", "", re.sub(r"(?<=\w)\s*#$", "no", name.strip().lower()))
 
 
 def delimiters(text: str) -> list[str]:
     """The signs that may separate cells, the most frequent first."""
+    # The header alone: the texts below it are full of commas.
     first = next((line for line in lines_of(text) if line.strip()), "")
     return sorted((sign for sign in "\t,;|" if sign in first), key=first.count, reverse=True)
 
@@ -84,6 +86,7 @@ class Table:
             if known({plain_name(name) for name in first_cells(text, sign)}):
                 rows = table_rows(text, sign, str(path))
                 return cls(str(path), rows[0][1], rows[1:])
+        # No known header: the table has none, and its first row is data.
         return cls(str(path), [], table_rows(text, delimiter or ",", str(path)))
 
     def find(self, names: Iterable[str]) -> int | None:
@@ -120,6 +123,7 @@ class Table:
         """The rows that hold something; one of another width than the header is a fault."""
         width = len(self.names or self.rows[0][1])
         for line, cells in self.rows:
+            # An empty row is not a fault: in tables of words it ends a sentence.
             if not cells:
                 continue
             with report.record(line):

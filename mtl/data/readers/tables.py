@@ -45,6 +45,7 @@ def table_form(text: str) -> tuple[str, Reader] | None:
         if form is not None:
             return form
     lines = [line for line in lines_of(text) if line.strip()]
+    # Not all of them: a line that lacks its label is a fault to name, not another form.
     if sum("__label__" in line for line in lines) >= 0.9 * len(lines):
         return "fastText lines", read_fasttext
     return None
@@ -72,6 +73,7 @@ def _bare_tables(text: str) -> Iterator[tuple[str, list[list[str]]]]:
         rows = [cells for _, cells in head_rows(text, delimiter) if cells]
         width = len(rows[0]) if rows else 0
         fitting = [cells for cells in rows if len(cells) == width]
+        # Prose with a comma here and there does not have equally many in each line; a table does.
         if width > 1 and len(fitting) >= 0.9 * len(rows):
             yield delimiter, fitting
 
@@ -80,6 +82,7 @@ def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | No
     known = set(names)
     lacks = known.isdisjoint
     answered = not lacks(ANSWERS) or any(name.startswith("answer") for name in names)
+    # Questions first: `question` and `query` may also name a text, or one of a pair.
     if not lacks(QUESTIONS) and (answered or (not lacks(CONTEXTS) and lacks(LABELS))):
         return "table of questions (CSV, TSV)", _read_questions
     words = WORDS[:3] if lacks(SENTENCE_IDS) else WORDS  # `tokens` alone may hold lists of them
@@ -88,6 +91,7 @@ def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | No
         if delimiter != "\t" or not lacks(SENTENCE_IDS):
             return "table of words with tags", read_word_table
         return None
+    # Before texts: `query` beside `passage` is one of a pair, `query` alone is a text.
     if any(known.issuperset(pair) for pair in PAIRS):
         return "table of pairs", read_pair_table
     if not lacks(TEXTS):
@@ -120,13 +124,16 @@ def read_word_table(
     # Rows become blocks as those of columns do; from there on both are read by the same code.
     blocks: list[Block] = []
     last, begins = None, True
+    # Rows of another width are faults by now, and must neither begin nor end a sentence.
     full = dict(table.full_rows(report))
     for line, cells in table.rows:
         if line not in full:
+            # An empty row ends a sentence where no column of ids does.
             begins = begins or not cells
             continue
         name = cells[ids] if ids is not None else None
         begins = begins or (bool(name) and name != last)
+        # Kaggle's file writes the id only at the first word; the cells below are empty.
         last = name or last
         if begins:
             blocks.append([])

@@ -42,6 +42,7 @@ class ClassNames:
 
     def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
         self.names = tuple(names or ())
+        # One name among the numbers, and they are all names: "7" may be a class of its own.
         self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", c.strip()) for c in cells if c.strip())
 
     def of(self, cell: str) -> str | None:

@@ -72,6 +72,7 @@ def read_text_table(
             said = {name: classes[name].of(row[i]) for name, i in places.items()}
             given = _items(row[tags[0]], label_names) if tags else None
             tokens = () if given is None else _tokens(text, given) or text.split()
+            # The cell is a list as Python prints it, which is no text that anybody would write.
             text = text if list_in(text) is None else " ".join(tokens)
             kept = {name: value for name in others if (value := said[name]) is not None}
             parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept))
@@ -96,6 +97,7 @@ def _text_columns(table: Table, rows: list[list[str]], column: int | str | None)
             refuse_columns(table.path, header=rows[0] if rows else [])
         return clear[0]
     text, title = table.needed(TEXTS), table.find(["title"])
+    # A title says much about an article, and reviews and news have both.
     is_longer = plain_name(table.names[text]) in BODIES
     return [text] if title is None or title == text or not is_longer else [title, text]
 
@@ -110,6 +112,7 @@ def _label_column(
     """The column of the class; None if tags, or the columns named in `fields`, are all there is."""
     if column is not None:
         place = table.chosen(column)
+        # The named column may be the tags, and then there is no class.
         return None if place in taken else place
     if not table.names:
         clear = bare_columns(rows)
@@ -145,6 +148,7 @@ def bare_columns(
     A class has few words and is repeated; most cells of a text have three words or more. The class
     in the first row must be repeated too: else it may be a header.
     """
+    # Of fewer rows nobody can tell what repeats.
     if len(rows) < 4:
         return None
     columns = list(zip(*rows, strict=False))
@@ -181,6 +185,7 @@ def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
     # of a name, as in "Arts, Crafts".
     counts = Counter(cells)
     for sign in _SEPARATORS:
+        # A blank inside tells of a sentence or a name rather than of a list of classes.
         joined = [
             cell for cell in counts if sign in cell and " " not in cell.replace(f"{sign} ", "")
         ]
@@ -229,6 +234,7 @@ def _tag_column(
     lists = {i: cells for i, cells in lists.items() if _count_words(cells, written)}
     named = [i for i in lists if table.names and plain_name(table.names[i]) in WORD_TAGS]
     found: dict[int, Spelling] = {}
+    # A name that tags usually have settles it; without one every column is looked at.
     for place in named[:1] if len(named) == 1 else lists:
         counts = Counter(item for cell in lists[place] for item in _items(cell, names))
         read = spelling_of(counts)
@@ -259,6 +265,7 @@ def _items(cell: str, names: Sequence[str] | None) -> list[str]:
     """The tags of a cell, a list or separated by blanks; numbers become their names."""
     items = list_in(cell)
     items = [str(i) for i in items] if items is not None else re.split(r"[\s,]+", cell.strip())
+    # `label_names` with an O names tags; without one, classes.
     if names and "O" in names and all(i.isdecimal() and int(i) < len(names) for i in items):
         return [names[int(i)] for i in items]
     return items
@@ -289,6 +296,7 @@ def read_fasttext(
     for number, line in enumerate(lines_of(read_text(path)), start=1):
         if not line.strip():
             continue
+        # Only at the start of a word: a text may speak of __label__ itself.
         labels = re.findall(r"(?<!\S)__label__\S+", line)
         if len(labels) > 1:
             place = {"path": path, "line": number}

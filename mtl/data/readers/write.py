@@ -42,6 +42,7 @@ def _json_record(example: Example) -> dict[str, Any]:
         case QAExample():
             record = _squad_question(example)
             record |= {"context": example.context, "answers": record.pop("answers")}
+    # Our readers take a missing field and a null for the same, and the file is shorter.
     return {key: value for key, value in record.items() if value is not None}
 
 
@@ -64,6 +65,7 @@ def _conll_sentence(example: NERExample | TextExample) -> str:
 
 def _conll_line(token: str, tag: str) -> str:
     line = f"{token}\t{tag}"
+    # Read back before it is written: what would not come back the same is refused.
     if lines_of(line) != [line] or columns_of(line) != [token, tag] or token.startswith("\ufeff"):
         found = f"{token!r} with the tag {tag!r}"
         fix = "take out tabs, line breaks, outer blanks, byte order marks and -DOCSTART-"
@@ -91,6 +93,7 @@ def _conllu_sentence(example: NERExample | TextExample) -> str:
             fix = "take out tabs and line breaks"
             raise DataError("a CoNLL-U file cannot hold this text", found=repr(text), fix=fix)
     lines = [f"# text = {example.text}\n"]
+    # An underscore is how CoNLL-U says that nothing is known.
     tags = example.tags or ["_"] * len(example.tokens)
     for n, (token, tag) in enumerate(zip(example.tokens, tags, strict=True), start=1):
         misc = tag if tag == "_" else f"NER={tag}"
@@ -108,6 +111,7 @@ def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
     """
     paragraphs = [
         {"context": context, "qas": [_squad_question(example) for example in group]}
+        # groupby joins neighbours only, so that the order of the questions stays.
         for context, group in groupby(examples, key=lambda example: example.context)
     ]
     squad = {"version": "1.1", "data": [{"title": Path(path).stem, "paragraphs": paragraphs}]}
