@@ -154,6 +154,7 @@ class Tokenizer(ABC):
                 fix="shorten the question, or train a model with a larger encoder.max_length",
             )
         rows = []
+        # At most half a window is shared, so that each window brings something new.
         for start in window_starts(len(text), size, min(overlap, size // 2)):
             ids = text.ids[start : start + size]
             # Unknown words are numbered by row and not by text: a word has the same number in the
@@ -162,6 +163,7 @@ class Tokenizer(ABC):
             rows.append(
                 Row(
                     input_ids=[*self.number_unknowns([*prefix, *ids], tokens), self.sep_id],
+                    # + 1: the last [SEP] belongs to the text before it, as in BERT.
                     type_ids=[*prefix_types, *[text_type] * (len(ids) + 1)],
                     text=text,
                     text_start=len(prefix),
@@ -173,6 +175,7 @@ class Tokenizer(ABC):
 
     def _encode_filled(self, text: str) -> Encoding:
         encoding = self.encode(text)
+        # A text of control characters alone has a length and yet no piece.
         if not len(encoding):
             raise DataError(
                 "the text is empty", found=repr(text), fix="give at least one word or sign"

@@ -63,11 +63,13 @@ class SubwordTokenizer(Tokenizer):
         Words that share a piece are one, and one that leaves no piece, such as a lone control
         character, is left out.
         """
+        # Special tokens are added by `rows`, which knows of pairs and windows.
         found = self.backend.encode(text, add_special_tokens=False)
         words = _join_words(split_words(text), found.offsets)
         if not words:  # RoBERTa has pieces for blanks too
             return Encoding(text, [], [], [], [], [])
         word_ids = _words_of_pieces(found.offsets, words)
+        # Numbered anew, so that a word without pieces leaves no gap in the count.
         kept = sorted(set(word_ids))
         number = {word: i for i, word in enumerate(kept)}
         word_ids = [number[word] for word in word_ids]
@@ -97,6 +99,7 @@ class SubwordTokenizer(Tokenizer):
             raise missing_extra("tokenizers", "pretrained") from None
         path = folder / cls.file_name
         if not path.exists():
+            # Older checkpoints have only the list of pieces.
             path = folder / VOCABULARY
         if not path.exists():
             raise missing_file(folder / cls.file_name)
@@ -118,6 +121,7 @@ class SubwordTokenizer(Tokenizer):
 
 def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict[str, int]]:
     """The family of special tokens that the vocabulary has whole, and their ids."""
+    # By the vocabulary and not by a name: fine-tuned checkpoints are called anything.
     for tokens in (BERT_TOKENS, ROBERTA_TOKENS):
         found = {use: backend.token_to_id(token) for use, token in tokens.items()}
         ids = {use: i for use, i in found.items() if i is not None}
@@ -132,6 +136,7 @@ def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict
 
 def _join_words(words: list[Place], offsets: list[Place]) -> list[Place]:
     """The same words, but neighbours are one if a piece holds characters of both."""
+    # Places where a piece could be cut in two: a word that begins there shares the piece.
     inner = {position for start, end in offsets for position in range(start + 1, end)}
     joined: list[Place] = []
     for start, end in words:
@@ -158,12 +163,14 @@ def _word_piece(path: Path, settings: dict[str, Any]) -> tokenizers.Tokenizer:
     """BERT's tokenizer from its list of pieces, one a line (Devlin et al. 2019, section 4.1)."""
     import tokenizers
 
+    # Not `splitlines`: a piece may be one of the characters that it would cut at.
     pieces = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
     backend.normalizer = tokenizers.normalizers.BertNormalizer(
         lowercase=settings.get("do_lower_case", True),
         handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        # None leaves it to lower-casing, as BERT's own code does.
         strip_accents=settings.get("strip_accents"),
     )
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()

@@ -30,6 +30,7 @@ def word_shape(word: str) -> str:
         return "9"
     if not any(character.isalpha() for character in word):
         return "."
+    # A single capital, as in "I" or "A", says no more than that a word is capitalised.
     if word.isupper() and len(word) > 1:
         return "XX"
     return "Xx" if word[0].isupper() else "x"
@@ -118,6 +119,7 @@ class WhitespaceTokenizer(Tokenizer):
             joined = text if isinstance(text, str) else join_words(text)[0]
             words = [joined[start:end] for start, end in split_words(joined)]
             counts.update(word.lower() if lower_case else word for word in words)
+        # By frequency, then by the alphabet: the same texts give the same ids in any order.
         kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
         return cls(
             {word: -n for n, word in kept},
@@ -146,12 +148,14 @@ class WhitespaceTokenizer(Tokenizer):
 
     def number_unknowns(self, ids: list[int], tokens: list[str]) -> list[int]:
         """Replace each `unk_id` by the numbered unknown of its word, in order of appearance."""
+        # Most rows know all their words.
         if self.unk_id not in ids:
             return ids
         numbers: dict[str, int] = {}
         numbered = list(ids)
         for i, (token_id, token) in enumerate(zip(ids, tokens, strict=True)):
             if token_id == self.unk_id:
+                # By the word, not by its place: a name that returns keeps its number.
                 number = numbers.setdefault(token, len(numbers))
                 numbered[i] = self._unknown_id(SHAPES.index(word_shape(token)), number)
         return numbered
@@ -225,6 +229,7 @@ class WhitespaceTokenizer(Tokenizer):
             # "Where" is also seen as "where": it only stood at the start of a sentence.
             name_like = shape in ("Xx", "XX", "9") and word.lower() not in self.counts
             shapes.append(SHAPES.index(shape))
+            # In use, unseen words are mostly names and rare words: these are hidden most readily.
             weights.append(1.0 if name_like else 0.25 / (0.25 + count))
         return torch.tensor(shapes), torch.tensor(weights)
 
