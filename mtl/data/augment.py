@@ -68,6 +68,7 @@ def _mentions(examples: Sequence[NERExample | TextExample]) -> dict[str, list[Me
     mentions: dict[str, list[Mention]] = {}
     for example in examples:
         for kind, first, last in entity_spans(example.tags or ()):
+            # With repeats, so that a frequent name is drawn more often, as in the data.
             mentions.setdefault(kind, []).append(example.tokens[first:last])
     return mentions
 
@@ -87,9 +88,11 @@ def _changed(
             elif words[0].lower() in synonyms:
                 words = _like(words[0], rng.choice(synonyms[words[0].lower()]).split())
         tokens += words
+        # The new entity may have more or fewer words: its tags are made, not copied.
         tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(words))]
     if isinstance(example, NERExample):
         return NERExample(tuple(tokens), tuple(tags))
+    # A text that was never tagged must not become one that is tagged with nothing.
     kept = None if example.tags is None else tuple(tags)
     return replace(example, text=join_words(tokens)[0], tokens=tuple(tokens), tags=kept)
 

@@ -57,6 +57,7 @@ class Batch:
         A part knows all of `items`, whose other rows are in other parts.
         """
         n_rows, length = self.input_ids.shape
+        # At least one row, or a text longer than the limit would never be read.
         size = max(1, max_tokens // length)
         for part in (slice(start, start + size) for start in range(0, n_rows, size)):
             yield replace(
@@ -109,6 +110,7 @@ def collate(
         items=list(items),
         rows=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),
         input_ids=input_ids,
+        # (T,) against (B, 1) broadcasts to (B, T).
         attention_mask=positions < lengths[:, None],
         type_ids=pad_lists([row.type_ids for row in rows], 0, length),
         text_mask=(positions >= text_start[:, None]) & (positions < text_end[:, None]),
@@ -136,6 +138,7 @@ def length_buckets(
     for start in range(0, len(order), pool * batch_size):
         bucket = sorted(order[start : start + pool * batch_size], key=lengths.__getitem__)
         batches += [bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size)]
+    # Shuffled once more: within a pool the batches would come from short to long.
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
@@ -186,6 +189,7 @@ class BatchStream:
     def next(self) -> Batch:
         """The next batch; after the last of a pass, the first of a new one."""
         batch = self._collate(self._next_items())
+        # Anew at each pass: the same sentence shows other gaps, and cannot be learned by heart.
         return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 
     def next_parts(self, max_tokens: int) -> list[Batch]:
@@ -219,6 +223,7 @@ class BatchStream:
         """The examples in groups, none of which has more tokens than allowed, if it can be."""
         parts: list[list[EncodedExample]] = [[]]
         for item in items:
+            # The items rise in length, so the last one added is the longest: it sets the width.
             rows = sum(len(other.rows) for other in [*parts[-1], item])
             if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
                 parts.append([])
@@ -240,6 +245,7 @@ class BatchStream:
         """Go on where the stream that gave `state` stood."""
         self.order_generator.set_state(state["order"])
         self._start_pass()
+        # `_start_pass` set it to 0.
         self.position = state["position"]
         self.hide_generator.set_state(state["hide"])
 
@@ -258,6 +264,7 @@ def sorted_batches(
     indices: list[int] = []
     tokens = 0
     for i in sorted(range(len(items)), key=lambda i: -len(items[i])):
+        # The first of a batch is its longest, and all others are padded to it.
         longest = len(items[indices[0]]) if indices else len(items[i])
         tokens += len(items[i].rows) * longest
         if indices and tokens > max_tokens:

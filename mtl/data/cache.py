@@ -55,6 +55,7 @@ def encode_cached(
     except (OSError, ModelError, ValueError, KeyError):
         pass  # missing, cut off by a kill, or on a broken disk: it is made again
     encoded, notes = encode_examples(examples, tokenizer, tasks, max_length, overlap)
+    # A full disk, or a folder that nobody may write to, is no reason to stop a training.
     with suppress(DataError):
         write_atomically(path, save(_pack(encoded, notes)))
     return encoded, notes
@@ -89,6 +90,7 @@ def examples_hash(examples: Iterable[Any]) -> str:
     """A hash of some examples in their order."""
     digest = sha256()
     for example in examples:
+        # The repr of a dataclass names all its fields, so nothing that shapes a row is missed.
         digest.update(f"\n{example!r}".encode())
     return digest.hexdigest()
 
@@ -101,6 +103,7 @@ def own_code() -> str:
     """
     digest = sha256()
     for folder in (Path(__file__).parent, Path(__file__).parents[1] / "tasks"):
+        # Sorted, since file systems list files in any order, and the hash would differ.
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -135,8 +138,10 @@ def _pack(encoded: Sequence[EncodedExample], notes: Counter[str]) -> dict[str, T
         "notes": notes,
     }
     content = json.dumps(plain, ensure_ascii=False).encode()
+    # safetensors holds tensors alone, so the text travels as bytes.
     packed = {"json": torch.frombuffer(bytearray(content), dtype=torch.uint8)}
     for name, many in lists.items():
+        # int32 holds every id and offset, in half the space of int64.
         packed[name] = torch.tensor([x for one in many for x in one], dtype=torch.int32)
         packed[f"{name}.lengths"] = torch.tensor([len(one) for one in many], dtype=torch.int32)
     return packed

@@ -87,6 +87,7 @@ def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
     Raises:
         DataError: a file is missing, empty, or not UTF-8; a folder holds no data.
     """
+    # A folder of parallel files is one set of data, and not one for each split.
     if not Path(path).is_dir() or files_of(path) == {"train": Path(path)}:
         return _check(path, options)[0]
     checked = {split: _check(file, options) for split, file in files_of(path).items()}
@@ -102,6 +103,7 @@ def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, li
     facts: list[Fact] = []
     examples: list[Any] = []
     with warnings.catch_warnings(record=True) as notes:
+        # By default Python shows a warning once; a second file would seem to have none.
         warnings.simplefilter("always", DataWarning)
         try:
             examples = form.read(path, "stop", **given)
@@ -140,6 +142,7 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
     facts = []
     texts = {split: Counter(map(_identity, examples)) for split, examples in splits.items()}
     for first, second in combinations(splits, 2):
+        # A text that was trained on tests memory, not understanding.
         shared = [text for text in texts[second] if text in texts[first]]
         if shared:
             n = sum(texts[second][text] for text in shared)
@@ -161,6 +164,7 @@ def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list
     for split, examples in splits.items():
         new = Counter(name for name in _names(examples) if name not in known)
         names = [f"{k} {name!r} ({n:,})" for (k, name), n in new.items() if not kinds or k in kinds]
+        # Where training has no names at all, everything would be new.
         if names and known:
             facts.append((f"in {split} and never in train", ", ".join(names[:20])))
     return facts

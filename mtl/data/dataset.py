@@ -42,6 +42,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for f in fields(self):
+            # Frozen, since tasks share it; so even its own `__post_init__` has to take this way.
             object.__setattr__(self, f.name, as_examples(getattr(self, f.name)))
 
     def split(self, name: str) -> Sequence[Any]:
@@ -87,8 +88,10 @@ def hold_out(
     # was, would make held-out scores better than use is.
     group_of = _linked_groups(examples)
     counts = Counter(group_of)
+    # Counted in groups and not in examples: a group goes into one part whole.
     size = round(share * len(counts))
     most = max(1, share * len(examples))
+    # Sorted before it is shuffled: the split depends on the seed, not on the order of the file.
     groups = sorted(group for group, n in counts.items() if n <= most)
     if share * len(counts) < 1 or len(groups) < parts * size:
         raise DataError(
@@ -112,6 +115,7 @@ def _linked_groups(examples: Sequence[Any]) -> list[Any]:
 
     def root(group: Any) -> Any:
         while parent.setdefault(group, group) != group:
+            # Every visit halves the path, so that long chains of links stay cheap.
             parent[group] = parent[parent[group]]
             group = parent[group]
         return group
@@ -121,6 +125,7 @@ def _linked_groups(examples: Sequence[Any]) -> list[Any]:
         first, *others = example.groups if hasattr(example, "groups") else (example.group,)
         firsts.append(first)
         for other in others:
+            # The smaller one wins, so that the order of the examples does not matter.
             one, two = sorted((root(first), root(other)))
             parent[two] = one
     return [root(first) for first in firsts]

@@ -20,6 +20,7 @@ def check_unicode(*texts: str) -> None:
     """Raise DataError if a text holds half a character (a lone surrogate, as JSON can spell)."""
     for text in texts:
         try:
+            # Tokenizers and files need UTF-8, which has no half characters: better here than there.
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             before = text[max(0, error.start - 20) : error.start]
@@ -210,6 +211,7 @@ class PairExample:
             _check_text("the negative of a pair", self.negative)
         if self.score is None:
             return
+        # bool is a kind of int: True would pass for 1.0.
         if isinstance(self.score, bool) or not isinstance(self.score, int | float):
             raise DataError(
                 "the score of a pair is not a number", found=repr(self.score), fix="write 0.8"
@@ -293,6 +295,7 @@ class QAExample:
             raise DataError(f"question {self.id!r} has an empty answer", fix="give it a text")
         # An offset that is off by one would train the model to begin answers inside words, and no
         # score would say why: so a wrong one is an error, and not looked for nearby.
+        # max: a negative index would count from the end, and might even find the text there.
         there = self.context[max(0, answer.start) : max(0, answer.end)]
         if answer.start < 0 or there != answer.text:
             at = self.context.find(answer.text)

@@ -44,6 +44,7 @@ ASCII_WORD = re.compile(r"\w+|[^\w\s]")  # what `_pattern` is for such a text, a
 SPACE = re.compile(f"[{BLANKS}]")
 
 
+# Cached, and made only when needed: the search through Unicode takes a moment.
 @cache
 def _pattern() -> re.Pattern[str]:
     """What a word looks like. Python's `re` has no class of combining marks, so we build one."""
@@ -122,6 +123,7 @@ def learn_joining(sentences: Sequence[Sequence[str]]) -> Joining:
         "".join(sorted(sign for sign, n in inside.items() if n > between[sign])),
         "".join(sorted(sign for sign, n in leading.items() if n > alone[sign])),
     )
+    # A word that came only once may be a slip, and would be carried with the model for ever.
     often = sorted(word for word, n in cut.items() if n > 1)
     return replace(
         signs,
@@ -162,6 +164,7 @@ def _keep_whole(text: str, places: Sequence[Place], known: Mapping[str, int]) ->
     most = max(known.values())
     kept, i = [], 0
     while i < len(places):
+        # Maximal matching: try every length and keep the longest that is known.
         n_joined = 1
         for n in range(2, min(most, len(places) - i) + 1):
             if places[i + n - 2][1] < places[i + n - 1][0]:  # a blank parts them
@@ -194,9 +197,11 @@ def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:
 
     A blank goes between two words, but not between two Han or kana characters.
     """
+    # `text += word` would copy the text once for every word.
     text, places = io.StringIO(), []
     end, before = 0, ""
     for word in words:
+        # Chinese and Japanese texts have no blanks in use, so none are put in here.
         if before and not (WITHOUT_BLANK.match(before[-1]) and WITHOUT_BLANK.match(word)):
             end += text.write(" ")
         places.append((end, end + len(word)))
@@ -234,6 +239,7 @@ def tags_of_entities(words: Sequence[Place], entities: Iterable[Entity]) -> list
     """
     tags = ["O"] * len(words)
     word = 0
+    # In the order of the text, so that one walk over the words serves all entities.
     for kind, start, end in sorted(entities, key=lambda entity: entity[1:]):
         while word < len(words) and words[word][1] <= start:
             word += 1
