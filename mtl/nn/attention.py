@@ -17,6 +17,7 @@ from .config import EncoderConfig
 def sinusoidal_positions(length: int, width: int) -> Tensor:
     """`(T, D)`: `sin(t / 10000^(2i/D))` at even columns, `cos` at odd (Vaswani et al. 2017)."""
     angles = position_angles(length, width)  # (T, D/2)
+    # `[:, :width]`: an odd width has one sine more than it has cosines.
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
 
 
@@ -37,6 +38,7 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
         x: `(..., H, T, K)`; features 0 and 1 are a pair, 2 and 3, and so on.
         rotation: `(H, T, K/2)` complex; 1 leaves a pair as it is.
     """
+    # float(): there are no complex numbers made of bfloat16.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (..., H, T, K/2)
     return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
 
@@ -45,6 +47,7 @@ def rotations(config: EncoderConfig) -> Tensor:
     """What `rotate` multiplies by, `(H, T, K/2)` complex; heads that do not rotate have angle 0."""
     angles = position_angles(config.max_length, config.head_width)  # (T, K/2)
     rotates = torch.arange(config.n_heads) < config.n_rotating
+    # Angle 0 is multiplication by 1: such a head sees the words, but not where they stand.
     angles = angles * rotates[:, None, None]  # (H, T, K/2)
     table = torch.polar(torch.ones_like(angles), angles)
     # The heads of a token are neighbours in memory, as in the queries and keys: that is faster.
@@ -109,6 +112,7 @@ class MultiHeadSelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`; `mask` as in `attention`."""
         q, k, v = self.project(x, rotation)
+        # A function, unlike nn.Dropout, does not know of `eval()` by itself.
         dropout = self.dropout if self.training else 0.0
         if dropout and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # The CPU's fused kernel has no dropout, and what stands in for it is slow in bfloat16.

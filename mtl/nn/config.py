@@ -79,6 +79,7 @@ class EncoderConfig:
                 "encoder.d_model must be a multiple of encoder.n_heads",
                 found=f"d_model {self.d_model}, n_heads {self.n_heads}",
             )
+        # Rotation turns features in pairs, so none may be left over.
         elif self.positions == "rotary" and self.head_width % 2:
             yield Fault(
                 "rotary positions need an even head width (d_model / n_heads)",

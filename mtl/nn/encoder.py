@@ -33,6 +33,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`, through width F."""
+        # Without the nonlinearity between them, two linear layers would be one.
         return self.contract(self.activation(self.expand(x)))
 
 
@@ -105,6 +106,7 @@ class TransformerEncoder(nn.Module):
                 "position_table", table * math.sqrt(2) * config.embedding_std, persistent=False
             )
         else:
+            # Not saved with the weights: the config is enough to compute it again.
             self.register_buffer("rotation_table", rotations(config), persistent=False)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
@@ -114,6 +116,7 @@ class TransformerEncoder(nn.Module):
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Embedding):
+                # PyTorch's own start has deviation 1, and would drown what the layers add.
                 nn.init.normal_(module.weight, std=self.config.embedding_std)
             elif isinstance(module, nn.Linear):
                 # What goes in and what comes out, forwards and backwards, is of about one size in
@@ -150,6 +153,7 @@ class TransformerEncoder(nn.Module):
             )
         x = self.token_embedding(input_ids)
         if self.type_embedding is not None:
+            # Segment 0 has a vector too; a pretrained encoder has never seen a token without.
             zeros = torch.zeros_like(input_ids) if type_ids is None else type_ids
             x = x + self.type_embedding(zeros)
         if self.config.positions == "learned":
@@ -230,6 +234,7 @@ class TransformerEncoder(nn.Module):
         x = self.embed(input_ids, type_ids)
         mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
         maps = []
+        # The layers one by one, since `forward` uses a fused kernel that keeps no weights.
         for layer in cast("Iterable[EncoderLayer]", self.layers):
             maps.append(layer.attention_weights(x, mask, rotation))
             x = layer(x, mask, rotation)

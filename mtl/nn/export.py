@@ -66,6 +66,7 @@ def _model_type(config: EncoderConfig, tokenizer: Tokenizer) -> str | None:
     is_like_theirs = config.norm == "post" and config.positions == "learned"
     if not is_like_theirs or not isinstance(tokenizer, SubwordTokenizer):
         return None
+    # Two separators are RoBERTa's, which counts its positions from the padding on.
     if len(tokenizer.pair_separator) == 2:
         return "roberta" if tokenizer.pad_id == ROBERTA.reserved - 1 else None
     is_distilbert = config.n_types == 0 and config.layer_norm_eps == DISTILBERT_EPS
@@ -82,6 +83,7 @@ def _to_their_config(config: EncoderConfig, model_type: str) -> dict[str, Any]:
     }
     theirs = {key: values[field] for field, key in family.shape.items()}
     if family.segments:
+        # BERT always has segments: one of zeros changes nothing.
         theirs |= {"type_vocab_size": config.n_types or 1}
     return {"model_type": model_type, "dtype": "float32"} | theirs
 
@@ -95,6 +97,7 @@ def _to_theirs(encoder: TransformerEncoder, family: Family) -> dict[str, Tensor]
     if family.segments:
         weights.setdefault("type_embedding.weight", positions.new_zeros(1, positions.shape[1]))
     return {
+        # safetensors writes contiguous tensors only.
         part: chunk.contiguous()
         for ours, parts in tensor_names(encoder.config, family).items()
         for part, chunk in zip(parts, weights[ours].chunk(len(parts)), strict=True)

@@ -22,6 +22,7 @@ from .config import EncoderConfig
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the files of a checkpoint
 
+# position_ids are no head, but a buffer that old versions of transformers saved: 0, 1, 2, ...
 HEADS = ("classifier.", "qa_outputs.", "pooler.", "score.", "embeddings.position_ids")
 
 

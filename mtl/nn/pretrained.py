@@ -61,10 +61,12 @@ def load_pretrained(
     tensors, left_out = _read_weights(folder, theirs["model_type"], family)
     config = _read_config(theirs, family, folder)
     tokenizer = SubwordTokenizer.load(folder)
+    # Before any weight is moved: ids of another vocabulary would give other words' vectors.
     _check_vocabulary(tokenizer, config, folder)
     weights = _to_ours(tensors, config, family, folder)
     config, weights = _cut_positions(config, weights, family.reserved, max_length)
     if config.n_types == 1:
+        # A single segment (RoBERTa) tells nothing apart, and pairs would ask for a second.
         config, weights = _without_segments(config, weights)
     if dropout is not None:
         config = replace(config, dropout=dropout, attention_dropout=None)
@@ -72,10 +74,12 @@ def load_pretrained(
         config = replace(config, attention_dropout=attention_dropout)
     with torch.device("meta"):  # no fresh weights are drawn, only to be thrown away
         encoder = TransformerEncoder(config)
+    # assign: tensors on "meta" have no memory that values could be copied into.
     encoder.load_state_dict(weights, assign=True)
     encoder.pretrained = Path(folder_or_name).absolute().name  # absolute, for "." has no name
     heads = ", ".join(f"{name} ({n} tensors)" for name, n in left_out.items()) or "nothing"
     logger.info("%s: %r; left out: %s", encoder.pretrained, encoder, heads)
+    # As `transformers` does: who only wants vectors must not get dropout.
     return encoder.eval(), tokenizer
 
 
@@ -90,6 +94,7 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
     if folder.is_dir():
         return folder
     name = str(folder_or_name)
+    # A name on the hub is `name` or `owner/name`: a mistyped path is never looked for there.
     if name.count("/") > 1 or name.startswith((".", "/", "~")) or folder.exists():
         raise ModelError(
             "there is no such checkpoint folder",
@@ -104,6 +109,7 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
             "huggingface_hub", "pretrained", f"there is no folder {name!r}, and a download"
         ) from None
     try:
+        # Only these files: a repository often holds the same weights in several forms.
         return Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except Exception as error:  # no network, no such name, no space: the library has many kinds
         reason = (str(error).splitlines() or [""])[0].strip()
@@ -179,6 +185,7 @@ def _read_weights(
         name = name.removeprefix(f"{model_type}.")
         for old, new in OLD_NAMES.items():
             name = name.replace(old, new)
+        # Known heads alone are left out. What nobody knows stays, and is then an error.
         head = next((head for head in family.heads if name.startswith(head)), None)
         if head:
             left_out[head.removesuffix(".")] += 1
@@ -207,6 +214,7 @@ def _to_ours(
             for part in present
             if list(tensors[part].shape) != shape
         ]
+        # After a fault the weights are not used any more; all other faults are still collected.
         if not faults:
             weights[ours] = torch.cat([tensors[part].float() for part in parts])
     if faults:
@@ -231,6 +239,7 @@ def _cut_positions(
             found=f"{length} tokens, {most} positions",
             fix=f"set encoder.max_length to at most {most}; longer texts are read in windows",
         )
+    # clone, or the slice would keep the whole table in memory.
     positions = weights["position_embedding.weight"][reserved : reserved + length].clone()
     return replace(config, max_length=length), weights | {"position_embedding.weight": positions}
 
