@@ -73,6 +73,7 @@ class Task(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # Its own `kind`: a subclass that only inherits one would clash with its parent.
         if "kind" in cls.__dict__:
             check_name_is_free(cls.kind, cls, Task.kinds)
             Task.kinds[cls.kind] = cls
@@ -229,6 +230,7 @@ def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) ->
     """
     scores = task.score(examples, predictions)
     try:
+        # A 0-dimensional tensor would stop json.dumps only at the very end of the training.
         return {name: float(value) for name, value in scores.items()}
     except (AttributeError, TypeError, ValueError, RuntimeError):
         raise ConfigError(

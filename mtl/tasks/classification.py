@@ -107,11 +107,13 @@ class ClassificationTask(Task):
         self.field = field
         self.pooling = pooling
         self.class_weights = class_weights
+        # Training alone decides: a class that only the test has cannot be learned.
         examples = self.dataset.train or list(self.dataset.all())
         counts = Counter(label for e in examples if (label := self.label_of(e)) is not None)
         self.labels = self._choose_labels(labels, sorted(counts))
         self.label_id = {label: i for i, label in enumerate(self.labels)}
         self.weights = balancing_weights([counts[label] for label in self.labels])  # (C,)
+        # Each unknown class is told of once, and not after every epoch.
         self.warned_of: set[str] = set()
         self._warn_of_rare_classes(counts)
         self._warn_of_unknown_classes()
@@ -175,6 +177,7 @@ class ClassificationTask(Task):
     def label_of(self, example: TextExample) -> str | None:
         """The class that an example says it is of, if it says one."""
         named = getattr(example, "fields", {})  # an example of another task may have none
+        # A named field never falls back on `label`, which may be about something else.
         if self.field in named or self.field not in ("", "label"):
             return named.get(self.field)
         return getattr(example, "label", None)
@@ -214,6 +217,7 @@ class ClassificationTask(Task):
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[ClassPrediction]:
         of_rows = outputs.float().softmax(-1)  # (B, C)
+        # Probabilities and not logits: one window with huge logits would outvote the others.
         probabilities = merge_rows(of_rows, batch.rows, len(batch))  # (N, C)
         return [
             ClassPrediction(
@@ -263,6 +267,7 @@ class ClassificationTask(Task):
             (right, said, f"{prediction.score:.4f}", prediction.text)
             for (right, said), prediction in zip(pairs, predictions, strict=True)
         ]
+        # A tab or a line break inside a text would look like the next cell or row.
         lines = ["\t".join(" ".join(part.split()) for part in row) for row in rows]
         return "txt", "".join(f"{line}\n" for line in lines)
 
@@ -292,6 +297,7 @@ class ClassificationTask(Task):
         if not unknown:
             return
         names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
+        # Not one is known: then it is the wrong file, and a score of 0 would only hide that.
         if unknown.total() == len(examples):
             raise DataError(
                 f"the task {self.name!r} does not know these labels",
@@ -320,6 +326,7 @@ class ClassificationTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> ClassificationTask:
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
         labels = [label for _, label in by_id]
+        # Models of older versions lack them, and the defaults are what they had.
         rest = {key: settings[key] for key in ("pooling", "field") if key in settings}
         return cls(name, labels=labels, **rest)
 

@@ -168,15 +168,18 @@ class EmbeddingTask(Task):
         negative = vectors[has_negative, 2]  # (N, E)
         # Row i: how close the first sentence of pair i is to every second sentence, and to every
         # negative. The right one of them is number i; what means the same is no wrong answer.
+        # Every pair of the batch is a wrong answer to all others, at no further cost.
         cosines = first @ second.T  # (P, P)
         known = torch.cat([_same_sentence(pairs), _own_sentence(pairs)], 1).to(cosines.device)
         logits = torch.cat([cosines, first @ negative.T], 1) / self.temperature  # (P, P + N)
         logits = logits.masked_fill(known, float("-inf"))
         own = torch.arange(len(pairs), device=cosines.device)
         forth = F.cross_entropy(logits, own, reduction="none")
+        # From the second sentence to the first; negatives are second sentences of nobody.
         back = F.cross_entropy(logits[:, : len(pairs)].T, own, reduction="none")
         nan = float("nan")
         scores = cosines.new_tensor([nan if pair.score is None else pair.score for pair in pairs])
+        # nan_to_num: a NaN would come back through the gradient, even from the branch not taken.
         squared_error = (cosines.diagonal() - scores.nan_to_num()) ** 2
         return torch.where(scores.isnan(), (forth + back) / 2, squared_error).mean()
 
@@ -284,6 +287,7 @@ def _accuracy_at_1(
         return {}
     first, second = _as_matrices(predictions)  # (N, E) each
     points = []
+    # In chunks: all cosines at once would need N x N numbers.
     for start in range(0, len(asked), CHUNK):
         chunk = asked[start : start + CHUNK]
         some = first.index_select(0, torch.tensor(chunk)).to_dense()  # (CHUNK, E)
@@ -292,6 +296,7 @@ def _accuracy_at_1(
         near = cosines >= cosines.amax(1, keepdim=True) - 1e-6
         for i, row in zip(chunk, near, strict=True):
             closest = row.nonzero().flatten().tolist()
+            # By text: several pairs may share a second sentence, and any copy of it is right.
             right = [j for j in closest if examples[j].second == examples[i].second]
             points.append(len(right) / len(closest))
     return {"accuracy_at_1": mean(points)}
@@ -311,6 +316,7 @@ def _as_matrices(predictions: Sequence[Similarity]) -> tuple[Tensor, Tensor]:
 def _as_matrix(vectors: Sequence[Vector], n_words: int) -> Tensor:
     dense = [v.vector for v in vectors if isinstance(v, Embedding)]
     if dense:
+        # float64, so that texts that are equally close really tie.
         return torch.tensor(dense, dtype=torch.float64)
     counts = [v.counts for v in vectors if isinstance(v, WordCounts)]
     rows = [n for n, of_text in enumerate(counts) for _ in of_text]

@@ -24,6 +24,7 @@ def compare_entities(
     gold, guess = set(entity_spans(right)), set(entity_spans(predicted))
     groups: list[tuple[list[Span], list[Span]]] = []
     end = 0  # of the group, in words
+    # Those in only one of the two sets; whatever is in both is right.
     for span in sorted(gold ^ guess, key=lambda span: span[1:]):
         if not groups or span[1] >= end:
             groups.append(([], []))

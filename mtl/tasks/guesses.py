@@ -45,6 +45,7 @@ def candidates_in_closest_sentence(example: QAExample) -> list[Answer]:
     ]
     most = max(shared)
     closest = [c for n, found in zip(shared, inside, strict=True) if n == most for c in found]
+    # No sentence has a candidate of its own: then any of them will do.
     return closest or candidates
 
 

@@ -139,6 +139,7 @@ class NERTask(Task):
             )
         check_names(name, "type", types, told)
         self.types = list(types)
+        # In a fixed order: the ids are what the saved head was trained for.
         self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]
         self.tag_id = {tag: i for i, tag in enumerate(self.tags)}
 
@@ -160,6 +161,7 @@ class NERTask(Task):
         if not self.is_labelled(example):
             return [None] * len(rows)
         self._check_types([example])
+        # All windows share the encoding of the whole text.
         words, first = self._words(rows[0].text)
         # By characters: the words of the file need not be those that the model reads.
         entities = entity_characters(example)
@@ -176,6 +178,7 @@ class NERTask(Task):
             tags: of every word of the text.
             first: each word's first piece.
         """
+        # Special tokens, and all pieces of a word but its first, stay ignored: one label per word.
         target = [IGNORED] * len(row)
         # `first` rises, so the words that begin in the window are neighbours.
         begin = bisect_left(first, row.first_piece)
@@ -186,6 +189,7 @@ class NERTask(Task):
 
     def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
         """`(B, T)` tag ids, -100 where nothing is asked."""
+        # A row that is not labelled becomes a row of -100.
         rows = [target or [] for target in targets]
         return torch.tensor([[*row, *[IGNORED] * (length - len(row))] for row in rows])
 
@@ -214,6 +218,7 @@ class NERTask(Task):
             scores.append(probabilities[position])
         plain = NERPrediction(encoding.text, words, tags, scores)
         given = getattr(item.example, "word_places", None)
+        # Tagged on our own words first: these are what the model was trained on.
         return plain if given in (None, words) else on_given_words(plain, given)
 
     def score(
@@ -230,6 +235,7 @@ class NERTask(Task):
         scores = {"token_accuracy": token_accuracy(references, predicted)}
         scores |= entity_scores(references, predicted)
         if any(prediction.plain for prediction in predictions):
+            # Characters are all that two ways of cutting a text into words have in common.
             gold = [set(entity_characters(example)) for example in examples]
             found = [_characters(p.plain or p) for p in predictions]
             scores["entity_f1_plain_text"] = f1_of_sets(gold, found)
@@ -287,6 +293,7 @@ class NERTask(Task):
             for kind, gold, guess in compare_entities(example.tags, prediction.tags):
                 first = min(span[1] for span in gold + guess)
                 last = max(span[2] for span in gold + guess)
+                # Single blanks, so that its length is where the entity begins in the text below.
                 before = " ".join([*example.tokens[:first], ""])
                 place = (len(before), len(before + " ".join(example.tokens[first:last])))
                 text = excerpt(" ".join(example.tokens), *place)
@@ -318,6 +325,7 @@ class NERTask(Task):
         """What holds words together in the training file; None if its words are those of plain
         text."""
         given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
+        # The usual case; then nothing needs to be learned, or saved with the model.
         if all(example.word_places == split_words(example.inputs[0][0]) for example in given):
             return None
         return learn_joining([example.tokens for example in given])
@@ -328,6 +336,7 @@ class NERTask(Task):
         if self.joining is None:
             return encoding.words, first
         words = join_parts(encoding.text, encoding.words, self.joining)
+        # By where a word begins: a joined word begins where its first part does.
         first_of = dict(zip((start for start, _ in encoding.words), first, strict=True))
         return words, [first_of[start] for start, _ in words]
 
@@ -336,6 +345,7 @@ class NERTask(Task):
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> NERTask:
+        # JSON has made text of the numbers, and "10" comes before "2".
         by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
         return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
 

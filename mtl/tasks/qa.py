@@ -131,6 +131,7 @@ class QATask(Task):
 
         A window without it points at [CLS]. If no window holds it, no row is labelled.
         """
+        # The others are equally right, but a softmax has one target; scoring takes the best of all.
         answer = example.answers[0]
         encoding = rows[0].text
         span = pieces_of_span(encoding, answer.start, answer.end)
@@ -144,6 +145,7 @@ class QATask(Task):
                 f"{self.max_answer_tokens}, and cannot be found whole"
             ] += 1
         targets: list[tuple[int, int] | None] = [_span_in_row(row, first, last) for row in rows]
+        # Trained on, all windows would teach that this question has no answer.
         if all(target == NOT_HERE for target in targets):
             notes["answers fit no window: they can be neither learned nor found"] += 1
             return [None] * len(rows)
@@ -177,6 +179,7 @@ class QATask(Task):
         not_here = start_logits[:, 0] + end_logits[:, 0]  # (B,)
         margins = scores - not_here[:, None, None]  # (B, T, W)
         firsts, lasts, best = best_spans(margins, MOST_SPANS)  # (B, N) each
+        # Over all spans and not only the best: the sum that makes probabilities of them.
         totals = margins.flatten(1).logsumexp(1)  # (B,)
         windows = zip(*(t.tolist() for t in (firsts, lasts, best, totals)), strict=True)
         of_examples = by_example(windows, batch)
@@ -246,6 +249,7 @@ class QATask(Task):
         `random_candidate`: any candidate of the right type. `most_shared_words`: a candidate of the
         right type in the sentence that shares most words with the question.
         """
+        # A baseline is a fixed number: the same in every run.
         rng = random.Random(0)
         return {
             "random_candidate": [
@@ -276,6 +280,7 @@ class QATask(Task):
 def _other_questions(examples: Sequence[QAExample]) -> list[str | None]:
     """For each example, another question with as few characters and words, or fewer; or None."""
     sizes = [(len(e.question), len(split_words(e.question))) for e in examples]
+    # By length, so that the longest question that still fits is a near neighbour.
     order = sorted(range(len(examples)), key=sizes.__getitem__)
     lengths = [sizes[i][0] for i in order]
     others: list[str | None] = [None] * len(examples)
@@ -291,6 +296,7 @@ def _other_questions(examples: Sequence[QAExample]) -> list[str | None]:
 
 def _context_and_cls(batch: Batch) -> Tensor:
     allowed = batch.text_mask.clone()
+    # [CLS], which says that the answer is not in this window.
     allowed[:, 0] = True
     return allowed
 
@@ -321,10 +327,12 @@ def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
         for first, last, margin in zip(firsts, lasts, window_margins, strict=True):
             if margin > float("-inf"):
                 span = encoding.offsets[first + shift][0], encoding.offsets[last + shift][1]
+                # Where windows overlap, both see the same span, and it must not count twice.
                 margins[span] = max(margin, margins.get(span, margin))
     best = sorted(margins, key=margins.__getitem__, reverse=True)[:MOST_SPANS]
     spans: dict[str, tuple[int, int]] = {}  # by what the answer says
     for start, end in best:
+        # "Oslo" and "Oslo." are one answer to SQuAD's score, and no alternatives to each other.
         spans.setdefault(normalize_answer(encoding.text[start:end]), (start, end))
     # "Not here" has margin 0, and counts once however many windows there are.
     total = torch.tensor([0.0, *(window[-1] for window in windows)]).logsumexp(0).item()

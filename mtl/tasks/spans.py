@@ -38,6 +38,7 @@ def span_scores(
         `(B, T, W)` with `W = min(max_tokens, T)`: at `[b, t, w]` the span from `t` to `t + w`
         (inclusive), -inf where it is not valid. A span that ends before it starts has no place.
     """
+    # -inf stays -inf in any sum, so that such a span can never be the best.
     blocked = torch.full_like(start_logits, float("-inf"))
     starts = torch.where(allowed, start_logits, blocked)
     ends = torch.where(allowed, end_logits, blocked)
@@ -58,6 +59,7 @@ def best_spans(scores: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
         where a row has no further valid span.
     """
     longest = scores.shape[2]
+    # Starts and ends are chosen together: two argmaxes could put the end before the start.
     best, index = scores.flatten(1).topk(min(n, scores[0].numel()))  # (B, T*W) -> (B, N)
     start = index // longest
     return start, start + index % longest, best
@@ -76,6 +78,7 @@ def highlight_html(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
     parts, position = [], 0
     for start, end, label in spans:
         colour = COLOURS.get(label, OTHER_COLOUR)
+        # Escaped: a text may hold < and &, and a notebook would take them for HTML.
         parts.append(escape(text[position:start]))
         parts.append(
             f'<mark style="background:{colour};color:#111;padding:0.1em 0.3em;border-radius:0.3em">'
