@@ -117,6 +117,7 @@ def score_controls(
     """Scores of the model on examples that were spoiled on purpose, by name."""
     scores = {}
     for name, spoiled in task.controls([item.example for item in encoded]).items():
+        # Spoiling may make an example unreadable; that is nobody's mistake, so it is left out.
         readable = encode_for(model, spoiled, on_error="skip", where=f"{task.name}, {name}")
         if readable:
             scores[name] = score_of(task, *predictions_of(model, task.name, readable))
@@ -145,6 +146,7 @@ def encode_labelled(
 ) -> tuple[Task, list[EncodedExample]]:
     """The task of a name, and the examples that have a label for it; DataError if none has."""
     chosen = model.task(task)
+    # Before encoding, so that a fault in an example that is not scored costs nothing.
     labelled = chosen.labelled(as_examples(examples))
     encoded = encode_for(model, labelled, [chosen], on_error)
     if not encoded:

@@ -112,6 +112,7 @@ def predict_examples(
     return predict_encoded(model, encode_for(model, examples), tasks, progress)
 
 
+# Cheaper than no_grad; what comes out is plain lists, which no gradient can need.
 @torch.inference_mode()
 def predict_encoded(
     model: Model,
@@ -120,6 +121,7 @@ def predict_encoded(
     progress: bool = False,
 ) -> list[Predictions]:
     """The same for examples that `encode_for` has encoded."""
+    # Filled by index: batches come sorted by length, answers in the order of the questions.
     results = [Predictions() for _ in encoded]
     n_rows = sum(len(item.rows) for item in encoded)
     bar = tqdm(total=n_rows, unit="row", delay=2, disable=not progress, file=sys.stderr)
@@ -127,6 +129,7 @@ def predict_encoded(
         for indices, batch in batches(model, encoded):
             said = in_parts(model, batch, lambda part: model(part, tasks), bar.update)
             for name, outputs in said.items():
+                # Decoded once the whole batch is there: a text is merged from all its windows.
                 predictions = model.tasks[name].decode(outputs, batch)
                 for i, prediction in zip(indices, predictions, strict=True):
                     results[i][name] = prediction
@@ -139,6 +142,7 @@ def batches(model: Model, encoded: Sequence[EncodedExample]) -> Iterator[tuple[l
     When the caller has seen the last batch, or stops before, the model is in the mode it was in.
     """
     was_training = model.training
+    # Without dropout, or the same text would get another answer each time.
     model.eval()
     try:
         for indices, batch in sorted_batches(encoded, model.tokenizer, MAX_TOKENS):

@@ -39,6 +39,7 @@ def predict(
         DataError: an empty text, or an empty word.
     """
     if tasks is None:
+        # A text alone has no question: tasks that need one are only asked by `answer`.
         fitting = [name for name, task in model.tasks.items() if not task.reads_pairs]
         tasks = fitting or list(model.tasks)
     chosen = [model.task(name) for name in ([tasks] if isinstance(tasks, str) else tasks)]
@@ -140,6 +141,7 @@ def encode(model: Model, texts: str | Sequence[str], task: str | None = None) ->
     chosen = _embedding_task(model, task)
     queries = _queries([texts] if isinstance(texts, str) else texts)
     width = model.encoder.config.d_model
+    # Made once and filled by index: batches come in another order than the texts.
     vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
 
     def vectors_of_rows(part: Batch) -> Tensor:
@@ -149,6 +151,7 @@ def encode(model: Model, texts: str | Sequence[str], task: str | None = None) ->
 
     for indices, batch in batches(model, encode_for(model, queries)):
         rows = in_parts(model, batch, vectors_of_rows)  # (B, E)
+        # The mean of windows is shorter than 1: it is brought back to unit length below.
         merged = merge_rows(rows.float(), batch.rows, len(batch))
         vectors[indices] = unit_vectors(merged).cpu()
     return vectors[0] if isinstance(texts, str) else vectors
@@ -191,7 +194,9 @@ def nearest(
     if not texts:
         raise DataError("there are no texts to search", fix="give at least one")
     texts = [texts] if isinstance(texts, str) else texts
+    # Of unit vectors the dot product is the cosine.
     cosines = encode(model, texts, task) @ encode(model, query, task)  # (N,)
+    # stable: texts with equal scores come in the order in which they were given.
     scores, indices = cosines.sort(descending=True, stable=True)
     found = zip(indices[:n].tolist(), scores[:n].tolist(), strict=True)
     return [Neighbour(texts[i], i, score) for i, score in found]
