@@ -68,6 +68,7 @@ class PCGrad(Drawing, Aggregation):
         # Row i: the projected gradient of task i, in multiples of the rows brought to length 1.
         projected = torch.eye(len(gradients), dtype=cosines.dtype, device=cosines.device)
         for i in range(len(gradients)):
+            # In random order, as in the paper: with three tasks or more the order matters.
             for j in torch.randperm(len(gradients), generator=self.generator).tolist():
                 if j != i:
                     # Row i against task j: only a negative part is taken away, hence the clamp.
@@ -149,7 +150,9 @@ class SharedGradients:
 
     def backward(self, row: int, loss: Tensor, weight: Tensor, keep_graph: bool) -> None:
         """Add the gradient of `weight * loss` to a row; other parameters get theirs as usual."""
+        # backward adds to the `.grad` it finds: here it is a row of the matrix.
         self._point_at(self.matrix[row])
+        # `weight` as the incoming gradient: the same as backward of weight * loss.
         loss.backward(weight, retain_graph=keep_graph)
 
     def combine(self, aggregation: Aggregation) -> None:

@@ -30,6 +30,7 @@ class Best:
         # While nothing scores at all, the weights that have learned longest are the best.
         if score > self.score or score == self.score == 0:
             self.epoch, self.score = epoch, score
+            # clone: `state_dict` gives the weights themselves, and they go on changing.
             self.weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
 
     def gives_up(self, epoch: int) -> bool:

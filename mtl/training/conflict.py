@@ -45,6 +45,7 @@ def gradient_conflict(
             pieces = rows[name].split([p.numel() for p in parameters])
             for piece, gradient in zip(pieces, gradients, strict=True):
                 if gradient is not None:
+                    # `split` gives views, so this adds to the row itself.
                     piece += gradient.flatten()
     if len(rows) < 2:  # batches without labels of a second task
         return {}

@@ -119,6 +119,7 @@ class OpenRound:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> OpenRound:
         """What `to_dict` gave."""
+        # A tuple again, as it is a key in `close`.
         records = [StepRecord(**r | {"step": tuple(r["step"])}) for r in content["records"]]
         return cls(_read_conflict(content["conflict"]), records)
 
@@ -173,6 +174,7 @@ class History:
                 moved = {"epoch": r.epoch + epoch, "step": r.step + step, "examples": examples}
                 joined.rounds.append(replace(r, **moved))
             joined.validation += stage.validation
+            # A stage begins with the best weights of the one before; the last one's best stay.
             joined.best_epoch = epoch + stage.best_epoch if stage.best_epoch else 0
             joined.seconds += stage.seconds
             joined.threads = max(joined.threads, stage.threads)
@@ -186,6 +188,7 @@ class History:
         columns = ["epoch", "step", "total_loss", *(f"{t}_loss" for t in self.tasks)]
         columns += ["learning_rate", "grad_norm", *(f"{t}_examples" for t in self.tasks)]
         columns += [f"{t}_weight" for t in self.tasks]
+        # dict.fromkeys: each once, in the order in which they came.
         columns += dict.fromkeys(key for r in self.rounds for key in _flat_conflict(r.conflict))
         columns += names
         writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
@@ -198,6 +201,7 @@ class History:
             row |= {f"{t}_weight": weight for t, weight in r.weights.items()}
             row |= _flat_conflict(r.conflict)
             ends_epoch = i + 1 == len(self.rounds) or self.rounds[i + 1].epoch > r.epoch
+            # A run that was stopped within an epoch has no scores for it yet.
             if ends_epoch and r.epoch <= len(validation):
                 row |= validation[r.epoch - 1]
             writer.writerow(row)

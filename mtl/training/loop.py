@@ -92,6 +92,7 @@ def train(
     if resume and not checkpoint:
         raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
     config = config or TrainConfig()
+    # Before the optimiser is made: it holds the parameters that are on the device.
     model.to(choose_device(config.device))
     if data is None:
         check_training(model, tasks, config)
@@ -106,6 +107,7 @@ def train(
         with shown(progress), use_threads(run.history.threads or torch.get_num_threads()):
             _run_epochs(run, checkpoint, save_every, after_epoch, progress)
     finally:
+        # Only what was trainable before: what the caller froze stays frozen.
         model.unfreeze(*frozen)
     return run.history
 
@@ -132,6 +134,7 @@ def _run_epochs(
                         logger.info("about %s left", _time_left(bar))
             epoch_ended = run.epoch_ended
             scores = _finish_epoch(run, checkpoint) if epoch_ended else {}
+            # Kept in the state, so that a resumed run knows how long it took in all.
             run.history.seconds += time.perf_counter() - started
             if epoch_ended:
                 logger.info("epoch %s  %s", run.epoch, _show_scores(run, scores))
@@ -146,6 +149,7 @@ def _finish_epoch(run: Run, checkpoint: str | Path | None) -> Metrics:
     """Validate; if that fails, write the state, so that the steps of the epoch are not lost."""
     try:
         return run.finish_epoch()
+    # Ctrl-C during a long validation too, which is no Exception.
     except BaseException:
         if checkpoint and run.epoch_ended:
             save_state(checkpoint, run.state_dict())

@@ -119,6 +119,7 @@ def build_method(base: type[M], name: str, options: Mapping[str, Any], seed: int
             what = f"{where}_options.{option} is unknown, of {name}"
             fix = suggest(option, known) if known else "it has no options"
             raise ConfigError(what, fix=fix)
+    # The run's seed, unless the options give one of their own (they come last).
     own = {"seed": seed} if "seed" in known else {}
     # A class checks the values of its options; a value of a wrong type may fail anywhere in it.
     try:

@@ -18,6 +18,7 @@ def build_optimizer(
     fresh weights need.
     """
     is_pretrained = bool(model.encoder.pretrained)
+    # Private layers are copies of the encoder's, so they are pretrained too.
     layers = [*model.encoder.parameters(), *model.private.parameters()]
     pretrained = set(layers) if is_pretrained else set()
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -38,12 +39,14 @@ def build_optimizer(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=(0.9, config.beta2),
+        # Fewer and larger kernels: the parameters are many, and most of them small.
         fused=True,
     )
 
 
 def warmup_then_decay(step: int, steps: int, warmup: float) -> float:
     """The factor of the learning rate: linear from 0 to 1, then linear back to 0."""
+    # Adam's first steps rest on hardly any statistics: small ones do less harm.
     rising = round(warmup * steps)
     if step < rising:
         return (step + 1) / (rising + 1)  # not 0 in the first step, which would be lost

@@ -108,6 +108,7 @@ def by_dataset(tasks: Sequence[Task]) -> list[tuple[Dataset, list[Task]]]:
     """Each dataset with the tasks that share it."""
     sharing: dict[int, tuple[Dataset, list[Task]]] = {}
     for task in tasks:
+        # By identity: sharing batches means the very same object, not an equal one.
         sharing.setdefault(id(task.dataset), (task.dataset, []))[1].append(task)
     return list(sharing.values())
 
@@ -166,6 +167,7 @@ def check(
     aggregation: Aggregation,
 ) -> None:
     """Raise ConfigError or DataError unless the model can be trained on the tasks, here."""
+    # What this machine lacks is found here, not after the data is encoded.
     choose_precision(config.precision, choose_device(config.device))
     if not tasks:
         raise ConfigError("there is no task to train")
@@ -191,6 +193,7 @@ def _check_known(model: MultiTaskModel, task: Task) -> None:
             found=repr(task.name),
             fix=suggest(task.name, known),
         )
+    # The same name with other labels would train the head on ids that mean something else.
     if known[task.name].settings() != task.settings():
         raise ConfigError(
             f"the model's task {task.name!r} was built with other settings",

@@ -67,8 +67,10 @@ class Run:
         self.config = config
         weighting = weighting or config.build_weighting()
         aggregation = aggregation or config.build_aggregation()
+        # Before the seed is set or anything moves: a refused run leaves the process as it was.
         check(model, self.tasks, config, weighting, aggregation)
         names = [task.name for task in self.tasks]
+        # Before the optimiser is built, which needs the parameters that this makes.
         weighting.start(names)
         warn_of_spoiled_heads(model, self.tasks)
         warn_of_idle_weighting(weighting, config.epochs)
@@ -134,6 +136,7 @@ class Run:
             conflict = self.measure_conflict() if self._is_time_to_measure() else {}
             self.open_round = OpenRound(conflict)
             self.streams.start_round(len(self.history.rounds))
+        # Validation, or a look at the conflict, has left it in evaluation mode.
         if not self.model.training:
             self.model.train()
         step = self.streams.pending.pop(0)
@@ -171,6 +174,7 @@ class Run:
 
         Without dropout; the streams stay where they are, so that training goes on unchanged.
         """
+        # Dropout would draw from the global generator, and so change the training.
         self.model.eval()
         losses = self.update.losses(self.streams.coming_batches())
         return gradient_conflict(self.model, losses, self.update.loss_scale)
@@ -183,6 +187,7 @@ class Run:
         if not rounds:
             return True
         before = rounds[-2].step if len(rounds) > 1 else 0
+        # By division, since a round may have several steps and jump over the multiple.
         return self.step // every > before // every
 
     # --- the end of an epoch, and of all of them --------------------------------------------------
@@ -193,6 +198,7 @@ class Run:
         What a task raises when it is scored leaves the run as it was: at the end of an epoch that
         is still to be validated.
         """
+        # First whatever may fail; only then is anything changed.
         scores = self.validate()
         joint_score = self.joint_score(scores) if scores else None
         self.epoch += 1
@@ -211,6 +217,7 @@ class Run:
         scores: Metrics = {}
         for data in self.data:
             scores |= data.scores(self.model, "validation")
+        # In the order of the tasks, whichever datasets they share.
         return {task.name: scores[task.name] for task in self.tasks if task.name in scores}
 
     def joint_score(self, scores: Metrics) -> float:
@@ -250,6 +257,7 @@ class Run:
         Raises:
             ConfigError: that run had other settings or other data.
         """
+        # Before anything is loaded: half a state of another run would be worse than none.
         check_identity(self.identity, state["identity"])
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
@@ -258,4 +266,5 @@ class Run:
         self.best.load_state_dict(state["best"])
         self.history = History.from_dict(state["history"])
         self.open_round = OpenRound.from_dict(state["open_round"])
+        # Last, so that nothing draws between here and the next step.
         set_random_state(state["random_state"], self.model.device)

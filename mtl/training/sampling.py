@@ -33,6 +33,7 @@ class Sampler(ABC):
         self.sizes = list(sizes)
         self.alpha = alpha
         self.anneal = anneal
+        # Its own generator: what else is drawn in a training must not change whose turn it is.
         self.rng = random.Random(seed)
 
     @abstractmethod
@@ -55,6 +56,7 @@ class Sampler(ABC):
     def state_dict(self) -> dict[str, Any]:
         """What decides the next rounds."""
         version, numbers, gauss = self.rng.getstate()
+        # Python's state is a tuple of tuples, and JSON has only lists.
         return {"random": [version, list(numbers), gauss]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -105,6 +107,7 @@ class Sampled(Sampler):
         return [weight / sum(weights) for weight in weights]
 
     def batches_per_round(self) -> list[float]:
+        # alpha falls evenly, so its mean is that of the middle: good enough for a line of text.
         return [len(self.sizes) * share for share in self.shares(0.5)]
 
 

@@ -39,9 +39,11 @@ def save_state(folder: str | Path, state: dict[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     rest = _take_tensors(state, tensors)
     content = save(tensors)
+    # Named by its content: the file that the old JSON names is never written over.
     name = f"training_state-{sha256(content).hexdigest()[:12]}.safetensors"
     write_atomically(folder / name, content)
     write_atomically(folder / REST, json.dumps({"tensors": name, "state": rest}))
+    # Only now is the old one of no use.
     for old in folder.glob("training_state-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -101,6 +103,7 @@ def check_identity(now: dict[str, Any], then: dict[str, Any]) -> None:
             found=f"{then.get('version', 'an earlier one')} then, {now['version']} now",
             fix="resume with that version, or start afresh",
         )
+    # Keys of either side: a setting that is new, or gone, is a change too.
     changed = [key for key in {**now, **then} if then.get(key) != now.get(key)]
     if changed:
         raise ConfigError(
@@ -114,9 +117,11 @@ def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
     """`value` with each tensor moved into `tensors` and its name, a number, left in its place."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
+        # clone: safetensors refuses tensors that share memory, such as slices of one.
         tensors[name] = value.detach().cpu().contiguous().clone()
         return MARK + name
     if isinstance(value, dict):
+        # JSON has only text for keys; whoever reads numbers makes them numbers again.
         return {str(k): _take_tensors(v, tensors) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_take_tensors(v, tensors) for v in value]

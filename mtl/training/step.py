@@ -86,11 +86,13 @@ class Update:
         batches = [batch for of_dataset in parts for batch in of_dataset]
         examples = _count_labelled(batches)
         names = [name for name in self.tasks if name in examples]
+        # Sets them to None: a task that sits out the step leaves its head untouched, momentum too.
         self.optimizer.zero_grad()
         if not names:  # no row of the batches is labelled: nothing to learn from
             return StepRecord(step, 0.0, 0.0, learning_rate, {}, {}, examples)
         sums, weights, total = self._backward(parts, names)
         self.scaler.unscale_(self.optimizer)  # only now do gradients have their true length
+        # The model's alone: a weighting's gradients have a size of their own.
         norm = nn.utils.clip_grad_norm_(self.trained, self.clip_norm)
         learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
         norm_of_weights = nn.utils.get_total_norm(learned).to(norm)
@@ -110,6 +112,7 @@ class Update:
         if not (is_total_finite and (is_norm_finite or may_overflow)):
             method = None if isinstance(self.aggregation, Sum) else self.aggregation.title
             raise not_finite(self.step + 1, record, batches, method)
+        # The first that moves the model: an error above leaves its weights as they were.
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if not may_overflow or (is_norm_finite and are_weights_finite):
@@ -132,6 +135,7 @@ class Update:
         for batch in batches:
             n_labels.update(count_labels(batch))
         for batch in batches:
+            # A mean of the parts' means would count a label more in a small part.
             share = {name: n / n_labels[name] for name, n in count_labels(batch).items()}
             losses = self._forward([batch])
             if losses:
@@ -186,6 +190,7 @@ class Update:
 
     def _weigh(self, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """How much each loss counts, and their total; the weighting gets its own gradients."""
+        # Cut off: through its weights, a weighting must not reach into the model.
         values = {name: loss.detach() for name, loss in losses.items()}
         weights, penalty = weigh(self.weighting, values)
         total = torch.stack([weights[name] * values[name] for name in values]).sum() + penalty

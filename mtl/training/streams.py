@@ -58,6 +58,7 @@ class Streams:
         ]
         n_examples = [len(stream.items) for stream in self]
         self.sampler = SAMPLERS[config.steps](n_examples, config.alpha, config.anneal, config.seed)
+        # By the largest: stopping with the shortest would never show the rest of the others.
         self.rounds_per_epoch = config.rounds or max(s.batches_per_pass for s in self)
         self.n_rounds = config.epochs * self.rounds_per_epoch
         self.n_steps = self.n_rounds * self.sampler.steps_per_round
@@ -71,6 +72,7 @@ class Streams:
 
     def start_round(self, rounds_done: int) -> None:
         """Decide the steps of the next round."""
+        # Decided for the whole round and saved with it, so a run may stop within a round.
         self.pending = self.sampler.round(rounds_done / self.n_rounds)
 
     def batches(self, step: Step) -> list[list[Batch]]:
@@ -119,6 +121,7 @@ class Streams:
         for stream, of_stream in zip(self, state["streams"], strict=True):
             stream.load_state_dict(of_stream)
         self.sampler.load_state_dict(state["sampler"])
+        # JSON has made lists of the tuples.
         self.pending = [tuple(step) for step in state["pending"]]
 
     def _hide(self, input_ids: Tensor, generator: torch.Generator) -> Tensor:

@@ -174,6 +174,7 @@ class UncertaintyWeighting(Weighting):
 
     def forward(self, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         s = {name: self.log_variance[name] for name in losses}
+        # exp keeps them above 0, whatever the optimiser does to s.
         weights = {name: (-s[name]).exp() for name in losses}
         return weights, torch.stack([s[name] / 2 for name in losses]).sum()
 
@@ -274,6 +275,7 @@ class GradNorm(Weighting):
         index = torch.tensor([self.tasks.index(n) for n in losses], device=self.weights.device)
         values = torch.stack([loss.detach() for loss in losses.values()]).float()
         first = self.first_losses[index]
+        # A task's first loss is that of its first step with labels, which may come later.
         first = torch.where(first > 0, first, values)
         self.first_losses[index] = first
         if last_shared is None:
@@ -285,6 +287,7 @@ class GradNorm(Weighting):
         lengths = torch.stack([self._length(loss, last_shared) for loss in losses.values()])
         gradient = torch.zeros_like(self.weights)
         gradient[index] = self.slope(values / first, lengths, self.weights[index].detach())
+        # Put there by hand: it is no gradient of the total, which backward would give.
         self.weights.grad = gradient
 
     def _length(self, loss: Tensor, last_shared: Tensor) -> Tensor:
@@ -302,6 +305,7 @@ class GradNorm(Weighting):
         """
         pulls = weights * lengths  # G
         rates = remaining / remaining.mean()  # r
+        # d|x|/dw is sign(x) times dG/dw, and G is w times the length.
         return (pulls - pulls.mean() * rates**self.alpha).sign() * lengths
 
 
