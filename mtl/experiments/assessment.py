@@ -54,6 +54,7 @@ def _describe(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MTLError):
         return text
+    # An unexpected error is a bug, maybe the user's own: without its place nobody finds it.
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{text} (in {last.name}, {last.filename}:{last.lineno})"
 
@@ -118,6 +119,7 @@ def write_findings(
 def _draw_balance(history: History, output: Path, parts: Parts) -> None:
     """Pictures of what the tasks' weights and gradients did, if there is anything to see."""
     for name in (WEIGHTS_FILE, CONFLICT_FILE):
+        # A picture that an earlier attempt left would be taken for this run's.
         (output / name).unlink(missing_ok=True)
     weights = {item for r in history.rounds for item in r.weights.items()}
     with parts.part("picture of the tasks' weights"):

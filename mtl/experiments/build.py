@@ -34,6 +34,7 @@ def build_tasks(recipe: Recipe) -> list[Task]:
         task_class = Task.of_kind(task.kind)
         if task.has_own_data:
             dataset = _build_dataset(task_class, task, recipe, recipe.fields_of(name))
+        # The same object: that is how tasks share batches.
         elif task.data in shared:
             dataset = shared[task.data]
         else:
@@ -60,8 +61,10 @@ def _build_dataset(
     train = list(dataset.train)
     n = min(data.limit or len(train), max(1, round(data.share * len(train))))
     if n < len(train):
+        # A seed of its own: with the seed alone, it would draw the same numbers as other places do.
         train = random.Random(f"limit {recipe.seed}").sample(train, n)
     if data.augment:
+        # After the limit, or changed copies of examples that were left out would come in.
         train = augment(train, data.augment, recipe.seed, data.synonyms)
     return replace(dataset, train=train)
 
@@ -72,6 +75,7 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
     The vocabulary of a fresh encoder is the words of the tasks' training texts. A pretrained one
     comes with its own vocabulary and shape; of the recipe it takes `FROM_RECIPE`.
     """
+    # Whatever was drawn before: the same recipe and seed begin with the same weights.
     torch.manual_seed(recipe.seed)
     if recipe.encoder.get("pretrained"):
         options = {k: value for k, value in recipe.encoder_shape.items() if k in FROM_RECIPE}

@@ -113,6 +113,7 @@ def compare(
         for plan in plans:
             if (path := output / RUNS / plan.file).exists():
                 _read_result(path, plan)  # so a broken file is found before anything is trained
+        # All of it now: a fault in the last seed's data would come after hours of training.
         _check_rows([p for p in plans if not (output / RUNS / p.file).exists()], recipe, progress)
         _make_output(output, recipe)
         runs, failed = _run_all(plans, recipe, settings, output)
@@ -164,6 +165,7 @@ def _lengths(
     after the other, and a round is a step for each.
     """
     config = TrainConfig(**recipe.train)
+    # Of the whole data, whatever share is used: runs on less data make as many steps.
     longest = max(len(task.dataset.train) for task in tasks)
     rounds = config.rounds or math.ceil(longest / config.batch_size)
     n_datasets = len({id(task.dataset) for task in tasks})
@@ -302,6 +304,7 @@ def _duration(seconds: float) -> str:
 def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
+        # Signs are replaced in its name, so two runs may share one; what it says is certain.
         if not (isinstance(result, dict) and asdict(plan).items() <= result.items()):
             raise ValueError("it is not of this run")
         scores = [score for of_task in result["test"].values() for score in of_task.values()]
@@ -321,6 +324,7 @@ def _run(
     chosen = dict(settings_alone(recipe) if plan.task else settings[plan.method])
     chosen |= {"rounds": plan.rounds, "seed": plan.seed}
     tasks = [task for task in tasks if plan.task in ("", task.name)]
+    # The seed of the plan for every method: the same start and order, so differences can be paired.
     model = build_model(replace(recipe, seed=plan.seed), tasks)
     config = TrainConfig(**chosen)
     with warnings.catch_warnings():

@@ -44,6 +44,7 @@ def read_dataset(
     missing = [split for split in ("validation", "test") if split not in splits]
     if missing:
         try:
+            # By the seed: the same recipe holds out the same examples, also when it is resumed.
             splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
         except DataError as error:
             raise error.at(data.train) from None

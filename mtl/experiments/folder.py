@@ -44,6 +44,7 @@ def claimed(output: Path) -> Generator[None]:
         ConfigError: another process holds the folder, or it cannot be made.
     """
     _check_place(output)
+    # Remembered, so that a run that is refused leaves no empty folders behind.
     made = _missing(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -54,6 +55,7 @@ def claimed(output: Path) -> Generator[None]:
         yield
     finally:
         with suppress(OSError):
+            # Before the file is closed: afterwards it might be the lock of another process.
             (output / LOCK).unlink()
         os.close(lock)
         _remove_empty([output, *made])
@@ -73,6 +75,7 @@ def _lock(path: Path) -> int:
                 fix="wait for it, stop it, or choose another --output",
             ) from None
         with suppress(OSError):
+            # The file that we locked may be one that its last holder has just deleted.
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 return file
         os.close(file)  # the process that held it before has just removed it
@@ -91,6 +94,7 @@ def _lock_file(file: int) -> None:
         import fcntl
 
         try:
+            # LOCK_NB: say at once that the folder is taken, rather than wait for hours.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
@@ -104,6 +108,7 @@ def _check_place(output: Path) -> None:
         raise ConfigError(
             "the output is a file, not a folder", path=output, fix="give another --output"
         )
+    # The nearest folder that exists decides whether the others can be made.
     there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         what = "not writable" if there.is_dir() else "a file"
@@ -134,6 +139,7 @@ def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
         return
     is_run = (output / METRICS_FILE).exists()
     was_stopped = any((place / STATE).exists() for place in (output, output / UNFINISHED))
+    # What a run writes while it trains: with nothing else, one was killed here.
     known = {path for pattern in BEFORE_THE_END for path in output.glob(pattern)}
     if not (holds_run(output) or was_stopped) and not known.issuperset(there):
         raise ConfigError(
@@ -184,6 +190,7 @@ def check_same_recipe(
     """
     if not path.exists():
         return
+    # Both by way of TOML, so that 1 and 1.0, lists and tuples, compare as the file has them.
     before, now = _values_of(read_toml(path)), _values_of(tomllib.loads(recipe.to_toml()))
     gone = [line for place, line in before.items() if now.get(place) != line]
     new = [line for place, line in now.items() if before.get(place) != line]
@@ -224,6 +231,7 @@ def put_in_place(place: Path, output: Path) -> None:
         clear(output)
         (output / METRICS_FILE).unlink(missing_ok=True)
         (output / HISTORY_FILE).unlink(missing_ok=True)  # from now on this is a stopped run
+    # False sorts before True: the state is last.
     for new in sorted(place.iterdir(), key=lambda path: path.name == STATE):
         new.rename(output / new.name)
     place.rmdir()
@@ -255,6 +263,7 @@ def next_run_folder(name: str) -> Generator[Path]:
     while True:
         folder = runs / str(number)
         try:
+            # mkdir itself is the test: of two processes at once only one can make it.
             folder.mkdir(parents=True)
             break
         except FileExistsError:

@@ -87,6 +87,7 @@ def data_setting(content: Mapping[str, Any], item: str, path: str) -> str:
         raise ConfigError(
             "--data names an unknown dataset", path=path, found=item, fix=suggest(section, known)
         )
+    # In quotes: a path such as `1` or `true` would be read as a TOML value.
     return f"{section}.train={json.dumps(file, ensure_ascii=False)}"
 
 
@@ -109,6 +110,7 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str], path: str) 
     settings = list(settings)
     for setting in settings:
         _check_section_exists(content, setting, settings, path)
+    # False sorts first, and `sorted` keeps the order of equals.
     for setting in sorted(settings, key=lambda setting: not _sets_train_file(setting)):
         _apply_setting(content, setting)
 
@@ -153,6 +155,7 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
+        # So nobody has to quote a plain name twice, for the shell and for TOML.
         value = text
     *sections, name = key.strip().split(".")
     section: Any = content
@@ -160,6 +163,7 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
         section = _subsection(section, part, setting)
     if _sets_train_file(setting):
         for split in HELD_OUT:
+            # The recipe's own test file must never score a model that was trained on other data.
             section.pop(split, None)
     section[_entry(section, name, setting) if isinstance(section, list) else name] = value
 

@@ -34,6 +34,7 @@ class Plan:
     @property
     def file(self) -> str:
         parts = [self.size or "all", f"seed{self.seed}", self.method, self.task, str(self.rounds)]
+        # Commas, brackets and slashes are not for file names.
         return re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, parts))) + ".json"
 
     def __str__(self) -> str:
@@ -45,6 +46,7 @@ def plans_of(
     recipe: Recipe, seeds: int, sizes: Sequence[str], rounds: int, total: Mapping[str, int]
 ) -> Iterator[Plan]:
     """All trainings, seed by seed, so that a table over fewer seeds is there early."""
+    # Each length once: methods with the same number of steps share their models alone.
     alone = dict.fromkeys([rounds, *total.values()])
     for seed in range(recipe.seed, recipe.seed + seeds):
         for size in sizes:
@@ -63,6 +65,7 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
     """
     name, options = _name_and_options(method)
     own = {"weighting", "weighting_options", "aggregation", "aggregation_options"}
+    # Only one thing differs from run to run, so the recipe's own method must not come on top.
     train = {key: value for key, value in recipe.train.items() if key not in own}
     train.setdefault("steps", TrainConfig().steps)
     if name in SAMPLERS and not options:
@@ -90,6 +93,7 @@ def _name_and_options(method: str) -> tuple[str, dict[str, Any]]:
         return method, {}
     name, inner = match.groups(default="")
     try:
+        # TOML's own parser, so that values are written as in a recipe.
         return name, tomllib.loads(f"options = {{{inner}}}")["options"]
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
@@ -116,6 +120,7 @@ def _unknown_method(name: str, method: str) -> ConfigError:
 def settings_alone(recipe: Recipe) -> dict[str, Any]:
     """The `train` section for a model of a single task."""
     train_settings = method_settings(FixedWeighting.name, recipe) | {"steps": "alternating"}
+    # A single loss needs no weight, and one for a task that is not there is an error.
     train_settings.pop("loss_weights", None)
     return train_settings
 

@@ -101,6 +101,7 @@ class Recipe:
             name: getattr(self, name) for name in ("tokenizer", "encoder", "model", "train")
         }
         checkpoint = Path(self.encoder.get("pretrained", ""))
+        # A name on the hub stays a name.
         if self.encoder.get("pretrained") and checkpoint.is_dir():
             sections["encoder"] = self.encoder | {"pretrained": str(checkpoint.resolve())}
         shared = {task.data for task in self.tasks.values() if not task.has_own_data}
@@ -126,6 +127,7 @@ class Recipe:
             config = TrainConfig(seed=self.seed, **(self.train | settings))
             names = stage.get("tasks", list(self.tasks))
             resting = self.tasks.keys() - set(names)
+            # The weight of a task that rests in this stage would be one for an unknown task.
             weights = {t: w for t, w in config.loss_weights.items() if t not in resting}
             configs.append((replace(config, loss_weights=weights), names))
         return configs
@@ -136,6 +138,7 @@ def _data_section(dataset: DatasetRecipe) -> dict[str, Any]:
     values = {f.name: getattr(dataset, f.name) for f in fields(DatasetRecipe)}
     files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
     unset = vars(DatasetRecipe())
+    # What is empty by default need not be written; a default that was emptied must.
     return {key: value for key, value in values.items() if value or unset[key]} | files
 
 
@@ -167,6 +170,7 @@ def load_recipe(
     content, path = _read_recipe(name_or_path)
     content = with_table(content, "presets", preset, path)
     content = with_table(content, "hardware", hardware, path)
+    # Before the settings, so that --set can still change what --data has set.
     settings = [*(data_setting(content, item, path) for item in data), *settings]
     apply_settings(content, settings, path)
     return recipe_of(content, path)

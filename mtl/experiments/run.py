@@ -95,6 +95,7 @@ def run_recipe(
         with shown(progress):
             return _finished_metrics(recipe, output)
     with shown(progress), claimed(output):
+        # Under the lock: between a look and the first write nobody else can come in.
         check_folder(output, overwrite, resume)
         for config, _ in recipe.train_configs:  # before data is read and weights are downloaded
             choose_precision(config.precision, choose_device(config.device))
@@ -117,6 +118,7 @@ def run_recipe(
         with _resumable(recipe, place):
             history = _train(recipe, saver, data, save_every_steps, progress)
         put_in_place(place, output)
+        # Saved before it is tested: no fault in the test can cost the training.
         _save_trained(recipe, model, history, output)
         return _assess(recipe, model, tasks, data, history, output, progress)
 
@@ -172,6 +174,7 @@ def _assess(
     }
     if parts.failed:
         metrics["not_reported"] = parts.failed
+    # The file that says that a run is done, so it is written when everything else is.
     write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     if not parts.failed:
         finish(output)
@@ -223,6 +226,7 @@ class EpochSaver:
             folders.append(f"{CHECKPOINT}{epoch}")
         for folder in folders:
             self.model.save_pretrained(self.place / folder)
+            # With its recipe, so that `mtl evaluate` finds the test data of this folder as well.
             write_atomically(self.place / folder / RECIPE_FILE, self.recipe.to_toml())
 
 
@@ -244,6 +248,7 @@ def _train(
             config,
             checkpoint=saver.place / STATE / f"stage{number}",
             save_every=save_every_steps,
+            # Always: `prepare` has taken away what must not be gone on from.
             resume=True,
             data=data,
             after_epoch=saver.after_epoch,
@@ -262,6 +267,7 @@ def best_now(tasks: Sequence[Task], history: History) -> list[str]:
     for task in tasks:
         before = [task.main_score(e[task.name])[1] for e in earlier if task.name in e]
         now = task.main_score(last[task.name])[1] if task.name in last else -math.inf
+        # Strictly better: of two equal epochs the first, as for the joint best.
         if now > max(before, default=-math.inf):
             names.append(task.name)
     return names

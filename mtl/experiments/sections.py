@@ -168,6 +168,7 @@ def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
         faults += _faults(stage, settings, f"stages.{i}.")
         if isinstance(stage, Mapping):
             faults += _names_faults(stage, sections["tasks"], f"stages.{i}.tasks")
+            # A stage says only what differs, so it is judged together with the section `train`.
             values = {**(sections.get("train") or {}), **stage}
             together += contradictions_in(TrainConfig, values, "train.")
     faults += dict.fromkeys(together)  # two stages may have the same

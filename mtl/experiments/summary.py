@@ -80,6 +80,7 @@ def _statistics(pairs: Sequence[tuple[float, float]], is_alone: bool) -> dict[st
     found = _with_interval("", [own for own, _ in pairs])
     if not is_alone:
         found |= _with_interval("difference", [own - alone for own, alone in pairs])
+        # One seed can distinguish nothing.
         low, high = found["difference_interval"] or (-math.inf, math.inf)
         found["distinguishable"] = low > 0 or high < 0
     return found
@@ -97,6 +98,7 @@ def _common_metric(task: Task, runs: Sequence[dict[str, Any]]) -> str:
 
 def _with_interval(what: str, values: Sequence[float]) -> dict[str, Any]:
     centre, half = interval(values)
+    # A single seed has no spread, and JSON no infinity.
     ends = [centre - half, centre + half] if math.isfinite(half) else None
     return {what or "mean": centre, f"{what}_interval".lstrip("_"): ends}
 
@@ -118,6 +120,7 @@ def costs(
         of_size = [run for run in runs if run["size"] == size]
         alone = [run for run in of_size if run["method"] == ALONE and run["rounds"] == rounds]
         n_alone = Counter(run["seed"] for run in alone)
+        # A seed of which a model failed would make the separate ones look cheaper.
         whole = {seed for seed, n in n_alone.items() if n == max(n_alone.values())}
         shared = [run for run in of_size if run["method"] == method and run["seed"] in whole]
         seeds = {run["seed"] for run in shared}
