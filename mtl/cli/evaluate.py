@@ -36,6 +36,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
         if not model.tasks[name].labelled(split):
             path = ", ".join(options.data) or None
             raise DataError(f"no example has a label for the task {name!r}", path=path)
+        # Encoded once, for the scores, the report and the baselines.
         task, encoded = encode_labelled(model, name, split, options.on_error)
         labelled, predictions = predictions_of(model, name, encoded, progress=True)
         scores = {"model": score_of(task, labelled, predictions)}

@@ -43,6 +43,7 @@ def interact(
                 else:
                     result = predict(model, _ask(read, "text: "), chosen)
                 write(f"\n{result}\n")
+            # A mistyped text is no reason to load the model again.
             except MTLError as error:
                 write(f"error: {error}")
     except (EOFError, KeyboardInterrupt):

@@ -25,12 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     options.line = _without_output(arguments)
     with warnings.catch_warnings():
+        # By default Python shows a warning once per place, and hides those of other files.
         warnings.simplefilter("always", DataWarning)
         warnings.simplefilter("always", TrainingWarning)
         # `warnings` documents that it may be replaced; to ty every function is a constant.
         warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
         try:
             status = _run(options)
+            # Here a closed pipe is still our error; at exit, Python would print a traceback.
             sys.stdout.flush()
             return status or 0
         except MTLError as error:
@@ -38,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except KeyboardInterrupt:
             print("\nmtl: stopped", file=sys.stderr)
+            # 128 + 2 (SIGINT), as shells have it.
             return 130
         except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+            # Python flushes stdout once more at exit, and would fail again without this.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
 

@@ -85,6 +85,7 @@ def _predict_lines(
                 else:
                     empty.append(number)
             except DataError as error:
+                # Kept for the end: a bad line must not hold up the answers to the others.
                 faults += [replace(fault, path="stdin", line=number) for fault in error.faults]
         for inputs_read, results in _readable(model, tasks, inputs, faults, options):
             _print_predictions(model, results, inputs_read, options)
@@ -206,6 +207,7 @@ def _pair_of(line: str) -> tuple[str, str]:
     form = 'write {"question": "...", "context": "..."} on one line'
     try:
         record = json.loads(line)
+        # JSON can spell half a character, which no file and no tokenizer can hold.
         line.encode()
     except (ValueError, RecursionError) as error:
         raise DataError(f"the line is not JSON: {error}", found=repr(line[:80]), fix=form) from None

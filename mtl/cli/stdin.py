@@ -20,10 +20,12 @@ def arriving_lines() -> Iterator[list[Line]]:
     Raises:
         DataError: the input cannot be read, at the start or at some later line.
     """
+    # Bounded: a huge file must not be read into memory faster than it is answered.
     arrived: queue.Queue[Line | OSError | None] = queue.Queue(MOST_LINES)
 
     def read() -> None:
         try:
+            # Bytes, so that a line that is not UTF-8 is a fault of its own and stops nothing.
             for line in enumerate(sys.stdin.buffer, start=1):
                 arrived.put(line)
             arrived.put(None)
