@@ -93,6 +93,7 @@ def report_parts(
         if (confused := task.confusion(*said)) is not None:
             labels, counts = confused
             picture = BytesIO()
+            # Into memory first, so that the picture too is written whole or not at all.
             plot_confusion(counts, labels).savefig(picture, format="png", dpi=120)
             write("confusion.png", picture.getvalue())
 

@@ -32,12 +32,14 @@ def plot_losses(history: History, window: int = 20) -> Figure:
     """
     series = {"total": ([r.total for r in history.rounds], TOTAL_COLOUR)}
     for i, name in enumerate(history.tasks):
+        # NaN leaves a gap in the curve where a round had no loss of this task.
         losses = [r.losses.get(name, float("nan")) for r in history.rounds]
         series[name.upper()] = (losses, _colour(i))
     figure, axes = _pyplot().subplots(1, len(series), figsize=(4 * len(series), 3.2), squeeze=False)
     for axis, (name, (losses, colour)) in zip(axes[0], series.items(), strict=True):
         axis.plot(_epochs(history), losses, color=colour, alpha=0.25, linewidth=0.8)
         axis.plot(_epochs(history), running_mean(losses, window), color=colour, linewidth=1.8)
+        # From 0: a cut axis makes a small drop look like a large one.
         axis.set(title=f"{name} loss", xlabel="epoch", ylim=(0, None))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("loss")
@@ -116,6 +118,7 @@ def plot_conflict(history: History, pair: str | None = None) -> Figure:
     left.axhline(0, color="black", linewidth=0.8, linestyle=":")
     left.set(title=f"cosine of the gradients of {first} and {second}", xlabel="step", ylim=(-1, 1))
     right.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    # On a log scale, 2 and 1/2 are equally far from 1.
     right.set(title=f"length: {first} / {second}", xlabel="step", yscale="log")
     for axis in (left, right):
         axis.grid(alpha=0.3)
@@ -158,6 +161,7 @@ def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Figure:
         axis.grid(alpha=0.3, axis="x")
     names = [f"{method}  {size or 'all data'}" for size, method in lines]
     axes[0][0].set_yticks(range(len(lines)), names)
+    # Upside down, so that the first line is on top, as in the table.
     axes[0][0].set_ylim(len(lines) - 0.5, -0.5)
     figure.supxlabel(
         "filled: the model alone made as many steps as its task has together; "
@@ -185,6 +189,7 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Fi
     axis.imshow(counts, cmap="Blues", norm=colours)
     for i, row in enumerate(counts):
         for j, n in enumerate(row):
+            # Dark cells need light numbers.
             colour = "white" if colours(n) > 0.6 else "black"
             axis.text(j, i, f"{n:,}", ha="center", va="center", color=colour)
     axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
@@ -264,6 +269,7 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     """The mean of each value and up to `window - 1` before it, leaving out NaN."""
     means = []
     for i in range(len(values)):
+        # NaN is the one number that does not equal itself.
         recent = [v for v in values[max(0, i + 1 - window) : i + 1] if v == v]
         means.append(sum(recent) / len(recent) if recent else float("nan"))
     return means

@@ -138,6 +138,7 @@ def qa_examples(split: str, n: int, seed: int = 0) -> list[QAExample]:
         n: how many.
         seed: the same seed gives the same questions.
     """
+    # A text as seed: every kind and split draws numbers of its own.
     world = World(split, random.Random(f"qa {split} {seed}"))
     return [_question(world, f"{split}-{i}") for i in range(n)]
 
@@ -197,6 +198,7 @@ def _state(facts: list[Stated], asked: str, rng: random.Random) -> tuple[str, li
             rng.choice(fact.relation.statements),
             {"s": fact.subject, "o": fact.object}.__getitem__,
         )
+        # "s" or "o": slots are called by the first letter of the end they hold.
         (start,) = (first for slot, first, _ in spans if slot == asked[0])
         context += " " if context else ""
         answers.append(Answer(getattr(fact, asked), len(context) + start))
@@ -290,6 +292,7 @@ def records(split: str, n: int, seed: int = 0) -> list[TextExample]:
         seed: the same seed gives the same records.
     """
     world = World(split, random.Random(f"records {split} {seed}"))
+    # Held-out records keep their labels, or there would be less to score.
     hiding = world.rng if split == "train" else None
     return [_record(*_sentence(world), hiding) for _ in range(n)]
 
@@ -298,6 +301,7 @@ def _record(
     sentence: TextExample, fact: Stated | None, hiding: random.Random | None
 ) -> TextExample:
     label = TOPICS[fact.relation.name] if fact else "other"
+    # One draw for both: no record loses its label and its tags.
     draw = hiding.random() if hiding else 1.0
     return replace(
         sentence,

@@ -235,11 +235,13 @@ def news(split: str, n: int, seed: int = 0) -> list[TextExample]:
 
 def _report(world: World) -> TextExample:
     rng = world.rng
+    # The topic first, so that all three are equally frequent.
     topic = rng.choice(TOPICS)
     event = rng.choice([event for event in EVENTS if event.topic == topic])
     fact = world.fact(event)
     statement = rng.choice(event.statements)
     intro = rng.choice(INTROS)
+    # A name keeps its capital within the sentence; "The" does not.
     if intro and not statement.startswith("{"):
         statement = statement[0].lower() + statement[1:]
     text = f"{intro}{statement}{rng.choice(TAILS)}."
@@ -258,6 +260,7 @@ def _report(world: World) -> TextExample:
 def _name(slot: str, world: World) -> str:
     """A fresh name, date or number for one slot."""
     rng = world.rng
+    # 28, so that every month has the day.
     day, month, year = str(rng.randint(1, 28)), rng.choice(MONTHS), str(rng.randint(1950, 2029))
     match slot:
         case "date":
@@ -267,6 +270,7 @@ def _name(slot: str, world: World) -> str:
         case "n":
             return str(rng.randint(2, 40))
         case "number":
+            # Looks like a year, and is none: only the words around it tell.
             return str(rng.randint(1900, 2100))
         case "people":
             return rng.choice(world.names.peoples)

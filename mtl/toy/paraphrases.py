@@ -112,6 +112,7 @@ def paraphrases(split: str, n: int, seed: int = 0) -> list[PairExample]:
     while len(pairs) < n:
         fact = _draw_fact(split, rng)
         pairs.append(_pair(fact, fact, None, split, rng))
+        # p scored pairs to each other one are p / (1 + p) of all, which is SCORED.
         if rng.random() < SCORED / (1 - SCORED) and len(pairs) < n:
             other = _change(fact, split, rng)
             same = sum(a == b for a, b in zip(fact, other, strict=True))

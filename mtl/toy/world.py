@@ -228,6 +228,7 @@ def fill(template: str, name_of: Callable[[str], str]) -> tuple[str, list[tuple[
     """The template with a name in each slot, and every slot with where its name stands."""
     text, spans = "", []
     for i, part in enumerate(re.split(r"\{(\w+)\}", template)):
+        # `re.split` with a group gives text, slot, text, slot, ...
         if i % 2:
             name = name_of(part)
             spans.append((part, len(text), len(text) + len(name)))
