@@ -24,6 +24,7 @@ def __getattr__(name: str) -> Any:
         value = import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Next time Python finds it there, and does not ask `__getattr__` again.
     globals()[name] = value
     return value
 

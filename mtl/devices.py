@@ -89,6 +89,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16, so that it is faster than float32."""
     if device.type == "cuda":
+        # Emulated, it would be slower than float32.
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # older torch cannot tell
@@ -118,6 +119,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
     """Put back what `random_state` gave; a state of another kind of device is left out."""
+    # Always there, since much is drawn on the CPU whatever the model's device.
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
@@ -152,6 +154,7 @@ def use_threads(n: int) -> Generator[None]:
     try:
         yield
     finally:
+        # The number is one for the whole process, and the caller may have set it.
         torch.set_num_threads(before)
 
 

@@ -30,6 +30,7 @@ class Fault:
 class MTLError(Exception):
     """Base of every error this package raises on purpose; `faults` lists all that is wrong."""
 
+    # What a shell sees; 2 means wrong usage, as argparse has it.
     exit_code = 1
 
     def __init__(
@@ -70,6 +71,7 @@ class MTLError(Exception):
         )
 
     def __str__(self) -> str:
+        # A file with a wrong column has a fault in every line: nobody reads thousands of them.
         lines = [str(fault) for fault in self.faults[:MOST_PRINTED]]
         if len(self.faults) > 1:
             lines.append(f"{len(self.faults)} problems in all" + self._unprinted())
@@ -125,6 +127,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """What to do about an unknown name: the nearest known one, then all of them."""
     known = sorted(known)
     in_lower_case = {other.lower(): other for other in known}
+    # In lower case: difflib would count `NER` and `ner` as having nothing in common.
     near = difflib.get_close_matches(name.lower(), in_lower_case, n=1, cutoff=0.5)
     guess = f'did you mean "{in_lower_case[near[0]]}"? ' if near else ""
     return f"{guess}use one of {', '.join(known)}"

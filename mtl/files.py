@@ -28,10 +28,13 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
         DataError: the file cannot be written; what was there before still is.
     """
     path = Path(path)
+    # In the same folder, since `os.replace` is atomic only within one file system.
     beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Bytes: on Windows, text mode would write other line ends.
         beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        # From here on the new file is there, whole; until here the old one was.
         os.replace(beside, path)
     except (OSError, UnicodeEncodeError) as error:
         raise DataError(
@@ -55,6 +58,7 @@ def missing_file(path: Path) -> ModelError:
     names = sorted(p.name for p in path.parent.iterdir())
     there = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
     fix = "copy the whole folder that a training run wrote, or that the checkpoint came in"
+    # The model is written at the end of training, its state from the start.
     if "training_state" in names:
         fix = "its training did not end: give the same mtl train command with --resume"
         saved = [*path.parent.glob("checkpoint-*"), *path.parent.glob("best-*")]
@@ -107,6 +111,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise broken_weights(path, str(error)) from None
     for name, tensor in tensors.items():
+        # A model with NaN would load without complaint, and predict nonsense.
         if not tensor.isfinite().all():
             raise broken_weights(path, f"{name} holds numbers that are not finite")
     return tensors

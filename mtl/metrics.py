@@ -27,6 +27,7 @@ def entity_spans(tags: Sequence[str]) -> list[Span]:
     spans: list[Span] = []
     for i, tag in enumerate(tags):
         prefix, _, kind = tag.partition("-")
+        # Only right after its entity: an I- after an O begins a new one.
         if prefix == "I" and spans and spans[-1][0] == kind and spans[-1][2] == i:
             spans[-1] = (kind, spans[-1][1], i + 1)
         elif prefix in ("B", "I"):
@@ -74,11 +75,14 @@ def entity_scores(references: TagSequences, predictions: TagSequences) -> dict[s
     found: Counter[str] = Counter()
     for reference, prediction in zip(references, predictions, strict=True):
         _check_lengths(reference, prediction)
+        # As sets of (type, from, to): an entity is right only if all three agree.
         gold, guess = set(entity_spans(reference)), set(entity_spans(prediction))
         right.update(kind for kind, _, _ in gold & guess)
         wanted.update(kind for kind, _, _ in gold)
         found.update(kind for kind, _, _ in guess)
+    # Summed before dividing: a mean of F1 over sentences would count one entity more than another.
     scores = _entity(_precision_recall_f1(right.total(), found.total(), wanted.total()))
+    # Types that were only predicted too: each is a mistake, and scores 0.
     for kind in sorted(wanted | found):
         by_type = _precision_recall_f1(right[kind], found[kind], wanted[kind])
         scores |= {f"{name}_{kind}": value for name, value in _entity(by_type).items()}
@@ -110,6 +114,7 @@ def _precision_recall_f1(right: int, found: int, wanted: int) -> dict[str, float
     return {
         "precision": right / found if found else 0.0,
         "recall": right / wanted if wanted else 0.0,
+        # The same as 2PR / (P + R), and defined where nothing is right.
         "f1": 2 * right / (found + wanted) if found + wanted else 0.0,
     }
 
@@ -179,6 +184,7 @@ def normalize_answer(text: str) -> str:
 
     The definition of SQuAD's official evaluation script (Rajpurkar et al. 2016, section 6.1).
     """
+    # In this order, as in SQuAD's script: "a." is an article once its full stop is gone.
     text = text.lower().translate(WITHOUT_PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
@@ -208,8 +214,10 @@ def _same(prediction: str, reference: str) -> bool:
 
 def _word_f1(prediction: str, reference: str) -> float:
     guess, gold = normalize_answer(prediction).split(), normalize_answer(reference).split()
+    # "The" has no words left: there is nothing to divide by.
     if not guess or not gold:
         return float(guess == gold)
+    # As multisets: a word that is repeated in one of them counts only as often as in both.
     shared = (Counter(guess) & Counter(gold)).total()
     return 2 * shared / (len(guess) + len(gold))
 
@@ -235,6 +243,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     n, centre = len(values), mean(values)
     if n < 2:
         return centre, math.inf
+    # n - 1, since the mean was estimated from the same values (Bessel's correction).
     variance = sum((value - centre) ** 2 for value in values) / (n - 1)
     return centre, T_975[min(n - 1, len(T_975)) - 1] * math.sqrt(variance / n)
 

@@ -93,6 +93,7 @@ class MultiTaskModel(nn.Module):
                 fix="set encoder.n_types to 2, or to 0 for none",
             )
         head = task.build_head(self.encoder.config.d_model)
+        # The model may be on a GPU already when a task is added.
         self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
         if self.private_layers:
             # Trained, even where those of the first task are frozen.
@@ -135,6 +136,7 @@ class MultiTaskModel(nn.Module):
             parameter = self.get_parameter(name)
             if parameter.requires_grad:
                 parameter.requires_grad_(False)
+                # An optimiser that holds it would go on moving it by an old gradient.
                 parameter.grad = None
                 frozen.append(name)
         return frozen
@@ -195,6 +197,7 @@ class MultiTaskModel(nn.Module):
         if name in self.tasks:
             return self.tasks[name]
         of_kind = [task for task in self.tasks.values() if task.kind == name]
+        # A kind is enough where it cannot be mistaken: "qa" for a task called "questions".
         if len(of_kind) == 1:
             return of_kind[0]
         raise ConfigError(
@@ -248,6 +251,7 @@ class MultiTaskModel(nn.Module):
 
     def untrained(self) -> MultiTaskModel:
         """The same model with fresh weights, always the same ones: what training has to beat."""
+        # A baseline must not move the random state that a training goes on from.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
             encoder = TransformerEncoder(self.encoder.config)
@@ -280,6 +284,7 @@ class MultiTaskModel(nn.Module):
         weights = {name: t.detach().contiguous().cpu() for name, t in self.state_dict().items()}
         self.tokenizer.save(folder)
         write_atomically(folder / CONFIG, json.dumps(config, indent=2))
+        # The weights last: a folder that has them is complete.
         write_atomically(folder / WEIGHTS, save(weights))
 
     @classmethod
@@ -297,6 +302,7 @@ class MultiTaskModel(nn.Module):
             encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
             encoder.pretrained = config["pretrained"]
             tasks = [
+                # By kind, from a registry: a folder never names a module to import.
                 Task.of_kind(settings.pop("kind")).from_settings(name, settings)
                 for name, settings in config["tasks"].items()
             ]
@@ -316,6 +322,7 @@ class MultiTaskModel(nn.Module):
     def _load_weights(self, path: Path) -> None:
         weights = read_tensors(path)
         try:
+            # Strict: a missing or an unknown tensor is an error, not a fresh weight.
             self.load_state_dict(weights)
         except RuntimeError as error:
             raise broken_weights(path, str(error)) from None

@@ -99,6 +99,7 @@ class Setting:
     def faults(self, value: Any, name: str) -> list[Fault]:
         """What is wrong with a value; `name` is what the faults call the setting."""
         rules = self.rules
+        # Bounds are compared only where the type is right: "3" >= 1 would raise a TypeError.
         if faults := type_faults(self.type, value, name):
             return faults
         if rules.choices is not None and value not in rules.choices:
@@ -130,6 +131,7 @@ def settings_of(owner: Any, *without: str) -> dict[str, Setting]:
         without: names to leave out.
     """
     if is_dataclass(owner):
+        # With `from __future__ import annotations` they are strings; this makes them types.
         hints = typing.get_type_hints(owner)
         found = {
             f.name: Setting(
@@ -249,4 +251,5 @@ def contradictions_in(cls: type, values: Mapping[str, Any], where: str) -> list[
     settings = settings_of(cls)
     values = {key: value for key, value in values.items() if key in settings}
     alone = [f for faults in faults_by_key(values, settings, where).values() for f in faults]
+    # Made once for its complaints: `__post_init__` runs the very same checks.
     return [fault for fault in raised_by(lambda: cls(**values)) if fault not in alone]

@@ -20,6 +20,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
+            # The padding of the last column is nothing but blanks at the ends of lines.
         ).rstrip()
         for row in cells
     ]
