@@ -143,6 +143,7 @@ def columns_of(line: str) -> list[str]:
         columns = [column.strip(" ") for column in line.split("\t")]
     else:
         columns = [column for column in line.split(" ") if column]
+    # CoNLL-2003 writes -DOCSTART- between documents: no word, though it has a tag.
     return [] if not line.strip() or columns[0] == "-DOCSTART-" else columns
 
 

@@ -83,6 +83,7 @@ def _label_studio(
 ) -> dict[str, Any]:
     """A task of Label Studio, as annotated by the first annotator who did not cancel it."""
     texts = [key for key in TEXT_FIELDS if isinstance(data.get(key), str)]
+    # A labelling project may call its text anything.
     texts += [key for key, value in data.items() if isinstance(value, str)]
     record = {"text": data[texts[0]]} if texts else dict(data)
     every = rest.get("annotations") or rest.get("completions") or []

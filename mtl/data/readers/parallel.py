@@ -61,6 +61,7 @@ def read_parallel(
     report = Report(path, on_error)
     files = parallel_files(path)
     lines = {part: _lines(file) for part, file in files.items()}
+    # Before pairing: one line too few would shift all labels behind it.
     _check_lengths(files, lines, report.path)
     rows = [line.split() for line in lines.get("tags", ())]
     read = spelling_of(Counter(tag for row in rows for tag in row))

@@ -183,6 +183,7 @@ def split_tags(rows: Sequence[Row]) -> None:
         # A plain type may be any word, so a text of the file could be taken for tags.
         if not read or read[0].is_plain or read[1] < 0.9:
             continue
+        # In most records, since a single text may by chance look like as many tags.
         if 2 * sum(_counts_words(record, record[key].split()) for record in texts) > len(texts):
             for record in texts:
                 record[key] = record[key].split()

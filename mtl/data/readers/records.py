@@ -96,6 +96,7 @@ def texts_from(
             parsed.append(keys.parse(row))
     names_of_tags, names_of_labels = _sorted_out(label_names)
     _name_tags(parsed, names_of_tags, report)
+    # Once for the file: a single record seldom shows which of the two ways it counts in.
     last_counts = keys.spans in INCLUSIVE or last_token_counts(
         (r.spans, len(r.given)) for r in parsed if r.spans and r.given
     )
@@ -124,6 +125,7 @@ def _plain_rows(rows: Iterable[Row], report: Report, notes: Counter[str]) -> lis
     for row in rows:
         with report.record(row.line, row.where):
             record = plain_record(row.value, notes)
+            # Rejected by its annotator; a null in the file itself is no record, and a fault.
             if record is None and row.value is not None:
                 continue
             if not isinstance(record, dict):
@@ -148,6 +150,7 @@ def _name_tags(records: Sequence[Record], names: Sequence[str], report: Report) 
     """
     numbered = [record for record in records if record.numbers]
     numbers = sorted({number for record in numbered for number in record.numbers})
+    # A guess at the names would train a model whose answers mean something else.
     if numbered and not names:
         raise unnamed_numbers(numbers, report.path, numbered[0].row.line)
     if numbers and not 0 <= numbers[0] <= numbers[-1] < len(names):
@@ -279,7 +282,7 @@ def _notes_on_tokens(records: Sequence[Record]) -> list[str]:
             "in plain text, punctuation marks are words of their own: tags that count them too fit "
             "what is predicted later"
         )
-    # Without blanks: where they are is the tokenizer's business and no difference.
+    # Blanks do not count, since words may be cut within them and without them.
     odd = [r for r in records if "".join(r.sentence.split()) != "".join("".join(r.tokens).split())]
     if odd:
         notes.append(

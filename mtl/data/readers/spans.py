@@ -134,6 +134,7 @@ def tags_of_spans(
             faults += error.faults
     if faults:
         raise DataError.collect(faults)
+    # Both rise, so the words that a span touches are found by bisection.
     starts, ends = [start for start, _ in words], [end for _, end in words]
     taken: set[int] = set()
     chosen = []

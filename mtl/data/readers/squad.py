@@ -129,6 +129,7 @@ def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]
 
 
 def _counted(questions: list[_Question], most: int = 5) -> str:
+    # Lines only where each question has its own: in SQuAD's single line they would say nothing.
     by_line = len({q.line for q in questions} - {None}) == len(questions)
     places = [f"line {q.line}" if by_line else f"question {q.id!r}" for q in questions[:most]]
     return f"{len(questions)} ({', '.join(places)}{', ...' if len(questions) > most else ''})"
@@ -316,6 +317,7 @@ def _lines_of_ids(text: str) -> dict[str, int]:
 
 
 def _from_table(text: str, report: Report) -> Iterator[_Question]:
+    # By the header, which has no text in it that could hold commas.
     delimiter = max(",\t;", key=lines_of(text.lstrip())[0].count)
     rows = [(line, cells) for line, cells in quoted_rows(text, delimiter, report.path) if cells]
     (header_line, header), *rows = rows or [(1, [])]

@@ -92,6 +92,7 @@ class Table:
     def find(self, names: Iterable[str]) -> int | None:
         """The column of the first of some names."""
         plain = [plain_name(name) for name in self.names]
+        # In the order of the names, not of the columns: the likeliest name wins.
         return next((plain.index(name) for name in names if name in plain), None)
 
     def needed(self, names: Iterable[str]) -> int:
@@ -135,6 +136,7 @@ class Table:
 
     def note_unread(self, read: Iterable[int | None], report: Report) -> None:
         names = self.names or [f"column {i + 1}" for i in range(len(self.rows[0][1]))]
+        # Said, so that nobody believes that a column is learned from when it is not.
         unread = [name for i, name in enumerate(names) if i not in set(read) and name.strip()]
         if unread:
             report.notes.append(f"columns that are not read: {', '.join(unread)}")

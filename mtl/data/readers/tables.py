@@ -141,6 +141,7 @@ def read_word_table(
         begins = False
     if not blocks:  # every row has a fault
         return report.finish([], "sentence")
+    # Otherwise ids that look like words or tags might be taken for them.
     ignored = [i for i, name in enumerate(table.names) if i == ids or _counts_rows(name)]
     layout = layout_of(
         blocks,

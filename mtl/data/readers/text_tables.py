@@ -121,6 +121,7 @@ def _label_column(
     labels = [plain.index(name) for name in LABELS if name in plain]
     labels = [place for place in labels if place not in taken]
     generic = [place for place in labels if plain[place] in GENERIC_LABELS]
+    # `label` and its like are meant; of topic and sentiment either may be.
     if len(labels) > 1 and not generic and not fields:
         found = "; ".join(_describe(table, i, rows) for i in labels)
         name = table.names[labels[0]]
@@ -128,6 +129,7 @@ def _label_column(
         what = f"{len(labels)} columns may be the label"
         raise SoundDataError(what, path=table.path, found=found, fix=fix)
     if not labels and not fields and len(taken) == len(_text_columns(table, rows, None)):
+        # Tells more than "no label" would: the labels are there, in several columns.
         _refuse_one_hot(table, rows, taken[-1])
         found = f"the columns {', '.join(map(repr, table.names))}"
         fix = 'say which it is: tasks.NAME.column = "NAME", or column="NAME" in Python'

@@ -182,6 +182,7 @@ def write_examples(examples: Sequence[Example], path: FilePath, to: str | None =
     suffix = Path(path).suffix.lower()
     by_ending = next((name for name, w in WRITERS.items() if w.suffix == suffix), None)
     writer = WRITERS.get(to or by_ending or "")
+    # Asked before anything is written: nothing is dropped in silence.
     lost = writer.what_is_lost(examples) if writer else ""
     if writer is None or lost:
         fitting = [name for name, w in WRITERS.items() if not w.what_is_lost(examples)]
