@@ -116,6 +116,7 @@ class WhitespaceTokenizer(Tokenizer):
         """
         counts: Counter[str] = Counter()
         for text in texts:
+            # Lists of words too are joined and cut again: the vocabulary is of words met in use.
             joined = text if isinstance(text, str) else join_words(text)[0]
             words = [joined[start:end] for start, end in split_words(joined)]
             counts.update(word.lower() if lower_case else word for word in words)
