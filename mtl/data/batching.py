@@ -170,6 +170,7 @@ class BatchStream:
         self.batch_size = batch_size
         self.hide = hide
         self.sizes = sizes
+        # Once: they decide the batches of every pass.
         self.lengths = [len(item) for item in items]
         # Two generators, so that the order of the batches does not depend on how words are hidden.
         self.order_generator = torch.Generator().manual_seed(seed)

@@ -145,6 +145,7 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
         # A text that was trained on tests memory, not understanding.
         shared = [text for text in texts[second] if text in texts[first]]
         if shared:
+            # Examples and not different texts: that is what a score is a mean over.
             n = sum(texts[second][text] for text in shared)
             shown = ", ".join(repr(_short(" / ".join(text))) for text in shared[:3])
             share = f"{n:,} of the {len(splits[second]):,} of {second}"
@@ -160,6 +161,7 @@ def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list
         kinds: only these: `class`, `type` (of entities), or the name of a field; by default all.
     """
     facts = []
+    # A model can only say what it has seen in training: anything else is always wrong.
     known = set(_names(splits.get("train", ())))
     for split, examples in splits.items():
         new = Counter(name for name in _names(examples) if name not in known)
@@ -224,6 +226,7 @@ def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
     # Many questions share a context: it is split once.
     words = {context: split_words(context) for context in {e.context for e in examples}}
     borders = {context: _borders(places) for context, places in words.items()}
+    # Where the file gives no offset, any of them may be meant.
     several = [e for e in examples if any(e.context.count(a.text) > 1 for a in e.answers)]
     inside = [e for e in examples if not _on_borders(e.answers, *borders[e.context])]
     return [

@@ -15,6 +15,7 @@ from .tokenizers.base import Row, Tokenizer
 from .words import Joining
 
 
+# A protocol, since data lies below the tasks and must not import them.
 class Target(Protocol):
     """What data needs to know of a task: how its targets are made and stacked, and by what."""
 
@@ -102,6 +103,7 @@ def check_on_error(on_error: str) -> None:
 
 def warn_of_encoding(where: str, notes: Counter[str], faults: Sequence[Fault]) -> None:
     """Say as DataWarnings what was bent, and how many examples were left out."""
+    # Counted and told once: a warning for each example would bury all others.
     for note, count in notes.items():
         warnings.warn(f"{where}: {count:,} {note}", DataWarning, stacklevel=3)
     if faults:

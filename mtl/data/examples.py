@@ -82,6 +82,7 @@ class NERExample:
 
 def check_tokens(tokens: Sequence[str]) -> None:
     """Raise DataError unless there is at least one token and none is empty."""
+    # An empty token has no piece that a tag could go to.
     if not tokens or not all(token.strip() for token in tokens):
         raise DataError(
             "a sentence needs at least one token, and none may be empty",
@@ -107,6 +108,7 @@ def check_iob2(tags: Sequence[str]) -> None:
     """Raise DataError unless `tags` is valid IOB2: `I-X` only after `B-X` or `I-X`."""
     previous = "O"
     for i, tag in enumerate(tags):
+        # At the first hyphen only: types such as `geo-loc` have one of their own.
         prefix, _, kind = tag.partition("-")
         if tag != "O" and (prefix not in ("B", "I") or not kind):
             raise DataError(
@@ -142,6 +144,7 @@ class TextExample:
     tokens: tuple[str, ...] = ()
     label: str | None = None
     tags: tuple[str, ...] | None = None
+    # hash=False: a dict has no hash, and an example should have one.
     fields: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
