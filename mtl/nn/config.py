@@ -62,8 +62,10 @@ class EncoderConfig:
     attention_dropout: float | None = setting(None, least=0, below=1)
     n_types: int = setting(2, least=0)
     match_heads: bool = False
+    # 0.02 is what BERT and GPT-2 begin with.
     embedding_std: float = setting(0.02, least=0)
     type_std: float = setting(0.02, least=0)
+    # PyTorch's own; BERT's is 1e-12, so a checkpoint's config decides.
     layer_norm_eps: float = setting(1e-5, least=0)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ class EncoderConfig:
     def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
         """What cannot be together; nothing is said of settings that are `wrong` already."""
         fine = set(wrong).isdisjoint
+        # What follows divides by them.
         if not fine(["d_model", "n_heads"]):
             return
         if self.d_model % self.n_heads:
@@ -112,11 +115,13 @@ class EncoderConfig:
     @property
     def feed_forward_width(self) -> int:
         """F."""
+        # Four times the width, as in Vaswani et al. and in BERT.
         return self.d_ff or 4 * self.d_model
 
     @property
     def multiply_adds(self) -> int:
         """What the linear layers do to one token: four D x D and two D x F matrices in a layer."""
+        # Attention's T x T products are left out: in short rows they are the smaller part.
         return self.n_layers * self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
 
     def to_dict(self) -> dict:

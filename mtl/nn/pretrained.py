@@ -156,6 +156,7 @@ def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> Encode
 def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
     """What their config lacks, and what it asks for that our encoder does not do."""
     wrong = [f"no key {key!r}" for key in family.shape.values() if key not in theirs]
+    # Relative positions would load as if they were absolute, and compute something else.
     positions = theirs.get("position_embedding_type", "absolute")
     if positions != "absolute":
         wrong.append(f"position_embedding_type {positions!r}")
@@ -216,6 +217,7 @@ def _to_ours(
         ]
         # After a fault the weights are not used any more; all other faults are still collected.
         if not faults:
+            # float(): some are in half precision. cat: query, key and value are one matrix of ours.
             weights[ours] = torch.cat([tensors[part].float() for part in parts])
     if faults:
         raise ModelError(
