@@ -79,6 +79,7 @@ class Task(ABC):
             Task.kinds[cls.kind] = cls
 
     def __init__(self, name: str, dataset: Dataset | None = None) -> None:
+        # Names become keys of TOML files, names of files, and parts of parameter names.
         if not name.isidentifier():
             raise ConfigError(
                 "a task's name must be letters, digits and underscores",
@@ -249,6 +250,7 @@ def check_names(task: str, what: str, given: Sequence[str], in_data: Sequence[st
         given: the names that the task is to know.
         in_data: the names that its examples have.
     """
+    # Of two classes with one name, the second could never be predicted.
     twice = [name for name, n in Counter(given).items() if n > 1]
     if twice:
         raise ConfigError(

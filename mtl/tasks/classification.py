@@ -160,6 +160,7 @@ class ClassificationTask(Task):
         for split in ("validation", "test", "test_unseen"):
             said = Counter(map(self.label_of, self.dataset.split(split)))
             unknown = Counter({x: n for x, n in said.items() if x and not self._knows(x)})
+            # GLUE's test sets say -1 for every text: that is not a class of its own.
             hidden = unknown.pop(NOBODY_SAID, 0)
             self.warned_of |= unknown.keys()
             if hidden:
@@ -311,6 +312,7 @@ class ClassificationTask(Task):
 
     def baselines(self, examples: Sequence[TextExample]) -> dict[str, list[ClassPrediction]]:
         """`majority_class`: the most frequent class of these examples, whatever the text says."""
+        # Of these examples and not of training: the best that ignoring the text can do here.
         ((label, _),) = Counter(map(self._class_of, examples)).most_common(1)
         return {"majority_class": [ClassPrediction(e.text, label, {label: 1.0}) for e in examples]}
 

@@ -121,6 +121,7 @@ class EmbeddingTask(Task):
         name: str,
         dataset: Dataset | None = None,
         width: int = 0,
+        # Cosines lie between -1 and 1: undivided, they would give a nearly flat softmax.
         temperature: float = 0.05,
     ) -> None:
         super().__init__(name, dataset)
@@ -160,6 +161,7 @@ class EmbeddingTask(Task):
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """InfoNCE or squared error, whichever a pair is for; the mean over pairs."""
         examples = [item.example for item in batch.items]
+        # Another task may share the dataset, with texts that are no pairs.
         labelled = [i for i, example in enumerate(examples) if self.is_labelled(example)]
         pairs: list[PairExample] = [examples[i] for i in labelled]
         vectors = vectors_of_texts(outputs, batch, targets)[labelled]  # (P, 3, E)
@@ -193,7 +195,10 @@ class EmbeddingTask(Task):
         ):
             texts = {n: row.text.text for n, row in zip(own_numbers, item.rows, strict=True)}
             first, *others = [
-                Embedding(texts[n], tuple(own_vectors[n])) for n in (0, 1) if n in texts
+                # A negative is for training only.
+                Embedding(texts[n], tuple(own_vectors[n]))
+                for n in (0, 1)
+                if n in texts
             ]
             found.append(Similarity(first, others[0]) if others else first)
         return found
@@ -253,6 +258,7 @@ def vectors_of_texts(outputs: Tensor, batch: Batch, text_of_row: Tensor) -> Tens
         outputs: `(B, E)`, of rows.
         text_of_row: `(B,)`, see `text_numbers`; below 0 for rows of no pair.
     """
+    # clamp: -100 would be a place of another example.
     place = MOST_TEXTS * batch.rows + text_of_row.clamp(0, MOST_TEXTS - 1)
     merged = merge_rows(outputs, place, MOST_TEXTS * len(batch))  # (N * 3, E)
     return unit_vectors(merged).unflatten(0, (len(batch), MOST_TEXTS))  # (N, 3, E)
@@ -268,6 +274,7 @@ def _same_sentence(pairs: Sequence[PairExample]) -> Tensor:
     first, second = (torch.tensor([number[sentence] for sentence in side]) for side in sides)
     same = torch.zeros(len(pairs), len(pairs), dtype=torch.bool)
     for one, other in ((first, first), (second, second), (first, second), (second, first)):
+        # Numbers in place of texts: P x P comparisons in one operation.
         same |= one[:, None] == other
     return same.fill_diagonal_(False)
 

@@ -123,6 +123,7 @@ class NERTask(Task):
                 fix='for example ["PER", "ORG"]',
             )
         tags = {tag for e in self.dataset.all() if self.is_labelled(e) for tag in e.tags}
+        # Sorted, since a set has no order, and ids must be the same in every run.
         told = sorted({tag[2:] for tag in tags if tag != "O"})
         if types is None:
             types = told
@@ -167,6 +168,7 @@ class NERTask(Task):
         entities = entity_characters(example)
         tags = tags_of_entities(words, entities)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
+        # Two entities in one word, or one between words: told, never dropped in silence.
         if lost:
             notes["entities have no word of their own and are left out of training"] += lost
         return [self._row_target(tags, first, row) for row in rows]
@@ -233,6 +235,7 @@ class NERTask(Task):
         references = [example.tags for example in examples]
         predicted = [prediction.tags for prediction in predictions]
         scores = {"token_accuracy": token_accuracy(references, predicted)}
+        # Most words are O, so token accuracy reads high: entities are what counts.
         scores |= entity_scores(references, predicted)
         if any(prediction.plain for prediction in predictions):
             # Characters are all that two ways of cutting a text into words have in common.
@@ -303,6 +306,7 @@ class NERTask(Task):
 
     def _check_types(self, examples: Sequence[Tagged]) -> None:
         unknown = {tag for example in examples for tag in example.tags or ()} - self.tag_id.keys()
+        # Types that the model never learned could only be missed, and no score would say why.
         if unknown:
             raise DataError(
                 f"the task {self.name!r} does not know these entity types",

@@ -114,7 +114,11 @@ class QATask(Task):
     most_answers = MOST_SPANS
 
     def __init__(
-        self, name: str, dataset: Dataset | None = None, max_answer_tokens: int = 30
+        # 30 is what BERT's script for SQuAD has.
+        self,
+        name: str,
+        dataset: Dataset | None = None,
+        max_answer_tokens: int = 30,
     ) -> None:
         super().__init__(name, dataset)
         if max_answer_tokens < 1:
@@ -139,6 +143,7 @@ class QATask(Task):
             notes["answers hold no token: they can be neither learned nor found"] += 1
             return [None] * len(rows)
         first, last = span
+        # It is trained on all the same: the borders are right, only decoding cannot reach them.
         if last - first >= self.max_answer_tokens:
             notes[
                 f"answers are longer than tasks.{self.name}.max_answer_tokens = "
@@ -198,6 +203,7 @@ class QATask(Task):
         return {
             "exact_match": mean([exact_match(p.answer, texts) for p, texts in scored]),
             "token_f1": mean([token_f1(p.answer, texts) for p, texts in scored]),
+            # Stricter than exact_match: "Oslo" elsewhere in the context has the right text only.
             "span_accuracy": mean(
                 [float((p.start, p.end) in {(a.start, a.end) for a in e.answers}) for e, p in pairs]
             ),
@@ -329,6 +335,7 @@ def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
                 span = encoding.offsets[first + shift][0], encoding.offsets[last + shift][1]
                 # Where windows overlap, both see the same span, and it must not count twice.
                 margins[span] = max(margin, margins.get(span, margin))
+    # Cut again, since each window has brought as many.
     best = sorted(margins, key=margins.__getitem__, reverse=True)[:MOST_SPANS]
     spans: dict[str, tuple[int, int]] = {}  # by what the answer says
     for start, end in best:
