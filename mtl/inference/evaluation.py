@@ -59,6 +59,7 @@ def evaluate_encoded(
     results = predict_encoded(model, encoded, tasks)
     scores = {}
     for task in chosen:
+        # A record may have a label and no tags: each task is scored on its own.
         asked = [i for i, item in enumerate(encoded) if task.is_labelled(item.example)]
         if asked:
             examples = [encoded[i].example for i in asked]

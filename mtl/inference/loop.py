@@ -124,6 +124,7 @@ def predict_encoded(
     # Filled by index: batches come sorted by length, answers in the order of the questions.
     results = [Predictions() for _ in encoded]
     n_rows = sum(len(item.rows) for item in encoded)
+    # delay: no bar for what is done in a moment; stderr, since stdout is for results.
     bar = tqdm(total=n_rows, unit="row", delay=2, disable=not progress, file=sys.stderr)
     with bar:
         for indices, batch in batches(model, encoded):
@@ -182,4 +183,5 @@ def _joined(parts: Sequence[Any]) -> Any:
         return {key: _joined([part[key] for part in parts]) for key in first}
     if isinstance(first, tuple):
         return tuple(map(_joined, zip(*parts, strict=True)))
+    # The usual case is a single part, which need not be copied.
     return first if len(parts) == 1 else torch.cat(list(parts))

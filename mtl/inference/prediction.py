@@ -41,6 +41,7 @@ def predict(
     if tasks is None:
         # A text alone has no question: tasks that need one are only asked by `answer`.
         fitting = [name for name, task in model.tasks.items() if not task.reads_pairs]
+        # A model for questions alone: the loop below says what to call instead.
         tasks = fitting or list(model.tasks)
     chosen = [model.task(name) for name in ([tasks] if isinstance(tasks, str) else tasks)]
     for task in chosen:
@@ -49,6 +50,7 @@ def predict(
                 f"the task {task.name!r} reads a question and a context",
                 fix="call mtl.answer(model, question=..., context=...)",
             )
+    # A text in, a prediction out; a list in, a list out, even of one.
     single = isinstance(texts, str)
     queries = _queries([texts] if single else texts)
     results = predict_examples(model, queries, [task.name for task in chosen], progress)
