@@ -98,6 +98,7 @@ class TorchJD(Aggregation):
         return f"TorchJD's {type(self.aggregator).__name__}"
 
     def forward(self, gradients: Tensor) -> Tensor:
+        # An aggregator may fail at NaN in a way of its own, which says less than our error.
         if not torch.linalg.vector_norm(gradients, ord=float("inf")).isfinite():
             return gradients.sum(0)  # not finite either, which the loop finds and explains
         return self.aggregator(gradients)
@@ -210,6 +211,7 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
 
 def torchjd_aggregators() -> dict[str, type[nn.Module]]:
     """The aggregators of TorchJD by name; empty where the library is not installed."""
+    # Looked for without loading it: `mtl train` must not wait for what it does not use.
     if importlib.util.find_spec("torchjd") is None:
         return {}
     from torchjd import aggregation

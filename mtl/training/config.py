@@ -70,6 +70,7 @@ class TrainConfig:
     learning_rate: float = setting(1e-3, above=0, below=math.inf)
     pretrained_learning_rate: float = setting(1e-4, above=0, below=math.inf)
     warmup: float = setting(0.1, least=0, most=1)
+    # 0.98 as Vaswani et al. have it: a shorter memory than PyTorch's 0.999, for short trainings.
     beta2: float = setting(0.98, least=0, below=1)
     weight_decay: float = setting(0.01, least=0)
     clip_norm: float = setting(1.0, above=0, below=math.inf)
@@ -86,6 +87,7 @@ class TrainConfig:
     freeze: Sequence[str] = ()
     patience: int = setting(0, least=0)
     threads: int = setting(0, least=0)
+    # Only its name is checked here: a recipe may be written on a machine without the GPU.
     device: str = setting("auto", check=check_device_name)
     precision: str = setting("float32", choices=PRECISIONS)
     seed: int = setting(0, least=0, below=2**32)
@@ -106,6 +108,7 @@ class TrainConfig:
         for build in builders:
             try:
                 method = build()
+            # Collected, so that a recipe with three mistakes needs one run to find them.
             except ConfigError as error:
                 yield from error.faults
                 continue
@@ -129,6 +132,7 @@ class TrainConfig:
                     fix="set train.loss_weights",
                 )
             options = {"weights": self.loss_weights}
+        # Weights of 1 change nothing, so nobody needs to take them out.
         elif any(weight != 1 for weight in self.loss_weights.values()):
             raise ConfigError(
                 f"train.loss_weights has no effect with train.weighting = {self.weighting!r}",
@@ -155,6 +159,7 @@ def check_steps(method: Method, steps: str) -> None:
 
 def check_parts(weighting: Weighting, max_tokens: int) -> None:
     """Raise ConfigError if batches come in parts and the weighting needs them whole."""
+    # Others weigh a part by the losses of this part, so parts no longer add up to the batch.
     if max_tokens and not isinstance(weighting, FixedWeighting):
         raise ConfigError(
             "only fixed weights add up over the parts of a batch",

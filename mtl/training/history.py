@@ -154,6 +154,7 @@ class History:
     @property
     def conflicts(self) -> list[tuple[int, dict[str, Conflict]]]:
         """For each time it was measured: steps made before, and by pair (`ner/qa`) what it was."""
+        # A round knows the steps after it; what was measured is from before it.
         before = [0, *(r.step for r in self.rounds)]
         return [(s, r.conflict) for s, r in zip(before, self.rounds, strict=False) if r.conflict]
 
@@ -170,6 +171,7 @@ class History:
             epoch, step = len(joined.validation), joined.rounds[-1].step if joined.rounds else 0
             seen = joined.examples
             for r in stage.rounds:
+                # Each stage counts from 0, and may train other tasks.
                 examples = seen | {t: seen.get(t, 0) + n for t, n in r.examples.items()}
                 moved = {"epoch": r.epoch + epoch, "step": r.step + step, "examples": examples}
                 joined.rounds.append(replace(r, **moved))
@@ -191,6 +193,7 @@ class History:
         # dict.fromkeys: each once, in the order in which they came.
         columns += dict.fromkeys(key for r in self.rounds for key in _flat_conflict(r.conflict))
         columns += names
+        # restval: a task may have no loss in a round; "\n", since csv writes "\r\n" by itself.
         writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
         writer.writeheader()
         for i, r in enumerate(self.rounds):

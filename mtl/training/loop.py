@@ -95,15 +95,18 @@ def train(
     # Before the optimiser is made: it holds the parameters that are on the device.
     model.to(choose_device(config.device))
     if data is None:
+        # Encoding may take minutes: what can be seen without it is said before.
         check_training(model, tasks, config)
         data = encode_datasets(model, tasks, on_error=on_error, cache=cache, progress=progress)
     frozen = model.freeze(*config.freeze)
     try:
         run = Run(model, tasks, config, weighting, data, aggregation)
+        # Without a state there is nothing to go on from, and the run begins afresh.
         if resume and checkpoint and has_state(checkpoint):
             run.load_state_dict(load_state(checkpoint))
             with shown(progress):
                 logger.info("going on after epoch %s, step %s", run.epoch, run.step)
+        # As many as the run began with, also on another machine: the order of sums depends on it.
         with shown(progress), use_threads(run.history.threads or torch.get_num_threads()):
             _run_epochs(run, checkpoint, save_every, after_epoch, progress)
     finally:
@@ -130,6 +133,7 @@ def _run_epochs(
                 if run.round_ended:
                     bar.set_postfix_str(show_losses(losses), refresh=False)
                     bar.update()
+                    # Not after the first round: it is slower than the others.
                     if len(run.history.rounds) == done + MEASURED_ROUNDS:
                         logger.info("about %s left", _time_left(bar))
             epoch_ended = run.epoch_ended
@@ -138,10 +142,12 @@ def _run_epochs(
             run.history.seconds += time.perf_counter() - started
             if epoch_ended:
                 logger.info("epoch %s  %s", run.epoch, _show_scores(run, scores))
+            # Before the state: a kill in between then repeats the end of the epoch.
             if epoch_ended and after_epoch:
                 after_epoch(run.history)
             if checkpoint and (epoch_ended or (save_every and run.step % save_every == 0)):
                 save_state(checkpoint, run.state_dict())
+    # The last epoch need not be the best.
     run.restore_best()
 
 

@@ -99,6 +99,7 @@ def encode_datasets(
         found.append(EncodedDataset(dataset, sharing, splits))
     if faults and on_error == "stop":
         raise DataError.collect(faults)
+    # After all faults were raised: with "skip", a task may have lost every example.
     for data in found:
         _check_something_is_left(data)
     return found
@@ -152,6 +153,7 @@ def _check_something_is_left(data: EncodedDataset) -> None:
 
 def check_training(model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig) -> None:
     """Raise at once what `train` would raise about its arguments; nothing is changed."""
+    # As in training itself: whether anything is left to train depends on what is frozen.
     frozen = model.freeze(*config.freeze)
     try:
         check(model, tasks, config, config.build_weighting(), config.build_aggregation())
@@ -246,7 +248,9 @@ def _check_something_to_learn(model: MultiTaskModel, task: Task) -> None:
 def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
     """A head that stands still while the encoder moves no longer fits it: TrainingWarning."""
     trained = {task.name for task in tasks}
+    # All heads of the model, and above all those of tasks that are not trained now.
     for name, head in model.heads.items():
+        # Nothing below the head moves, so it goes on fitting.
         if not any(map(_is_trainable, [model.encoder, *_private(model, name)])):
             continue
         is_frozen = not _is_trainable(head)

@@ -78,6 +78,7 @@ class Run:
         dtype = choose_precision(config.precision, model.device)
         if data is None:
             data = encode_datasets(model, self.tasks)
+        # A stage may train some of the tasks only; the rows of the others are left aside.
         self.data = of_tasks(data, self.tasks)
         self.streams = Streams(self.data, model, config, dtype)
         n_steps = self.streams.n_steps
@@ -91,6 +92,7 @@ class Run:
         """Of the CPU; 0 on another device."""
         if self.model.device.type != "cpu":
             return 0
+        # By the sizes alone and never by a clock, so that a run can be repeated elsewhere.
         multiply_adds = self.streams.usual_tokens() * self.model.encoder.config.multiply_adds
         return choose_threads(multiply_adds, self.config.threads)
 
@@ -133,6 +135,7 @@ class Run:
             the mean loss of each task so far in the round.
         """
         if self.round_ended:
+            # Between two rounds, where no task has had a step that another still lacks.
             conflict = self.measure_conflict() if self._is_time_to_measure() else {}
             self.open_round = OpenRound(conflict)
             self.streams.start_round(len(self.history.rounds))
@@ -161,6 +164,7 @@ class Run:
         try:
             return self.update(step, self.streams.batches(step))
         except (RuntimeError, MemoryError) as error:
+            # Seldom a bug: the settings ask for more than there is, and the error says which.
             if is_out_of_memory(error):
                 raise self._out_of_memory(step) from error
             raise
@@ -240,6 +244,7 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides how the run goes on."""
         return {
+            # Cached: the data are hashed once, and not each time that the state is saved.
             "identity": self.identity,
             "epoch": self.epoch,
             "model": self.model.state_dict(),

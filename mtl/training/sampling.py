@@ -56,7 +56,7 @@ class Sampler(ABC):
     def state_dict(self) -> dict[str, Any]:
         """What decides the next rounds."""
         version, numbers, gauss = self.rng.getstate()
-        # Python's state is a tuple of tuples, and JSON has only lists.
+        # The state has a tuple in it, of which JSON would make a list: so both ways by hand.
         return {"random": [version, list(numbers), gauss]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

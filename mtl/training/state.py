@@ -58,6 +58,7 @@ def load_state(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     try:
         content = json.loads((folder / REST).read_text(encoding="utf-8"))
+        # JSON and safetensors hold no code: a state from somebody else can be opened.
         return _put_tensors(content["state"], load_file(folder / content["tensors"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(

@@ -85,6 +85,7 @@ class Update:
         learning_rate = float(self.schedule.get_last_lr()[0])  # the update moves it on
         batches = [batch for of_dataset in parts for batch in of_dataset]
         examples = _count_labelled(batches)
+        # In the order of the tasks, so that an aggregation sees the same rows in every step.
         names = [name for name in self.tasks if name in examples]
         # Sets them to None: a task that sits out the step leaves its head untouched, momentum too.
         self.optimizer.zero_grad()
@@ -94,11 +95,13 @@ class Update:
         self.scaler.unscale_(self.optimizer)  # only now do gradients have their true length
         # The model's alone: a weighting's gradients have a size of their own.
         norm = nn.utils.clip_grad_norm_(self.trained, self.clip_norm)
+        # Not clipped, but looked at: a NaN in it would spoil what each loss counts.
         learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
         norm_of_weights = nn.utils.get_total_norm(learned).to(norm)
         losses, counted, measured = _to_numbers(
             sums, weights, {"total": total, "norm": norm, "norm of weights": norm_of_weights}
         )
+        # Without the penalty, which may be negative: what is plotted are losses.
         weighted = sum(counted[name] * losses[name] for name in losses)
         record = StepRecord(
             step, weighted, measured["norm"], learning_rate, losses, counted, examples
@@ -115,6 +118,7 @@ class Update:
         # The first that moves the model: an error above leaves its weights as they were.
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        # The schedule counts updates, so one that was left out must not move it.
         if not may_overflow or (is_norm_finite and are_weights_finite):
             self.schedule.step()
             self.step += 1
@@ -175,6 +179,7 @@ class Update:
             weights |= of_part
             total = total + total_of_part
             for name, loss in losses.items():
+                # detach: the sum would keep the graphs of all parts in memory.
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
             pulls = {name: self.scaler.scale(of_part[name]) for name in losses}
             if separately:
@@ -183,6 +188,7 @@ class Update:
                     row = names.index(name)
                     self.shared_gradients.backward(row, loss, pulls[name], name != last)
             else:
+                # One pass for all losses: what they share of the model is gone through once.
                 torch.autograd.backward(list(losses.values()), list(pulls.values()))
         if separately:
             self.shared_gradients.combine(self.aggregation)
@@ -197,6 +203,7 @@ class Update:
         if total.requires_grad:  # the weighting learns
             total.backward()
         self.weighting.loss_scale = self.loss_scale
+        # Before backward, which lets go of the graph that gradients are taken from.
         self.weighting.observe(losses, self.last_shared)
         for parameter in self.weighting.parameters():
             if parameter.grad is not None:  # one optimiser: it is unscaled with the model's

@@ -129,6 +129,7 @@ class Streams:
 
     def _next_parts(self, index: int) -> list[Batch]:
         """The next batch of a dataset; whole where a loss compares its rows with each other."""
+        # InfoNCE compares every pair with all others: in parts it would be another loss.
         can_split = all(task.rows_alone for task in self.data[index].tasks)
         return self[index].next_parts(self.config.max_tokens if can_split else 0)
 

@@ -199,6 +199,7 @@ class DynamicWeightAverage(Weighting):
     last: Tensor
     before_last: Tensor
 
+    # 2 is the paper's.
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
         if not temperature > 0:
@@ -207,6 +208,7 @@ class DynamicWeightAverage(Weighting):
 
     def start(self, tasks: Sequence[str]) -> None:
         self.tasks = list(tasks)
+        # Buffers, so that they are saved with the state and move to the GPU with the module.
         for name in ("sums", "counts", "last", "before_last"):
             self.register_buffer(name, torch.zeros(len(tasks)))
 
@@ -214,6 +216,7 @@ class DynamicWeightAverage(Weighting):
         """`(K,)`: of each task in this epoch."""
         # 0 means that there is no such epoch yet: then nothing is known of the task's speed.
         ratios = torch.where(self.before_last > 0, self.last / self.before_last, 1.0)
+        # Times K, so that the mean weight is 1 and the learning rate means what it always does.
         return len(self.tasks) * (ratios / self.temperature).softmax(0)
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -251,6 +254,7 @@ class GradNorm(Weighting):
 
     first_losses: Tensor  # a buffer, `(K,)`; 0 for a task that had no loss yet
 
+    # 1.5 is what the paper uses for NYUv2.
     def __init__(self, alpha: float = 1.5) -> None:
         super().__init__()
         if not (math.isfinite(alpha) and alpha >= 0):
