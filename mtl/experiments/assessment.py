@@ -76,6 +76,7 @@ def score_everything(
                     if said[0]:
                         metrics[split][task.name] = score_of(task, *said)
                         _warn_of_remarks(task, split, metrics[split][task.name])
+    # A score alone says little: beside it stands what one gets without understanding.
     metrics["baselines"] = {}
     for one in data:
         for task in one.tasks:

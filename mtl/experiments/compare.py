@@ -190,6 +190,7 @@ def _write_comparison(content: Mapping[str, Any], output: Path) -> None:
             fix="see why they failed, and give the same command again",
         )
     command = content["command"]
+    # Written first: whatever fails in tables and pictures, the results are there.
     write_atomically(output / RESULT, json.dumps(content, indent=1) + "\n")
     write_summary(output / SUMMARY, content["summary"], command)
     tables = comparison_tables(content["summary"], content["cost"], format_markdown)
@@ -204,6 +205,7 @@ def _check_trainings(
     """Raise at once what one of the trainings would raise about its settings."""
     if not any(task.labelled(task.dataset.test) for task in tasks):
         raise DataError("there is no test data to compare on", fix="give a task a test split")
+    # Built once and thrown away: what a model cannot be is found before anything runs.
     together = build_model(recipe, tasks)
     for train_settings in settings.values():
         check_training(together, tasks, TrainConfig(**train_settings))
@@ -288,6 +290,7 @@ def _run_all(
                 tasks = _build_again(replace(with_size(recipe, plan.size), seed=plan.seed))
                 built_for = (plan.size, plan.seed)
             result = _run(plan, recipe, settings, tasks)
+            # After every run, so that a comparison that is stopped loses one run at most.
             write_atomically(output / RUNS / plan.file, json.dumps(result) + "\n")
         seconds.append(time.perf_counter() - started)
         left = sum(seconds) / len(seconds) * (len(todo) - len(seconds))
@@ -355,5 +358,6 @@ def _time_predictions(model: MultiTaskModel, data: Sequence[EncodedDataset]) -> 
     started = time.perf_counter()
     for one in data:
         examples = [item.example for item in one.splits["test"]]
+        # The whole way from text to answer, tokenizing included: that is what a user waits for.
         predict_examples(model, examples, [task.name for task in one.tasks])
     return time.perf_counter() - started

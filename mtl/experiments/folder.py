@@ -43,6 +43,7 @@ def claimed(output: Path) -> Generator[None]:
     Raises:
         ConfigError: another process holds the folder, or it cannot be made.
     """
+    # First of all, with an error that names what stands in the way.
     _check_place(output)
     # Remembered, so that a run that is refused leaves no empty folders behind.
     made = _missing(output)
@@ -228,6 +229,7 @@ def put_in_place(place: Path, output: Path) -> None:
     if place == output:
         return
     if holds_run(output):
+        # Not before: until now, the old run was all that there was.
         clear(output)
         (output / METRICS_FILE).unlink(missing_ok=True)
         (output / HISTORY_FILE).unlink(missing_ok=True)  # from now on this is a stopped run

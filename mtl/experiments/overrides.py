@@ -25,6 +25,7 @@ def with_table(content: dict[str, Any], kind: str, chosen: str | None, path: str
     Raises:
         ConfigError: there is no such table; the nearest one is named.
     """
+    # The tables are taken out, chosen or not: a recipe itself has no such section.
     rest = {key: value for key, value in content.items() if key != kind}
     if chosen is None:
         return rest
@@ -173,6 +174,7 @@ def _subsection(section: dict[str, Any] | list[Any], part: str, setting: str) ->
     if isinstance(section, list):
         section = section[_entry(section, part, setting)]
     else:
+        # A setting may begin a section that the recipe does not have, such as `model`.
         section = section.setdefault(part, {})
     if not isinstance(section, dict | list):
         raise ConfigError(f"{part!r} is a value, not a section", found=repr(setting))

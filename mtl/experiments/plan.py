@@ -67,6 +67,7 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
     own = {"weighting", "weighting_options", "aggregation", "aggregation_options"}
     # Only one thing differs from run to run, so the recipe's own method must not come on top.
     train = {key: value for key, value in recipe.train.items() if key not in own}
+    # Said outright, since `compare` reads the steps from these settings.
     train.setdefault("steps", TrainConfig().steps)
     if name in SAMPLERS and not options:
         return train | {"steps": name}

@@ -189,6 +189,7 @@ def recipe_of(content: dict[str, Any], path: str) -> Recipe:
         "name": content.get("name", Path(path).stem),
         "tasks": content.get("tasks", {}),
     }
+    # Before anything is made of it: a dataclass would stop at the first wrong section.
     if faults := content_faults(content, settings_of(Recipe)):
         raise ConfigError.collect(faults).at(path)
     tasks = {name: _task_of(section) for name, section in content["tasks"].items()}
@@ -214,6 +215,7 @@ def _is_toml(name: str) -> bool:
 def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
     """What a bundled recipe or a file says, and what to call it."""
     path = Path(name_or_path)
+    # Without the ending it is a bundled name: a folder `practical7` must not get in between.
     if not _is_toml(path.name):
         known = bundled_recipes()
         if str(name_or_path) not in known:

@@ -99,6 +99,7 @@ def run_recipe(
         check_folder(output, overwrite, resume)
         for config, _ in recipe.train_configs:  # before data is read and weights are downloaded
             choose_precision(config.precision, choose_device(config.device))
+        # Tasks before the model: their texts make its vocabulary, their labels its heads.
         tasks = build_tasks(recipe)
         model = build_model(recipe, tasks)
         logger.info("%s, seed %s\n%r", recipe.name, recipe.seed, model)
@@ -109,6 +110,7 @@ def run_recipe(
         data = encode_datasets(
             model, tasks, on_error=recipe.on_error, cache=cache_folder(), progress=progress
         )
+        # From here on things are changed on disk: all that can be refused has been.
         place = choose_place(output, resume)
         if resume and not (place / STATE).exists():
             logger.info("%s has nothing to resume: starting afresh", output)
@@ -127,6 +129,7 @@ def run_recipe(
 def _resumable(recipe: Recipe, place: Path) -> Generator[None]:
     """If what runs within it is stopped, the folder keeps what a resumed run needs, or nothing."""
     try:
+        # First of all, so that a resumed run can be held against it.
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
         yield
     except BaseException:
@@ -174,7 +177,7 @@ def _assess(
     }
     if parts.failed:
         metrics["not_reported"] = parts.failed
-    # The file that says that a run is done, so it is written when everything else is.
+    # With this file, and once `finish` has taken the state away, a run is done.
     write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     if not parts.failed:
         finish(output)
@@ -267,7 +270,7 @@ def best_now(tasks: Sequence[Task], history: History) -> list[str]:
     for task in tasks:
         before = [task.main_score(e[task.name])[1] for e in earlier if task.name in e]
         now = task.main_score(last[task.name])[1] if task.name in last else -math.inf
-        # Strictly better: of two equal epochs the first, as for the joint best.
+        # Strictly better: of two equal epochs the first.
         if now > max(before, default=-math.inf):
             names.append(task.name)
     return names

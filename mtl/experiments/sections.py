@@ -161,6 +161,7 @@ def _train_faults(sections: Mapping[str, Any]) -> list[Fault]:
 
 
 def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
+    # No seed: that is the recipe's, one for all that is random.
     settings = settings_of(TrainConfig, "seed") | {"tasks": Setting(list)}
     faults: list[Fault] = []
     together: list[Fault] = []

@@ -93,6 +93,7 @@ def _common_metric(task: Task, runs: Sequence[dict[str, Any]]) -> str:
     """
     tests = [run["test"][task.name] for run in runs if task.name in run["test"]]
     names = dict.fromkeys(task.main_score(scores)[0] for scores in tests)
+    # One for all seeds: a mean over different metrics means nothing.
     return max(names, key=lambda name: sum(name in scores for scores in tests), default="")
 
 
@@ -184,12 +185,14 @@ def _read_rows(text: str) -> list[dict[str, Any]]:
         keys = ["mean", "interval"]
         if line["difference"]:
             keys += ["difference", "difference_interval"]
+            # bool("False") would be True.
             row["distinguishable"] = line["distinguishable"] == "True"
         for key in keys:
             if key in line:
                 row[key] = float(line[key])
             else:
                 ends = [line[f"{key}_low"], line[f"{key}_high"]]
+                # Empty where a single seed had no interval.
                 row[key] = [float(end) for end in ends] if all(ends) else None
         rows.append(row)
     return rows
@@ -223,6 +226,7 @@ def comparison_tables(
         for row in rows:
             line = (f"{row['task']} {row['metric'].replace('_', ' ')}", row["size"] or "all data")
             by_line.setdefault(line, {})[row["method"]] = _cell(row, n)
+        # `get`: a method may lack a row, where none of its seeds is complete.
         lines = [[*line, *map(cells.get, methods)] for line, cells in by_line.items()]
         text.append(f"A model alone makes as many steps as {whose}:")
         text.append(layout(["", "", *methods], lines))
