@@ -38,6 +38,7 @@ def interact(
                 if model.tasks[chosen[0]].reads_pairs:
                     question = _ask(read, "question: ")
                     again = " (Enter: the same again)" if context else ""
+                    # Kept for the next question, so that nobody has to paste a long text twice.
                     context = _ask(read, f"context{again}: ") or context
                     result = answer(model, question, context, chosen[0])
                 else:

@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args(arguments)
+    # Kept with the results of a comparison, so that somebody can repeat it.
     options.line = _without_output(arguments)
     with warnings.catch_warnings():
         # By default Python shows a warning once per place, and hides those of other files.

@@ -137,6 +137,7 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
         "--set",
         metavar="KEY=VALUE",
         nargs="+",
+        # --set may be given several times, each with several settings.
         action="extend",
         default=[],
         help="change keys of the recipe, such as train.epochs=4 or tasks.ner.train=FILE",

@@ -25,6 +25,7 @@ ALL = "all"
 def run_predict(options: argparse.Namespace) -> int:
     """`mtl predict`: every input that can be read is answered, and the others are listed."""
     model = load_model(options.folder)
+    # `is not None`: an empty question was given too, and gets its own error.
     asked = options.question is not None or options.context is not None
     if asked and (options.question is None or options.context is None):
         raise ConfigError("--question and --context go together", fix="give both")
@@ -152,6 +153,7 @@ def _print_predictions(
     for result, given in zip(results, inputs, strict=True):
         if options.json:
             plain = result.to_dict()
+            # With one task its name is known; with all, it tells the predictions apart.
             if options.task != ALL:
                 (plain,) = plain.values()
             print(json.dumps(plain, ensure_ascii=False))

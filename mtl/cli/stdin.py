@@ -39,6 +39,7 @@ def arriving_lines() -> Iterator[list[Line]]:
     last: Line | OSError | None = arrived.get()
     while isinstance(last, tuple):
         lines = [last]
+        # Whatever is there already is answered in one batch, which is quicker than one by one.
         while len(lines) < MOST_LINES and not arrived.empty():
             last = arrived.get()
             if not isinstance(last, tuple):

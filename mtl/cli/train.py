@@ -66,6 +66,7 @@ def _output_folder(options: argparse.Namespace, name: str) -> AbstractContextMan
 
 def _chosen_recipe(options: argparse.Namespace) -> Recipe:
     settings = list(options.set)
+    # After --set: an option of its own is the more deliberate, and the later setting wins.
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
     settings += ["strict=true"] if options.strict else []
