@@ -211,6 +211,7 @@ def _check_entities(model: MultiTaskModel, task: NERTask, case: NERCase) -> Case
 
 
 def _overlaps(entity: Entity, text: str, part: str) -> bool:
+    # Each text of a case stands in its sentence once.
     start = text.index(part)
     return entity.start < start + len(part) and start < entity.end
 

@@ -35,6 +35,7 @@ def plot_losses(history: History, window: int = 20) -> Figure:
         # NaN leaves a gap in the curve where a round had no loss of this task.
         losses = [r.losses.get(name, float("nan")) for r in history.rounds]
         series[name.upper()] = (losses, _colour(i))
+    # squeeze=False: a 2-D array of axes even where there is only one.
     figure, axes = _pyplot().subplots(1, len(series), figsize=(4 * len(series), 3.2), squeeze=False)
     for axis, (name, (losses, colour)) in zip(axes[0], series.items(), strict=True):
         axis.plot(_epochs(history), losses, color=colour, alpha=0.25, linewidth=0.8)
@@ -149,6 +150,7 @@ def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Figure:
         for row in rows:
             if row["task"] != task:
                 continue
+            # The two budgets of a method side by side, a little above and below its line.
             is_total = row["budget"] == "total"
             y = lines.index((row["size"], row["method"])) + (0.14 if is_total else -0.14)
             if row["difference_interval"]:
@@ -183,6 +185,7 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Fi
     from matplotlib.colors import FuncNorm
 
     most = max((n for row in counts for n in row), default=0)
+    # Wide enough for the longest number in a cell.
     size = max(0.7, 0.11 * len(f"{most:,}")) * len(labels) + 1.6
     figure, axis = _pyplot().subplots(figsize=(size + 0.6, size))
     colours = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(most, 1))

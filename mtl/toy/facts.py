@@ -151,6 +151,7 @@ def _question(world: World, id: str) -> QAExample:
         facts = _draw_facts(world, rng.choice(RELATIONS), given)
     target = facts[0]
     rng.shuffle(facts)  # or the first fact would always be the answer
+    # A question with two answers would punish a model that is right.
     check_one_answer(facts, target, given)
     context, answers = _state(facts, asked, rng)
     templates = target.relation.ask_object if asked == "object" else target.relation.ask_subject

@@ -140,6 +140,7 @@ def _change(fact: Fact, split: str, rng: random.Random) -> Fact:
             rng.choice([idea for idea in ideas if idea != fact[i]]) if i in changed else fact[i]
             for i, ideas in enumerate(PARTS)
         )
+        # The changed fact too: a sentence of training must not come back in the test.
         if _is_in(other, split):
             return other
 
