@@ -45,6 +45,7 @@ def choose_device(name: str = "auto") -> torch.device:
         "cpu": True,
     }
     if name == "auto":
+        # A dict keeps its order, and the CPU is last and always there.
         name = next(device for device, is_there in present.items() if is_there)
         kind = name
     if not present[kind]:
@@ -53,6 +54,7 @@ def choose_device(name: str = "auto") -> torch.device:
             found=", ".join(device for device, is_there in present.items() if is_there),
             fix='use "auto", or install the torch that was built for the device',
         )
+    # torch would say so only at the first tensor, and in words of its own.
     if number and int(number) >= torch.cuda.device_count():
         n = torch.cuda.device_count()
         raise ConfigError(

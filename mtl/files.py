@@ -63,6 +63,7 @@ def missing_file(path: Path) -> ModelError:
         fix = "its training did not end: give the same mtl train command with --resume"
         saved = [*path.parent.glob("checkpoint-*"), *path.parent.glob("best-*")]
         if saved:
+            # The newest.
             fix += f", or use {max(saved, key=lambda p: p.stat().st_mtime)}"
     return ModelError(
         f"the model folder has no {path.name}",
@@ -122,6 +123,7 @@ def broken_weights(path: Path, found: str) -> ModelError:
     return ModelError(
         "the weights cannot be loaded into this model",
         path=path,
+        # The last line: torch's message begins with a heading that says nothing.
         found=found.strip().splitlines()[-1].strip(),
         fix="copy the whole model folder again",
     )

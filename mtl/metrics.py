@@ -172,6 +172,7 @@ def _centred_ranks(values: Sequence[float]) -> list[float]:
     """Each value's rank minus the mean rank; equal values share the mean of theirs."""
     rank_of: dict[float, float] = {}
     smaller = 0
+    # Equal values are neighbours now, so each group gets its mean rank at once.
     for value, equal in groupby(sorted(values)):
         n = len(list(equal))
         rank_of[value] = smaller + (n - 1) / 2

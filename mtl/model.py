@@ -262,6 +262,7 @@ class MultiTaskModel(nn.Module):
                 private_layers=self.private_layers,
                 overlap=self.overlap,
             )
+        # Drawn on the CPU and moved, so that they are the same on every device.
         return fresh.to(self.device)
 
     def save_pretrained(self, folder: str | Path) -> None:

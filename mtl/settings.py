@@ -26,6 +26,7 @@ from .errors import ConfigError, Fault, suggest
 # What a value of each type is called, and the classes it may be of.
 TYPES: dict[Any, tuple[str, Any]] = {
     bool: ("true or false", bool),
+    # Integral and Real rather than int and float: NumPy's numbers count too.
     int: ("a whole number", Integral),
     float: ("a number", Real),
     str: ('a text in quotes, such as "ner"', str),
@@ -221,6 +222,7 @@ def faults_by_key(
         elif wrong := settings[key].faults(value, f"{where}{key}"):
             faults[key] = wrong
     for key, one in settings.items():
+        # Last: a misspelt key is more likely the reason than a forgotten one.
         if one.required and key not in values:
             faults[key] = [Fault(f"{where}{key} is missing", fix="set it: it has no default")]
     return faults
