@@ -273,7 +273,7 @@ def test_records_with_a_label_and_tags_train_both_heads_in_one_pass(
     losses = {"topic": [], "ner": []}
     with torch.no_grad():
         for record in records:
-            (row,) = tokenizer.rows(record.rows[0], 64)
+            (row,) = tokenizer.rows(record.inputs[0], 64)
             hidden = model.encoder(torch.tensor([row.input_ids]))[0]  # (T, D)
             if record.label is not None:
                 scores = (topic.weight @ hidden.mean(0) + topic.bias).log_softmax(0)
