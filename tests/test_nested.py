@@ -1,13 +1,11 @@
 """What a user's file holds may be nested deeper than Python can follow: an error, no crash."""
 
-import json
 import warnings
 
 import pytest
 
 import mtl
 from mtl.errors import DataError, DataWarning
-from mtl.training.state import REST, load_state
 
 DEPTHS = [50, 400, 900, 5_000, 200_000]
 
@@ -45,9 +43,3 @@ def test_deeply_nested_json_records_are_a_fault(tmp_path, depth):
     record = '{"question": "Where?", "context": "Rome is old .", "answers": %s}'
     path.write_text(f"{record % nested(1)}\n{record % nested(depth)}\n")
     assert what_is_read(path) in ("Rome", 2)
-
-
-def test_a_deeply_nested_training_state_is_a_broken_one(tmp_path):
-    (tmp_path / REST).write_text(json.dumps({"tensors": "x"})[:-1] + ', "state": ' + "[" * 100_000)
-    with pytest.raises(mtl.ModelError, match="the training state cannot be read"):
-        load_state(tmp_path)

@@ -1,0 +1,82 @@
+"""The optimizer and its schedule: which weights decay, and the learning rate at each step."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import small_training
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from small_training import FAST
+from torch import nn
+
+from mtl.training.optimizer import build_optimizer, warmup_then_decay
+from mtl.training.run import Run
+from mtl.training.weighting import FixedWeighting, Weighting
+
+# pytest looks for a fixture by its name in this module.
+tasks = small_training.tasks
+
+
+@given(steps=st.integers(1, 300), warmup=st.floats(0, 1))
+def test_warmup_then_decay(steps, warmup):
+    """Up in a straight line to 1, down in a straight line to 0, and never 0 before the end."""
+    rising = round(warmup * steps)
+    factors = [warmup_then_decay(step, steps, warmup) for step in range(steps + 1)]
+    assert all(0 < factor <= 1 for factor in factors[:steps])
+    assert factors[steps] == 0
+    assert max(factors[:steps]) == (1 if rising < steps else factors[steps - 1])
+    for part in (factors[:rising], factors[rising:]):
+        slopes = [after - before for before, after in pairwise(part)]
+        assert slopes == pytest.approx(slopes[:1] * len(slopes))
+    assert factors[:rising] == sorted(factors[:rising])
+
+
+def test_warmup_by_hand():
+    factors = [warmup_then_decay(step, 10, 0.2) for step in range(11)]
+    falling = [8 / 8, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0]
+    assert factors == pytest.approx([1 / 3, 2 / 3, *falling])
+
+
+@pytest.mark.parametrize("pretrained", ["", "tiny-bert"])
+def test_exactly_the_matrices_decay(build_model, tasks, pretrained):
+    model = build_model(tasks, positions="learned")
+    model.encoder.pretrained = pretrained
+    weighting = Weighting()
+    weighting.log_variance = nn.Parameter(torch.zeros(2, 2))
+    optimizer = build_optimizer(model, weighting, replace(FAST, weight_decay=0.3))
+    decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert len(decay) == sum(len(g["params"]) for g in optimizer.param_groups)
+    for name, parameter in model.named_parameters():
+        is_matrix = not name.endswith("bias") and "norm" not in name
+        assert decay.pop(id(parameter)) == (0.3 if is_matrix else 0.0), name
+    assert decay == {id(weighting.log_variance): 0.0}
+    assert {g["betas"] for g in optimizer.param_groups} == {(0.9, 0.98)}
+
+
+@pytest.mark.parametrize("pretrained", ["", "tiny-bert"])
+def test_pretrained_weights_have_a_learning_rate_of_their_own(build_model, tasks, pretrained):
+    model = build_model(tasks)
+    model.encoder.pretrained = pretrained
+    config = replace(FAST, pretrained_learning_rate=3e-5)
+    weighting = FixedWeighting()
+    weighting.scale = nn.Parameter(torch.ones(1))
+    run = Run(model, tasks, config, weighting)
+    used = {}
+
+    def remember(optimizer, *_):
+        for group in optimizer.param_groups:
+            used.update(dict.fromkeys(group["params"], group["lr"]))
+
+    run.update.optimizer.register_step_pre_hook(remember)
+    for n in range(2):
+        run.round()
+        factor = warmup_then_decay(2 * n + 1, 12, config.warmup)
+        for parameter in model.encoder.parameters():
+            rate = 3e-5 if pretrained else 1e-2
+            assert used[parameter] == pytest.approx(rate * factor)
+        for parameter in [*model.heads.parameters(), weighting.scale]:
+            assert used[parameter] == pytest.approx(1e-2 * factor)
+        assert run.history.rounds[n].learning_rate == pytest.approx(1e-2 * factor)
+    assert len(used) == len(list(model.parameters())) + 1
