@@ -1,25 +1,31 @@
-"""What a pair's score or label means, its negative, and how pairs are held out."""
+"""Pairs of sentences: how they are read, what a score or label means, and how they are held out."""
 
 import json
 import math
 import warnings
 
 import pytest
+import reading
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from reading import lines, notes_of, only_fault_of
 
 from mtl.data.batching import collate
 from mtl.data.dataset import Dataset, hold_out
 from mtl.data.encoded import encode_examples
 from mtl.data.examples import PairExample, TextExample
-from mtl.data.readers.pairs import pairs_from, read_pairs
+from mtl.data.readers import read_pairs
+from mtl.data.readers.pairs import pairs_from
 from mtl.data.readers.source import Report
 from mtl.errors import DataError, DataWarning
 from mtl.inference import evaluate, evaluate_baselines
 from mtl.tasks.embedding import EmbeddingTask, Similarity, WordCounts
 from mtl.training.loop import TrainConfig, train
+
+# pytest looks for a fixture by its name in this module.
+file = reading.file
 
 
 @pytest.fixture
@@ -267,3 +273,70 @@ def test_sparse_word_counts_score_as_dense_ones(texts):
     for p, own in zip(sparse, (first * second).sum(1), strict=True):
         assert isinstance(p, Similarity)
         assert p.score == pytest.approx(own.item())
+
+
+# --- pairs of sentences ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_pairs_with_and_without_a_score(as_array, file):
+    records = [
+        {"sentence1": "A dog.", "sentence2": "A hound.", "score": 0.75},
+        {"anchor": "Rain", "positive": "Wet", "similarity": -1},
+        {"sentence1": "Sun", "sentence2": "Light", "score": None},
+        {"sentence2": "zwei", "sentence1": "eins"},
+    ]
+    path = file(json.dumps(records) if as_array else lines(*records))
+    assert read_pairs(path) == [
+        PairExample("A dog.", "A hound.", 0.75),
+        PairExample("Rain", "Wet", -1),
+        PairExample("Sun", "Light"),
+        PairExample("eins", "zwei"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "found"),
+    [
+        ({"score": "0.5"}, "the score of a pair is not a number", "'0.5'"),
+        ({"score": "high"}, "the score of a pair is not a number", "'high'"),
+        ({"score": True}, "the score of a pair is not a number", "True"),
+        ({"score": [0.5]}, "the score of a pair is not a number", "[0.5]"),
+        ({"score": float("nan")}, "the score of a pair", "nan"),
+        ({"score": float("inf")}, "the score of a pair must lie between -1 and 1", "inf"),
+        ({"score": 1.0001}, "the score of a pair must lie between -1 and 1", "1.0001"),
+        ({"score": -2}, "the score of a pair must lie between -1 and 1", "-2"),
+        ({"sentence1": ""}, 'there is no text "sentence1"', "''"),
+        ({"sentence2": " \t"}, 'there is no text "sentence2"', "' \\t'"),
+        ({"sentence2": None}, 'there is no text "sentence2"', "null, or no such field"),
+        ({"sentence2": 7}, 'there is no text "sentence2"', "7"),
+        ({"sentence1": "\ud800"}, "the text holds half a character", r"'\ud800'"),
+        ({"sentence2": "\udfff"}, "the text holds half a character", r"'\udfff'"),
+    ],
+)
+def test_a_bad_pair_is_named_by_its_line(change, what, found, file):
+    good = {"sentence1": "a", "sentence2": "b", "score": 0.5}
+    path = file(lines(good, good | change, good))
+    fault = only_fault_of(read_pairs, path)
+    assert fault.line == 2
+    assert fault.what.startswith(what)
+    assert found in fault.found
+    examples, notes = notes_of(read_pairs, path, on_error="skip")
+    assert examples == [PairExample("a", "b", 0.5)] * 2
+    assert notes[0].startswith("bad records left out: 1")
+
+
+def test_records_are_no_pairs(file):
+    fault = only_fault_of(read_pairs, file(lines({"sentence": "a", "label": "x"})))
+    assert fault.what == 'there is no text "sentence1"'
+    assert '{"sentence1": "...", "sentence2": "...", "score": 0.8}' in fault.fix
+
+
+def test_fields_of_pairs_that_nobody_reads_are_counted(file):
+    path = file(lines({"sentence1": "a", "sentence2": "b", "label": 1, "idx": 4}))
+    examples, notes = notes_of(read_pairs, path)
+    assert examples == [PairExample("a", "b", 1)]
+    assert notes == [
+        '"label" is 0 or 1: read as the scores 0 (not the same) and 1',
+        "fields that are not read, and in how many records: 'idx' (1)",
+    ]
