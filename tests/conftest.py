@@ -14,6 +14,8 @@ from mtl.nn.config import EncoderConfig
 from mtl.nn.encoder import TransformerEncoder
 from mtl.toy import ner_examples, qa_examples
 
+PNG = b"\x89PNG"  # how such a file begins
+
 settings.register_profile("mtl", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("mtl")
 
@@ -83,9 +85,14 @@ def build_model(tokenizer):
 
 @pytest.fixture
 def no_curves(monkeypatch):
-    """For recipes so small that to draw takes longer than to train."""
-    monkeypatch.setattr("mtl.experiments.assessment.plot_losses", lambda history: plt.Figure())
-    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
+    """Empty pictures, for recipes so small that to draw takes longer than to train."""
+
+    def save(figure, file, **options):
+        file.write(PNG) if hasattr(file, "write") else file.write_bytes(PNG)
+
+    for plot in ("experiments.assessment.plot_losses", "reports.files.plot_confusion"):
+        monkeypatch.setattr(f"mtl.{plot}", lambda *args: plt.Figure())
+    monkeypatch.setattr(plt.Figure, "savefig", save)
 
 
 @pytest.fixture

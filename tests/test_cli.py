@@ -51,6 +51,8 @@ batch_size = 20
 NER_METRICS = {"token_accuracy", "entity_precision", "entity_recall", "entity_f1"}
 QA_METRICS = {"exact_match", "token_f1", "span_accuracy"}
 MODEL_FILES = {"config.json", "model.safetensors", "whitespace_tokenizer.json"}
+pytestmark = pytest.mark.usefixtures("no_curves")  # but the shared runs below have theirs
+
 RESULT_FILES = {"metrics.json", "training_metrics.csv", "loss_curves.png", "recipe.toml"}
 CHECKPOINT_FILES = MODEL_FILES | {"recipe.toml"}
 
@@ -276,7 +278,8 @@ def test_training_metrics_csv_has_a_line_for_each_round(run):
     assert kept == metrics["validation"]["qa"]["token_f1"]
 
 
-def test_recipe_toml_of_a_run_trains_again_to_the_same(mtl_, run, tmp_path):
+def test_recipe_toml_of_a_run_trains_again_to_the_same(mtl_, run, tmp_path, monkeypatch):
+    monkeypatch.undo()  # with pictures
     status, *_ = mtl_("train", run / "recipe.toml", "--output", tmp_path / "again")
     before, after = contents(run), contents(tmp_path / "again")
     assert status == 0

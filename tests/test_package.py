@@ -225,9 +225,10 @@ def text_files():
             try:
                 yield name, path.read_text(encoding="utf-8")
             except UnicodeDecodeError:
-                assert path.suffix in (".png", ".gif", ".svgz"), f"{name} is neither text nor image"
+                assert path.suffix in BINARY, f"{name} is neither text nor one of {BINARY}"
 
 
+BINARY = (".png", ".gif", ".svgz", ".safetensors")
 # Written so that these lines do not find themselves.
 FORBIDDEN = {
     "a path of somebody's machine": (

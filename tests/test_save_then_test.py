@@ -25,6 +25,8 @@ from mtl.toy import ner_examples
 from mtl.training.loop import TrainConfig, train
 from mtl.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 RECIPE = """\
 name = "small"
 
@@ -83,11 +85,6 @@ def whole(recipe, tmp_path_factory):
         patch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
         run_recipe(load_recipe(recipe), folder, progress=False)
     return results(folder)
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
 
 
 def broken(*args, **options):
