@@ -228,7 +228,7 @@ def text_files():
                 assert path.suffix in BINARY, f"{name} is neither text nor one of {BINARY}"
 
 
-BINARY = (".png", ".gif", ".svgz", ".safetensors")
+BINARY = (".png", ".gif", ".svgz")
 # Written so that these lines do not find themselves.
 FORBIDDEN = {
     "a path of somebody's machine": (
