@@ -75,9 +75,10 @@ def test_modules_that_need_no_torch_do_not_load_it(tmp_path, module):
 
 
 def test_pyplot_is_loaded_by_the_first_figure_only(tmp_path):
-    assert loaded_by(TRAINING, tmp_path, ("torch", "matplotlib")) == ["torch"]
-    draws = "import mtl\nmtl.plot_confusion([[1, 2], [3, 4]], ['a', 'b'])"
-    assert loaded_by(draws, tmp_path, ("matplotlib.pyplot",)) == ["matplotlib.pyplot"]
+    without = "import sys\nassert 'torch' in sys.modules and 'matplotlib' not in sys.modules"
+    draws = "mtl.plot_confusion([[1, 2], [3, 4]], ['a', 'b'])"
+    code = "\n".join([TRAINING, without, draws])
+    assert loaded_by(code, tmp_path, ("matplotlib.pyplot",)) == ["matplotlib.pyplot"]
 
 
 def test_every_command_has_the_function_that_runs_it():
