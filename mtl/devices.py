@@ -24,7 +24,8 @@ def check_device_name(name: str, what: str = "the device") -> None:
     Whether this machine has the device is another matter: see `choose_device`.
     """
     if name not in DEVICES and not re.fullmatch(r"cuda:[0-9]+", str(name)):
-        fix = f"{suggest(str(name), DEVICES)}; or cuda:0, cuda:1 and so on"
+        nearest = "cuda" if str(name).lower() == "gpu" else str(name)  # by its letters, cpu
+        fix = f"{suggest(nearest, DEVICES)}; or cuda:0, cuda:1 and so on"
         raise ConfigError(f"{what} is unknown", found=repr(name), fix=fix)
 
 

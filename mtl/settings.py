@@ -34,6 +34,7 @@ TYPES: dict[Any, tuple[str, Any]] = {
     list: ("a list in square brackets", list | tuple),
 }
 NAMES = "a list of names"
+LARGEST = 2**63 - 1  # what torch, and TOML, can hold; Python could hold more
 SAME_AS: dict[Any, Any] = {Sequence: list, tuple: list, Mapping: dict}
 
 
@@ -70,9 +71,7 @@ class Rules:
         )
         if self.has_bounds and not is_within:
             return self.bounds_in_words()
-        # A whole number is finite, and may be too large for `isfinite`.
-        is_finite = isinstance(value, Integral) or math.isfinite(value)
-        return "" if is_finite or not self.has_bounds else "be finite"
+        return "" if math.isfinite(value) or not self.has_bounds else "be finite"
 
     def bounds_in_words(self) -> str:
         if (self.above, self.below) == (0, math.inf):
@@ -192,6 +191,8 @@ def _wrong_type(wanted: Any, value: Any) -> str:
     words, classes = TYPES[kind]
     # To Python, True is a whole number; to the writer of a setting it is a slip.
     fits = isinstance(value, classes) and (kind is bool or not isinstance(value, bool))
+    if fits and isinstance(value, Integral) and abs(int(value)) > LARGEST:
+        return f"{words} of at most 64 bits"
     if kind is list and inner[:1] == (str,):
         words = NAMES
         fits = fits and all(isinstance(item, str) for item in value)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recipes import TINY
 
 from mtl.errors import ConfigError
+from mtl.experiments.build import build_model, build_tasks
 from mtl.experiments.bundled import bundled_recipes
 from mtl.experiments.recipe import DatasetRecipe, Recipe, TaskRecipe, load_recipe, recipe_of
 from mtl.experiments.toml_text import section_lines
@@ -188,6 +189,23 @@ def test_a_recipe_nested_without_end_is_refused(tmp_path):
 def test_a_setting_that_is_not_toml_is_a_text(value):
     with pytest.raises(ConfigError, match=r"train\.epochs must be a whole number"):
         load_recipe("practical7", [f"train.epochs={value}"])
+
+
+@pytest.mark.parametrize("size", [10**14, 2**62])
+@pytest.mark.parametrize("key", ["d_ff", "d_model", "max_length", "n_types"])
+def test_an_encoder_that_fits_into_no_memory_is_refused(key, size):
+    small = ["tasks.ner.toy_train=4", "tasks.qa.toy_train=4"]
+    recipe = load_recipe("practical7", [*small, f"encoder.{key}={size}"])
+    with pytest.raises(ConfigError, match="not enough memory for an encoder") as caught:
+        build_model(recipe, build_tasks(recipe))
+    assert f"encoder.{key} {size}" in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["weighting_options={alpha=N}", "loss_weights={ner=N}"])
+def test_a_number_that_is_too_large_is_refused_inside_a_section_too(method):
+    setting = f"train.{method}".replace("N", "1" + "0" * 400)
+    with pytest.raises(ConfigError):
+        load_recipe("practical7", ["train.weighting=gradnorm", "train.steps=joint", setting])
 
 
 def test_an_infinite_weight_decay_is_refused():

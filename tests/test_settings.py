@@ -73,7 +73,7 @@ def faults_of(**values):
 
 RIGHT = [
     *({"trees": 1}, {"trees": np.int64(3)}, {"width": 3}, {"width": 0.1}, {"share": 1}),
-    *({"decay": 0}, {"warmup": 0}, {"warmup": 1}, {"depth": 10**400}, {"colour": "green"}),
+    *({"decay": 0}, {"warmup": 0}, {"warmup": 1}, {"depth": 2**63 - 1}, {"colour": "green"}),
     *({"fenced": True}, {"names": ["a"]}, {"names": ("a", "b")}, {"rows": [{}]}, {"rows": [3]}),
     *({"weights": {"a": 1, "b": 0.5}}, {"limit": None}, {"limit": 2}, {"column": "tag"}),
     *({"column": 3}, {"column": None}, {"anything": {"x": [1]}}, {"pairs": 4}),
@@ -104,6 +104,12 @@ WRONG = [
     ({"warmup": math.nan}, "warmup must lie between 0 and 1", "nan"),
     ({"depth": -1}, "depth must be at least 0", "-1"),
     ({"depth": math.inf}, "depth must be finite", "inf"),
+    ({"depth": 2**63}, "depth must be a number of at most 64 bits", str(2**63)),
+    ({"trees": 10**30}, "trees must be a whole number of at most 64 bits", str(10**30)),
+    (
+        *({"weights": {"a": 10**400}}, "weights.a must be a number of at most 64 bits"),
+        str(10**400),
+    ),
     ({"colour": "rde"}, "colour is unknown", "'rde'"),
     ({"colour": ["red"]}, 'colour must be a text in quotes, such as "ner"', "['red']"),
     ({"pairs": 3}, "pairs must be even", "3"),
@@ -263,6 +269,11 @@ def test_a_training_config_lists_all_that_is_wrong_with_it():
         TrainConfig(epochs=0, warmp=1)
 
 
+def test_who_asks_for_a_gpu_is_told_of_cuda():
+    with pytest.raises(ConfigError, match='did you mean "cuda"'):
+        TrainConfig(device="gpu")
+
+
 def test_an_encoder_config_lists_all_that_is_wrong_with_it():
     with pytest.raises(ConfigError) as caught:
         EncoderConfig(vocab_size=0, d_model=30, dropout="much", rotary_heads=5)
@@ -391,6 +402,31 @@ def test_the_faults_of_stages_name_their_stage_and_what_is_the_same_in_two_is_sa
     ]
 
 
+NAMED_WRONG = """
+[tasks.all]
+kind = "qa"
+toy = "qa"
+
+[tasks."a b"]
+kind = "qa"
+toy = "qa"
+
+[train]
+loss_weights = {ner = 1.0, nre = 1.0, qua = 2.0}
+"""
+
+
+def test_names_of_tasks_and_for_tasks_are_checked_with_the_rest(write):
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(write(SMALL + NAMED_WRONG))
+    assert [(fault.what, fault.found) for fault in caught.value.faults] == [
+        ('the name "all" stands for every task', "'all'"),
+        ("a task's name must be letters, digits and underscores", "'a b'"),
+        ("train.loss_weights names an unknown task", "'nre'"),
+        ("train.loss_weights names an unknown task", "'qua'"),
+    ]
+
+
 def test_what_stages_set_right_is_no_fault_of_the_section_before_them(write):
     stages = '\n[train]\naggregation = "pcgrad"\n\n[[stages]]\nsteps = "joint"\n'
     ((config, names),) = load_recipe(write(SMALL + stages)).train_configs
@@ -439,6 +475,26 @@ def test_a_setting_of_a_dataset_or_task_that_is_not_there_says_so(name, setting_
     with pytest.raises(ConfigError) as caught:
         load_recipe(name, [setting_])
     assert caught.value.faults == [Fault(what, path=name, found=repr(setting_), fix=fix)]
+
+
+def test_all_settings_that_cannot_be_are_listed_and_then_what_is_wrong_with_the_recipe():
+    settings = [
+        *("tasks.nre.limit=5", "train", "train..epochs=3", "train.epochs.most=3"),
+        *("stages.0.epochs=3", "train.epoch=3", "train.epochs=0", "tasks.qa.toy=qaa"),
+    ]
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("practical7", settings)
+    assert [fault.what for fault in caught.value.faults] == [
+        "the recipe has no task 'nre'",
+        "--set takes KEY=VALUE",
+        "--set takes KEY=VALUE",
+        "'epochs' is a value, not a section",
+        "the recipe has no stages",
+        "tasks.qa.toy is an unknown kind of toy data",
+        "train.epochs must be at least 1",
+        "unknown key train.epoch",
+    ]
+    assert {fault.path for fault in caught.value.faults} == {"practical7"}
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -107,7 +107,8 @@ def test_settings_reach_into_stages(staged, write):
         ("stages.0.tasks=ner", ["stages.0.tasks must be a list"]),
         ("stages.0.tasks=['nre']", ["stages.0.tasks", "unknown task", 'did you mean "ner"']),
         ("stages.0.tasks.0=nre", ["stages.0.tasks", "unknown task", 'did you mean "ner"']),
-        ("stages.0.tasks=[['ner']]", ["stages.0.tasks", "unknown task", "['ner']"]),
+        ("stages.0.tasks=[['ner']]", ["stages.0.tasks must be a list of names", "['ner']"]),
+        ("stages.0.loss_weights={nre=2.0}", ["stages.0.loss_weights names an unknown task"]),
         ("stages.0.tasks=[]", ["stages.0.tasks is empty"]),
         ("stages.0.freeze=encoder", ["stages.0.freeze must be a list"]),
         ("stages.0.freeze=[3]", ["freeze must be a list of names"]),
@@ -152,7 +153,6 @@ def files_below(folder):
     [
         ("stages.1.freeze=['heads.nre']", 'did you mean "heads.ner"'),
         ("stages.1.freeze=['encoder', 'heads.ner']", "nothing to train for the task 'ner'"),
-        ("stages.1.loss_weights={nre=2.0}", "a weight is given for an unknown task"),
     ],
 )
 def test_what_is_wrong_with_the_last_stage_is_said_before_the_first(

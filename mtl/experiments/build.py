@@ -11,7 +11,8 @@ import torch
 from ..data.augment import augment
 from ..data.dataset import Dataset
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
-from ..errors import DataError
+from ..devices import is_out_of_memory
+from ..errors import ConfigError, DataError
 from ..model import OVERLAP, MultiTaskModel
 from ..nn.config import EncoderConfig
 from ..nn.encoder import TransformerEncoder
@@ -85,6 +86,21 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
         texts = (text for dataset in datasets.values() for text in dataset.training_texts())
         tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
         config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder_shape)
-        encoder = TransformerEncoder(config)
+        encoder = _fresh_encoder(config)
     overlap = recipe.encoder.get("overlap", OVERLAP)
     return MultiTaskModel(encoder, tokenizer, tasks, overlap=overlap, **recipe.model)
+
+
+def _fresh_encoder(config: EncoderConfig) -> TransformerEncoder:
+    try:
+        return TransformerEncoder(config)
+    except (MemoryError, RuntimeError) as error:
+        # Where even the number of bytes is too large for torch, it speaks of an overflow.
+        if not is_out_of_memory(error) and "overflow" not in str(error):
+            raise
+        sizes = ("d_model", "d_ff", "n_layers", "max_length", "n_types")
+        raise ConfigError(
+            "there is not enough memory for an encoder of this shape",
+            found=", ".join(f"encoder.{size} {getattr(config, size)}" for size in sizes),
+            fix="lower the largest of them",
+        ) from None

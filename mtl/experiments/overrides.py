@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, Fault, suggest
 
 HELD_OUT = ("validation", "test", "test_unseen")
 # A key that a section must have to be one, so that setting it may begin a new section.
@@ -106,14 +106,20 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str], path: str) 
     A file to train on comes first: it takes others away, which may be set again.
 
     Raises:
-        ConfigError: a setting that is none, or is for a dataset or a task that is not there.
+        ConfigError: all settings that are none, or are for what is not there; the others have been
+            applied, so that the content can be checked all the same.
     """
     settings = list(settings)
-    for setting in settings:
-        _check_section_exists(content, setting, settings, path)
+    faults: list[Fault] = []
     # False sorts first, and `sorted` keeps the order of equals.
     for setting in sorted(settings, key=lambda setting: not _sets_train_file(setting)):
-        _apply_setting(content, setting)
+        try:
+            _check_section_exists(content, setting, settings)
+            _apply_setting(content, setting)
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError.collect(faults).at(path)
 
 
 def _sets_train_file(setting: str) -> bool:
@@ -121,12 +127,19 @@ def _sets_train_file(setting: str) -> bool:
 
 
 def _check_section_exists(
-    content: Mapping[str, Any], setting: str, settings: Iterable[str], path: str
+    content: Mapping[str, Any], setting: str, settings: Iterable[str]
 ) -> None:
     """Raise ConfigError if a setting is for a dataset or task that neither file nor setting makes.
 
     It would make a section of this one key, and the fault found would be what that section lacks.
+    A stage cannot be made so at all.
     """
+    if re.match(r"\s*stages\.", setting) and "stages" not in content:
+        raise ConfigError(
+            "the recipe has no stages",
+            found=repr(setting),
+            fix="write a section [[stages]] for each into a recipe file",
+        )
     match = re.match(r"\s*(datasets|tasks)\.([^.=]+)\.", setting)
     if not match:
         return
@@ -141,7 +154,6 @@ def _check_section_exists(
     elsewhere = " or ".join(f"tasks.{task}.{key}" for task in _tables(content, "tasks"))
     raise ConfigError(
         f"the recipe has no {kind.removesuffix('s')} {name!r}",
-        path=path,
         found=repr(setting),
         fix=suggest(name, known) if known else f"its tasks have data of their own: {elsewhere}",
     )
@@ -149,7 +161,8 @@ def _check_section_exists(
 
 def _apply_setting(content: dict[str, Any], setting: str) -> None:
     key, equals, text = setting.partition("=")
-    if not equals or not key:
+    *sections, name = key.strip().split(".")
+    if not equals or not all((*sections, name)):
         raise ConfigError(
             "--set takes KEY=VALUE", found=repr(setting), fix="for example --set train.epochs=4"
         )
@@ -158,7 +171,6 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
     except (ValueError, RecursionError):
         # So nobody has to quote a plain name twice, for the shell and for TOML.
         value = text
-    *sections, name = key.strip().split(".")
     section: Any = content
     for part in sections:
         section = _subsection(section, part, setting)
@@ -177,7 +189,9 @@ def _subsection(section: dict[str, Any] | list[Any], part: str, setting: str) ->
         # A setting may begin a section that the recipe does not have, such as `model`.
         section = section.setdefault(part, {})
     if not isinstance(section, dict | list):
-        raise ConfigError(f"{part!r} is a value, not a section", found=repr(setting))
+        raise ConfigError(
+            f"{part!r} is a value, not a section", found=repr(setting), fix="set it by itself"
+        )
     return section
 
 

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, suggest
-from ..settings import check, setting, settings_of
+from ..errors import ConfigError, Fault, suggest
+from ..settings import check, raised_by, setting, settings_of
 from ..tasks import Task
 from ..training.config import TrainConfig
 from .bundled import BUNDLED, bundled_recipes
@@ -165,22 +165,24 @@ def load_recipe(
 
     Raises:
         ConfigError: an unknown recipe or preset, a file that is not TOML; or all that is wrong with
-            its keys and values, in the order of the file (the nearest known name is named).
+            the settings, then with keys and values in the order of the file (the nearest known name
+            is named).
     """
     content, path = _read_recipe(name_or_path)
     content = with_table(content, "presets", preset, path)
     content = with_table(content, "hardware", hardware, path)
     # Before the settings, so that --set can still change what --data has set.
     settings = [*(data_setting(content, item, path) for item in data), *settings]
-    apply_settings(content, settings, path)
-    return recipe_of(content, path)
+    faults = raised_by(apply_settings, content, settings, path)
+    return recipe_of(content, path, faults)
 
 
-def recipe_of(content: dict[str, Any], path: str) -> Recipe:
+def recipe_of(content: dict[str, Any], path: str, faults: Sequence[Fault] = ()) -> Recipe:
     """The recipe that the content of a TOML file is.
 
     Args:
         path: where the content comes from; without a name of its own, the recipe has this one's.
+        faults: found on the way to this content, and said before those that are in it.
 
     Raises:
         ConfigError: all that is wrong with it.
@@ -190,7 +192,7 @@ def recipe_of(content: dict[str, Any], path: str) -> Recipe:
         "tasks": content.get("tasks", {}),
     }
     # Before anything is made of it: a dataclass would stop at the first wrong section.
-    if faults := content_faults(content, settings_of(Recipe)):
+    if faults := [*faults, *content_faults(content, settings_of(Recipe))]:
         raise ConfigError.collect(faults).at(path)
     tasks = {name: _task_of(section) for name, section in content["tasks"].items()}
     datasets = {n: DatasetRecipe(**section) for n, section in content.get("datasets", {}).items()}

@@ -16,14 +16,23 @@ from ..settings import (
     check,
     contradictions_in,
     faults_by_key,
+    raised_by,
     setting,
     settings_of,
 )
 from ..tasks import Task
+from ..tasks.base import check_task_name
+from ..toy import GENERATORS
 from ..training.config import TrainConfig
 from .overrides import HELD_OUT
 
 FILE_KEYS = ("train", *HELD_OUT)
+
+
+def _check_toy(kind: str, name: str) -> None:
+    if kind and kind not in GENERATORS:
+        fix = suggest(kind, GENERATORS)
+        raise ConfigError(f"{name} is an unknown kind of toy data", found=repr(kind), fix=fix)
 
 
 def _check_filled(names: list[str], name: str) -> None:
@@ -61,7 +70,7 @@ class DatasetRecipe:
         ConfigError: values that cannot be, all of them together.
     """
 
-    toy: str = ""
+    toy: str = setting("", check=_check_toy)
     toy_train: int = setting(2000, least=1)
     toy_held_out: int = setting(500, least=0)
     train: str = ""
@@ -154,21 +163,36 @@ def _encoder_faults(sections: Mapping[str, Any]) -> list[Fault]:
     return contradictions_in(EncoderConfig, shape, "encoder.")
 
 
-def _train_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    if sections.get("stages"):  # they may set what is contradicted here
-        return []
-    return contradictions_in(TrainConfig, sections["train"], "train.")
+def _train_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
+    yield from _weights_faults(sections["train"], sections["tasks"], "train.loss_weights")
+    if not sections.get("stages"):  # they may set what is contradicted here
+        yield from contradictions_in(TrainConfig, sections["train"], "train.")
+
+
+def _weights_faults(train: Mapping[str, Any], tasks: Any, what: str) -> Iterator[Fault]:
+    """Weights of losses that no task has."""
+    weights = train.get("loss_weights")
+    if isinstance(weights, Mapping):
+        yield from _unknown_tasks(weights, tasks, what)
+
+
+def _unknown_tasks(names: Iterable[Any], tasks: Any, what: str) -> Iterator[Fault]:
+    """The names that no task has; where there is no task at all, that is another fault."""
+    for name in names:
+        if tasks and isinstance(name, str) and name not in tasks:
+            yield Fault(f"{what} names an unknown task", found=repr(name), fix=suggest(name, tasks))
 
 
 def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
     # No seed: that is the recipe's, one for all that is random.
-    settings = settings_of(TrainConfig, "seed") | {"tasks": Setting(list)}
+    settings = settings_of(TrainConfig, "seed") | {"tasks": Setting(list[str])}
     faults: list[Fault] = []
     together: list[Fault] = []
     for i, stage in enumerate(sections["stages"]):
         faults += _faults(stage, settings, f"stages.{i}.")
         if isinstance(stage, Mapping):
             faults += _names_faults(stage, sections["tasks"], f"stages.{i}.tasks")
+            faults += _weights_faults(stage, sections["tasks"], f"stages.{i}.loss_weights")
             # A stage says only what differs, so it is judged together with the section `train`.
             values = {**(sections.get("train") or {}), **stage}
             together += contradictions_in(TrainConfig, values, "train.")
@@ -179,14 +203,11 @@ def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
 def _names_faults(stage: Mapping[str, Any], tasks: Any, what: str) -> Iterator[Fault]:
     """What is wrong with the names of the tasks of a stage."""
     names = stage.get("tasks")
-    if tasks is None or not isinstance(names, list):  # all take part, or it is no list at all
+    if not isinstance(names, list):  # all take part, or it is no list at all
         return
     if not names:
         yield Fault(f"{what} is empty", fix="name a task, or leave it out")
-    for name in names:
-        if not isinstance(name, str) or name not in tasks:
-            fix = suggest(str(name), tasks)
-            yield Fault(f"{what} names an unknown task", found=repr(name), fix=fix)
+    yield from _unknown_tasks(names, tasks, what)
 
 
 def _resting_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
@@ -223,6 +244,7 @@ def _names_a_dataset(task: Any) -> bool:
 
 def _tasks_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
     for name, section in sections["tasks"].items():
+        yield from raised_by(check_task_name, name)
         yield from _task_faults(name, section, sections.get("datasets", {}))
 
 

@@ -79,19 +79,7 @@ class Task(ABC):
             Task.kinds[cls.kind] = cls
 
     def __init__(self, name: str, dataset: Dataset | None = None) -> None:
-        # Names become keys of TOML files, names of files, and parts of parameter names.
-        if not name.isidentifier():
-            raise ConfigError(
-                "a task's name must be letters, digits and underscores",
-                found=repr(name),
-                fix="for example ner or qa",
-            )
-        if name == "all":
-            raise ConfigError('the name "all" stands for every task', found=repr(name), fix="all_1")
-        if hasattr(nn.ModuleDict(), name):  # where the heads are kept by name
-            raise ConfigError(
-                "PyTorch needs this name for itself", found=repr(name), fix=f"{name}_1"
-            )
+        check_task_name(name)
         self.name = name
         self.dataset = dataset or Dataset()
 
@@ -239,6 +227,24 @@ def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) ->
             found=repr(scores)[:80],
             fix=f"return a float for each metric from {type(task).__name__}.score",
         ) from None
+
+
+def check_task_name(name: str) -> None:
+    """Raise ConfigError if a task cannot be called so."""
+    if not name.isidentifier():
+        raise ConfigError(
+            "a task's name must be letters, digits and underscores",
+            found=repr(name),
+            fix="for example ner or qa",
+        )
+    if name == "all":
+        raise ConfigError(
+            'the name "all" stands for every task', found=repr(name), fix="for example all_1"
+        )
+    if hasattr(nn.ModuleDict(), name):  # where the heads are kept by name
+        raise ConfigError(
+            "PyTorch needs this name for itself", found=repr(name), fix=f"for example {name}_1"
+        )
 
 
 def check_names(task: str, what: str, given: Sequence[str], in_data: Sequence[str]) -> None:

@@ -124,7 +124,7 @@ def build_method(base: type[M], name: str, options: Mapping[str, Any], seed: int
     # A class checks the values of its options; a value of a wrong type may fail anywhere in it.
     try:
         return cls(**own | dict(options))
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ConfigError(
             f"the options of {name} are of the wrong type", found=str(error), fix=f"{where}_options"
         ) from None
