@@ -166,6 +166,14 @@ def test_all_is_sorted_complete_and_there():
     assert not PROMISED - set(mtl.__all__)
 
 
+def test_a_folder_of_the_same_name_beside_a_script_is_not_taken_for_the_package(tmp_path):
+    """Such as the clone, seen from the folder above it. Install it again if this fails."""
+    (tmp_path / "mtl").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text("import mtl\nprint(mtl.__version__)\n", encoding="utf-8")
+    assert python(script, cwd=tmp_path).strip() == mtl.__version__
+
+
 def test_what_the_package_imports_is_what_it_offers():
     """A name that `mtl/api.py` imports without naming it in `__all__` was forgotten."""
     tree = ast.parse((PACKAGE / "api.py").read_text(encoding="utf-8"))
