@@ -1,4 +1,4 @@
-"""What was wrong, where, what was found and what to do go in; one family of errors comes out."""
+"""One family of errors: each says what is wrong, where, what was found and what to do."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is missing or broken, or holds numbers that are not finite.
     """
-    # Here, for torch takes seconds to load, and who only reads data files needs none of it.
+    # Here, since torch takes seconds to load, and reading data files needs none of it.
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -19,7 +19,7 @@ class StderrHandler(logging.Handler):
     """Shows a message above the progress bars, which would otherwise be torn in two."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm  # here, for it takes longer to load than `mtl --help` may take
+        from tqdm import tqdm  # here: it loads too slowly for `mtl --help`
 
         try:
             # stderr is looked up each time: a notebook, or a test, may put another in its place.

@@ -1,4 +1,4 @@
-"""Settings checked: values and the class or function they are for go in; all faults come out.
+"""Values go in, with the class or function that they are settings of; all faults come out.
 
 A setting is a field of a dataclass, or a parameter of a function. Its type is its annotation, and
 what else its value must be is written beside its default:
@@ -245,7 +245,7 @@ def check(settings: Any, where: str = "") -> None:
 
 
 def contradictions_in(cls: type, values: Mapping[str, Any], where: str) -> list[Fault]:
-    """What a settings dataclass has against some values together, apart from each alone.
+    """What a settings dataclass refuses in some values together, beyond each of them alone.
 
     Args:
         values: by name; what is no setting of the class is left out.

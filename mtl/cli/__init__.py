@@ -1,1 +1,1 @@
-"""The command line: words of a shell go in; results come out on stdout, messages on stderr."""
+"""The command line: what was typed goes in; results come out on stdout, messages on stderr."""

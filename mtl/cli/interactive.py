@@ -1,4 +1,4 @@
-"""A small menu for one's own sentences and questions."""
+"""A small menu for your own sentences and questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `mtl`: words of a shell go in, an exit status comes out.
+"""The command `mtl`: a command line goes in, an exit status comes out.
 
 Results go to stdout, progress and messages to stderr. Exit 0: done; 1: the data or the model could
 not be used; 2: wrong usage, unknown recipe or key included.

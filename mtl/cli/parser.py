@@ -1,4 +1,4 @@
-"""The options of every command: words of a shell go in, a namespace comes out.
+"""The options of every command: a command line goes in, a namespace comes out.
 
 `mtl --help` waits for all that is imported here: nothing that needs torch, which takes seconds.
 """

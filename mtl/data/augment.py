@@ -1,4 +1,4 @@
-"""Few training examples go in; more come out, with entities and words replaced and labels right."""
+"""A few training examples go in; more come out, entities and words replaced, labels still right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples go in; a dataset with its splits comes out, and some held out for them where asked."""
+"""Examples go in; a dataset with its splits comes out, parts of it held out where asked."""
 
 from __future__ import annotations
 

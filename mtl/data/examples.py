@@ -37,7 +37,7 @@ class NERExample:
 
     Args:
         tokens: the words of the sentence.
-        tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it goes on), one a word.
+        tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it goes on), one per word.
 
     Raises:
         DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2.
@@ -64,7 +64,7 @@ class NERExample:
 
     @property
     def word_places(self) -> list[Place]:
-        """Where each token stands in `text`, as characters from and to."""
+        """Where each token is in `text`, as characters from and to."""
         return self._joined[1]
 
     @property

@@ -1,4 +1,4 @@
-"""A dataset of a recipe goes in; its files are found and read, its splits compared."""
+"""A dataset of a recipe goes in; its files are found and read, and its splits compared."""
 
 from __future__ import annotations
 

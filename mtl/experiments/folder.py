@@ -279,7 +279,7 @@ def next_run_folder(name: str) -> Generator[Path]:
 
 
 def _missing(folder: Path) -> list[Path]:
-    """The folder and those it stands in, as far as they are not there yet, innermost first."""
+    """The folder and its parents, as far as they are not there yet, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 

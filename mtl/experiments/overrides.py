@@ -1,4 +1,4 @@
-"""What is read from a recipe file goes in, and what presets, --data and --set change comes out."""
+"""The content of a recipe file goes in, and comes out as presets, --data and --set change it."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def content_faults(content: Mapping[str, Any], top: Mapping[str, Setting]) -> li
         top: the settings at the top of a recipe, its sections among them.
     """
     wrong = faults_by_key(content, top)
-    # Of what is no section at all nothing more can be said, not even that a name is not in it.
+    # About what is no section at all there is no more to say, not even that it lacks a name.
     sections = {key: None if key in wrong else value for key, value in content.items()}
     checks: dict[str, Callable[[Mapping[str, Any]], Iterable[Fault]]] = {
         "encoder": _encoder_faults,

@@ -165,7 +165,7 @@ def in_parts(
     """
     tokens = min(batch.input_ids.numel(), MAX_TOKENS)
     outputs = []
-    # Threads by the work there is: for a small model, to divide it takes longer than to do it.
+    # Threads by the work there is: a small model's takes longer to divide than to do.
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
         for part in batch.row_parts(MAX_TOKENS):
             outputs.append(run(part))

@@ -117,7 +117,7 @@ def _pairs(
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A text of a list, where it stands in the list, and its cosine with what was asked for."""
+    """A text of a list, its place in the list, and its cosine with what was asked for."""
 
     text: str
     index: int

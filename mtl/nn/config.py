@@ -1,4 +1,4 @@
-"""What an encoder is like goes in, by name; a checked description of its shape comes out."""
+"""The settings of an encoder go in, by name; a checked description of its shape comes out."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class NERCase:
-    """A sentence, and its entities as `(type, text)`; each text stands in it once."""
+    """A sentence, and its entities as `(type, text)`; each text occurs in it once."""
 
     text: str
     entities: tuple[tuple[str, str], ...]

@@ -204,7 +204,7 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Fi
 def plot_attention(
     weights: Tensor, tokens: Sequence[str], row_names: Sequence[str], title: str = ""
 ) -> Figure:
-    """Where tokens look: one picture a head, a column for each token that is looked at.
+    """Where tokens look: one picture per head, a column for each token that is looked at.
 
     Args:
         weights: `(H, R, T)`; `R` is `T` for one layer's whole map, or fewer chosen rows.

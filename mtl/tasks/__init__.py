@@ -1,4 +1,4 @@
-"""An example goes in, and what there is to learn from it; a prediction and its score come out.
+"""An example goes in; what to learn from it, a prediction and its score come out.
 
 To add a task, write its file and name it here: importing its class makes its kind known. A task of
 your own needs neither; its class may be anywhere.

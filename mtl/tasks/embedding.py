@@ -1,4 +1,4 @@
-"""Pairs of texts go in; one unit vector per text comes out, close together where meanings are."""
+"""Pairs of texts go in; one unit vector per text comes out, close where meanings are close."""
 
 from __future__ import annotations
 

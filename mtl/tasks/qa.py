@@ -44,7 +44,7 @@ MOST_SPANS = 20  # best spans of a question that are looked at, as `n_best_size`
 
 @dataclass(frozen=True)
 class QAPrediction:
-    """An answer: its probability, where it stands in the context, and the next best answers.
+    """An answer: its probability, where it is in the context, and the next best answers.
 
     The probability is a softmax over every valid span of every window, and "not here" once: each by
     how far its score is above that of [CLS] in its window (`exp` of that; "not here" is `exp(0)`).

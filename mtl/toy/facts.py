@@ -192,7 +192,7 @@ def _types(relation: Relation) -> tuple[str, str]:
 
 
 def _state(facts: list[Stated], asked: str, rng: random.Random) -> tuple[str, list[Answer]]:
-    """The facts as a text, and where each fact's asked-for end stands in it."""
+    """The facts as a text, and where in it the answer to each fact's question is."""
     context, answers = "", []
     for fact in facts:
         text, spans = fill(

@@ -1,4 +1,4 @@
-"""Losses of tasks come in; how their gradients on shared parameters lie to each other goes out.
+"""Losses of tasks come in; how far their gradients on shared parameters agree goes out.
 
 Measured beside the training: nothing of it moves a weight.
 """

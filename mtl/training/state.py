@@ -1,4 +1,4 @@
-"""A training state to two files that hold no code, and back; and whether it is of this training.
+"""A training state goes into two files that hold no code, and back, if it is of this training.
 
 Tensors go into one (safetensors), the rest into the other (JSON).
 """

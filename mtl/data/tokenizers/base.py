@@ -144,7 +144,7 @@ class Tokenizer(ABC):
             unknowns = ["", *text.tokens, *[""] * len(self.pair_separator)]
             text, text_type = self._encode_filled(second), 1
         size = max_length - len(prefix) - 1  # [SEP] follows
-        # From a window of a few words nobody can tell an answer: a quarter of the row is the least.
+        # Nobody can find an answer in a window of a few words: a quarter of the row is the least.
         if size < min(len(text), max_length // 4):
             n_question = len(prefix) - 1 - len(self.pair_separator)
             raise DataError(
