@@ -86,7 +86,7 @@ class TrainConfig:
     conflict_every: int = setting(0, least=0)
     freeze: Sequence[str] = ()
     patience: int = setting(0, least=0)
-    threads: int = setting(0, least=0, most=1024)
+    threads: int = setting(0, least=0, below=1025)
     # Only its name is checked here: a recipe may be written on a machine without the GPU.
     device: str = setting("auto", check=check_device_name)
     precision: str = setting("float32", choices=PRECISIONS)
