@@ -22,6 +22,8 @@ from pathlib import Path
 from mtl.tables import format_markdown
 
 HERE = Path(__file__).parents[2]
+CHECKED = ("recipe.py", "sections.py", "config.py", "settings.py", "encoder.py")
+CHECKS = re.compile(r"check|fault|complaint|contradict|post_init|required|types?_of")
 DIRECTIVE = re.compile(r"#\s*(noqa|ty:|type:)")
 SENTENCES = "-DOCSTART-\tO\n\n" + "Alice\tB-PER\nsleeps\tO\n.\tO\n\n" * 20
 
@@ -52,6 +54,7 @@ def sizes(checkout: Path) -> dict[str, str]:
     largest = max(length, key=length.__getitem__)
     named = [(lines_of(f), f.name, p) for p, s in sources.items() for f in functions(ast.parse(s))]
     n_lines, function, where = max(named, key=lambda one: one[0])
+    checks = [n for n, name, p in named if p.name in CHECKED and CHECKS.search(name)]
     root = {p.name for p in package.iterdir()} - {"__pycache__", "py.typed"}
     comments = sum(map(commented_lines, sources.values()))
     total = sum(length.values())
@@ -60,6 +63,7 @@ def sizes(checkout: Path) -> dict[str, str]:
         "lines in all": f"{total:,}",
         "largest module": f"`{largest.relative_to(package)}`, {length[largest]} lines",
         "largest function": f"`{function}` in `{where.relative_to(package)}`, {n_lines} lines",
+        "lines of checks in recipe, config and schema": str(sum(checks)),
         "lines with a comment": f"{comments} ({comments / total:.1%})",
     }
 
