@@ -44,7 +44,7 @@ def interact(
                 else:
                     result = predict(model, _ask(read, "text: "), chosen)
                 write(f"\n{result}\n")
-            # A mistyped text is no reason to load the model again.
+            # A mistyped text should not cost the user another loading of the model.
             except MTLError as error:
                 write(f"error: {error}")
     except (EOFError, KeyboardInterrupt):

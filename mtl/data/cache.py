@@ -55,7 +55,7 @@ def encode_cached(
     except (OSError, ModelError, ValueError, KeyError):
         pass  # missing, cut off by a kill, or on a broken disk: it is made again
     encoded, notes = encode_examples(examples, tokenizer, tasks, max_length, overlap)
-    # A full disk, or a folder that nobody may write to, is no reason to stop a training.
+    # A full disk, or a folder without write permission, should not stop a training.
     with suppress(DataError):
         write_atomically(path, save(_pack(encoded, notes)))
     return encoded, notes

@@ -115,7 +115,7 @@ def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, li
             examples = _readable(path, form, given)
     if examples:
         facts += _DESCRIBE[type(examples[0])](examples)
-    # How many were left out is no news here: each of them is listed as a problem.
+    # The count of left-out records says nothing new here: each is listed as a problem.
     told = [note for note in notes if not issubclass(note.category, LeftOutWarning)]
     facts += [("note", _without_path(str(note.message), path)) for note in told]
     return FileReport(str(path), form.name, facts, problems), examples

@@ -33,7 +33,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class EncodedExample:
-    """An example with its rows and, for each task, one target a row (None: not labelled).
+    """An example with its rows and, for each task, one target per row (None: not labelled).
 
     `name` tells people which example it is: its id, or its number among the examples.
     """

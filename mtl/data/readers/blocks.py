@@ -45,7 +45,7 @@ class Lines:
             return
         for (_, cells), match in zip(self.rows, found, strict=True):
             if len(cells) == 10:
-                # Whoever marks entities there leaves the other words unmarked.
+                # In such files the words outside entities carry no mark at all.
                 cells[9] = match[1] if match else "O"
 
     def _take_header(self) -> list[str]:
