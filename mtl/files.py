@@ -109,7 +109,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except FileNotFoundError:
         raise missing_file(path) from None
-    except (OSError, SafetensorError) as error:
+    # RuntimeError: torch opens the file a second time, and it may be gone by then.
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise broken_weights(path, str(error)) from None
     for name, tensor in tensors.items():
         # A model with NaN would load without complaint, and predict nonsense.

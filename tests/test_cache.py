@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from processes import Process
 
@@ -342,6 +343,18 @@ def test_processes_that_encode_the_same_at_once_all_succeed(tmp_path):
         status, _, told = process.finish()
         assert status == 0, told
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".encoded"]
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_made_again(tmp_path, monkeypatch):
+    """safetensors opens a file, and torch opens it again; another process may delete it between."""
+    what = (SENTENCES, TOKENIZER, [NERTask("ner", types=TYPES)], 64, 6)
+    expected, _ = encode_cached(tmp_path, *what)
+
+    def vanished(*arguments, **options):
+        return torch.UntypedStorage.from_file(str(tmp_path / "vanished"), False, 1)
+
+    monkeypatch.setattr(safetensors.torch, "safe_open", vanished)
+    assert encode_cached(tmp_path, *what)[0] == expected
 
 
 def test_a_file_of_other_examples_is_written_anew(tmp_path):
