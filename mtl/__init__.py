@@ -23,7 +23,9 @@ def __getattr__(name: str) -> Any:
     elif api and find_spec(f"{__name__}.{name}"):
         value = import_module(f"{__name__}.{name}")
     else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        moved = getattr(api, "MOVED", {}).get(name)
+        hint = f"; it is now {__name__}.{moved}.{name}" if moved else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     # Next time Python finds it there, and does not ask `__getattr__` again.
     globals()[name] = value
     return value

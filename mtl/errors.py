@@ -123,9 +123,48 @@ def check_name_is_free(name: str, cls: type, taken: Mapping[str, type]) -> None:
         )
 
 
+# What version 0.4 called otherwise.
+OLD_NAMES = {
+    "after_epoch": "on_epoch",
+    "beta2": "adam_beta2",
+    "clip_norm": "max_grad_norm",
+    "steps": "sampling",
+    "type_ids": "token_type_ids",
+    "warmup": "warmup_ratio",
+}
+# What transformers calls otherwise: the names that its users will try first.
+NAMES_ELSEWHERE = {
+    "attention_probs_dropout_prob": "attention_dropout",
+    "bf16": "precision",
+    "early_stopping_patience": "patience",
+    "fp16": "precision",
+    "gradient_accumulation_steps": "max_tokens",
+    "hidden_dropout_prob": "dropout",
+    "hidden_size": "d_model",
+    "intermediate_size": "d_ff",
+    "lr": "learning_rate",
+    "max_position_embeddings": "max_length",
+    "num_attention_heads": "n_heads",
+    "num_hidden_layers": "n_layers",
+    "num_train_epochs": "epochs",
+    "output_dir": "output",
+    "per_device_train_batch_size": "batch_size",
+    "resume_from_checkpoint": "resume",
+    "stride": "overlap",
+    "type_vocab_size": "n_types",
+}
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
-    """What to do about an unknown name: the nearest known one, then all of them."""
+    """What to do about an unknown name: what it is called here; or the nearest, and all of them."""
     known = sorted(known)
+    called = (OLD_NAMES | NAMES_ELSEWHERE).get(name)
+    if called in known:
+        return (
+            f'it is called "{called}" here'
+            if name in NAMES_ELSEWHERE
+            else f'it is now called "{called}"'
+        )
     in_lower_case = {other.lower(): other for other in known}
     # In lower case: difflib would count `NER` and `ner` as having nothing in common.
     near = difflib.get_close_matches(name.lower(), in_lower_case, n=1, cutoff=0.5)

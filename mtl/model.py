@@ -24,6 +24,7 @@ from .errors import ConfigError, ModelError, suggest
 from .files import broken_weights, read_json, read_tensors, write_atomically
 from .nn.config import EncoderConfig
 from .nn.encoder import TransformerEncoder
+from .settings import names_checked
 from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -53,6 +54,7 @@ class MultiTaskModel(nn.Module):
             below 0.
     """
 
+    @names_checked
     def __init__(
         self,
         encoder: TransformerEncoder,
@@ -217,7 +219,7 @@ class MultiTaskModel(nn.Module):
 
     def hidden(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Tensor]:
         """What the head of each task reads, `(B, T, D)`, from one pass of the shared layers."""
-        inputs = (batch.input_ids, batch.attention_mask, batch.type_ids)
+        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
         if self.private_layers:
             tops = {name: self.private[name].children() for name in tasks}
             return self.encoder.branch(*inputs, tops)

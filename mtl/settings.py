@@ -4,7 +4,7 @@ A setting is a field of a dataclass, or a parameter of a function. Its type is i
 what else its value must be is written beside its default:
 
     epochs: int = setting(8, least=1)
-    steps: str = setting("alternating", choices=("alternating", "joint"))
+    sampling: str = setting("alternating", choices=("alternating", "joint"))
 
 The same rules hold in Python, where a dataclass calls `check` in its `__post_init__`, and in a
 TOML file, where `faults_by_key` looks at a section before anything is made of it.
@@ -12,6 +12,7 @@ TOML file, where `faults_by_key` looks at a section before anything is made of i
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import typing
@@ -19,9 +20,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from .errors import ConfigError, Fault, suggest
+from .errors import OLD_NAMES, ConfigError, Fault, suggest
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C")
 
 # What a value of each type is called, and the classes it may be of.
 TYPES: dict[Any, tuple[str, Any]] = {
@@ -197,6 +202,41 @@ def _wrong_type(wanted: Any, value: Any) -> str:
         words = NAMES
         fits = fits and all(isinstance(item, str) for item in value)
     return "" if fits else words
+
+
+def names_checked(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that meets an unknown keyword with a ConfigError that names the nearest known one.
+
+    Python's own TypeError would not know what the keyword was called in an earlier version, or is
+    in another library.
+    """
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
+    title = getattr(function, "__qualname__", "")
+    title = title.removesuffix(".__init__").removesuffix(".forward")
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **keywords: P.kwargs) -> R:
+        unknown = [name for name in keywords if name not in known]
+        if unknown:
+            faults = [Fault(f"{title} has no {name}", fix=suggest(name, known)) for name in unknown]
+            raise ConfigError.collect(faults)
+        return function(*args, **keywords)
+
+    return checked
+
+
+def class_names_checked(cls: type[C]) -> type[C]:
+    """A class decorator: the same for what makes its objects, and for their attributes."""
+
+    def missing(self: Any, name: str) -> Any:
+        called = OLD_NAMES.get(name)
+        hint = f"; it is now called {called!r}" if called in settings_of(cls) else ""
+        raise AttributeError(f"{cls.__name__!r} has no attribute {name!r}{hint}")
+
+    changed: Any = cls
+    changed.__init__ = names_checked(cls.__init__)
+    changed.__getattr__ = missing
+    return cls
 
 
 def raised_by(function: Callable[..., Any], *args: Any) -> list[Fault]:

@@ -79,7 +79,7 @@ def progress_lines(stderr: str) -> str:
 
 def first_wrong_answer(model: mtl.MultiTaskModel) -> mtl.QAExample:
     """The first hand-made question that the model answers wrongly."""
-    for example in mtl.handmade_qa():
+    for example in mtl.toy.handmade_qa():
         said = mtl.answer(model, example.question, example.context).answer
         if not mtl.exact_match(said, [answer.text for answer in example.answers]):
             return example
@@ -111,10 +111,12 @@ def draw_sentence_tasks(folder: str) -> None:
 def draw_balance(folder: str) -> None:
     """How the tasks' gradients lie to each other, and what sharing changed."""
     run = Path(folder) / "conflict"
-    settings = ("train.steps=joint", "train.conflict_every=20", "train.epochs=2")
+    settings = ("train.sampling=joint", "train.conflict_every=20", "train.epochs=2")
     run_mtl("train", "practical7", "--output", str(run), "--set", *settings)
     shutil.copy(run / "gradient_conflict.png", HERE / "conflict.png")
-    mtl.plot_comparison(mtl.read_comparison()[0]).savefig(HERE / "sharing.png", dpi=110)
+    mtl.plots.plot_comparison(mtl.experiments.summary.read_comparison()[0]).savefig(
+        HERE / "sharing.png", dpi=110
+    )
 
 
 def draw_pretrained(run: str) -> None:
@@ -148,7 +150,7 @@ def main() -> None:
         draw_terminal("summary", show_command(*train), stdout)
         shutil.copy(Path(run) / "loss_curves.png", HERE / "loss_curves.png")
         model = mtl.MultiTaskModel.from_pretrained(run)
-        mtl.plot_architecture(model).savefig(HERE / "architecture.png", dpi=110)
+        mtl.plots.plot_architecture(model).savefig(HERE / "architecture.png", dpi=110)
         wrong = first_wrong_answer(model)
         context = "Zelda lives in Reykjavik. Zelda was born in Kingston. Rupert lives in Kampala."
         text = "Last year Zelda Fitzwilliam set up Moonbase in Reykjavik."

@@ -5,7 +5,7 @@ import torch
 
 from mtl.training.loop import TrainConfig
 
-JOINT = TrainConfig(epochs=3, batch_size=6, learning_rate=1e-2, steps="joint", device="cpu")
+JOINT = TrainConfig(epochs=3, batch_size=6, learning_rate=1e-2, sampling="joint", device="cpu")
 
 
 def their(name, **options):

@@ -102,7 +102,7 @@ dropout = 0.0
 [train]
 epochs = 1
 batch_size = 10
-warmup = 0.0
+warmup_ratio = 0.0
 learning_rate = 0.01
 """
 

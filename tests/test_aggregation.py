@@ -232,12 +232,12 @@ def test_it_does_not_matter_in_how_many_pieces_the_rows_are_read(rows, columns):
             "aggregation_options.c is unknown, of sum\n  to do: it has no options",
         ),
         (
-            {"aggregation": "pcgrad", "steps": "alternating"},
-            'PCGrad needs every task\'s gradient in the same(.|\n)*set train.steps = "joint"',
+            {"aggregation": "pcgrad", "sampling": "alternating"},
+            'PCGrad needs every task\'s gradient in the same(.|\n)*set train.sampling = "joint"',
         ),
         (
-            {"aggregation": "pcgrad", "steps": "sampled"},
-            'PCGrad needs every task\'s gradient in the same(.|\n)*set train.steps = "joint"',
+            {"aggregation": "pcgrad", "sampling": "sampled"},
+            'PCGrad needs every task\'s gradient in the same(.|\n)*set train.sampling = "joint"',
         ),
     ],
 )
@@ -258,7 +258,7 @@ def test_what_a_config_refuses(settings, words):
             "TorchJD cannot make UPGrad(.|\n)*'x'(.|\n)*to do: (.|\n)*train.aggregation_options",
         ),
         (
-            {"aggregation": "UPGrad", "steps": "alternating"},
+            {"aggregation": "UPGrad", "sampling": "alternating"},
             "TorchJD's UPGrad needs every task's gradient in the same step(.|\n)*= \"joint\"",
         ),
     ],

@@ -24,7 +24,7 @@ from mtl.training.optimizer import build_optimizer
 from mtl.training.weighting import FixedWeighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
-RAW = {"clip_norm": 1e9}  # gradients stay as backward left them
+RAW = {"max_grad_norm": 1e9}  # gradients stay as backward left them
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_with_sum_the_step_is_that_of_plain_backward_bit_for_bit(build_model, th
         optimizer.zero_grad()
         pulls = [torch.tensor(config.loss_weights.get(name, 1.0)) for name in losses]
         torch.autograd.backward(list(losses.values()), pulls)
-        torch.nn.utils.clip_grad_norm_(reference.parameters(), config.clip_norm)
+        torch.nn.utils.clip_grad_norm_(reference.parameters(), config.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = 1e-2 * twin.update.schedule.lr_lambdas[0](i)
         optimizer.step()
@@ -325,9 +325,9 @@ RESUMED = {
     "pcgrad, random": replace(JOINT, aggregation="pcgrad", weighting="random"),
     "pcgrad, uncertainty": replace(JOINT, aggregation="pcgrad", weighting="uncertainty"),
     "gradnorm": replace(JOINT, weighting="gradnorm", conflict_every=2),
-    "dwa": replace(JOINT, weighting="dwa", steps="alternating"),
-    "uncertainty": replace(JOINT, weighting="uncertainty", steps="sampled", alpha=0.5),
-    "random": replace(JOINT, weighting="random", steps="alternating", conflict_every=3),
+    "dwa": replace(JOINT, weighting="dwa", sampling="alternating"),
+    "uncertainty": replace(JOINT, weighting="uncertainty", sampling="sampled", alpha=0.5),
+    "random": replace(JOINT, weighting="random", sampling="alternating", conflict_every=3),
 }
 
 

@@ -44,13 +44,15 @@ def partly_labelled(sentences, questions):
     ]
 
 
-@pytest.mark.parametrize("steps", ["alternating", "joint"])
+@pytest.mark.parametrize("sampling", ["alternating", "joint"])
 @pytest.mark.parametrize("max_tokens", [30, 100, 250])
 def test_the_gradient_of_the_parts_is_that_of_the_whole(
-    build_model, sentences, questions, steps, max_tokens
+    build_model, sentences, questions, sampling, max_tokens
 ):
     tasks = partly_labelled(sentences, questions)
-    config = replace(FAST, steps=steps, clip_norm=1e9, hide_words=0.0, loss_weights={"qa": 3.0})
+    config = replace(
+        FAST, sampling=sampling, max_grad_norm=1e9, hide_words=0.0, loss_weights={"qa": 3.0}
+    )
     gradients, rounds, passes = [], [], []
     for limit in (0, max_tokens):
         model = build_model(tasks, max_length=24)
@@ -59,7 +61,7 @@ def test_the_gradient_of_the_parts_is_that_of_the_whole(
         calls = []
         model.encoder.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         gradients.append([])
-        for _ in range(3 if steps == "alternating" else 1):
+        for _ in range(3 if sampling == "alternating" else 1):
             run.next_step()
             gradients[-1].append([p.grad.clone() for p in model.parameters() if p.grad is not None])
             model.load_state_dict(build_model(tasks, max_length=24).state_dict())
@@ -84,7 +86,7 @@ def test_a_loss_that_compares_its_rows_is_never_in_parts(build_model, sentences)
         NERTask("ner", Dataset(train=sentences[:16]), types=TYPES),
     ]
     assert [task.rows_alone for task in tasks] == [False, True]
-    config = replace(FAST, epochs=1, clip_norm=1e9, hide_words=0.0)
+    config = replace(FAST, epochs=1, max_grad_norm=1e9, hide_words=0.0)
     losses, sizes = [], []
     for limit in (0, 60):
         model = build_model(tasks)
@@ -156,16 +158,21 @@ def test_the_parts_hold_what_the_batch_holds(sizes, seed, max_tokens, max_length
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])  # the latter pads to sizes
-@pytest.mark.parametrize("steps", ["alternating", "joint"])
+@pytest.mark.parametrize("sampling", ["alternating", "joint"])
 def test_with_hidden_words_the_update_is_the_same(
-    build_model, sentences, questions, steps, precision
+    build_model, sentences, questions, sampling, precision
 ):
     tasks = [
         NERTask("ner", Dataset(train=sentences[:16]), types=TYPES),
         QATask("qa", Dataset(train=questions[:16])),
     ]
     config = TrainConfig(
-        *(1, 0, 8), steps=steps, hide_words=0.9, clip_norm=1e9, device="cpu", precision=precision
+        *(1, 0, 8),
+        sampling=sampling,
+        hide_words=0.9,
+        max_grad_norm=1e9,
+        device="cpu",
+        precision=precision,
     )
     gradients = {}
     for max_tokens in (0, 60):

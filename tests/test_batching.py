@@ -200,7 +200,7 @@ def test_masks_and_segments_exactly(tokenizer):
     # [CLS] one two [SEP] three four five [SEP]   and   [CLS] six [SEP] seven [SEP]
     assert batch.attention_mask.int().tolist() == [[1] * 8, [1] * 5 + [0] * 3]
     assert batch.text_mask.int().tolist() == [[0, 0, 0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 0, 0, 0, 0]]
-    assert batch.type_ids.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0, 0]]
+    assert batch.token_type_ids.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 0, 0]]
     assert batch.input_ids[1, 5:].tolist() == [tokenizer.pad_id] * 3
     assert batch.attention_mask.dtype == batch.text_mask.dtype == torch.bool
 
@@ -213,7 +213,7 @@ def test_rows_are_padded_to_the_first_size_that_holds_the_longest(tokenizer, siz
     examples = [NERExample(("Ann",), ("B-PER",)), NERExample(("a", "b", "c", "d", "e"), ("O",) * 5)]
     items, _ = encode_examples(examples, tokenizer, [task], 64)
     batch = collate(items, tokenizer, [task], sizes)
-    tensors = (batch.input_ids, batch.type_ids, batch.text_mask, batch.targets["ner"])
+    tensors = (batch.input_ids, batch.token_type_ids, batch.text_mask, batch.targets["ner"])
     assert {tensor.shape for tensor in (*tensors, batch.attention_mask)} == {(2, length)}
     assert batch.attention_mask.sum(1).tolist() == [3, 7]
     assert batch.text_mask.sum(1).tolist() == [1, 5]
@@ -247,7 +247,7 @@ def test_to_moves_every_tensor(sentences, tokenizer):
     items, _ = encode(sentences[:2], tokenizer, task)
     moved = collate(items, tokenizer, [task]).to("meta")
     tensors = {k: v for k, v in vars(moved).items() if isinstance(v, torch.Tensor)}
-    assert tensors.keys() == {"rows", "input_ids", "attention_mask", "type_ids", "text_mask"}
+    assert tensors.keys() == {"rows", "input_ids", "attention_mask", "token_type_ids", "text_mask"}
     assert {t.device.type for t in (*tensors.values(), *moved.targets.values())} == {"meta"}
 
 
@@ -269,7 +269,7 @@ def test_parts_hold_every_row_once(questions, tokenizer, max_tokens):
     whole = collate(items, tokenizer, [])
     parts = list(whole.row_parts(max_tokens))
     assert all(len(part.rows) == 1 or part.input_ids.numel() <= max_tokens for part in parts)
-    for name in ("rows", "input_ids", "attention_mask", "type_ids", "text_mask"):
+    for name in ("rows", "input_ids", "attention_mask", "token_type_ids", "text_mask"):
         assert torch.equal(torch.cat([getattr(p, name) for p in parts]), getattr(whole, name))
 
 

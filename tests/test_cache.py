@@ -79,7 +79,7 @@ def test_what_is_read_is_what_would_be_encoded(
             assert (item.example, item.name, item.rows) == (other.example, other.name, other.rows)
             assert json.dumps(item.targets) == json.dumps(other.targets)  # a tuple is a list there
         one, other = (collate(items, tokenizer, tasks) for items in (encoded, expected))
-        for name in ("rows", "input_ids", "attention_mask", "type_ids", "text_mask"):
+        for name in ("rows", "input_ids", "attention_mask", "token_type_ids", "text_mask"):
             assert torch.equal(getattr(one, name), getattr(other, name))
         assert one.targets.keys() == other.targets.keys()
         for name, target in one.targets.items():

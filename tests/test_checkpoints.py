@@ -55,12 +55,12 @@ def test_saving_checkpoints_changes_nothing_in_the_training(shared, tmp_path):
 
 @pytest.mark.filterwarnings("ignore::mtl.errors.TrainingWarning")
 def test_checkpoints_are_whole_models_numbered_on_across_stages(staged, tmp_path, monkeypatch):
-    after_epoch = []
+    on_epoch = []
     finish = Run.finish_epoch
 
     def remember(run):
         scores = finish(run)
-        after_epoch.append((weights_of(run.model), scores))
+        on_epoch.append((weights_of(run.model), scores))
         return scores
 
     monkeypatch.setattr(Run, "finish_epoch", remember)
@@ -69,7 +69,7 @@ def test_checkpoints_are_whole_models_numbered_on_across_stages(staged, tmp_path
     names = [f"checkpoint-epoch{n}" for n in (1, 2, 3)]
     assert checkpoints_of(tmp_path / "run") == names
     tasks = {task.name: task for task in build_tasks(recipe)}
-    for name, (weights, scores) in zip(names, after_epoch, strict=True):
+    for name, (weights, scores) in zip(names, on_epoch, strict=True):
         folder = tmp_path / "run" / name
         model = mtl.MultiTaskModel.from_pretrained(folder)
         assert all(tensor.equal(weights[n]) for n, tensor in model.state_dict().items())
@@ -139,12 +139,12 @@ def scripted(monkeypatch):
             return {task.name: {main[task.name]: next(left[task.name])} for task in data.tasks}
 
         monkeypatch.setattr(EncodedDataset, "scores", score)
-        return after_epoch
+        return on_epoch
 
-    after_epoch = []
+    on_epoch = []
     finish = Run.finish_epoch
     monkeypatch.setattr(
-        Run, "finish_epoch", lambda run: (after_epoch.append(weights_of(run.model)), finish(run))[1]
+        Run, "finish_epoch", lambda run: (on_epoch.append(weights_of(run.model)), finish(run))[1]
     )
     return script
 

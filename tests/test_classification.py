@@ -54,7 +54,9 @@ def test_a_prediction_is_the_softmax_of_a_linear_layer_on_pooled_tokens(build_mo
     model = build_model([task], embedding_std=1.0).eval()
     text = "Ann met Bob in Oslo ."
     (row,) = model.tokenizer.rows((text, None), 64)
-    hidden = model.encoder(torch.tensor([row.input_ids]), None, torch.tensor([row.type_ids]))[0]
+    hidden = model.encoder(torch.tensor([row.input_ids]), None, torch.tensor([row.token_type_ids]))[
+        0
+    ]
     by_hand = {"cls": hidden[0], "mean": hidden.mean(0), "max": hidden.max(0).values}
     layer = model.heads["topic"].classifier
     expected = (layer.weight @ by_hand[pooling] + layer.bias).softmax(0).tolist()

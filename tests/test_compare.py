@@ -138,7 +138,7 @@ def test_scores_are_those_of_the_model_that_was_trained(compared):
 
 
 def test_together_is_what_mtl_train_does(compared, recipe, tmp_path, no_curves):
-    joint = replace(recipe, seed=1, train=recipe.train | {"steps": "joint"})
+    joint = replace(recipe, seed=1, train=recipe.train | {"sampling": "joint"})
     metrics = run_recipe(joint, tmp_path / "run", progress=False)
     (run,) = [r for r in compared.runs if (r["seed"], r["method"], r["size"]) == (1, "joint", "")]
     for split in ("validation", "test", "test_unseen"):

@@ -201,7 +201,7 @@ def test_rows_of_all_splits_are_made_before_the_first_run(recipe, tmp_path, monk
     assert tried == []
     assert not (tmp_path / "out").exists()
     skipping = load_recipe(recipe, [*settings, 'on_error="skip"'])
-    with pytest.warns(mtl.DataWarning, match="qa, test: examples left out: 1") as said:
+    with pytest.warns(mtl.errors.DataWarning, match="qa, test: examples left out: 1") as said:
         content = compare(skipping, tmp_path / "out", seeds=1, progress=False)
     assert len(said) == 1  # not once more with each run
     assert len(content["runs"]) == 5
@@ -212,9 +212,9 @@ def test_what_there_is_to_say_of_the_files_is_said_once(recipe, tmp_path):
     mtl.write_squad(questions, tmp_path / "train.json")
     mtl.write_squad(questions[:3], tmp_path / "test.json")
     settings = [f"tasks.qa.train={tmp_path}/train.json", f"tasks.qa.test={tmp_path}/test.json"]
-    with pytest.warns(mtl.DataWarning) as said:
+    with pytest.warns(mtl.errors.DataWarning) as said:
         compare(load_recipe(recipe, settings), tmp_path / "out", seeds=2, progress=False)
-    (line,) = [str(w.message) for w in said if issubclass(w.category, mtl.DataWarning)]
+    (line,) = [str(w.message) for w in said if issubclass(w.category, mtl.errors.DataWarning)]
     assert "train" in line
     assert "test" in line
 

@@ -25,23 +25,23 @@ recipe = comparing.recipe
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        ("alternating", {"steps": "alternating"}),
-        ("joint", {"steps": "joint"}),
-        ("sampled", {"steps": "sampled"}),
-        ("fixed", {"steps": "sampled", "weighting": "fixed"}),
-        ("uncertainty", {"steps": "sampled", "weighting": "uncertainty"}),
-        ("gradnorm", {"steps": "joint", "weighting": "gradnorm"}),
+        ("alternating", {"sampling": "alternating"}),
+        ("joint", {"sampling": "joint"}),
+        ("sampled", {"sampling": "sampled"}),
+        ("fixed", {"sampling": "sampled", "weighting": "fixed"}),
+        ("uncertainty", {"sampling": "sampled", "weighting": "uncertainty"}),
+        ("gradnorm", {"sampling": "joint", "weighting": "gradnorm"}),
         ("gradnorm(alpha=0.5)", {"weighting_options": {"alpha": 0.5}}),
-        ("pcgrad", {"steps": "joint", "aggregation": "pcgrad"}),
+        ("pcgrad", {"sampling": "joint", "aggregation": "pcgrad"}),
         ("pcgrad()", {"aggregation_options": {}}),
     ],
 )
 def test_what_a_method_sets(recipe, method, expected):
     """Steps are the recipe's where the method can do with them, and nothing else is touched."""
-    own = {"steps": "sampled", "weighting": "random", "aggregation": "pcgrad"}
+    own = {"sampling": "sampled", "weighting": "random", "aggregation": "pcgrad"}
     settings = method_settings(method, replace(recipe, train=recipe.train | own))
     assert expected.items() <= settings.items()
-    ours = {"steps", "loss_weights", "weighting", "weighting_options"}
+    ours = {"sampling", "loss_weights", "weighting", "weighting_options"}
     ours |= {"aggregation", "aggregation_options"}
     rest = {key: value for key, value in settings.items() if key not in ours}
     assert rest == {key: value for key, value in recipe.train.items() if key not in ours}
@@ -54,7 +54,7 @@ def test_options_of_an_aggregator_of_torchjd(recipe):
     settings = method_settings("CAGrad(c=0.4)", recipe)
     assert settings["aggregation"] == "CAGrad"
     assert settings["aggregation_options"] == {"c": 0.4}
-    assert settings["steps"] == "joint"
+    assert settings["sampling"] == "joint"
 
 
 def test_loss_weights_stay_with_the_methods_that_use_them(recipe):
@@ -70,7 +70,7 @@ def test_all_else_is_as_in_the_recipe(recipe, tmp_path, no_picture, monkeypatch)
     trained = []
     monkeypatch.setattr(MODULE, "train", watched(trained))
     weights = {"ner": 3.0, "qa": 2.0}
-    weighted = replace(recipe, train=recipe.train | {"loss_weights": weights, "beta2": 0.9})
+    weighted = replace(recipe, train=recipe.train | {"loss_weights": weights, "adam_beta2": 0.9})
     methods = ["joint", "uncertainty", "pcgrad"]
     compare(weighted, tmp_path / "out", seeds=1, methods=methods, progress=False)
     assert len(trained) == 4 + 3  # uncertainty weighs the losses of alternating steps too
@@ -79,9 +79,9 @@ def test_all_else_is_as_in_the_recipe(recipe, tmp_path, no_picture, monkeypatch)
     longer = replace(alone, rounds=4)
     assert [seen.config for seen in trained] == [
         *(alone, alone, longer, longer),
-        replace(as_given, steps="joint"),
+        replace(as_given, sampling="joint"),
         replace(as_given, loss_weights={}, weighting="uncertainty"),
-        replace(as_given, steps="joint", aggregation="pcgrad"),
+        replace(as_given, sampling="joint", aggregation="pcgrad"),
     ]
 
 

@@ -23,7 +23,7 @@ from mtl.training.loop import Run, TrainConfig, train
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
 CONFIG = TrainConfig(epochs=3, batch_size=6, learning_rate=1e-2, device="cpu")
-ALL_MODES = pytest.mark.parametrize("steps", ["alternating", "joint", "sampled"])
+ALL_MODES = pytest.mark.parametrize("sampling", ["alternating", "joint", "sampled"])
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_only_what_is_shared_and_trained_is_measured(build_model, tasks):
 def test_losses_count_unweighted_and_without_dropout_on_the_batches_that_come_next(
     build_model, tasks
 ):
-    settings = {"conflict_every": 1, "loss_weights": {"qa": 0.1}, "steps": "joint"}
+    settings = {"conflict_every": 1, "loss_weights": {"qa": 0.1}, "sampling": "joint"}
     model, other = (build_model(tasks, n_layers=2, dropout=0.4) for _ in range(2))
     run = Run(model, tasks, replace(CONFIG, **settings))
     run.round()
@@ -197,12 +197,12 @@ def test_where_labels_are_missing(build_model, sentences, max_tokens):
 
 @ALL_MODES
 @pytest.mark.parametrize("max_tokens", [0, 60])
-def test_to_measure_changes_nothing(build_model, three, steps, max_tokens):
+def test_to_measure_changes_nothing(build_model, three, sampling, max_tokens):
     """Weights, losses, gradient norms, and where torch's random numbers stand: bit for bit."""
     results = []
     for every in (0, 1, 4):
         model = build_model(three, dropout=0.3)
-        config = replace(CONFIG, steps=steps, conflict_every=every, max_tokens=max_tokens)
+        config = replace(CONFIG, sampling=sampling, conflict_every=every, max_tokens=max_tokens)
         history = train(model, three, config, progress=False)
         told = [replace(r, conflict={}) for r in history.rounds]
         results.append((model.state_dict(), told, torch.get_rng_state(), history.conflicts))
@@ -227,9 +227,9 @@ def test_the_model_trains_on_after_it_was_measured(build_model, tasks):
 
 
 @pytest.mark.parametrize(
-    ("steps", "every", "expected"),
+    ("sampling", "every", "expected"),
     [
-        # Nine rounds; measured between rounds, of two steps each when tasks alternate.
+        # Nine rounds; measured between rounds, of two sampling each when tasks alternate.
         ("alternating", 1, [0, 2, 4, 6, 8, 10, 12, 14, 16]),
         ("alternating", 2, [0, 2, 4, 6, 8, 10, 12, 14, 16]),
         ("alternating", 3, [0, 4, 6, 10, 12, 16]),
@@ -241,9 +241,9 @@ def test_the_model_trains_on_after_it_was_measured(build_model, tasks):
     ],
 )
 def test_it_is_measured_at_the_start_and_after_every_so_many_steps(
-    build_model, tasks, steps, every, expected
+    build_model, tasks, sampling, every, expected
 ):
-    config = replace(CONFIG, steps=steps, conflict_every=every)
+    config = replace(CONFIG, sampling=sampling, conflict_every=every)
     history = train(build_model(tasks), tasks, config, progress=False)
     assert [step for step, _ in history.conflicts] == expected
     before = [0, *(r.step for r in history.rounds)]

@@ -23,7 +23,7 @@ from mtl.training.loop import Run, TrainConfig, train
 from mtl.training.weighting import FixedWeighting, Weighting
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, learning_rate=1e-2, weight_decay=0.5)
-BOTH_MODES = pytest.mark.parametrize("steps", ["alternating", "joint"])
+BOTH_MODES = pytest.mark.parametrize("sampling", ["alternating", "joint"])
 
 
 # --- a new kind of example, task and weighting --------------------------------------------------
@@ -189,15 +189,15 @@ def moved(before, after):
 
 
 @BOTH_MODES
-def test_it_trains(build, tasks, steps):
+def test_it_trains(build, tasks, sampling):
     model, weighting = build(tasks), Balanced(["cat", "ner", "long"])
     before = weights_of(model)
-    config = replace(CONFIG, steps=steps)
+    config = replace(CONFIG, sampling=sampling)
     history = train(model, tasks, config, weighting=weighting, progress=False)
     n_rounds = 3 * 6  # 24 notes in batches of 4 are the longest dataset
     assert len(history.rounds) == n_rounds
     assert weighting.calls == history.rounds[-1].step
-    assert weighting.calls <= n_rounds * (2 if steps == "alternating" else 1)
+    assert weighting.calls <= n_rounds * (2 if sampling == "alternating" else 1)
     # Counted are labelled examples: half of 24 notes an epoch; 10 sentences, twice an epoch.
     assert history.rounds[-1].examples == {"cat": 3 * 12, "ner": 3 * 2 * 10, "long": 3 * 12}
     assert moved(before, weights_of(model)) >= {f"heads.{n}.classifier.weight" for n in model.tasks}
@@ -242,12 +242,12 @@ def test_rows_without_a_label_have_no_say(build):
 
 
 @BOTH_MODES
-def test_a_task_without_a_label_in_a_batch_takes_no_part(build, names, steps):
+def test_a_task_without_a_label_in_a_batch_takes_no_part(build, names, sampling):
     """One batch labels `cat`, the other `long`: each time the other head stands still."""
     data = Dataset(train=[note(1, (True, False)), note(2, (False, True))])
     tasks = [YesOrNoTask("cat", data), YesOrNoTask("long", data)]
     model = build(tasks)
-    run = Run(model, tasks, replace(CONFIG, batch_size=1, steps=steps), FixedWeighting())
+    run = Run(model, tasks, replace(CONFIG, batch_size=1, sampling=sampling), FixedWeighting())
     trained = []
     for _ in range(6):
         before = weights_of(model)
@@ -264,11 +264,11 @@ def test_a_task_without_a_label_in_a_batch_takes_no_part(build, names, steps):
 
 
 @BOTH_MODES
-def test_a_batch_without_any_label_moves_nothing(build, steps):
+def test_a_batch_without_any_label_moves_nothing(build, sampling):
     data = Dataset(train=[note(1), note(2, (False, False))])
     task = YesOrNoTask("cat", data)
     model, weighting = build([task]), Balanced(["cat"])
-    run = Run(model, [task], replace(CONFIG, batch_size=1, steps=steps), weighting)
+    run = Run(model, [task], replace(CONFIG, batch_size=1, sampling=sampling), weighting)
     unlabelled = 0
     for _ in range(6):
         before, rate = weights_of(model), run.update.schedule.get_last_lr()
@@ -333,8 +333,8 @@ def run_to_the_end(build, tasks, config, stop_at=None, **options):
 
 @BOTH_MODES
 @pytest.mark.parametrize("stopped_in_epoch", [1, 2, 3])
-def test_resumed_it_ends_as_if_never_stopped(build, tasks, tmp_path, steps, stopped_in_epoch):
-    config = replace(CONFIG, steps=steps)
+def test_resumed_it_ends_as_if_never_stopped(build, tasks, tmp_path, sampling, stopped_in_epoch):
+    config = replace(CONFIG, sampling=sampling)
     weights, weighting, history = run_to_the_end(build, tasks, config)
     steps_per_epoch = history["rounds"][-1]["step"] // 3
     stop_at = steps_per_epoch * (stopped_in_epoch - 1) + steps_per_epoch // 2

@@ -216,7 +216,7 @@ def test_attention_dropout_is_of_the_attention_alone(build_model, tasks, tokeniz
     """Without it, dropout 0 elsewhere leaves nothing random; with it, it is in training alone."""
     items, _ = encode_examples(tasks[0].dataset.train[:4], tokenizer, tasks[:1], 64)
     batch = collate(items, tokenizer, tasks[:1])
-    read = (batch.input_ids, batch.attention_mask, batch.type_ids)
+    read = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
     def differs(**settings):
         encoder = build_model(tasks, **settings).encoder.train()

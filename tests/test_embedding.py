@@ -89,7 +89,9 @@ def test_a_model_without_an_embedding_task_gives_the_mean_of_its_hidden_states(b
     expected = []
     for text in texts:
         (row,) = model.tokenizer.rows((text, None), 64)
-        hidden = model.encoder(torch.tensor([row.input_ids]), None, torch.tensor([row.type_ids]))
+        hidden = model.encoder(
+            torch.tensor([row.input_ids]), None, torch.tensor([row.token_type_ids])
+        )
         expected.append(hidden[0].mean(0) / hidden[0].mean(0).norm())
     torch.testing.assert_close(encode(model, texts), torch.stack(expected))
     assert encode(model, LONG).norm() == pytest.approx(1)

@@ -99,10 +99,10 @@ def test_the_whole_encoder_is_embeddings_layers_and_norm(norm):
     encoder = build(norm=norm, positions="learned")
     for parameter in encoder.norm.parameters():
         nn.init.normal_(parameter)
-    input_ids, type_ids = ids(2, 7), torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * 2)
+    input_ids, token_type_ids = ids(2, 7), torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * 2)
     x = (
         encoder.token_embedding.weight[input_ids]
-        + encoder.type_embedding.weight[type_ids]
+        + encoder.type_embedding.weight[token_type_ids]
         + encoder.position_embedding.weight[:7]
     )
     if norm == "post":
@@ -111,7 +111,7 @@ def test_the_whole_encoder_is_embeddings_layers_and_norm(norm):
         x = copied_reference(layer, encoder.config)(x)
     if norm == "pre":
         x = encoder.norm(x)
-    torch.testing.assert_close(encoder(input_ids, None, type_ids), x, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(encoder(input_ids, None, token_type_ids), x, atol=1e-5, rtol=1e-5)
 
 
 # --- attention ----------------------------------------------------------------------------------
@@ -193,9 +193,9 @@ def test_dropout_reaches_the_attention_weights():
 def test_padding_further_changes_nothing(positions, norm):
     encoder = build(positions=positions, norm=norm)
     input_ids, mask = padded(ids(3, 8), [8, 5, 1])
-    type_ids = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1]] * 3)
-    once = encoder(input_ids, mask, type_ids)
-    wider = [nn.functional.pad(t, (0, 9)) for t in (input_ids, mask, type_ids)]
+    token_type_ids = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1]] * 3)
+    once = encoder(input_ids, mask, token_type_ids)
+    wider = [nn.functional.pad(t, (0, 9)) for t in (input_ids, mask, token_type_ids)]
     wider[0][:, 8:] = ids(3, 9)  # whatever stands there
     torch.testing.assert_close(encoder(*wider)[:, :8][mask], once[mask], atol=1e-5, rtol=1e-5)
 
@@ -293,10 +293,10 @@ def test_segments_change_the_output():
     encoder = build()
     x = ids(1, 5)
     ones = torch.ones_like(x)
-    assert torch.equal(encoder(x), encoder(x, type_ids=torch.zeros_like(x)))
-    assert not torch.allclose(encoder(x), encoder(x, type_ids=ones), atol=1e-3)
+    assert torch.equal(encoder(x), encoder(x, token_type_ids=torch.zeros_like(x)))
+    assert not torch.allclose(encoder(x), encoder(x, token_type_ids=ones), atol=1e-3)
     without = build(n_types=0)
-    assert torch.equal(without(x), without(x, type_ids=ones))
+    assert torch.equal(without(x), without(x, token_type_ids=ones))
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

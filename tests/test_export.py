@@ -76,7 +76,7 @@ def test_what_was_written_has_a_tokenizer_of_transformers(checkpoint, tmp_path, 
     pair = theirs("Who works?", "Paris plays.")
     row = tokenizer.rows(("Who works?", "Paris plays."), 100)[0]
     assert pair["input_ids"] == row.input_ids
-    assert pair.get("token_type_ids", row.type_ids) == row.type_ids
+    assert pair.get("token_type_ids", row.token_type_ids) == row.token_type_ids
     assert ("token_type_ids" in pair) == (class_name == "BertModel")
     assert theirs.model_max_length == POSITIONS
     batch = theirs(["Paris", "the work"], padding=True, return_tensors="pt")

@@ -18,7 +18,7 @@ from mtl.training.weighting import GradNorm
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
 CONFIG = TrainConfig(
-    epochs=4, batch_size=8, steps="joint", hide_words=0.0, learning_rate=1e-2, device="cpu"
+    epochs=4, batch_size=8, sampling="joint", hide_words=0.0, learning_rate=1e-2, device="cpu"
 )
 
 

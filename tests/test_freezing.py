@@ -23,7 +23,7 @@ from mtl.training.weighting import FixedWeighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
 FAST = TrainConfig(
-    epochs=1, batch_size=4, learning_rate=1e-2, weight_decay=0.5, warmup=0.0, steps="joint"
+    epochs=1, batch_size=4, learning_rate=1e-2, weight_decay=0.5, warmup_ratio=0.0, sampling="joint"
 )
 SHAPES = [
     {},
@@ -405,6 +405,6 @@ def test_a_task_named_as_something_that_every_module_has(name):
 
 @pytest.mark.parametrize("name", ["", "a.b", "two words", "9lives", "a-b"])
 def test_a_task_whose_name_is_not_a_single_word(name):
-    with pytest.raises(ConfigError, match="letters, digits and underscores") as error:
+    with pytest.raises(ConfigError, match="letters, digits, underscores or hyphens") as error:
         NERTask(name, types=["PER"])
     assert repr(name) in str(error.value)

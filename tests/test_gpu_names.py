@@ -100,7 +100,7 @@ def test_a_run_on_a_gpu_keeps_its_random_state_in_a_checkpoint(
 
 def build_methods_of_ours():
     for name, steps in (("sum", "alternating"), ("pcgrad", "joint")):
-        TrainConfig(aggregation=name, steps=steps).build_aggregation()
+        TrainConfig(aggregation=name, sampling=steps).build_aggregation()
     print("torchjd" in sys.modules)
 
 

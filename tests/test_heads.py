@@ -75,7 +75,7 @@ def padded(batch, n, pad_id):
         batch,
         input_ids=F.pad(batch.input_ids, (0, n), value=pad_id),
         attention_mask=F.pad(batch.attention_mask, (0, n)),
-        type_ids=F.pad(batch.type_ids, (0, n)),
+        token_type_ids=F.pad(batch.token_type_ids, (0, n)),
         text_mask=F.pad(batch.text_mask, (0, n)),
     )
 

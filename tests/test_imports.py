@@ -24,7 +24,7 @@ assert not status, status
 TRAINING = """
 import mtl
 mtl.TrainConfig()
-examples = mtl.ner_examples("train", 8)
+examples = mtl.toy.ner_examples("train", 8)
 tokenizer = mtl.WhitespaceTokenizer.train(example.text for example in examples)
 shape = mtl.EncoderConfig(vocab_size=len(tokenizer), d_model=8, n_heads=1, n_layers=1)
 task = mtl.NERTask("ner", mtl.Dataset(train=examples, validation=examples))
@@ -76,7 +76,7 @@ def test_modules_that_need_no_torch_do_not_load_it(tmp_path, module):
 
 def test_pyplot_is_loaded_by_the_first_figure_only(tmp_path):
     without = "import sys\nassert 'torch' in sys.modules and 'matplotlib' not in sys.modules"
-    draws = "mtl.plot_confusion([[1, 2], [3, 4]], ['a', 'b'])"
+    draws = "mtl.plots.plot_confusion([[1, 2], [3, 4]], ['a', 'b'])"
     code = "\n".join([TRAINING, without, draws])
     assert loaded_by(code, tmp_path, ("matplotlib.pyplot",)) == ["matplotlib.pyplot"]
 

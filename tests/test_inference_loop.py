@@ -24,7 +24,7 @@ class Plain:
         self.head = self.tasks["ner"].build_head(8)
 
     def __call__(self, batch, tasks):
-        hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
+        hidden = self.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
         return {name: self.head(hidden) for name in tasks}
 
     def task(self, name):

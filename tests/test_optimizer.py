@@ -72,7 +72,7 @@ def test_pretrained_weights_have_a_learning_rate_of_their_own(build_model, tasks
     run.update.optimizer.register_step_pre_hook(remember)
     for n in range(2):
         run.round()
-        factor = warmup_then_decay(2 * n + 1, 12, config.warmup)
+        factor = warmup_then_decay(2 * n + 1, 12, config.warmup_ratio)
         for parameter in model.encoder.parameters():
             rate = 3e-5 if pretrained else 1e-2
             assert used[parameter] == pytest.approx(rate * factor)

@@ -33,7 +33,7 @@ def test_the_number_of_a_sentence_is_not_its_text(tmp_path):
     text += "Sentence: 1,Maria left Lima,\"['N', 'V', 'N']\",\"['B-per', 'O', 'B-geo']\"\n"
     text += "Sentence: 2,It was hot,\"['P', 'V', 'A']\",\"['O', 'O', 'O']\"\n"
     path = _file(tmp_path, "a.csv", text)
-    with pytest.warns(mtl.DataWarning, match="not read: Sentence #, POS"):
+    with pytest.warns(mtl.errors.DataWarning, match="not read: Sentence #, POS"):
         first, second = mtl.read(path)
     assert first.tokens == ("Maria", "left", "Lima")
     assert first.tags == ("B-per", "O", "B-geo")
@@ -47,7 +47,7 @@ def test_tags_of_a_record_may_stand_in_one_text(tmp_path, field):
         {"text": "Maria left Lima", field: "B-PER O B-LOC"},
         {"text": "She ran", field: "O O"},
     )
-    with pytest.warns(mtl.DataWarning, match="count words"):
+    with pytest.warns(mtl.errors.DataWarning, match="count words"):
         first, second = mtl.read(path)
     assert (first.tags, first.label) == (("B-PER", "O", "B-LOC"), None)
     assert second.tags == ("O", "O")
@@ -60,7 +60,7 @@ def test_a_class_that_looks_like_a_tag_stays_a_class(tmp_path):
 
 def test_the_language_before_every_word_of_wikiann_is_taken_off(tmp_path):
     path = _file(tmp_path, "a.txt", "es:Lima\tB-LOC\nes:arde\tO\n\nes:10:30\tO\nes:h\tO\n")
-    with pytest.warns(mtl.DataWarning, match="'es:' stands before every word"):
+    with pytest.warns(mtl.errors.DataWarning, match="'es:' stands before every word"):
         first, second = mtl.read(path)
     assert first.tokens == ("Lima", "arde")
     assert second.tokens == ("10:30", "h")
@@ -119,7 +119,7 @@ def test_two_labels_at_two_ends_of_a_fasttext_line_are_several(tmp_path):
 
 def test_plain_types_of_records_are_told(tmp_path):
     path = _lines(tmp_path, {"tokens": ["Maria", "left"], "ner_tags": ["person", "O"]})
-    with pytest.warns(mtl.DataWarning, match="tags without B- and I-"):
+    with pytest.warns(mtl.errors.DataWarning, match="tags without B- and I-"):
         mtl.read(path)
 
 
@@ -183,7 +183,7 @@ def test_lists_of_a_text_and_its_class_are_no_pairs(tmp_path):
 
 def test_lists_of_two_texts_are_pairs_and_the_note_says_so(tmp_path):
     path = _lines(tmp_path, ["it rains", "rain falls"], ["it snows", "snow falls"])
-    with pytest.warns(mtl.DataWarning, match="lists of two texts are read as pairs"):
+    with pytest.warns(mtl.errors.DataWarning, match="lists of two texts are read as pairs"):
         assert mtl.read(path)[1].second == "snow falls"
 
 
@@ -218,7 +218,7 @@ def test_options_of_tags_do_no_harm_to_a_table_of_questions(tmp_path):
 
 def test_spans_in_a_form_that_is_not_read_are_told(tmp_path):
     path = _lines(tmp_path, {"text": "Maria left", "entities": [{"first": 0, "last": 4}]})
-    with pytest.warns(mtl.DataWarning, match="not read.*'entities'"):
+    with pytest.warns(mtl.errors.DataWarning, match="not read.*'entities'"):
         assert mtl.read(path)[0].tags is None
 
 
@@ -226,7 +226,7 @@ def test_columns_without_a_name_that_are_not_read_are_told(tmp_path):
     texts = ["the food was good", "the staff was rude", "a place to eat", "we waited for long"]
     rows = zip(texts, ["food", "staff", "place", "service"], ["up", "down"] * 2, strict=True)
     path = _file(tmp_path, "a.tsv", "".join("\t".join(row) + "\n" for row in rows))
-    with pytest.warns(mtl.DataWarning, match="not read: column 2"):
+    with pytest.warns(mtl.errors.DataWarning, match="not read: column 2"):
         assert mtl.read(path)[1].label == "down"
 
 

@@ -105,7 +105,8 @@ def test_the_wheel_works_where_the_checkout_is_not(installed, tmp_path):
     assert "practical7" in python("-m", "mtl", "recipes", cwd=tmp_path, **alone)
     look = (
         "import mtl\n"
-        "print(len(mtl.handmade_ner()), len(mtl.handmade_qa()), mtl.load_recipe('practical7').seed)"
+        "print(len(mtl.toy.handmade_ner()), len(mtl.toy.handmade_qa()))\n"
+        "print(mtl.load_recipe('practical7').seed)"
     )
     sentences, questions, seed = map(int, python("-c", look, cwd=tmp_path, **alone).split())
     assert sentences >= 30

@@ -35,7 +35,7 @@ from mtl.training.run import Run
 from mtl.training.weighting import FixedWeighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
-FAST = TrainConfig(epochs=1, batch_size=4, learning_rate=1e-2, warmup=0.0)
+FAST = TrainConfig(epochs=1, batch_size=4, learning_rate=1e-2, warmup_ratio=0.0)
 SHAPES = [
     {"norm": norm, "positions": positions}
     for norm in ("pre", "post")
@@ -110,7 +110,7 @@ def test_without_private_layers_nothing_is_as_it_was_not(build, tasks):
     assert list(model.shared_parts) == ["embeddings", "layer 1", "layer 2", "layer 3"]
     assert "private" not in repr(model)
     batch = batch_of(model, tasks[0])
-    inputs = (batch.input_ids, batch.attention_mask, batch.type_ids)
+    inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
     assert torch.equal(model.hidden(batch, ["ner"])["ner"], encoder(*inputs))
 
 
@@ -122,7 +122,7 @@ def test_a_fresh_model_computes_what_the_unsplit_encoder_does(build, tasks, shap
     for task in tasks:
         batch = batch_of(model, task)
         assert not batch.attention_mask.all()
-        inputs = (batch.input_ids, batch.attention_mask, batch.type_ids)
+        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
         hidden = model.hidden(batch, ["ner", "qa"])
         assert list(hidden) == ["ner", "qa"]
         for states in hidden.values():
@@ -192,13 +192,13 @@ def test_a_gradient_reaches_the_own_and_the_shared_and_no_other(build, tasks, pr
         assert names_in(model, f"private.{other.name}.") & reached == set()
 
 
-@pytest.mark.parametrize("steps", ["alternating", "joint"])
+@pytest.mark.parametrize("sampling", ["alternating", "joint"])
 @pytest.mark.parametrize("private_layers", [1, 3])
-def test_training_makes_them_differ(build, tasks, steps, private_layers):
+def test_training_makes_them_differ(build, tasks, sampling, private_layers):
     model = build(tasks, private_layers)
     before = weights_of(model)
     assert are_equal(model.private["ner"], model.private["qa"])
-    train(model, tasks, replace(FAST, steps=steps), progress=False)
+    train(model, tasks, replace(FAST, sampling=sampling), progress=False)
     assert moved(before, model) == {name for name, _ in model.named_parameters()}
     ner, qa = (model.private[name].state_dict() for name in ("ner", "qa"))
     assert not any(ner[name].equal(qa[name]) for name in ner)
@@ -220,7 +220,7 @@ def test_all_layers_may_be_private(build, tasks, norm, method):
     """Then only the embeddings (and the norm) are shared, and fought over."""
     model = build(tasks, 3, norm=norm)
     before = weights_of(model)
-    history = train(model, tasks, replace(FAST, steps="joint", **method), progress=False)
+    history = train(model, tasks, replace(FAST, sampling="joint", **method), progress=False)
     assert moved(before, model) == {name for name, _ in model.named_parameters()}
     assert list(model.shared_parts) == ["embeddings"]
     assert set(model.state_dict()) == set(before)
@@ -230,7 +230,9 @@ def test_all_layers_may_be_private(build, tasks, norm, method):
 
 def gradients_of_first_step(model, tasks, **settings):
     """By name; of one batch with all examples, as they are."""
-    config = replace(FAST, batch_size=8, steps="joint", clip_norm=1e9, hide_words=0.0, **settings)
+    config = replace(
+        FAST, batch_size=8, sampling="joint", max_grad_norm=1e9, hide_words=0.0, **settings
+    )
     run = Run(model, tasks, config, FixedWeighting())
     found = {}
     run.update.optimizer.register_step_pre_hook(
@@ -293,7 +295,7 @@ def test_a_pretrained_learning_rate_is_of_private_layers_too(build, tasks):
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(build, tasks, tmp_path):
-    config = replace(FAST, epochs=3, steps="joint", aggregation="pcgrad")
+    config = replace(FAST, epochs=3, sampling="joint", aggregation="pcgrad")
     whole = build(tasks, 1, dropout=0.1)
     train(whole, tasks, config, progress=False)
 
@@ -303,7 +305,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(build, tasks, tmp_path):
 
     options = {"checkpoint": tmp_path / "state", "progress": False}
     with pytest.raises(KeyboardInterrupt):
-        train(build(tasks, 1, dropout=0.1), tasks, config, after_epoch=stop, **options)
+        train(build(tasks, 1, dropout=0.1), tasks, config, on_epoch=stop, **options)
     resumed = build(tasks, 1, dropout=0.1)
     train(resumed, tasks, config, resume=True, **options)
     assert not moved(weights_of(whole), resumed)

@@ -34,7 +34,10 @@ def test_the_message_about_an_unknown_key_is_the_real_one():
 
 def test_a_method_is_one_class_of_under_40_lines(example):
     classes = [node for node in ast.parse(example).body if isinstance(node, ast.ClassDef)]
-    assert [ast.unparse(c.bases[0]) for c in classes] == ["mtl.Weighting", "mtl.Aggregation"]
+    assert [ast.unparse(c.bases[0]) for c in classes] == [
+        "mtl.training.Weighting",
+        "mtl.training.Aggregation",
+    ]
     assert all(c.end_lineno - c.lineno + 1 < 40 for c in classes)
 
 
@@ -47,7 +50,8 @@ def test_the_example_trains_with_both_methods_through_a_recipe(example, tmp_path
     small = example.replace("toy_train=200", "toy_train=40")
     assert small != example
     checks = """
-run = mtl.training.run.Run(mtl.build_model(recipe, tasks), tasks, mtl.TrainConfig(**recipe.train))
+model = mtl.experiments.build.build_model(recipe, tasks)
+run = mtl.training.run.Run(model, tasks, mtl.TrainConfig(**recipe.train))
 assert type(run.update.weighting) is EqualLosses and type(run.update.aggregation) is EqualLengths
 weights = [r.weights for r in history.rounds]
 assert abs(weights[0]["ner"] * history.rounds[0].losses["ner"] - 1) < 1e-5  # its own mean so far

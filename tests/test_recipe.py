@@ -71,7 +71,7 @@ def test_unknown_keys_at_every_level(tiny, setting, message):
         ("train.epochs=true", "train.epochs", "a whole number", "True"),
         ("train.learning_rate=true", "train.learning_rate", "a number", "True"),
         ("train.learning_rate='0.1'", "train.learning_rate", "a number", "'0.1'"),
-        ("train.steps=1", "train.steps", "a text in quotes", "1"),
+        ("train.sampling=1", "train.sampling", "a text in quotes", "1"),
         ("encoder.match_heads=1", "encoder.match_heads", "true or false", "1"),
         ("encoder.d_model=[64]", "encoder.d_model", "a whole number", "[64]"),
         ("tokenizer.lower_case=no", "tokenizer.lower_case", "true or false", "'no'"),
@@ -87,8 +87,8 @@ def test_values_of_the_wrong_type(tiny, setting, key, kind, found):
 
 
 def test_a_whole_number_will_do_for_a_real_one(tiny):
-    recipe = load_recipe(tiny, ["train.clip_norm=2", "encoder.dropout=0"])
-    assert recipe.train["clip_norm"] == 2
+    recipe = load_recipe(tiny, ["train.max_grad_norm=2", "encoder.dropout=0"])
+    assert recipe.train["max_grad_norm"] == 2
     assert recipe.encoder["dropout"] == 0
 
 
@@ -183,17 +183,17 @@ TRAIN = {
         "conflict_every": 5,
         "batch_size": 7,
         "learning_rate": 0.02,
-        "warmup": 0.3,
-        "beta2": 0.9,
+        "warmup_ratio": 0.3,
+        "adam_beta2": 0.9,
     },
-    **{"weight_decay": 0.2, "clip_norm": 0.5, "hide_words": 0.1, "steps": "sampled"},
+    **{"weight_decay": 0.2, "max_grad_norm": 0.5, "hide_words": 0.1, "sampling": "sampled"},
     **{"alpha": 0.7, "anneal": 0.2, "freeze": ["encoder.embeddings"]},
     **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3, "threads": 1},
     **{"pretrained_learning_rate": 2e-5, "device": "cpu", "precision": "bfloat16"},
     **{"threads": 2},
 }
 BALANCE = {  # needs joint steps and whole batches, so it cannot be part of the table above
-    **{"steps": "joint", "weighting": "gradnorm", "weighting_options": {"alpha": 0.5}},
+    **{"sampling": "joint", "weighting": "gradnorm", "weighting_options": {"alpha": 0.5}},
     **{"aggregation": "pcgrad", "aggregation_options": {"seed": 3}},
 }
 TOKENIZER = {"lower_case": True, "min_count": 2, "numbered_unknowns": 5}

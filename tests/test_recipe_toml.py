@@ -75,7 +75,7 @@ RECIPES = st.builds(
         {},
         optional={
             "learning_rate": RATES,
-            "steps": st.sampled_from(["alternating", "joint"]),
+            "sampling": st.sampled_from(["alternating", "joint"]),
             "loss_weights": st.dictionaries(st.sampled_from(["first", "sharer"]), RATES),
         },
     ),
@@ -140,7 +140,7 @@ def test_every_value_of_toml_is_written_as_it_was_read(values):
 
 
 def test_infinity_in_a_recipe_is_read_back(tmp_path):
-    settings = ["train.steps='joint'", "train.weighting='dwa'"]
+    settings = ["train.sampling='joint'", "train.weighting='dwa'"]
     recipe = load_recipe("practical7", [*settings, "train.weighting_options={temperature = inf}"])
     (tmp_path / "own.toml").write_text(recipe.to_toml())
     again = load_recipe(tmp_path / "own.toml")
@@ -205,7 +205,7 @@ def test_an_encoder_that_fits_into_no_memory_is_refused(key, size):
 def test_a_number_that_is_too_large_is_refused_inside_a_section_too(method):
     setting = f"train.{method}".replace("N", "1" + "0" * 400)
     with pytest.raises(ConfigError):
-        load_recipe("practical7", ["train.weighting=gradnorm", "train.steps=joint", setting])
+        load_recipe("practical7", ["train.weighting=gradnorm", "train.sampling=joint", setting])
 
 
 def test_an_infinite_weight_decay_is_refused():

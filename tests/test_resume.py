@@ -78,8 +78,8 @@ BASE = TrainConfig(
 )
 CONFIGS = {
     "alternating": BASE,
-    "joint": replace(BASE, steps="joint", precision="bfloat16"),
-    "sampled": replace(BASE, steps="sampled", alpha=0.7, anneal=0.5, max_tokens=0),
+    "joint": replace(BASE, sampling="joint", precision="bfloat16"),
+    "sampled": replace(BASE, sampling="sampled", alpha=0.7, anneal=0.5, max_tokens=0),
 }
 
 
@@ -157,7 +157,7 @@ def test_the_runs_above_meet_what_is_hard():
     assert any(len(h["validation"]) < BASE.epochs for h in histories.values())
     assert any(h["best_epoch"] > 1 for h in histories.values())
     assert any(len(r["losses"]) < 3 for r in histories["sampled"]["rounds"])
-    run = Run(build_model(build_tasks(), 0), build_tasks(), BASE, mtl.FixedWeighting())
+    run = Run(build_model(build_tasks(), 0), build_tasks(), BASE, mtl.training.FixedWeighting())
     assert max(len(run.streams[0].next_parts(BASE.max_tokens)) for _ in range(4)) > 1
 
 
@@ -240,8 +240,8 @@ def test_another_model_or_other_data_do_not_go_on(state, change, words):
 
 
 def test_other_settings_do_not_go_on(state):
-    config = replace(BASE, epochs=2, clip_norm=0.5)
-    with pytest.raises(ConfigError, match=r"changed since: train\.epochs, train\.clip_norm\n"):
+    config = replace(BASE, epochs=2, max_grad_norm=0.5)
+    with pytest.raises(ConfigError, match=r"changed since: train\.epochs, train\.max_grad_norm\n"):
         resumed_with(state, lambda *same: same, config)
 
 

@@ -21,7 +21,7 @@ from mtl.training.weighting import FixedWeighting
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
 CONFIG = TrainConfig(
-    epochs=3, batch_size=4, learning_rate=1e-2, steps="sampled", alpha=0.9, anneal=0.8
+    epochs=3, batch_size=4, learning_rate=1e-2, sampling="sampled", alpha=0.9, anneal=0.8
 )
 SIZES = st.lists(st.integers(1, 10**7), min_size=1, max_size=6)
 PROGRESS = st.floats(0, 1)
@@ -108,7 +108,7 @@ def test_the_seed_draws():
 )
 def test_exponents_that_cannot_be(alpha, anneal):
     with pytest.raises(ConfigError, match=r"train\.alpha must lie between 0 and 1") as error:
-        TrainConfig(steps="sampled", alpha=alpha, anneal=anneal)
+        TrainConfig(sampling="sampled", alpha=alpha, anneal=anneal)
     assert f"alpha {alpha}, anneal {anneal}" in str(error.value)
 
 
@@ -119,7 +119,7 @@ def test_exponents_that_cannot_be(alpha, anneal):
 def test_the_number_of_steps_does_not_depend_on_alpha(build_model, tasks, alpha):
     config = replace(CONFIG, alpha=alpha, anneal=0.0)
     history = train(build_model(tasks), tasks, config, progress=False)
-    reference = replace(config, steps="alternating")
+    reference = replace(config, sampling="alternating")
     in_turn = train(build_model(tasks), tasks, reference, progress=False)
     assert [r.step for r in history.rounds] == [r.step for r in in_turn.rounds]
     assert history.rounds[-1].step == 3 * 5 * 2
@@ -152,7 +152,7 @@ def test_a_batch_without_a_label_does_not_halve_the_means_of_its_round(
     topic = ClassificationTask("topic", Dataset(train=[said, unsaid]), labels=["a", "b"])
     monkeypatch.setattr(Sampled, "round", lambda self, progress: [(0,), (0,)])
     together = [topic, tasks[0]]
-    config = replace(CONFIG, epochs=1, batch_size=1, clip_norm=1e9)
+    config = replace(CONFIG, epochs=1, batch_size=1, max_grad_norm=1e9)
     run = Run(build_model(together), together, config, FixedWeighting())
     run.round()
     (only,) = run.history.rounds
@@ -222,7 +222,7 @@ def test_resumed_it_ends_bit_for_bit_as_if_never_stopped(
 
     weights, history = trained()
     with pytest.raises(KeyboardInterrupt):
-        trained(checkpoint=tmp_path, after_epoch=stop)
+        trained(checkpoint=tmp_path, on_epoch=stop)
     torch.manual_seed(999)  # another process
     again, resumed = trained(checkpoint=tmp_path, resume=True)
     assert all(torch.equal(weights[name], again[name]) for name in weights)

@@ -257,15 +257,17 @@ def faults_raised(cls, values):
 
 def test_a_training_config_lists_all_that_is_wrong_with_it():
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(epochs=0, batch_size=0, warmup="x", steps="jont", weighting="dwa", max_tokens=9)
+        TrainConfig(
+            epochs=0, batch_size=0, warmup_ratio="x", sampling="jont", weighting="dwa", max_tokens=9
+        )
     assert [fault.what for fault in caught.value.faults] == [
         "train.epochs must be at least 1",
         "train.batch_size must be at least 1",
-        "train.warmup must be a number",
-        "train.steps is unknown",
+        "train.warmup_ratio must be a number",
+        "train.sampling is unknown",
         "only fixed weights add up over the parts of a batch",
     ]
-    with pytest.raises(TypeError, match="warmp"):
+    with pytest.raises(ConfigError, match=r'has no warmp(.|\n)*"warmup_ratio"'):
         TrainConfig(epochs=0, warmp=1)
 
 
@@ -421,14 +423,14 @@ def test_names_of_tasks_and_for_tasks_are_checked_with_the_rest(write):
         load_recipe(write(SMALL + NAMED_WRONG))
     assert [(fault.what, fault.found) for fault in caught.value.faults] == [
         ('the name "all" stands for every task', "'all'"),
-        ("a task's name must be letters, digits and underscores", "'a b'"),
+        ("a task's name must be a letter, then letters, digits, underscores or hyphens", "'a b'"),
         ("train.loss_weights names an unknown task", "'nre'"),
         ("train.loss_weights names an unknown task", "'qua'"),
     ]
 
 
 def test_what_stages_set_right_is_no_fault_of_the_section_before_them(write):
-    stages = '\n[train]\naggregation = "pcgrad"\n\n[[stages]]\nsteps = "joint"\n'
+    stages = '\n[train]\naggregation = "pcgrad"\n\n[[stages]]\nsampling = "joint"\n'
     ((config, names),) = load_recipe(write(SMALL + stages)).train_configs
     assert (config.aggregation, names) == ("pcgrad", ["ner", "qa"])
 

@@ -163,7 +163,7 @@ def test_a_recipe_without_datasets_says_how_to_add_one(tiny):
     assert "[datasets.NAME]" in message
 
 
-@pytest.mark.filterwarnings("ignore:.*has classes that train does not have:mtl.DataWarning")
+@pytest.mark.filterwarnings("ignore:.*has classes that train does not have:mtl.errors.DataWarning")
 def test_limit_draws_from_the_training_split_alone(shared):
     full, few = dataset_of(shared)["ner"], dataset_of(shared, "datasets.texts.limit=5")["ner"]
     again, other = (
@@ -199,7 +199,7 @@ def test_augment_adds_to_the_training_split_alone(shared):
         assert list(more.split(split)) == list(plain.split(split))
 
 
-@pytest.mark.filterwarnings("ignore:.*in both .*200 of the 200:mtl.DataWarning")
+@pytest.mark.filterwarnings("ignore:.*in both .*200 of the 200:mtl.errors.DataWarning")
 def test_the_seed_draws_what_augment_changes(tiny, own_sentences):
     """All splits are files here, so the seed draws nothing else."""
     path, sentences = own_sentences

@@ -91,9 +91,9 @@ def test_one_stage_that_changes_nothing_is_no_stage(shared, write, tmp_path):
 
 
 def test_settings_reach_into_stages(staged, write):
-    recipe = load_recipe(staged, ["stages.0.epochs=7", "stages.1.steps=joint", "train.epochs=3"])
+    recipe = load_recipe(staged, ["stages.0.epochs=7", "stages.1.sampling=joint", "train.epochs=3"])
     assert [config.epochs for config, _ in recipe.train_configs] == [7, 3]
-    assert [config.steps for config, _ in recipe.train_configs] == ["alternating", "joint"]
+    assert [config.sampling for config, _ in recipe.train_configs] == ["alternating", "joint"]
     assert load_recipe(write(recipe.to_toml(), "again.toml")) == recipe
 
 

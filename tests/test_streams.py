@@ -53,7 +53,7 @@ def same(one, other):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": "alternating"}, {"steps": "sampled", "alpha": 0.5}, {"max_tokens": 60}],
+    [{"sampling": "alternating"}, {"sampling": "sampled", "alpha": 0.5}, {"max_tokens": 60}],
 )
 @pytest.mark.parametrize("stopped_after", range(1, 6))
 def test_stopped_within_a_round_the_same_steps_follow(build, tmp_path, settings, stopped_after):
@@ -81,5 +81,5 @@ def test_looking_at_the_coming_batches_takes_none(build):
 def test_how_long_a_training_is(build):
     streams = build()
     assert (streams.rounds_per_epoch, streams.n_rounds, streams.n_steps) == (5, 10, 20)
-    joint = build(steps="joint", rounds=7)
+    joint = build(sampling="joint", rounds=7)
     assert (joint.rounds_per_epoch, joint.n_rounds, joint.n_steps) == (7, 14, 14)

@@ -231,7 +231,7 @@ def test_rows_are_those_of_transformers(subwords, references, kind, texts):
     theirs = references[kind](*(text for text in texts if text))
     assert row.input_ids == theirs["input_ids"]
     if kind != "byte-level":
-        assert row.type_ids == theirs["token_type_ids"]
+        assert row.token_type_ids == theirs["token_type_ids"]
     assert row.input_ids[row.text_start :][: row.n_pieces] == row.text.ids
 
 

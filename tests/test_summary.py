@@ -82,7 +82,7 @@ def test_cost_of_made_up_runs():
 
 def test_without_a_comparison_there_is_no_picture():
     with pytest.raises(ConfigError, match=r"no comparison to draw(.|\n)*give the summary"):
-        mtl.plot_comparison([])
+        mtl.plots.plot_comparison([])
 
 
 @pytest.mark.parametrize("content", [None, "# mtl compare\ntask,size\nner,all\n"])

@@ -213,7 +213,7 @@ def test_rows_of_another_width_and_empty_texts_are_faults_with_their_lines(file)
     with pytest.raises(DataError) as caught:
         read(path)
     assert [fault.line for fault in caught.value.faults] == [3, 4]
-    with pytest.warns(mtl.DataWarning, match="bad records left out: 2"):
+    with pytest.warns(mtl.errors.DataWarning, match="bad records left out: 2"):
         assert len(read(path, on_error="skip")) == 2
 
 

@@ -151,7 +151,7 @@ def test_the_row_of_one_text(small):
     (row,) = small.rows(("in oslo", None), 64)
     in_, oslo = (small.id_of[word] for word in ("in", "oslo"))
     assert row.input_ids == [small.cls_id, in_, oslo, small.sep_id]
-    assert row.type_ids == [0, 0, 0, 0]
+    assert row.token_type_ids == [0, 0, 0, 0]
     assert (row.text_start, row.first_piece, row.n_pieces) == (1, 0, 2)
 
 
@@ -160,7 +160,7 @@ def test_the_row_of_a_pair(small):
     where, mark, in_, oslo, stop = (small.id_of[w] for w in ("Where", "?", "in", "oslo", "."))
     cls, sep = small.cls_id, small.sep_id
     assert row.input_ids == [cls, where, mark, sep, in_, oslo, stop, sep]
-    assert row.type_ids == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert row.token_type_ids == [0, 0, 0, 0, 1, 1, 1, 1]
     assert (row.text_start, row.first_piece, row.n_pieces) == (4, 0, 3)
     assert row.text.text == "in oslo ."
 
@@ -190,7 +190,7 @@ def test_rows_hold_every_piece_in_rows_that_fit(n_question, n_context, max_lengt
     seen = []
     for before, row in zip([None, *rows], rows, strict=False):
         end = row.text_start + row.n_pieces
-        assert len(row) == len(row.type_ids) == end + 1 <= max_length
+        assert len(row) == len(row.token_type_ids) == end + 1 <= max_length
         assert (
             tokenizer.decode(row.input_ids[row.text_start : end])
             == words[row.first_piece : row.first_piece + row.n_pieces]

@@ -43,13 +43,13 @@ class Watched(FixedWeighting):
 # --- steps, rounds and epochs ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("steps", "per_round"), [("alternating", 2), ("joint", 1)])
-def test_the_order_of_the_steps(build_model, tasks, steps, per_round):
+@pytest.mark.parametrize(("sampling", "per_round"), [("alternating", 2), ("joint", 1)])
+def test_the_order_of_the_steps(build_model, tasks, sampling, per_round):
     weighting = Watched()
-    config = replace(FAST, steps=steps)
+    config = replace(FAST, sampling=sampling)
     history = train(build_model(tasks), tasks, config, weighting=weighting, progress=False)
     names = [tuple(step) for step in weighting.steps]
-    a_round = [("ner",), ("qa",)] if steps == "alternating" else [("ner", "qa")]
+    a_round = [("ner",), ("qa",)] if sampling == "alternating" else [("ner", "qa")]
     assert names == a_round * 6  # two epochs of three rounds
     assert [r.step for r in history.rounds] == [per_round * n for n in range(1, 7)]
     assert [r.epoch for r in history.rounds] == [1, 1, 1, 2, 2, 2]
@@ -85,9 +85,9 @@ def _count_examples(stream, counter):
     stream.next = next_batch
 
 
-@pytest.mark.parametrize("steps", ["alternating", "joint", "sampled"])
-def test_the_total_is_the_weighted_sum_of_the_rounds_losses(build_model, tasks, steps):
-    config = replace(FAST, steps=steps, loss_weights={"qa": 0.25})
+@pytest.mark.parametrize("sampling", ["alternating", "joint", "sampled"])
+def test_the_total_is_the_weighted_sum_of_the_rounds_losses(build_model, tasks, sampling):
+    config = replace(FAST, sampling=sampling, loss_weights={"qa": 0.25})
     history = train(build_model(tasks), tasks, config, progress=False)
     for r in history.rounds:
         weighted = r.losses.get("ner", 0.0) + 0.25 * r.losses.get("qa", 0.0)
@@ -115,7 +115,9 @@ def test_a_weight_of_zero_leaves_a_head_as_it_was(build_model, tasks):
 
 def test_a_joint_step_is_the_gradient_of_the_weighted_sum(build_model, tasks):
     """One joint step of plain numbers equals the sum of the two tasks' gradients by hand."""
-    config = replace(FAST, steps="joint", loss_weights={"qa": 3.0}, clip_norm=1e9, hide_words=0.0)
+    config = replace(
+        FAST, sampling="joint", loss_weights={"qa": 3.0}, max_grad_norm=1e9, hide_words=0.0
+    )
     model, reference = build_model(tasks), build_model(tasks)
     run = Run(model, tasks, config, FixedWeighting(config.loss_weights))
     batches = []
@@ -130,7 +132,7 @@ def test_a_joint_step_is_the_gradient_of_the_weighted_sum(build_model, tasks):
 
 
 def test_gradients_are_clipped_and_the_norm_before_is_recorded(build_model, tasks):
-    run = Run(build_model(tasks), tasks, replace(FAST, clip_norm=0.01), FixedWeighting())
+    run = Run(build_model(tasks), tasks, replace(FAST, max_grad_norm=0.01), FixedWeighting())
     used = []
 
     def remember_norm(optimizer, *_):
@@ -153,7 +155,9 @@ def test_the_learning_rate_recorded_is_that_of_the_rounds_last_step(build_model,
         run.round()
     assert [r.learning_rate for r in run.history.rounds] == pytest.approx(used[1::2])
     n = 12
-    assert used == pytest.approx([1e-2 * warmup_then_decay(i, n, FAST.warmup) for i in range(n)])
+    assert used == pytest.approx(
+        [1e-2 * warmup_then_decay(i, n, FAST.warmup_ratio) for i in range(n)]
+    )
 
 
 def test_one_encoder_pass_serves_all_tasks_of_a_dataset(build_model, sentences):
@@ -197,7 +201,7 @@ def test_records_with_a_label_and_tags_train_both_heads_in_one_pass(
     model.encoder.register_forward_hook(lambda *_: calls.append(1))
     before = weights_of(model)
     weights = {"topic": 0.5, "ner": 2.0}
-    config = replace(FAST, epochs=1, hide_words=0.0, steps="joint", loss_weights=weights)
+    config = replace(FAST, epochs=1, hide_words=0.0, sampling="joint", loss_weights=weights)
     (only,) = train(model, tasks, config, progress=False).rounds
     assert len(calls) == only.step == 1
     assert only.losses == pytest.approx(expected, rel=1e-4)
@@ -236,19 +240,19 @@ def test_the_best_weights_on_validation_are_restored(
     data = Dataset(train=sentences[:8], validation=sentences[8:12])
     task = Scripted("ner", data, types=TYPES, script=script)
     model = build_model([task])
-    after_epoch = []
+    on_epoch = []
     finish = Run.finish_epoch
 
     def remember(self):
-        after_epoch.append(weights_of(self.model))
+        on_epoch.append(weights_of(self.model))
         return finish(self)
 
     monkeypatch.setattr(Run, "finish_epoch", remember)
     history = train(model, [task], replace(FAST, epochs=4), progress=False)
     assert history.best_epoch == best
     assert history.best_validation == {"ner": {"entity_f1": script[best - 1]}}
-    assert same_weights(weights_of(model), after_epoch[best - 1])
-    assert not same_weights(after_epoch[0], after_epoch[3])
+    assert same_weights(weights_of(model), on_epoch[best - 1])
+    assert not same_weights(on_epoch[0], on_epoch[3])
     assert not model.training
 
 
@@ -340,7 +344,7 @@ def test_after_each_epoch_the_model_has_the_weights_of_that_epoch(
     )
     train(
         *(model, [task], replace(FAST, epochs=3)),
-        after_epoch=lambda history: called.append((len(history.validation), weights_of(model))),
+        on_epoch=lambda history: called.append((len(history.validation), weights_of(model))),
         progress=False,
     )
     assert [epoch for epoch, _ in called] == [1, 2, 3]

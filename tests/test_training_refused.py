@@ -54,17 +54,19 @@ class Poisoned(QATask):
 
 
 @pytest.mark.parametrize("max_tokens", [0, 150])
-@pytest.mark.parametrize("steps", ["alternating", "joint"])
+@pytest.mark.parametrize("sampling", ["alternating", "joint"])
 def test_an_example_that_spoils_a_loss_is_named_and_the_state_before_is_kept(
-    build_model, tasks, tmp_path, steps, max_tokens
+    build_model, tasks, tmp_path, sampling, max_tokens
 ):
-    config = replace(FAST, epochs=4, steps=steps, max_tokens=max_tokens)
+    config = replace(FAST, epochs=4, sampling=sampling, max_tokens=max_tokens)
     items = _items_of_the_last_qa_batch(build_model(tasks), tasks, config)
     qa = Poisoned("qa", tasks[1].dataset)
     qa.poison = items[0].example
     tasks = [tasks[0], qa]
     model = build_model(tasks)
-    step = 3 if steps == "joint" else 6  # the third batch of questions, the last of the first pass
+    step = (
+        3 if sampling == "joint" else 6
+    )  # the third batch of questions, the last of the first pass
     with pytest.raises(MTLError, match=f"not finite at step {step}\\b") as error:
         train(model, tasks, config, checkpoint=tmp_path, save_every=1, progress=False)
     message = str(error.value)
@@ -131,10 +133,10 @@ def test_a_weighting_that_needs_joint_steps(build_model, tasks):
 
     model = build_model(tasks)
     before = weights_of(model)
-    with pytest.raises(ConfigError, match=r'NeedsAll(.|\n)*train\.steps = "joint"'):
+    with pytest.raises(ConfigError, match=r'NeedsAll(.|\n)*train\.sampling = "joint"'):
         train(model, tasks, FAST, weighting=NeedsAll(), progress=False)
     assert same_weights(before, weights_of(model))
-    train(model, tasks, replace(FAST, steps="joint"), weighting=NeedsAll(), progress=False)
+    train(model, tasks, replace(FAST, sampling="joint"), weighting=NeedsAll(), progress=False)
     assert not same_weights(before, weights_of(model))
 
 
@@ -190,14 +192,14 @@ def test_a_task_named_as_the_kind_of_another(build_model, sentences):
         ({"seed": -1}, "seed must be at least 0"),
         ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
         ({"learning_rate": math.inf}, "learning_rate must be a positive number"),
-        ({"clip_norm": math.nan}, "clip_norm must be a positive number"),
-        ({"warmup": 1.1}, "warmup must lie between 0 and 1"),
+        ({"max_grad_norm": math.nan}, "max_grad_norm must be a positive number"),
+        ({"warmup_ratio": 1.1}, "warmup_ratio must lie between 0 and 1"),
         ({"hide_words": -0.1}, "hide_words must lie between 0 and 1"),
-        ({"beta2": 1.0}, "beta2"),
+        ({"adam_beta2": 1.0}, "adam_beta2"),
         ({"max_tokens": -1}, "max_tokens must be at least 0"),
         ({"patience": -1}, "patience must be at least 0"),
         ({"pretrained_learning_rate": 0.0}, "pretrained_learning_rate must be a positive number"),
-        ({"steps": "alternate"}, 'did you mean "alternating"'),
+        ({"sampling": "alternate"}, 'did you mean "alternating"'),
     ],
 )
 def test_settings_that_cannot_be(setting, message):
@@ -213,7 +215,7 @@ def test_settings_that_cannot_be(setting, message):
         ("patience", True, "a whole number"),
         ("seed", "a", "a whole number"),
         ("learning_rate", "x", "a number"),
-        ("warmup", None, "a number"),
+        ("warmup_ratio", None, "a number"),
     ],
 )
 def test_settings_of_another_type_are_refused(name, value, what):

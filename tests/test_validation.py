@@ -45,7 +45,7 @@ def test_the_scores_are_those_of_evaluate(model, tasks):
     scored = []
     history = train(
         *(model, tasks, config),
-        after_epoch=lambda history: scored.append(
+        on_epoch=lambda history: scored.append(
             {task.name: evaluate(model, task.name, task.dataset.validation) for task in tasks}
         ),
         progress=False,

@@ -25,8 +25,8 @@ from mtl.training.weighting import (
 )
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, learning_rate=1e-2, device="cpu")
-JOINT = replace(CONFIG, steps="joint")
-BOTH_MODES = pytest.mark.parametrize("steps", ["alternating", "joint"])
+JOINT = replace(CONFIG, sampling="joint")
+BOTH_MODES = pytest.mark.parametrize("sampling", ["alternating", "joint"])
 ALL = ["fixed", "uncertainty", "dwa", "gradnorm", "random"]
 
 
@@ -108,7 +108,7 @@ def test_what_a_weighting_learns_does_not_decay(build_model, tasks, name):
 
 def test_uncertainty_learns_as_adam_alone_moves_it(build_model, tasks):
     """The first step moves each s by the learning rate against its slope, 1 / 2 - loss."""
-    config = replace(JOINT, weighting="uncertainty", weight_decay=0.9, warmup=0.0)
+    config = replace(JOINT, weighting="uncertainty", weight_decay=0.9, warmup_ratio=0.0)
     run = Run(build_model(tasks), tasks, config)
     losses = run.round()
     moved = {name: s.item() for name, s in run.update.weighting.log_variance.items()}
@@ -130,7 +130,7 @@ def test_a_task_without_a_loss_in_a_step_keeps_its_variance_exactly(build_model,
 
 
 @BOTH_MODES
-def test_the_total_recorded_is_of_raw_losses_and_never_negative(build_model, tasks, steps):
+def test_the_total_recorded_is_of_raw_losses_and_never_negative(build_model, tasks, sampling):
     class Sunken(recorded(UncertaintyWeighting)):
         """Its totals are far below 0, as those of well-learned tasks may be."""
 
@@ -139,9 +139,9 @@ def test_the_total_recorded_is_of_raw_losses_and_never_negative(build_model, tas
             return weights, penalty - 100
 
     weighting = Sunken()
-    config = replace(CONFIG, steps=steps)
+    config = replace(CONFIG, sampling=sampling)
     history = train(build_model(tasks), tasks, config, weighting=weighting, progress=False)
-    per_round = 2 if steps == "alternating" else 1
+    per_round = 2 if sampling == "alternating" else 1
     for i, r in enumerate(history.rounds):
         given = weighting.steps[per_round * i : per_round * (i + 1)]
         raw = {name: loss for losses, _ in given for name, loss in losses.items()}
@@ -161,7 +161,7 @@ def test_the_total_recorded_is_of_raw_losses_and_never_negative(build_model, tas
 def test_the_weights_are_how_much_each_loss_counts_in_the_step(build_model, tasks, name):
     """The gradients of a joint step are those of the losses times the recorded weights."""
     own = {"loss_weights": {"qa": 0.3}} if name == "fixed" else {}
-    config = replace(JOINT, weighting=name, clip_norm=1e9, **own)
+    config = replace(JOINT, weighting=name, max_grad_norm=1e9, **own)
     model, other = build_model(tasks), build_model(tasks)
     run, twin = Run(model, tasks, config), Run(other, tasks, config)
     if name == "uncertainty":
@@ -178,9 +178,9 @@ def test_the_weights_are_how_much_each_loss_counts_in_the_step(build_model, task
 
 
 @BOTH_MODES
-def test_dwa_weighs_by_the_means_of_the_last_two_epochs(build_model, tasks, steps):
+def test_dwa_weighs_by_the_means_of_the_last_two_epochs(build_model, tasks, sampling):
     """By hand from the losses that were recorded; the last batch of an epoch alone would not do."""
-    config = replace(CONFIG, steps=steps, weighting="dwa")
+    config = replace(CONFIG, sampling=sampling, weighting="dwa")
     history = train(build_model(tasks), tasks, config, progress=False)
     assert [r.epoch for r in history.rounds] == [1] * 3 + [2] * 3 + [3] * 3
     mean = {
@@ -220,8 +220,8 @@ def test_dwa_does_without_the_loss_of_a_task_in_an_epoch():
 
 @BOTH_MODES
 @pytest.mark.parametrize("name", ["uncertainty", "dwa", "random"])
-def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, steps):
-    config = replace(CONFIG, weighting=name, steps=steps)
+def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, sampling):
+    config = replace(CONFIG, weighting=name, sampling=sampling)
     history = train(build_model(tasks[:1]), tasks[:1], config, progress=False)
     assert all(math.isfinite(r.total) for r in history.rounds)
     if name != "uncertainty":
@@ -237,10 +237,10 @@ def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, ste
         ({"weighting": "uncertanty"}, 'train.weighting is unknown(.|\n)*mean "uncertainty"'),
         ({"weighting": "DWA"}, 'did you mean "dwa"'),
         ({"weighting": 3}, "train.weighting must be a text(.|\n)*found: 3"),
-        ({"weighting": "gradnorm"}, 'GradNorm needs every(.|\n)*set train.steps = "joint"'),
+        ({"weighting": "gradnorm"}, 'GradNorm needs every(.|\n)*set train.sampling = "joint"'),
         (
-            {"weighting": "gradnorm", "steps": "sampled"},
-            'GradNorm needs every task(.|\n)*set train.steps = "joint"',
+            {"weighting": "gradnorm", "sampling": "sampled"},
+            'GradNorm needs every task(.|\n)*set train.sampling = "joint"',
         ),
         (
             {"weighting": "dwa", "weighting_options": {"temperatur": 1.0}},
@@ -271,11 +271,15 @@ def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, ste
             "the temperature of dwa must be above 0",
         ),
         (
-            {"weighting": "gradnorm", "steps": "joint", "weighting_options": {"alpha": -1.0}},
+            {"weighting": "gradnorm", "sampling": "joint", "weighting_options": {"alpha": -1.0}},
             "the alpha of gradnorm must be 0 or more",
         ),
         (
-            {"weighting": "gradnorm", "steps": "joint", "weighting_options": {"alpha": math.nan}},
+            {
+                "weighting": "gradnorm",
+                "sampling": "joint",
+                "weighting_options": {"alpha": math.nan},
+            },
             "the alpha of gradnorm must be 0 or more",
         ),
         ({"loss_weights": {"ner": -0.5}}, "weight of task 'ner' must be a finite number, 0 or"),
@@ -291,7 +295,10 @@ def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, ste
         ),
         ({"max_tokens": 100, "weighting": "uncertainty"}, "only fixed weights add up"),
         ({"max_tokens": 100, "weighting": "random"}, "only fixed weights add up"),
-        ({"max_tokens": 100, "weighting": "gradnorm", "steps": "joint"}, "only fixed weights add"),
+        (
+            {"max_tokens": 100, "weighting": "gradnorm", "sampling": "joint"},
+            "only fixed weights add",
+        ),
     ],
 )
 def test_what_a_config_refuses(settings, words):
@@ -311,7 +318,7 @@ def test_loss_weights_of_one_say_nothing_and_so_contradict_nothing():
     assert TrainConfig(weighting="dwa", loss_weights={"ner": 1.0}).build_weighting().name == "dwa"
 
 
-FROZEN = {"freeze": ["encoder"], "steps": "joint"}
+FROZEN = {"freeze": ["encoder"], "sampling": "joint"}
 
 
 @pytest.mark.parametrize(
@@ -339,7 +346,7 @@ def test_what_is_refused_before_training(build_model, tasks, settings, words):
 @pytest.mark.parametrize(
     ("weighting", "settings", "words"),
     [
-        (GradNorm(), {}, 'GradNorm needs every task(.|\n)*set train.steps = "joint"'),
+        (GradNorm(), {}, 'GradNorm needs every task(.|\n)*set train.sampling = "joint"'),
         (DynamicWeightAverage(), {"max_tokens": 100}, "only fixed weights add up"),
     ],
 )

@@ -16,7 +16,7 @@ from ..experiments.build import build_tasks
 from ..experiments.data import check_kind, reader_options
 from ..experiments.folder import RECIPE_FILE
 from ..experiments.overrides import split_data
-from ..experiments.recipe import Recipe, load_recipe
+from ..experiments.recipe import Recipe, recipe_of_run
 from ..inference import encode_labelled, predictions_of, score_baselines
 from ..reports.cases import cases_summary, cases_table, check_cases, why_left_out
 from ..tables import scores_table
@@ -54,7 +54,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
 def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
     """The examples that --data names, by task; the options of its reader are the recipe's."""
     path = Path(options.folder) / RECIPE_FILE
-    recipe = load_recipe(path) if path.exists() else None
+    recipe = recipe_of_run(path) if path.exists() else None
     examples: dict[str, Sequence[Any]] = {}
     for item in options.data:
         section, file = split_data(item)
@@ -115,7 +115,7 @@ def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str,
             path=options.folder,
             fix="give --task and --data",
         )
-    recipe = load_recipe(path)
+    recipe = recipe_of_run(path)
     if recipe.on_error == "skip":  # as the run itself did in its test
         options.on_error = "skip"
     tests = {task.name: task.dataset.test for task in build_tasks(recipe)}

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..settings import class_names_checked
 from .encoded import EncodedExample, Target
 from .tokenizers.base import Tokenizer, pad_lists
 
 
+@class_names_checked
 @dataclass(frozen=True)
 class Batch:
     """`B` rows of some examples of one dataset, padded to `T` tokens.
@@ -26,7 +28,7 @@ class Batch:
         rows: `(B,)`, the index in `items` of the example that each row belongs to.
         input_ids: `(B, T)` token ids.
         attention_mask: `(B, T)`, True where there is a token, False at padding.
-        type_ids: `(B, T)`, the segment: 0, and 1 for the second text of a pair.
+        token_type_ids: `(B, T)`, the segment: 0, and 1 for the second text of a pair.
         text_mask: `(B, T)`, True at the pieces of the text that is labelled or searched: the
             sentence, or the context; not at special tokens, question or padding.
         targets: for each task with at least one labelled row here, its targets.
@@ -36,7 +38,7 @@ class Batch:
     rows: Tensor
     input_ids: Tensor
     attention_mask: Tensor
-    type_ids: Tensor
+    token_type_ids: Tensor
     text_mask: Tensor
     targets: dict[str, Tensor] = field(default_factory=dict)
 
@@ -65,7 +67,7 @@ class Batch:
                 rows=self.rows[part],
                 input_ids=self.input_ids[part],
                 attention_mask=self.attention_mask[part],
-                type_ids=self.type_ids[part],
+                token_type_ids=self.token_type_ids[part],
                 text_mask=self.text_mask[part],
                 targets={name: target[part] for name, target in self.targets.items()},
             )
@@ -77,7 +79,7 @@ class Batch:
             rows=self.rows.to(device),
             input_ids=self.input_ids.to(device),
             attention_mask=self.attention_mask.to(device),
-            type_ids=self.type_ids.to(device),
+            token_type_ids=self.token_type_ids.to(device),
             text_mask=self.text_mask.to(device),
             targets={name: target.to(device) for name, target in self.targets.items()},
         )
@@ -112,7 +114,7 @@ def collate(
         input_ids=input_ids,
         # (T,) against (B, 1) broadcasts to (B, T).
         attention_mask=positions < lengths[:, None],
-        type_ids=pad_lists([row.type_ids for row in rows], 0, length),
+        token_type_ids=pad_lists([row.token_type_ids for row in rows], 0, length),
         text_mask=(positions >= text_start[:, None]) & (positions < text_end[:, None]),
         targets=targets,
     )

@@ -170,7 +170,7 @@ def _lengths(
     rounds = config.rounds or math.ceil(longest / config.batch_size)
     n_datasets = len({id(task.dataset) for task in tasks})
     total = {
-        method: rounds * (1 if SAMPLERS[changed["steps"]].joint else n_datasets)
+        method: rounds * (1 if SAMPLERS[changed["sampling"]].joint else n_datasets)
         for method, changed in settings.items()
     }
     return rounds, total

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .recipe import Recipe, read_toml
+from .recipe import Recipe, read_run_toml
 from .toml_text import lines_by_place
 
 RECIPE_FILE, METRICS_FILE = "recipe.toml", "metrics.json"
@@ -192,7 +192,7 @@ def check_same_recipe(
     if not path.exists():
         return
     # Both by way of TOML, so that 1 and 1.0, lists and tuples, compare as the file has them.
-    before, now = _values_of(read_toml(path)), _values_of(tomllib.loads(recipe.to_toml()))
+    before, now = _values_of(read_run_toml(path)), _values_of(tomllib.loads(recipe.to_toml()))
     gone = [line for place, line in before.items() if now.get(place) != line]
     new = [line for place, line in now.items() if before.get(place) != line]
     if gone or new:

@@ -68,9 +68,9 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
     # Only one thing differs from run to run, so the recipe's own method must not come on top.
     train = {key: value for key, value in recipe.train.items() if key not in own}
     # Said outright, since `compare` reads the steps from these settings.
-    train.setdefault("steps", TrainConfig().steps)
+    train.setdefault("sampling", TrainConfig().sampling)
     if name in SAMPLERS and not options:
-        return train | {"steps": name}
+        return train | {"sampling": name}
     if name in Weighting.kinds:
         if name != FixedWeighting.name:
             train.pop("loss_weights", None)  # the method weighs the losses itself
@@ -82,7 +82,7 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
     else:
         raise _unknown_method(name, method)
     if needs_joint_steps:
-        train["steps"] = "joint"
+        train["sampling"] = "joint"
     TrainConfig(**train)  # so that what it refuses is refused before anything is trained
     return train
 
@@ -120,7 +120,7 @@ def _unknown_method(name: str, method: str) -> ConfigError:
 
 def settings_alone(recipe: Recipe) -> dict[str, Any]:
     """The `train` section for a model of a single task."""
-    train_settings = method_settings(FixedWeighting.name, recipe) | {"steps": "alternating"}
+    train_settings = method_settings(FixedWeighting.name, recipe) | {"sampling": "alternating"}
     # A single loss needs no weight, and one for a task that is not there is an error.
     train_settings.pop("loss_weights", None)
     return train_settings

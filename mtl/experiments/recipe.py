@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, Fault, suggest
+from ..errors import OLD_NAMES, ConfigError, Fault, suggest
 from ..settings import check, raised_by, setting, settings_of
 from ..tasks import Task
 from ..training.config import TrainConfig
@@ -228,6 +228,21 @@ def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
             )
         path = Path(str(BUNDLED / f"{name_or_path}.toml"))
     return read_toml(path), str(name_or_path)
+
+
+def recipe_of_run(path: Path) -> Recipe:
+    """The recipe that a run folder holds, whichever version wrote it."""
+    return recipe_of(read_run_toml(path), str(path))
+
+
+def read_run_toml(path: Path) -> dict[str, Any]:
+    """What the recipe file of a run folder says, in the names of today."""
+    content = read_toml(path)
+    # Here old names are nobody's mistake: the file was written by the version that had them.
+    for section in (content.get("train", {}), *content.get("stages", [])):
+        for old in OLD_NAMES.keys() & section.keys():
+            section[OLD_NAMES[old]] = section.pop(old)
+    return content
 
 
 def read_toml(path: Path) -> dict[str, Any]:

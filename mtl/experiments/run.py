@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..files import write_atomically
 from ..messages import shown
 from ..model import MultiTaskModel
+from ..settings import names_checked
 from ..tasks import Task
 from ..training.history import History
 from ..training.loop import train
@@ -47,6 +48,7 @@ from .recipe import Recipe
 logger = logging.getLogger(__name__)
 
 
+@names_checked
 def run_recipe(
     recipe: Recipe,
     output: str | Path,
@@ -220,7 +222,7 @@ class EpochSaver:
     save_every: int
     earlier: list[History] = field(default_factory=list)
 
-    def after_epoch(self, history: History) -> None:
+    def on_epoch(self, history: History) -> None:
         """Save what the last epoch of `history`, that of the present stage, asks for."""
         so_far = History.join([*self.earlier, history])
         epoch = len(so_far.validation)
@@ -254,7 +256,7 @@ def _train(
             # Always: `prepare` has taken away what must not be gone on from.
             resume=True,
             data=data,
-            after_epoch=saver.after_epoch,
+            on_epoch=saver.on_epoch,
             progress=progress,
         )
         saver.earlier.append(history)

@@ -161,7 +161,7 @@ def encode(model: Model, texts: str | Sequence[str], task: str | None = None) ->
 
 def _mean_of_tokens(model: Model, batch: Batch) -> Tensor:
     """The mean of the encoder's hidden states, `(B, D)`."""
-    hidden = model.encoder(batch.input_ids, batch.attention_mask, batch.type_ids)
+    hidden = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
     return pool(hidden, batch.attention_mask, "mean")
 
 

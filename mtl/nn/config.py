@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 
 from ..errors import Fault
-from ..settings import check, setting
+from ..settings import check, class_names_checked, setting
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 NORMS = ("pre", "post")
 ACTIVATIONS = ("relu", "gelu")
 
 
+@class_names_checked
 @dataclass(frozen=True)
 class EncoderConfig:
     """Shape and kind of a `TransformerEncoder`.

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..settings import names_checked
 from .attention import MultiHeadSelfAttention, rotations, sinusoidal_positions
 from .config import EncoderConfig
 
@@ -139,7 +140,7 @@ class TransformerEncoder(nn.Module):
         parts = [name for name in parts if getattr(self, name, None) is not None]
         return [*parts, "norm"] if self.config.norm == "post" else parts
 
-    def embed(self, input_ids: Tensor, type_ids: Tensor | None) -> Tensor:
+    def embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """What the first layer reads, `(B, T)` to `(B, T, D)`: token + segment (+ position).
 
         Raises:
@@ -154,7 +155,7 @@ class TransformerEncoder(nn.Module):
         x = self.token_embedding(input_ids)
         if self.type_embedding is not None:
             # Segment 0 has a vector too; a pretrained encoder has never seen a token without.
-            zeros = torch.zeros_like(input_ids) if type_ids is None else type_ids
+            zeros = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             x = x + self.type_embedding(zeros)
         if self.config.positions == "learned":
             x = x + self.position_embedding.weight[:length]
@@ -173,18 +174,19 @@ class TransformerEncoder(nn.Module):
             return mask, None
         return mask, self.rotation_table[:, :length]
 
+    @names_checked
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        type_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
     ) -> Tensor:
         """Encode.
 
         Args:
             input_ids: `(B, T)`.
             attention_mask: `(B, T)`, 1 or True = keep, 0 or False = padding; None keeps all.
-            type_ids: `(B, T)` segments; None means all 0.
+            token_type_ids: `(B, T)` segments; None means all 0.
 
         Returns:
             `(B, T, D)`; what stands at padding means nothing.
@@ -192,7 +194,7 @@ class TransformerEncoder(nn.Module):
         Raises:
             ValueError: more tokens than the encoder has positions.
         """
-        x = self.embed(input_ids, type_ids)
+        x = self.embed(input_ids, token_type_ids)
         mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
         return self._finish(run_layers(self.layers, x, mask, rotation))
 
@@ -200,19 +202,19 @@ class TransformerEncoder(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None,
-        type_ids: Tensor | None,
+        token_type_ids: Tensor | None,
         tops: Mapping[str, Iterable[nn.Module]],
     ) -> dict[str, Tensor]:
         """Encode once, and go on from the last layer along several branches.
 
         Args:
-            input_ids, attention_mask, type_ids: as in `forward`.
+            input_ids, attention_mask, token_type_ids: as in `forward`.
             tops: by name, the further layers of each branch; none is a branch too.
 
         Returns:
             `(B, T, D)` for each branch.
         """
-        x = self.embed(input_ids, type_ids)
+        x = self.embed(input_ids, token_type_ids)
         mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
         shared = run_layers(self.layers, x, mask, rotation)
         return {
@@ -228,10 +230,10 @@ class TransformerEncoder(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        type_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
     ) -> list[Tensor]:
         """The attention weights of every layer, each `(B, H, T, T)`: where each token looks."""
-        x = self.embed(input_ids, type_ids)
+        x = self.embed(input_ids, token_type_ids)
         mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
         maps = []
         # The layers one by one, since `forward` uses a fused kernel that keeps no weights.

@@ -179,7 +179,7 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Fi
     The colour grows with the logarithm of the count, or a frequent label would be all one sees.
 
     Args:
-        counts: from `mtl.confusion`.
+        counts: from `mtl.metrics.confusion`.
         labels: in the order of rows and columns.
     """
     from matplotlib.colors import FuncNorm

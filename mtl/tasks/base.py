@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -231,11 +232,12 @@ def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) ->
 
 def check_task_name(name: str) -> None:
     """Raise ConfigError if a task cannot be called so."""
-    if not name.isidentifier():
+    # No dots: they divide the names of parameters, and the keys of a recipe.
+    if not re.fullmatch(r"[^\W\d][\w-]*", name):
         raise ConfigError(
-            "a task's name must be letters, digits and underscores",
+            "a task's name must be a letter, then letters, digits, underscores or hyphens",
             found=repr(name),
-            fix="for example ner or qa",
+            fix="for example ner or topic-2",
         )
     if name == "all":
         raise ConfigError(

@@ -10,13 +10,14 @@ from typing import Any
 from ..devices import PRECISIONS, check_device_name
 from ..errors import ConfigError, Fault
 from ..settings import check as check_settings
-from ..settings import raised_by, setting
+from ..settings import class_names_checked, raised_by, setting
 from .aggregation import Aggregation, build_aggregation
 from .methods import Method, build_method
 from .sampling import SAMPLERS, check_exponents
 from .weighting import FixedWeighting, Weighting
 
 
+@class_names_checked
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train.
@@ -29,14 +30,15 @@ class TrainConfig:
             gradients add up (gradient accumulation): the same update, less memory. 0 for never.
         learning_rate: of fresh weights, at its peak.
         pretrained_learning_rate: of an encoder that was loaded with `load_pretrained`, at its peak.
-        warmup: share of all steps in which the rate rises from 0; then it falls to 0 (linearly).
-        beta2: decay of AdamW's second moment (the first is 0.9).
+        warmup_ratio: share of all steps in which the rate rises from 0; then it falls to 0
+            (linearly).
+        adam_beta2: decay of AdamW's second moment (the first is 0.9).
         weight_decay: of weight matrices; biases and norms have none.
-        clip_norm: the gradient is scaled down to this norm if it is longer.
+        max_grad_norm: the gradient is scaled down to this norm if it is longer.
         hide_words: share of training rows in which words are hidden; see
             `WhitespaceTokenizer.hide_words`.
-        steps: `alternating` (one dataset a step, in turn), `joint` (all in every step) or `sampled`
-            (one dataset a step, drawn by size; see `Sampled`).
+        sampling: `alternating` (one dataset a step, in turn), `joint` (all in every step) or
+            `sampled` (one dataset a step, drawn by size; see `Sampled`).
         alpha, anneal: of `sampled` steps.
         loss_weights: the lambda of each task, 1.0 if not named; with `fixed` weighting.
         weighting: how losses become one, see `mtl.training.weighting`: `fixed`, `uncertainty`,
@@ -69,13 +71,13 @@ class TrainConfig:
     max_tokens: int = setting(0, least=0)
     learning_rate: float = setting(1e-3, above=0, below=math.inf)
     pretrained_learning_rate: float = setting(1e-4, above=0, below=math.inf)
-    warmup: float = setting(0.1, least=0, most=1)
+    warmup_ratio: float = setting(0.1, least=0, most=1)
     # 0.98 as Vaswani et al. have it: a shorter memory than PyTorch's 0.999, for short trainings.
-    beta2: float = setting(0.98, least=0, below=1)
+    adam_beta2: float = setting(0.98, least=0, below=1)
     weight_decay: float = setting(0.01, least=0)
-    clip_norm: float = setting(1.0, above=0, below=math.inf)
+    max_grad_norm: float = setting(1.0, above=0, below=math.inf)
     hide_words: float = setting(0.5, least=0, most=1)
-    steps: str = setting("alternating", choices=SAMPLERS)
+    sampling: str = setting("alternating", choices=SAMPLERS)
     alpha: float = 1.0
     anneal: float = 0.0
     loss_weights: dict[str, float] = field(default_factory=dict)
@@ -112,8 +114,8 @@ class TrainConfig:
             except ConfigError as error:
                 yield from error.faults
                 continue
-            if fine(["steps"]):
-                yield from raised_by(check_steps, method, self.steps)
+            if fine(["sampling"]):
+                yield from raised_by(check_sampling, method, self.sampling)
             if fine(["max_tokens"]) and isinstance(method, Weighting):
                 yield from raised_by(check_parts, method, self.max_tokens)
 
@@ -146,14 +148,14 @@ class TrainConfig:
         return build_aggregation(self.aggregation, self.aggregation_options, self.seed)
 
 
-def check_steps(method: Method, steps: str) -> None:
+def check_sampling(method: Method, sampling: str) -> None:
     """Raise ConfigError if a method needs all tasks in each step and does not get them."""
-    if method.needs_joint_steps and not SAMPLERS[steps].joint:
+    if method.needs_joint_steps and not SAMPLERS[sampling].joint:
         what = "gradient" if isinstance(method, Aggregation) else "loss"
         raise ConfigError(
             f"{method.title} needs every task's {what} in the same step",
-            found=f"train.steps = {steps!r}",
-            fix='set train.steps = "joint"',
+            found=f"train.sampling = {sampling!r}",
+            fix='set train.sampling = "joint"',
         )
 
 

@@ -25,6 +25,7 @@ from ..devices import choose_device, use_threads
 from ..errors import ConfigError
 from ..messages import shown
 from ..model import MultiTaskModel
+from ..settings import names_checked
 from ..tasks import Task
 from .aggregation import Aggregation
 from .config import TrainConfig
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 MEASURED_ROUNDS = 20  # before the time left is estimated
 
 
+@names_checked
 def train(
     model: MultiTaskModel,
     tasks: Sequence[Task],
@@ -52,7 +54,7 @@ def train(
     cache: str | Path | None = None,
     on_error: str = "stop",
     data: Sequence[EncodedDataset] | None = None,
-    after_epoch: Callable[[History], None] | None = None,
+    on_epoch: Callable[[History], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Train a model on several tasks; at the end it holds the best weights on validation.
@@ -73,7 +75,7 @@ def train(
             "skip" leaves them out and says how many (DataWarning).
         data: what `encode_datasets` gave for these tasks, and maybe others, if it was called
             already; `cache` and `on_error` are then ignored.
-        after_epoch: called with the history after each epoch; the model then has the weights of
+        on_epoch: called with the history after each epoch; the model then has the weights of
             that epoch.
         progress: show a bar with losses and time left, on stderr.
 
@@ -108,7 +110,7 @@ def train(
                 logger.info("going on after epoch %s, step %s", run.epoch, run.step)
         # As many as the run began with, also on another machine: the order of sums depends on it.
         with shown(progress), use_threads(run.history.threads or torch.get_num_threads()):
-            _run_epochs(run, checkpoint, save_every, after_epoch, progress)
+            _run_epochs(run, checkpoint, save_every, on_epoch, progress)
     finally:
         # Only what was trainable before: what the caller froze stays frozen.
         model.unfreeze(*frozen)
@@ -119,7 +121,7 @@ def _run_epochs(
     run: Run,
     checkpoint: str | Path | None,
     save_every: int,
-    after_epoch: Callable[[History], None] | None,
+    on_epoch: Callable[[History], None] | None,
     progress: bool,
 ) -> None:
     logger.info(run.describe())
@@ -143,8 +145,8 @@ def _run_epochs(
             if epoch_ended:
                 logger.info("epoch %s  %s", run.epoch, _show_scores(run, scores))
             # Before the state: a kill in between then repeats the end of the epoch.
-            if epoch_ended and after_epoch:
-                after_epoch(run.history)
+            if epoch_ended and on_epoch:
+                on_epoch(run.history)
             if checkpoint and (epoch_ended or (save_every and run.step % save_every == 0)):
                 save_state(checkpoint, run.state_dict())
     # The last epoch need not be the best.

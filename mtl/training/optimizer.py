@@ -38,7 +38,7 @@ def build_optimizer(
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
-        betas=(0.9, config.beta2),
+        betas=(0.9, config.adam_beta2),
         # Fewer and larger kernels: the parameters are many, and most of them small.
         fused=True,
     )

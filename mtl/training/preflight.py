@@ -25,7 +25,7 @@ from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .aggregation import Aggregation
-from .config import TrainConfig, check_parts, check_steps
+from .config import TrainConfig, check_parts, check_sampling
 from .methods import check_is_method
 from .weighting import Weighting
 
@@ -213,9 +213,9 @@ def _check_methods(
 ) -> None:
     """The methods, which a caller may have given, must fit settings, tasks and model."""
     check_is_method(weighting, Weighting)
-    check_steps(weighting, config.steps)
+    check_sampling(weighting, config.sampling)
     check_is_method(aggregation, Aggregation)
-    check_steps(aggregation, config.steps)
+    check_sampling(aggregation, config.sampling)
     compares = weighting.needs_joint_steps or aggregation.needs_joint_steps
     if (compares or config.conflict_every) and not model.shared_parts:
         raise ConfigError(

@@ -55,7 +55,7 @@ class Update:
     ) -> None:
         self.model = model
         self.tasks = list(tasks)
-        self.clip_norm = config.clip_norm
+        self.max_grad_norm = config.max_grad_norm
         self.weighting = weighting.to(model.device)
         self.aggregation = aggregation
         self.dtype = dtype
@@ -65,7 +65,7 @@ class Update:
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(model, weighting, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, partial(warmup_then_decay, steps=n_steps, warmup=config.warmup)
+            self.optimizer, partial(warmup_then_decay, steps=n_steps, warmup=config.warmup_ratio)
         )
         # float16 has few small numbers: without scaling, gradients would become 0.
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
@@ -94,7 +94,7 @@ class Update:
         sums, weights, total = self._backward(parts, names)
         self.scaler.unscale_(self.optimizer)  # only now do gradients have their true length
         # The model's alone: a weighting's gradients have a size of their own.
-        norm = nn.utils.clip_grad_norm_(self.trained, self.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm)
         # Not clipped, but looked at: a NaN in it would spoil what each loss counts.
         learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
         norm_of_weights = nn.utils.get_total_norm(learned).to(norm)

@@ -57,7 +57,9 @@ class Streams:
             for i, one in enumerate(self.data)
         ]
         n_examples = [len(stream.items) for stream in self]
-        self.sampler = SAMPLERS[config.steps](n_examples, config.alpha, config.anneal, config.seed)
+        self.sampler = SAMPLERS[config.sampling](
+            n_examples, config.alpha, config.anneal, config.seed
+        )
         # By the largest: stopping with the shortest would never show the rest of the others.
         self.rounds_per_epoch = config.rounds or max(s.batches_per_pass for s in self)
         self.n_rounds = config.epochs * self.rounds_per_epoch

@@ -35,10 +35,12 @@ METHODS = {
 }
 
 
-def build_run(recipe: mtl.experiments.recipe.Recipe, tasks: list[mtl.Task], **settings: str) -> Run:
+def build_run(
+    recipe: mtl.experiments.recipe.Recipe, tasks: list[mtl.tasks.Task], **settings: str
+) -> Run:
     """A training that is ready for its first step; the same for all but the settings."""
     config = mtl.TrainConfig(**recipe.train)
-    return Run(mtl.build_model(recipe, tasks), tasks, replace(config, **settings))
+    return Run(mtl.experiments.build.build_model(recipe, tasks), tasks, replace(config, **settings))
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -47,7 +49,7 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def weigh_and_learn(weighting: mtl.Weighting, losses: dict[str, torch.Tensor]) -> None:
+def weigh_and_learn(weighting: mtl.training.Weighting, losses: dict[str, torch.Tensor]) -> None:
     weights, penalty = weigh(weighting, losses)
     total = torch.stack([weights[name] * losses[name] for name in losses]).sum() + penalty
     if total.requires_grad:
@@ -65,7 +67,7 @@ def own_seconds(run: Run, repeats: int = 300) -> float:
 
 def measure(recipe: mtl.experiments.recipe.Recipe, steps: int) -> str:
     """A table: one line a method."""
-    tasks = mtl.build_tasks(recipe)
+    tasks = mtl.experiments.build.build_tasks(recipe)
     runs = {name: build_run(recipe, tasks, **settings) for name, settings in METHODS.items()}
     for run in runs.values():
         run.next_step()  # the first step of a method sets things up
@@ -92,7 +94,7 @@ def main() -> None:
     parser.add_argument("--wide-steps", type=int, default=12, help="the same, for the wide encoder")
     options = parser.parse_args()
     small = [f"tasks.{task}.toy_train=1000" for task in ("ner", "qa")]
-    recipe = mtl.load_recipe("practical7", ["train.steps=joint", *small])
+    recipe = mtl.load_recipe("practical7", ["train.sampling=joint", *small])
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"practical7\n{measure(recipe, options.steps)}\n", flush=True)
     wide = replace(recipe, encoder=recipe.encoder | WIDE)

@@ -67,7 +67,7 @@ def only(data: mtl.Dataset, **gone: None) -> mtl.Dataset:
     return replace(data, train=[replace(example, **gone) for example in data.train])
 
 
-def build(seed: int, tasks: Sequence[mtl.Task], texts: mtl.Dataset) -> mtl.MultiTaskModel:
+def build(seed: int, tasks: Sequence[mtl.tasks.Task], texts: mtl.Dataset) -> mtl.MultiTaskModel:
     """A fresh model; its vocabulary is that of `texts`, so that all methods know the same words."""
     tokenizer = mtl.WhitespaceTokenizer.train(texts.training_texts())
     torch.manual_seed(seed)
@@ -76,7 +76,7 @@ def build(seed: int, tasks: Sequence[mtl.Task], texts: mtl.Dataset) -> mtl.Multi
 
 
 def train(
-    seed: int, tasks: Sequence[mtl.Task], texts: mtl.Dataset, **settings: object
+    seed: int, tasks: Sequence[mtl.tasks.Task], texts: mtl.Dataset, **settings: object
 ) -> tuple[mtl.MultiTaskModel, float]:
     """A trained model and the seconds that it took."""
     model = build(seed, tasks, texts)
@@ -94,7 +94,9 @@ def test(model: mtl.MultiTaskModel, data: mtl.Dataset) -> Scores:
     return scores
 
 
-def topic_and_ner(topic: mtl.Dataset, ner: mtl.Dataset, pooling: str = "mean") -> list[mtl.Task]:
+def topic_and_ner(
+    topic: mtl.Dataset, ner: mtl.Dataset, pooling: str = "mean"
+) -> list[mtl.tasks.Task]:
     labels = ["other", "politics", "sports"]
     types = ["DATE", "LOC", "MISC", "ORG", "PER"]
     return [
@@ -224,7 +226,7 @@ def imbalance(n: int) -> dict[str, Method]:
             big = replace(everything, train=everything.train[: n if cut else 3000])
             small_train = everything.train[3000:]
             if copies:
-                small_train = mtl.augment(small_train, copies, seed, synonyms)
+                small_train = mtl.data.augment.augment(small_train, copies, seed, synonyms)
             small = replace(everything, train=small_train)
             tasks = topic_and_ner(only(big, tags=None), only(small, label=None))
             longest = max(len(task.dataset.train) for task in tasks)
@@ -243,12 +245,12 @@ def imbalance(n: int) -> dict[str, Method]:
 
     return {
         "in turn (small task over-sampled)": run_with(),
-        "drawn, alpha 1 (by size)": run_with(steps="sampled", alpha=1.0),
-        "drawn, alpha 0.5": run_with(steps="sampled", alpha=0.5),
-        "drawn, alpha 0 (uniform)": run_with(steps="sampled", alpha=0.0),
-        "drawn, alpha 1 falling to 0.2": run_with(steps="sampled", alpha=1.0, anneal=0.8),
+        "drawn, alpha 1 (by size)": run_with(sampling="sampled", alpha=1.0),
+        "drawn, alpha 0.5": run_with(sampling="sampled", alpha=0.5),
+        "drawn, alpha 0 (uniform)": run_with(sampling="sampled", alpha=0.0),
+        "drawn, alpha 1 falling to 0.2": run_with(sampling="sampled", alpha=1.0, anneal=0.8),
         "alpha 1, loss of the small task x 5": run_with(
-            steps="sampled", alpha=1.0, loss_weights={"ner": 5.0}
+            sampling="sampled", alpha=1.0, loss_weights={"ner": 5.0}
         ),
         "large task cut to the small one's size": run_with(cut=True),
         "in turn, 3 copies with other entities": run_with(copies=3),
@@ -307,7 +309,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--n", type=int, nargs="*", help="training examples of the (small) task")
     options = parser.parse_args()
-    warnings.simplefilter("ignore", mtl.TrainingWarning)  # spoiled heads are among what is measured
+    warnings.simplefilter(
+        "ignore", mtl.errors.TrainingWarning
+    )  # spoiled heads are among what is measured
     build_methods, sizes = STUDIES[options.study]
     for n in options.n or sizes:
         print(f"{options.study}, {n:,} examples, {options.seeds} seeds")

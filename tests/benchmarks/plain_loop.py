@@ -83,8 +83,8 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_tasks(options: argparse.Namespace) -> list[mtl.Task]:
-    warnings.simplefilter("ignore", mtl.DataWarning)
+def read_tasks(options: argparse.Namespace) -> list[mtl.tasks.Task]:
+    warnings.simplefilter("ignore", mtl.errors.DataWarning)
     wnut, squad = options.data / "wnut17", options.data / "squad"
     if not (wnut.is_dir() and squad.is_dir()):
         sys.exit(f"skipped: there is no wnut17 and squad in {options.data}")
@@ -105,7 +105,7 @@ def read_tasks(options: argparse.Namespace) -> list[mtl.Task]:
 
 def held_out(
     options: argparse.Namespace, sentences: list[mtl.NERExample], questions: list[mtl.QAExample]
-) -> list[mtl.Task]:
+) -> list[mtl.tasks.Task]:
     """The sentences after those trained on are scored, and as many questions; both of `train`."""
     end = options.ner + options.held_out
     ner = mtl.Dataset(train=sentences[: options.ner], test=sentences[options.ner : end])
@@ -154,7 +154,7 @@ def config(options: argparse.Namespace) -> mtl.TrainConfig:
 
 
 def train_ours(
-    options: argparse.Namespace, tasks: list[mtl.Task], device: torch.device
+    options: argparse.Namespace, tasks: list[mtl.tasks.Task], device: torch.device
 ) -> tuple[mtl.MultiTaskModel, float, int]:
     recipe = mtl.load_recipe("conll-squad", options.set).encoder
     encoder, tokenizer = mtl.load_pretrained(
@@ -183,14 +183,14 @@ class Reference(nn.Module):
             folder, attn_implementation=attention, add_pooling_layer=False
         )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, type_ids: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         return self.model(
-            input_ids=input_ids, attention_mask=attention_mask.long(), token_type_ids=type_ids
+            input_ids=input_ids, attention_mask=attention_mask.long(), token_type_ids=token_type_ids
         ).last_hidden_state
 
 
 def train_plain(
-    options: argparse.Namespace, tasks: list[mtl.Task], device: torch.device
+    options: argparse.Namespace, tasks: list[mtl.tasks.Task], device: torch.device
 ) -> tuple[mtl.MultiTaskModel, float, int]:
     """A loop as one writes it: alternate, one AdamW, linear warm-up and decay, clipping."""
     overlap = mtl.load_recipe("conll-squad").encoder["overlap"]
@@ -218,7 +218,7 @@ def train_plain(
         tokens += int(batch.attention_mask.sum())
         ((name, target),) = batch.targets.items()
         with autocast(device, dtype):
-            hidden = reference(batch.input_ids, batch.attention_mask, batch.type_ids)
+            hidden = reference(batch.input_ids, batch.attention_mask, batch.token_type_ids)
             logits = heads[name](hidden).float()
         if name == "ner":
             loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
@@ -234,11 +234,11 @@ def train_plain(
 
 
 def batches_of(
-    options: argparse.Namespace, model: mtl.MultiTaskModel, tasks: Sequence[mtl.Task]
+    options: argparse.Namespace, model: mtl.MultiTaskModel, tasks: Sequence[mtl.tasks.Task]
 ) -> list[Batch]:
     """The batches of a run of ours in their order; for `plain`, each padded to the full length."""
     settings = config(options)
-    ours = Run(model, tasks, settings, mtl.FixedWeighting())
+    ours = Run(model, tasks, settings, mtl.training.FixedWeighting())
     rounds = settings.epochs * ours.streams.rounds_per_epoch
     batches = [stream.next() for _ in range(rounds) for stream in ours.streams]
     if options.loop == "plain":
@@ -249,7 +249,7 @@ def batches_of(
 def pad(batch: Batch, length: int) -> Batch:
     """Shuffled batches would differ in nothing but their padding: so it is added here."""
     more = length - batch.input_ids.shape[1]
-    names = ("input_ids", "attention_mask", "type_ids", "text_mask")
+    names = ("input_ids", "attention_mask", "token_type_ids", "text_mask")
     wide = {name: F.pad(getattr(batch, name), (0, more)) for name in names}
     targets = {
         name: F.pad(target, (0, more), value=-100) if name == "ner" else target

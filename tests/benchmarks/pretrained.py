@@ -158,16 +158,16 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def toy_tasks(n: int) -> list[mtl.Task]:
+def toy_tasks(n: int) -> list[mtl.tasks.Task]:
     """Sentences, and questions whose contexts are of 20 to 200 words, as SQuAD's."""
     rng = random.Random(0)
-    facts = [example.context for example in mtl.qa_examples("train", 400)]
+    facts = [example.context for example in mtl.toy.qa_examples("train", 400)]
     questions = []
-    for example in mtl.qa_examples("test", n):
+    for example in mtl.toy.qa_examples("test", n):
         more = " ".join(rng.choices(facts, k=rng.randint(0, 7)))
         context = f"{example.context} {more}"
         questions.append(mtl.QAExample(example.id, example.question, context, example.answers))
-    ner = mtl.Dataset(train=mtl.ner_examples("train", n))
+    ner = mtl.Dataset(train=mtl.toy.ner_examples("train", n))
     return [mtl.NERTask("ner", ner), mtl.QATask("qa", mtl.Dataset(train=questions))]
 
 
@@ -181,7 +181,7 @@ def buckets(options: argparse.Namespace, rounds: int = 6) -> None:
         loaded = mtl.load_pretrained(options.folder, max_length=256, attention_dropout=0.0)
         model = mtl.MultiTaskModel(*loaded, tasks).to(device)
         settings = recipe.train | {"precision": options.precision}
-        run = Run(model, tasks, mtl.TrainConfig(**settings), mtl.FixedWeighting())
+        run = Run(model, tasks, mtl.TrainConfig(**settings), mtl.training.FixedWeighting())
         for stream in run.streams:
             if padded:
                 give = stream.next_parts
@@ -206,7 +206,7 @@ def predict(options: argparse.Namespace, n: int = 400) -> None:
     """Entities of the same sentences, one by one label set, from the same encoder."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-    sentences = [example.text for example in mtl.ner_examples("train", n)]
+    sentences = [example.text for example in mtl.toy.ner_examples("train", n)]
     task = mtl.NERTask("ner", types=["PER", "ORG", "LOC", "MISC"])
     encoder, tokenizer = mtl.load_pretrained(options.folder)
     model = mtl.MultiTaskModel(encoder, tokenizer, [task]).to(choose_device()).eval()

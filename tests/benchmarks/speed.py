@@ -52,13 +52,13 @@ class TorchEncoder(nn.Module):
             layer, config.n_layers, nn.LayerNorm(config.d_model), enable_nested_tensor=False
         )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, type_ids: Tensor) -> Tensor:
-        x = self.token_embedding(input_ids) + self.type_embedding(type_ids)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        x = self.token_embedding(input_ids) + self.type_embedding(token_type_ids)
         x = x + self.position_table[: input_ids.shape[1]]
         return self.layers(x, src_key_padding_mask=~attention_mask)
 
 
-def build(shape: dict[str, int], tasks: Sequence[mtl.Task]) -> tuple[mtl.MultiTaskModel, ...]:
+def build(shape: dict[str, int], tasks: Sequence[mtl.tasks.Task]) -> tuple[mtl.MultiTaskModel, ...]:
     """Our model, and the one with PyTorch's layers."""
     texts = (text for task in tasks for text in task.dataset.training_texts())
     tokenizer = mtl.WhitespaceTokenizer.train(texts)
@@ -79,9 +79,9 @@ def take_turns(actions: Sequence[Callable[[], None]], rounds: int) -> list[list[
     return seconds
 
 
-def training_action(model: mtl.MultiTaskModel, tasks: Sequence[mtl.Task], rounds: int):
+def training_action(model: mtl.MultiTaskModel, tasks: Sequence[mtl.tasks.Task], rounds: int):
     """What trains `rounds` rounds, on the same batches for every model."""
-    run = Run(model, tasks, mtl.TrainConfig(epochs=1000), mtl.FixedWeighting())
+    run = Run(model, tasks, mtl.TrainConfig(epochs=1000), mtl.training.FixedWeighting())
     start = [stream.state_dict() for stream in run.streams]
 
     def action() -> None:
@@ -146,9 +146,9 @@ def main() -> None:
     print(format_table(header, table))
 
 
-def training_tokens(model: mtl.MultiTaskModel, tasks: Sequence[mtl.Task], rounds: int) -> int:
+def training_tokens(model: mtl.MultiTaskModel, tasks: Sequence[mtl.tasks.Task], rounds: int) -> int:
     """Tokens (without padding) in the batches of `training_action`."""
-    run = Run(model, tasks, mtl.TrainConfig(epochs=1000), mtl.FixedWeighting())
+    run = Run(model, tasks, mtl.TrainConfig(epochs=1000), mtl.training.FixedWeighting())
     batches = [stream.next() for _ in range(rounds) for stream in run.streams]
     return sum(int(batch.attention_mask.sum()) for batch in batches)
 

@@ -59,7 +59,7 @@ class Row:
     """
 
     input_ids: list[int]
-    type_ids: list[int]
+    token_type_ids: list[int]
     text: Encoding
     text_start: int
     first_piece: int
@@ -164,7 +164,7 @@ class Tokenizer(ABC):
                 Row(
                     input_ids=[*self.number_unknowns([*prefix, *ids], tokens), self.sep_id],
                     # + 1: the last [SEP] belongs to the text before it, as in BERT.
-                    type_ids=[*prefix_types, *[text_type] * (len(ids) + 1)],
+                    token_type_ids=[*prefix_types, *[text_type] * (len(ids) + 1)],
                     text=text,
                     text_start=len(prefix),
                     first_piece=start,
