@@ -130,6 +130,16 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
         torch.mps.set_rng_state(states["mps"])
 
 
+@contextmanager
+def kept_random_state(device: torch.device) -> Generator[None]:
+    """What is drawn within it, or seeded, leaves no trace in torch's global generators."""
+    states = random_state(device)
+    try:
+        yield
+    finally:
+        set_random_state(states, device)
+
+
 def choose_threads(multiply_adds: float, asked: int = 0) -> int:
     """How many threads a CPU computes batches of one size with.
 

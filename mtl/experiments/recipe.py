@@ -118,13 +118,24 @@ class Recipe:
             lines += ["", "[[stages]]", *section_lines(stage)]
         return "\n".join(lines) + "\n"
 
+    def train_config(self, **changes: Any) -> TrainConfig:
+        """How to train, by the section `[train]`, with some settings changed: `epochs=3`.
+
+        Stages are left aside: `train_configs` has the settings of each.
+
+        Raises:
+            ConfigError: an unknown setting, or a value that cannot be.
+        """
+        settings: dict[str, Any] = {"seed": self.seed} | self.train | changes
+        return TrainConfig(**settings)
+
     @cached_property
     def train_configs(self) -> list[tuple[TrainConfig, list[str]]]:
         """How each stage is trained, and the names of its tasks; one stage if none are given."""
         configs = []
         for stage in self.stages or [{}]:
             settings = {key: value for key, value in stage.items() if key != "tasks"}
-            config = TrainConfig(seed=self.seed, **(self.train | settings))
+            config = self.train_config(**settings)
             names = stage.get("tasks", list(self.tasks))
             resting = self.tasks.keys() - set(names)
             # The weight of a task that rests in this stage would be one for an unknown task.

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from ..devices import choose_device, use_threads
+from ..devices import choose_device, kept_random_state, use_threads
 from ..errors import ConfigError
 from ..messages import shown
 from ..model import MultiTaskModel
@@ -43,8 +44,8 @@ MEASURED_ROUNDS = 20  # before the time left is estimated
 @names_checked
 def train(
     model: MultiTaskModel,
-    tasks: Sequence[Task],
-    config: TrainConfig | None = None,
+    tasks: Sequence[Task | str] | None = None,
+    config: TrainConfig | Mapping[str, Any] | None = None,
     *,
     weighting: Weighting | None = None,
     aggregation: Aggregation | None = None,
@@ -61,8 +62,8 @@ def train(
 
     Args:
         model: with a head for each task; it is moved to `config.device`.
-        tasks: with their datasets.
-        config: the settings.
+        tasks: with their datasets, or names of the model's own; by default all that it has.
+        config: the settings, or a dict of those that are not the default.
         weighting: how losses are combined; by default what `config.weighting` names.
         aggregation: how gradients are combined; by default what `config.aggregation` names.
         checkpoint: a folder for the training state, written after each epoch.
@@ -81,7 +82,7 @@ def train(
 
     Returns:
         losses, learning rate, gradient norm and examples of every round, validation metrics of
-        every epoch.
+        every epoch. Torch's global random state is what it was before.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -93,7 +94,7 @@ def train(
     """
     if resume and not checkpoint:
         raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
-    config = config or TrainConfig()
+    tasks, config = _as_tasks(model, tasks), _as_config(config)
     # Before the optimiser is made: it holds the parameters that are on the device.
     model.to(choose_device(config.device))
     if data is None:
@@ -102,19 +103,44 @@ def train(
         data = encode_datasets(model, tasks, on_error=on_error, cache=cache, progress=progress)
     frozen = model.freeze(*config.freeze)
     try:
-        run = Run(model, tasks, config, weighting, data, aggregation)
-        # Without a state there is nothing to go on from, and the run begins afresh.
-        if resume and checkpoint and has_state(checkpoint):
-            run.load_state_dict(load_state(checkpoint))
-            with shown(progress):
+        # Dropout draws from the global generator, which a Run seeds: its state is the caller's.
+        with kept_random_state(model.device), shown(progress):
+            run = Run(model, tasks, config, weighting, data, aggregation)
+            # Without a state there is nothing to go on from, and the run begins afresh.
+            if resume and checkpoint and has_state(checkpoint):
+                run.load_state_dict(load_state(checkpoint))
                 logger.info("going on after epoch %s, step %s", run.epoch, run.step)
-        # As many as the run began with, also on another machine: the order of sums depends on it.
-        with shown(progress), use_threads(run.history.threads or torch.get_num_threads()):
-            _run_epochs(run, checkpoint, save_every, on_epoch, progress)
+            # As many as the run began with, also on another machine: sums depend on it.
+            with use_threads(run.history.threads or torch.get_num_threads()):
+                _run_epochs(run, checkpoint, save_every, on_epoch, progress)
     finally:
         # Only what was trainable before: what the caller froze stays frozen.
         model.unfreeze(*frozen)
     return run.history
+
+
+def _as_tasks(model: MultiTaskModel, tasks: Sequence[Task | str] | None) -> list[Task]:
+    """The tasks to train: all of the model's, or those that are given or named."""
+    if tasks is None:
+        return list(model.tasks.values())
+    # `train(model, config)` is what one writes where the tasks are the model's own.
+    if isinstance(tasks, TrainConfig | Mapping):
+        raise ConfigError(
+            "tasks come before the settings", found=repr(tasks)[:80], fix="write config=..."
+        )
+    tasks = [tasks] if isinstance(tasks, str | Task) else list(tasks)
+    return [model.task(task) if isinstance(task, str) else task for task in tasks]
+
+
+def _as_config(config: TrainConfig | Mapping[str, Any] | None) -> TrainConfig:
+    """The settings; of a dict, with the defaults for all that it does not name."""
+    if isinstance(config, TrainConfig):
+        return config
+    if config is None or isinstance(config, Mapping):
+        return TrainConfig(**config or {})
+    raise ConfigError(
+        "config must be a TrainConfig, or a dict of its fields", found=repr(config)[:80]
+    )
 
 
 def _run_epochs(

@@ -259,7 +259,8 @@ def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
                 f"the head of {name!r} is {'frozen' if is_frozen else 'not trained'} while the "
                 "encoder goes on training: what it learned before will no longer fit",
                 TrainingWarning,
-                stacklevel=4,  # the line that calls `train`, which makes a Run, which warns
+                # The line that calls `train`: its names are checked, it makes a Run, which warns.
+                stacklevel=5,
             )
 
 
@@ -270,7 +271,7 @@ def warn_of_idle_weighting(weighting: Weighting, epochs: int) -> None:
             f"{weighting.title} needs {weighting.needs_epochs} epochs to change a weight and gets "
             f"{epochs}: all weights stay 1",
             TrainingWarning,
-            stacklevel=4,  # as above
+            stacklevel=5,  # as above
         )
 
 
