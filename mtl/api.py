@@ -32,6 +32,7 @@ from .tasks.qa import QATask
 from .toy import toy_dataset
 from .training.config import TrainConfig
 from .training.loop import train
+from .training.streams import batches
 
 __all__ = [
     "Answer",
@@ -55,6 +56,7 @@ __all__ = [
     "TransformerEncoder",
     "WhitespaceTokenizer",
     "answer",
+    "batches",
     "check_file",
     "compare",
     "encode",

@@ -231,17 +231,22 @@ def _check_methods(
 
 def _check_something_to_learn(model: MultiTaskModel, task: Task) -> None:
     """A task needs examples to learn from, and a parameter that its loss may move."""
-    if not task.labelled(task.dataset.train):
-        raise DataError(
-            f"the task {task.name!r} has no labelled training examples",
-            found=f"{len(task.dataset.train):,} examples",
-            fix="give it a Dataset with train=[...]",
-        )
+    check_has_examples(task)
     parts = [model.encoder, model.heads[task.name], *_private(model, task.name)]
     if not any(map(_is_trainable, parts)):
         raise ConfigError(
             f"there is nothing to train for the task {task.name!r}: encoder and head are frozen",
             fix="unfreeze one, or leave the task out",
+        )
+
+
+def check_has_examples(task: Task) -> None:
+    """Raise DataError unless a task has labelled training examples."""
+    if not task.labelled(task.dataset.train):
+        raise DataError(
+            f"the task {task.name!r} has no labelled training examples",
+            found=f"{len(task.dataset.train):,} examples",
+            fix="give it a Dataset with train=[...]",
         )
 
 

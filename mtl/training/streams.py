@@ -10,9 +10,12 @@ from torch import Tensor
 
 from ..data.batching import Batch, BatchStream
 from ..data.encoded import EncodedExample
+from ..inference import encode_for
 from ..model import MultiTaskModel
+from ..settings import names_checked
+from ..tasks import Task
 from .config import TrainConfig
-from .preflight import EncodedDataset
+from .preflight import EncodedDataset, by_dataset, check_has_examples
 from .sampling import SAMPLERS, Step
 
 
@@ -39,21 +42,12 @@ class Streams:
         dtype: torch.dtype,
     ) -> None:
         self.data = list(data)
-        self.tokenizer = model.tokenizer
         self.config = config
         # Kernels for half precision are built for a shape: few shapes save time and memory.
         longest = model.encoder.config.max_length
         sizes = () if dtype == torch.float32 else range(32, longest + 1, 32)
         self._streams = [
-            BatchStream(
-                one.splits["train"],
-                model.tokenizer,
-                one.tasks,
-                batch_size=config.batch_size,
-                seed=config.seed * 1000 + 2 * i,  # a stream also uses the seed after its own
-                hide=self._hide,
-                sizes=sizes,
-            )
+            stream_of(one.splits["train"], model, one.tasks, i, config, sizes)
             for i, one in enumerate(self.data)
         ]
         n_examples = [len(stream.items) for stream in self]
@@ -126,14 +120,96 @@ class Streams:
         # JSON has made lists of the tuples.
         self.pending = [tuple(step) for step in state["pending"]]
 
-    def _hide(self, input_ids: Tensor, generator: torch.Generator) -> Tensor:
-        return self.tokenizer.hide_words(input_ids, self.config.hide_words, generator)
-
     def _next_parts(self, index: int) -> list[Batch]:
         """The next batch of a dataset; whole where a loss compares its rows with each other."""
         # InfoNCE compares every pair with all others: in parts it would be another loss.
         can_split = all(task.rows_alone for task in self.data[index].tasks)
         return self[index].next_parts(self.config.max_tokens if can_split else 0)
+
+
+class Batches:
+    """The batches of one dataset without end: `next()` gives one, and a `for` loop one pass.
+
+    Its length is the number of batches in a pass. Each pass has an order of its own.
+    """
+
+    def __init__(self, stream: BatchStream, model: MultiTaskModel) -> None:
+        self._stream = stream
+        self._model = model
+
+    def __len__(self) -> int:
+        return self._stream.batches_per_pass
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.next() for _ in range(len(self)))
+
+    def next(self) -> Batch:
+        """The next batch, where the model is; after the last of a pass, the first of a new one."""
+        return self._stream.next().to(self._model.device)
+
+
+@names_checked
+def batches(
+    model: MultiTaskModel,
+    task: str,
+    *,
+    seed: int = TrainConfig.seed,
+    batch_size: int = TrainConfig.batch_size,
+    hide_words: float = TrainConfig.hide_words,
+) -> Batches:
+    """The batches that `train` sees of a task, for a training loop of your own:
+
+        ner, qa = mtl.batches(model, "ner"), mtl.batches(model, "qa")
+        for _ in range(max(len(ner), len(qa))):  # one epoch, in turns
+            for batch in (ner.next(), qa.next()):
+                loss = sum(model.losses(batch).values())
+
+    They are those of `train(model)` with the same settings, in the same order, and so are the
+    losses, to the last bit, if dropout (`torch.manual_seed(seed)`) and the optimiser are the same
+    too: the README has the whole loop.
+
+    Args:
+        task: its name; tasks that share its dataset have their targets in the same batches.
+        seed, batch_size, hide_words: as in `TrainConfig`. With other precisions than float32
+            `train` also pads its batches to multiples of 32 tokens.
+
+    Raises:
+        ConfigError: no such task, or settings that cannot be.
+        DataError: a task without training examples, or examples that cannot be used.
+    """
+    chosen = model.task(task)
+    config = TrainConfig(seed=seed, batch_size=batch_size, hide_words=hide_words)
+    check_has_examples(chosen)
+    datasets = by_dataset(list(model.tasks.values()))
+    # Its number decides what the stream draws, in training too.
+    (index,) = (i for i, (_, sharing) in enumerate(datasets) if chosen in sharing)
+    dataset, sharing = datasets[index]
+    items = encode_for(model, dataset.train, sharing)
+    return Batches(stream_of(items, model, sharing, index, config), model)
+
+
+def stream_of(
+    items: Sequence[EncodedExample],
+    model: MultiTaskModel,
+    tasks: Sequence[Task],
+    index: int,
+    config: TrainConfig,
+    sizes: Sequence[int] = (),
+) -> BatchStream:
+    """The stream of one of the datasets that are trained, by its number among them."""
+
+    def hide(input_ids: Tensor, generator: torch.Generator) -> Tensor:
+        return model.tokenizer.hide_words(input_ids, config.hide_words, generator)
+
+    return BatchStream(
+        items,
+        model.tokenizer,
+        tasks,
+        batch_size=config.batch_size,
+        seed=config.seed * 1000 + 2 * index,  # a stream also uses the seed after its own
+        hide=hide,
+        sizes=sizes,
+    )
 
 
 def _mean_tokens(items: Sequence[EncodedExample]) -> float:
