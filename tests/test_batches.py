@@ -49,14 +49,14 @@ def test_a_loop_of_ones_own_gives_the_losses_of_train(build_model, tasks):
     config = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-2, "warmup_ratio": 0, "seed": 3}
     history = mtl.train(build_model(tasks, dropout=0.1), config=config, progress=False)
     assert len(ner) == 12
-    assert [r.losses["ner"] for r in history.rounds] == ner
-    assert [r.losses["qa"] for r in history.rounds] == qa
+    assert history.losses("ner") == ner
+    assert history.losses("qa") == qa
     # Otherwise the words that are hidden, and dropout, would prove nothing.
     for change in ({"hide_words": 0.0}, {"seed": 4}):
         other = mtl.train(build_model(tasks, dropout=0.1), config=config | change, progress=False)
-        assert [r.losses["ner"] for r in other.rounds] != ner
+        assert other.losses("ner") != ner
     still = mtl.train(build_model(tasks, dropout=0.0), config=config, progress=False)
-    assert [r.losses["ner"] for r in still.rounds] != ner
+    assert still.losses("ner") != ner
 
 
 def test_the_loop_in_the_readme_keeps_its_promise():
@@ -65,7 +65,7 @@ def test_the_loop_in_the_readme_keeps_its_promise():
     small = code.replace("toy_train=200", "toy_train=40").replace("toy_train=400", "toy_train=60")
     names = {}
     exec(small, names)  # its last line is an assertion
-    assert [r.losses["qa"] for r in names["history"].rounds] == names["losses"]["qa"]
+    assert names["history"].losses("qa") == names["losses"]["qa"]
     assert len(names["losses"]["qa"]) == 8
 
 

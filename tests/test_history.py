@@ -1,11 +1,15 @@
 """The history of a training: its CSV, its dict, and stages joined to one."""
 
 import csv
+import math
+import sys
 from dataclasses import replace
 
+import pytest
 import small_training
 from small_training import FAST
 
+from mtl.errors import ConfigError
 from mtl.training.history import Conflict, History, Round
 from mtl.training.loop import train
 
@@ -13,18 +17,20 @@ from mtl.training.loop import train
 tasks = small_training.tasks
 
 
+ROUNDS = [
+    replace(
+        Round(1, 2, 3.0, {"ner": 1.0, "qa": 2.0}, 0.1, 0.5, {"ner": 8, "qa": 8}),
+        weights={"ner": 1.0, "qa": 2.0},
+        conflict={"ner/qa": Conflict({"layer 1": -0.5}, {"layer 1": 4.0})},
+    ),
+    Round(1, 4, 2.0, {"qa": 2.0}, 0.2, 0.6, {"ner": 8, "qa": 16}),  # a round without NER labels
+    Round(2, 6, 1.0, {"ner": 0.5, "qa": 0.5}, 0.1, 0.7, {"ner": 16, "qa": 24}),
+]
+VALIDATION = [{"ner": {"entity_f1": 0.25}}, {"ner": {"entity_f1": 0.75}}]
+
+
 def test_the_csv_of_a_history(tmp_path):
-    rounds = [
-        replace(
-            Round(1, 2, 3.0, {"ner": 1.0, "qa": 2.0}, 0.1, 0.5, {"ner": 8, "qa": 8}),
-            weights={"ner": 1.0, "qa": 2.0},
-            conflict={"ner/qa": Conflict({"layer 1": -0.5}, {"layer 1": 4.0})},
-        ),
-        Round(1, 4, 2.0, {"qa": 2.0}, 0.2, 0.6, {"ner": 8, "qa": 16}),  # a round without NER labels
-        Round(2, 6, 1.0, {"ner": 0.5, "qa": 0.5}, 0.1, 0.7, {"ner": 16, "qa": 24}),
-    ]
-    validation = [{"ner": {"entity_f1": 0.25}}, {"ner": {"entity_f1": 0.75}}]
-    History(rounds, validation, best_epoch=2).write_csv(tmp_path / "out" / "metrics.csv")
+    History(ROUNDS, VALIDATION, best_epoch=2).write_csv(tmp_path / "out" / "metrics.csv")
     with open(tmp_path / "out" / "metrics.csv", newline="") as file:
         first, second, third = csv.DictReader(file)
     assert list(first) == [
@@ -38,6 +44,32 @@ def test_the_csv_of_a_history(tmp_path):
     assert (second["ner_loss"], second["qa_loss"]) == ("", "2.0")
     assert second["validation_ner_entity_f1"] == "0.25"
     assert third["validation_ner_entity_f1"] == "0.75"
+
+
+def test_the_frame_of_a_history_is_its_csv(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    history = History(ROUNDS, VALIDATION, best_epoch=2)
+    frame = history.to_frame()
+    history.write_csv(tmp_path / "metrics.csv")
+    pandas.testing.assert_frame_equal(frame, pandas.read_csv(tmp_path / "metrics.csv"))
+    assert frame["qa_loss"].tolist() == [2.0, 2.0, 0.5]
+    assert len(History().to_frame()) == 0
+
+
+def test_without_pandas_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)  # to `import`, what is not installed
+    with pytest.raises(ConfigError, match="pip install pandas"):
+        History(ROUNDS).to_frame()
+
+
+def test_the_losses_of_a_history():
+    history = History(ROUNDS)
+    assert history.losses() == [3.0, 2.0, 1.0]
+    assert history.losses("qa") == [2.0, 2.0, 0.5]
+    first, second, third = history.losses("ner")
+    assert (first, math.isnan(second), third) == (1.0, True, 0.5)
+    with pytest.raises(ConfigError, match='did you mean "ner"'):
+        history.losses("NER")
 
 
 def test_the_csv_of_a_run(build_model, tasks, tmp_path):

@@ -33,7 +33,7 @@ def plot_losses(history: History, window: int = 20) -> Figure:
     series = {"total": ([r.total for r in history.rounds], TOTAL_COLOUR)}
     for i, name in enumerate(history.tasks):
         # NaN leaves a gap in the curve where a round had no loss of this task.
-        losses = [r.losses.get(name, float("nan")) for r in history.rounds]
+        losses = history.losses(name)
         series[name.upper()] = (losses, _colour(i))
     # squeeze=False: a 2-D array of axes even where there is only one.
     figure, axes = _pyplot().subplots(1, len(series), figsize=(4 * len(series), 3.2), squeeze=False)

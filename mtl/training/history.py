@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigError, suggest
 from ..files import write_atomically
 from ..metrics import mean
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Metrics = dict[str, dict[str, float]]
 
@@ -163,6 +167,21 @@ class History:
         """Validation metrics of the epoch that was kept."""
         return self.validation[self.best_epoch - 1] if self.best_epoch else {}
 
+    def losses(self, task: str | None = None) -> list[float]:
+        """The loss of a task in each round, unweighted; by default the total of all tasks.
+
+        It is NaN where no row of the round has a label for the task.
+
+        Raises:
+            ConfigError: no such task.
+        """
+        if task is None:
+            return [r.total for r in self.rounds]
+        if task not in self.tasks:
+            fix = suggest(task, self.tasks)
+            raise ConfigError("no such task was trained", found=repr(task), fix=fix)
+        return [r.losses.get(task, float("nan")) for r in self.rounds]
+
     @classmethod
     def join(cls, stages: Sequence[History]) -> History:
         """One history of several trainings of the same model; epochs, steps and examples add up."""
@@ -184,18 +203,36 @@ class History:
 
     def write_csv(self, path: str | Path) -> None:
         """One line per round; validation metrics appear in the last line of their epoch."""
-        validation = [_flat(scores) for scores in self.validation]
-        names = list(dict.fromkeys(name for scores in validation for name in scores))
         table = io.StringIO()
+        # restval: a task may have no loss in a round; "\n", since csv writes "\r\n" by itself.
+        writer = csv.DictWriter(table, self._columns(), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows())
+        write_atomically(path, table.getvalue())
+
+    def to_frame(self) -> DataFrame:
+        """A pandas table with the rows and columns of `write_csv`; NaN where there is nothing.
+
+        Raises:
+            ConfigError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ConfigError("a table needs pandas", fix="pip install pandas") from None
+        return pandas.DataFrame(list(self._rows()), columns=self._columns())
+
+    def _columns(self) -> list[str]:
         columns = ["epoch", "step", "total_loss", *(f"{t}_loss" for t in self.tasks)]
         columns += ["learning_rate", "grad_norm", *(f"{t}_examples" for t in self.tasks)]
         columns += [f"{t}_weight" for t in self.tasks]
         # dict.fromkeys: each once, in the order in which they came.
         columns += dict.fromkeys(key for r in self.rounds for key in _flat_conflict(r.conflict))
-        columns += names
-        # restval: a task may have no loss in a round; "\n", since csv writes "\r\n" by itself.
-        writer = csv.DictWriter(table, columns, restval="", lineterminator="\n")
-        writer.writeheader()
+        columns += dict.fromkeys(name for scores in self.validation for name in _flat(scores))
+        return columns
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """For each round what there is of the columns."""
         for i, r in enumerate(self.rounds):
             row: dict[str, Any] = {"epoch": r.epoch, "step": r.step, "total_loss": r.total}
             row |= {f"{t}_loss": loss for t, loss in r.losses.items()}
@@ -205,10 +242,9 @@ class History:
             row |= _flat_conflict(r.conflict)
             ends_epoch = i + 1 == len(self.rounds) or self.rounds[i + 1].epoch > r.epoch
             # A run that was stopped within an epoch has no scores for it yet.
-            if ends_epoch and r.epoch <= len(validation):
-                row |= validation[r.epoch - 1]
-            writer.writerow(row)
-        write_atomically(path, table.getvalue())
+            if ends_epoch and r.epoch <= len(self.validation):
+                row |= _flat(self.validation[r.epoch - 1])
+            yield row
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""
