@@ -142,6 +142,7 @@ NAMES_ELSEWHERE = {
     "hidden_dropout_prob": "dropout",
     "hidden_size": "d_model",
     "intermediate_size": "d_ff",
+    "logging_dir": "tensorboard",
     "lr": "learning_rate",
     "max_position_embeddings": "max_length",
     "num_attention_heads": "n_heads",

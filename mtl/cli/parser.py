@@ -93,6 +93,9 @@ def add_train(commands: Commands) -> None:
         metavar="N",
         help="save the model after every N epochs, in DIR/checkpoint-epochN",
     )
+    command.add_argument(
+        "--tensorboard", metavar="DIR", help="write curves there, for tensorboard --logdir DIR"
+    )
     command.add_argument("--json", action="store_true", help="print metrics.json")
     command.set_defaults(group="train")
 

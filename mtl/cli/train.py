@@ -32,6 +32,7 @@ def run_train(options: argparse.Namespace) -> int:
             resume=options.resume,
             save_every=options.save_every,
             save_every_steps=options.save_every_steps,
+            tensorboard=options.tensorboard,
         )
     if options.json:
         print(json.dumps(metrics, indent=2))

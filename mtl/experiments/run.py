@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ..training.history import History
 from ..training.loop import train
 from ..training.preflight import EncodedDataset, check_training, encode_datasets
 from ..training.state import has_state
+from ..training.tensorboard import TensorBoard
 from .assessment import Parts, score_everything, write_findings
 from .build import FROM_RECIPE, build_model, build_tasks
 from .folder import (
@@ -57,6 +58,7 @@ def run_recipe(
     resume: bool = False,
     save_every: int = 0,
     save_every_steps: int = 0,
+    tensorboard: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Train, save, test once, and write the run folder (see `mtl.experiments.folder`).
@@ -76,6 +78,7 @@ def run_recipe(
         save_every: after so many epochs the model is saved in a folder `checkpoint-epochN`; 0 for
             never.
         save_every_steps: the training state is saved after so many steps, and after each epoch.
+        tensorboard: a folder for curves that can be watched meanwhile; each stage has one in it.
         progress: show how it goes, on stderr.
 
     Returns:
@@ -93,6 +96,7 @@ def run_recipe(
     if overwrite and resume:
         raise ConfigError("a run is overwritten or resumed, not both", fix="leave one out")
     output = Path(output)
+    boards = _boards(recipe, tensorboard)
     if resume and is_finished(output):
         with shown(progress):
             return _finished_metrics(recipe, output)
@@ -118,8 +122,10 @@ def run_recipe(
             logger.info("%s has nothing to resume: starting afresh", output)
         check_same_recipe(place / STATE / RECIPE_FILE, recipe)
         prepare(output, place, resume)
-        saver = EpochSaver(recipe, model, tasks, place, save_every)
-        with _resumable(recipe, place):
+        saver = Saver(recipe, model, tasks, place, save_every, boards)
+        with _resumable(recipe, place), ExitStack() as opened:
+            for board in boards:
+                opened.enter_context(board)
             history = _train(recipe, saver, data, save_every_steps, progress)
         put_in_place(place, output)
         # Saved before it is tested: no fault in the test can cost the training.
@@ -206,12 +212,13 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
 
 
 @dataclass
-class EpochSaver:
-    """What is saved after an epoch: the best model of each task so far, and every so many epochs.
+class Saver:
+    """What is saved while it trains: the best model of each task, some epochs' models, curves.
 
     Args:
         place: the folder that the models are saved in.
         save_every: after so many epochs, counted over all stages, the model is saved; 0 for never.
+        boards: for the curves of each stage, if they are wanted.
         earlier: the histories of the stages before this one.
     """
 
@@ -220,10 +227,23 @@ class EpochSaver:
     tasks: list[Task]
     place: Path
     save_every: int
+    boards: list[TensorBoard]
     earlier: list[History] = field(default_factory=list)
 
+    @property
+    def board(self) -> TensorBoard | None:
+        """That of the present stage."""
+        return self.boards[len(self.earlier)] if self.boards else None
+
+    def on_round(self, history: History) -> None:
+        """Add the last round of `history`, that of the present stage, to the curves."""
+        if self.board:
+            self.board.on_round(history)
+
     def on_epoch(self, history: History) -> None:
-        """Save what the last epoch of `history`, that of the present stage, asks for."""
+        """Save what the last epoch of `history` asks for."""
+        if self.board:
+            self.board.on_epoch(history)
         so_far = History.join([*self.earlier, history])
         epoch = len(so_far.validation)
         folders = [f"{BEST}{name}" for name in best_now(self.tasks, so_far)]
@@ -235,9 +255,17 @@ class EpochSaver:
             write_atomically(self.place / folder / RECIPE_FILE, self.recipe.to_toml())
 
 
+def _boards(recipe: Recipe, folder: str | Path | None) -> list[TensorBoard]:
+    """One for each stage, in a folder of its own if there are several; none without a folder."""
+    if folder is None:
+        return []
+    stages = [f"stage{number}" for number, _ in enumerate(recipe.stages, start=1)]
+    return [TensorBoard(Path(folder) / stage) for stage in stages or [""]]
+
+
 def _train(
     recipe: Recipe,
-    saver: EpochSaver,
+    saver: Saver,
     data: list[EncodedDataset],
     save_every_steps: int,
     progress: bool,
@@ -256,6 +284,7 @@ def _train(
             # Always: `prepare` has taken away what must not be gone on from.
             resume=True,
             data=data,
+            on_round=saver.on_round,
             on_epoch=saver.on_epoch,
             progress=progress,
         )

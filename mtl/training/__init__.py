@@ -5,6 +5,7 @@ from .config import TrainConfig
 from .conflict import gradient_conflict
 from .history import Conflict, History
 from .loop import train
+from .tensorboard import TensorBoard
 from .weighting import (
     DynamicWeightAverage,
     FixedWeighting,
@@ -24,6 +25,7 @@ __all__ = [
     "PCGrad",
     "RandomWeighting",
     "Sum",
+    "TensorBoard",
     "TorchJD",
     "TrainConfig",
     "UncertaintyWeighting",

@@ -38,6 +38,7 @@ from .weighting import Weighting
 
 logger = logging.getLogger(__name__)
 
+Callback = Callable[[History], None]
 MEASURED_ROUNDS = 20  # before the time left is estimated
 
 
@@ -55,7 +56,8 @@ def train(
     cache: str | Path | None = None,
     on_error: str = "stop",
     data: Sequence[EncodedDataset] | None = None,
-    on_epoch: Callable[[History], None] | None = None,
+    on_round: Callback | None = None,
+    on_epoch: Callback | None = None,
     progress: bool = True,
 ) -> History:
     """Train a model on several tasks; at the end it holds the best weights on validation.
@@ -76,8 +78,9 @@ def train(
             "skip" leaves them out and says how many (DataWarning).
         data: what `encode_datasets` gave for these tasks, and maybe others, if it was called
             already; `cache` and `on_error` are then ignored.
-        on_epoch: called with the history after each epoch; the model then has the weights of
-            that epoch.
+        on_round: called with the history after each round, of which it is the last.
+        on_epoch: called with the history after each epoch, when it has been validated; the model
+            then has the weights of that epoch.
         progress: show a bar with losses and time left, on stderr.
 
     Returns:
@@ -112,7 +115,7 @@ def train(
                 logger.info("going on after epoch %s, step %s", run.epoch, run.step)
             # As many as the run began with, also on another machine: sums depend on it.
             with use_threads(run.history.threads or torch.get_num_threads()):
-                _run_epochs(run, checkpoint, save_every, on_epoch, progress)
+                _run_epochs(run, checkpoint, save_every, on_round, on_epoch, progress)
     finally:
         # Only what was trainable before: what the caller froze stays frozen.
         model.unfreeze(*frozen)
@@ -147,7 +150,8 @@ def _run_epochs(
     run: Run,
     checkpoint: str | Path | None,
     save_every: int,
-    on_epoch: Callable[[History], None] | None,
+    on_round: Callback | None,
+    on_epoch: Callback | None,
     progress: bool,
 ) -> None:
     logger.info(run.describe())
@@ -164,6 +168,8 @@ def _run_epochs(
                     # Not after the first round: it is slower than the others.
                     if len(run.history.rounds) == done + MEASURED_ROUNDS:
                         logger.info("about %s left", _time_left(bar))
+                    if on_round:
+                        on_round(run.history)
             epoch_ended = run.epoch_ended
             scores = _finish_epoch(run, checkpoint) if epoch_ended else {}
             # Kept in the state, so that a resumed run knows how long it took in all.

@@ -1,0 +1,76 @@
+"""A training comes in, round by round and epoch by epoch; curves for TensorBoard go out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ..errors import missing_extra
+from .history import History
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoard:
+    """Writes losses, learning rate and scores into a folder while a model is being trained.
+
+        with TensorBoard("board") as board:
+            mtl.train(model, on_round=board.on_round, on_epoch=board.on_epoch)
+
+    `tensorboard --logdir board` draws them. A training that is resumed goes on with the curves that
+    the folder holds, and a new one replaces them.
+
+    Args:
+        folder: made with the first round.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._writer: SummaryWriter | None = None
+        try:
+            # Before the training and not in its first round.
+            import torch.utils.tensorboard  # noqa: F401
+        except ImportError:
+            raise missing_extra("tensorboard", "tensorboard", "TensorBoard") from None
+
+    def on_round(self, history: History) -> None:
+        """Write the losses, weights, learning rate and gradient norm of the last round."""
+        last = history.rounds[-1]
+        values = {"learning_rate": last.learning_rate, "grad_norm": last.grad_norm}
+        values |= {"loss/total": last.total}
+        values |= {f"loss/{task}": loss for task, loss in last.losses.items()}
+        values |= {f"weight/{task}": weight for task, weight in last.weights.items()}
+        self._write(values, last.step)
+
+    def on_epoch(self, history: History) -> None:
+        """Write the scores on validation of the last epoch."""
+        scores = history.validation[-1].items()
+        values = {f"validation/{t}/{name}": x for t, of_t in scores for name, x in of_t.items()}
+        self._write(values, history.rounds[-1].step)
+        if self._writer:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, values: dict[str, float], step: int) -> None:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # purge_step: what a stopped training wrote after its last saved state comes again.
+            self._writer = SummaryWriter(str(self.folder), purge_step=step)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
