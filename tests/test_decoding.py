@@ -237,7 +237,7 @@ def test_one_long_text_shows_its_progress_part_by_part(model, monkeypatch):
     done = []
 
     class Bar:
-        def __init__(self, total, **_):
+        def __init__(self, *, total, **_):
             self.total = total
 
         def __enter__(self):
@@ -249,7 +249,7 @@ def test_one_long_text_shows_its_progress_part_by_part(model, monkeypatch):
         def update(self, n):
             done.append(n)
 
-    monkeypatch.setattr("mtl.inference.loop.tqdm", Bar)
+    monkeypatch.setattr("mtl.inference.loop.progress_bar", Bar)
     monkeypatch.setattr("mtl.inference.loop.MAX_TOKENS", 128)
     predict(model, LONG, tasks=["ner"], progress=True)
     assert len(done) > 1

@@ -7,12 +7,10 @@ no model class; `Model` says what it needs of one.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
-from tqdm import tqdm
 
 from ..data.batching import Batch, sorted_batches
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
@@ -20,6 +18,7 @@ from ..data.tokenizers.base import Tokenizer
 from ..devices import choose_threads, use_threads
 from ..errors import Fault
 from ..nn.encoder import TransformerEncoder
+from ..progress import progress_bar
 from ..tasks.base import Task
 
 MAX_TOKENS = 8192  # in one pass of the encoder, padding included: this bounds the memory
@@ -124,9 +123,8 @@ def predict_encoded(
     # Filled by index: batches come sorted by length, answers in the order of the questions.
     results = [Predictions() for _ in encoded]
     n_rows = sum(len(item.rows) for item in encoded)
-    # delay: no bar for what is done in a moment; stderr, since stdout is for results.
-    bar = tqdm(total=n_rows, unit="row", delay=2, disable=not progress, file=sys.stderr)
-    with bar:
+    # delay: no bar for what is done in a moment.
+    with progress_bar(progress=progress, total=n_rows, unit="row", delay=2) as bar:
         for indices, batch in batches(model, encoded):
             said = in_parts(model, batch, lambda part: model(part, tasks), bar.update)
             for name, outputs in said.items():

@@ -26,6 +26,7 @@ from ..devices import choose_device, kept_random_state, use_threads
 from ..errors import ConfigError
 from ..messages import shown
 from ..model import MultiTaskModel
+from ..progress import progress_bar
 from ..settings import names_checked
 from ..tasks import Task
 from .aggregation import Aggregation
@@ -156,8 +157,8 @@ def _run_epochs(
 ) -> None:
     logger.info(run.describe())
     rounds, done = run.streams.n_rounds, len(run.history.rounds)
-    bar = tqdm(total=rounds, initial=done, disable=not progress, unit="round", mininterval=0.5)
-    with bar:
+    options = {"total": rounds, "initial": done, "unit": "round", "mininterval": 0.5}
+    with progress_bar(progress=progress, **options) as bar:
         while not run.is_finished:
             started = time.perf_counter()
             if not run.epoch_ended:  # it has, if a failed validation wrote the state
