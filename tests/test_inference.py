@@ -21,7 +21,7 @@ from mtl.inference import (
     predict,
     predict_examples,
 )
-from mtl.inference.loop import MAX_TOKENS
+from mtl.inference.loop import MAX_TOKENS, rows_at_once
 from mtl.metrics import entity_scores, exact_match, token_f1
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERPrediction, NERTask
@@ -114,6 +114,37 @@ def test_one_encoder_pass_a_batch_however_many_tasks(model, encoder_calls):
     predictions = predict(model, texts, ["ner", "other"])
     assert all(p.keys() == {"ner", "other"} for p in predictions)
     assert len(encoder_calls) == 3
+
+
+def test_a_batch_size_is_the_rows_of_a_pass(many_task_model):
+    model, rows = many_task_model, []
+    count = model.encoder.register_forward_hook(lambda *call: rows.append(len(call[2])))
+    texts = [LONG, *["Ann met Bob ."] * 4]
+    try:
+        usual = predict(model, texts)
+        assert rows == [8]  # four windows of the long text, and four short ones
+        rows.clear()
+        small = predict(model, texts, batch_size=3)
+        assert rows == [3, 1, 3, 1]
+        rows.clear()
+        encode(model, texts, batch_size=1)
+        answer(model, "Who ?", texts[1:], batch_size=1)
+        examples = [NERExample(("Ann", "left"), ("B-PER", "O"))] * 3
+        evaluate(model, "ner", examples, batch_size=1)
+        assert rows == [1] * (8 + 4 + 3)
+    finally:
+        count.remove()
+    for one, other in zip(usual, small, strict=True):
+        assert_close(one, other)
+    # A size is what it says, also above the usual limit of tokens.
+    assert rows_at_once(64, None) == MAX_TOKENS // 64
+    assert rows_at_once(64, 1000) == 1000
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "8"])
+def test_a_batch_size_that_is_none_is_refused(model, size):
+    with pytest.raises(ConfigError, match="batch_size must be a whole number, at least 1"):
+        predict(model, "Ann left .", batch_size=size)
 
 
 def test_by_default_all_tasks_that_read_single_texts(model):

@@ -216,6 +216,9 @@ def add_predict(commands: Commands) -> None:
         help="the N best answers to a question (at most 20)",
     )
     command.add_argument(
+        "--batch-size", type=int, metavar="N", help="texts that go through the model at once"
+    )
+    command.add_argument(
         "--on-error",
         choices=("stop", "skip"),
         default="stop",

@@ -132,12 +132,16 @@ def _predict_inputs(
 ) -> list[Predictions]:
     """What the tasks predict for texts, lists of words, or pairs of question and context."""
     if not tasks[0].reads_pairs:
-        predicted = predict(model, given, [task.name for task in tasks], progress=True)
+        names = [task.name for task in tasks]
+        predicted = predict(model, given, names, progress=True, batch_size=options.batch_size)
         assert isinstance(predicted, list)  # for a list was given
         return predicted
     results = [Predictions() for _ in given]
     for task in tasks:
-        answers = answer(model, *map(list, zip(*given, strict=True)), task=task.name, n=options.top)
+        questions, contexts = map(list, zip(*given, strict=True))
+        answers = answer(
+            model, questions, contexts, task.name, options.top, batch_size=options.batch_size
+        )
         for result, found in zip(results, answers, strict=True):
             result[task.name] = found
     return results

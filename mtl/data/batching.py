@@ -53,15 +53,13 @@ class Batch:
         """How many of the batch's examples have a label for a task."""
         return len(self.labelled(task))
 
-    def row_parts(self, max_tokens: int) -> Iterator[Batch]:
-        """The rows in parts of at most so many tokens, but at least one row each.
+    def row_parts(self, max_rows: int) -> Iterator[Batch]:
+        """The rows in parts of at most so many.
 
         A part knows all of `items`, whose other rows are in other parts.
         """
-        n_rows, length = self.input_ids.shape
-        # At least one row, or a text longer than the limit would never be read.
-        size = max(1, max_tokens // length)
-        for part in (slice(start, start + size) for start in range(0, n_rows, size)):
+        starts = range(0, len(self.rows), max_rows)
+        for part in (slice(start, start + max_rows) for start in starts):
             yield replace(
                 self,
                 rows=self.rows[part],
@@ -254,25 +252,25 @@ class BatchStream:
 
 
 def sorted_batches(
-    items: Sequence[EncodedExample], tokenizer: Tokenizer, max_tokens: int
+    items: Sequence[EncodedExample], tokenizer: Tokenizer, max_rows: Callable[[int], int]
 ) -> Iterable[tuple[list[int], Batch]]:
     """Every example once, longest first, without targets: the batches of prediction.
 
-    Longest first, so that memory runs out in the first batch, if it does. A batch has at most
-    `max_tokens` tokens, padding included, or a single example.
+    Longest first, so that memory runs out in the first batch, if it does. A batch that is padded to
+    `T` tokens has at most `max_rows(T)` rows, or a single example.
 
     Yields:
         the indices of a batch's examples in `items`, and the batch.
     """
     indices: list[int] = []
-    tokens = 0
+    n_rows = 0
     for i in sorted(range(len(items)), key=lambda i: -len(items[i])):
         # The first of a batch is its longest, and all others are padded to it.
         longest = len(items[indices[0]]) if indices else len(items[i])
-        tokens += len(items[i].rows) * longest
-        if indices and tokens > max_tokens:
+        n_rows += len(items[i].rows)
+        if indices and n_rows > max_rows(longest):
             yield indices, collate([items[j] for j in indices], tokenizer, [])
-            indices, tokens = [], len(items[i].rows) * len(items[i])
+            indices, n_rows = [], len(items[i].rows)
         indices.append(i)
     if indices:
         yield indices, collate([items[j] for j in indices], tokenizer, [])

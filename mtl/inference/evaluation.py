@@ -14,7 +14,11 @@ from .loop import Model, encode_for, predict_encoded
 
 
 def evaluate(
-    model: Model, task: str, examples: Sequence[Any], on_error: str = "stop"
+    model: Model,
+    task: str,
+    examples: Sequence[Any],
+    on_error: str = "stop",
+    batch_size: int | None = None,
 ) -> dict[str, float]:
     """Predict the examples and score the predictions of one task.
 
@@ -24,13 +28,14 @@ def evaluate(
     Args:
         on_error: "skip" leaves out examples that cannot be used, such as a question that is too
             long for the model, and says how many (DataWarning); "stop" raises all of them.
+        batch_size: as in `predict`.
 
     Raises:
         ConfigError: no such task.
         DataError: no labelled examples, labels that the task does not know, or texts that cannot
             be used.
     """
-    labelled, predictions = predict_labelled(model, task, examples, on_error)
+    labelled, predictions = predict_labelled(model, task, examples, on_error, batch_size)
     chosen = model.task(task)
     scores = score_of(chosen, labelled, predictions)
     for remark in chosen.remarks(scores):
@@ -39,11 +44,15 @@ def evaluate(
 
 
 def predict_labelled(
-    model: Model, task: str, examples: Sequence[Any], on_error: str = "stop"
+    model: Model,
+    task: str,
+    examples: Sequence[Any],
+    on_error: str = "stop",
+    batch_size: int | None = None,
 ) -> tuple[list[Any], list[Any]]:
     """The examples that have a label for a task, and its prediction for each; as `evaluate`."""
     chosen, encoded = encode_labelled(model, task, examples, on_error)
-    return predictions_of(model, chosen.name, encoded)
+    return predictions_of(model, chosen.name, encoded, batch_size=batch_size)
 
 
 def evaluate_encoded(
@@ -134,11 +143,15 @@ BASELINES = {
 
 
 def predictions_of(
-    model: Model, task: str, encoded: Sequence[EncodedExample], progress: bool = False
+    model: Model,
+    task: str,
+    encoded: Sequence[EncodedExample],
+    progress: bool = False,
+    batch_size: int | None = None,
 ) -> tuple[list[Any], list[Any]]:
     """The encoded examples that have a label for a task, and what it predicts for each."""
     labelled = [item for item in encoded if model.tasks[task].is_labelled(item.example)]
-    results = predict_encoded(model, labelled, [task], progress)
+    results = predict_encoded(model, labelled, [task], progress, batch_size)
     return [item.example for item in labelled], [result[task] for result in results]
 
 

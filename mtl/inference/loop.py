@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -16,12 +17,13 @@ from ..data.batching import Batch, sorted_batches
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from ..data.tokenizers.base import Tokenizer
 from ..devices import choose_threads, use_threads
-from ..errors import Fault
+from ..errors import ConfigError, Fault
 from ..nn.encoder import TransformerEncoder
 from ..progress import progress_bar
 from ..tasks.base import Task
 
-MAX_TOKENS = 8192  # in one pass of the encoder, padding included: this bounds the memory
+# In one pass of the encoder, padding included, unless a batch size is given: it bounds the memory.
+MAX_TOKENS = 8192
 
 
 class Model(Protocol):
@@ -98,17 +100,22 @@ def encode_for(
 
 
 def predict_examples(
-    model: Model, examples: Sequence[Any], tasks: Sequence[str], progress: bool = False
+    model: Model,
+    examples: Sequence[Any],
+    tasks: Sequence[str],
+    progress: bool = False,
+    batch_size: int | None = None,
 ) -> list[Predictions]:
     """The predictions of several heads for every example, all from the same encoder passes.
 
     Args:
         progress: show a bar on stderr if it takes more than two seconds.
+        batch_size: rows in one pass of the encoder, see `rows_at_once`.
 
     Raises:
         DataError: an example with an empty text, or a question that leaves no room for a context.
     """
-    return predict_encoded(model, encode_for(model, examples), tasks, progress)
+    return predict_encoded(model, encode_for(model, examples), tasks, progress, batch_size)
 
 
 # Cheaper than no_grad; what comes out is plain lists, which no gradient can need.
@@ -118,6 +125,7 @@ def predict_encoded(
     encoded: Sequence[EncodedExample],
     tasks: Sequence[str],
     progress: bool = False,
+    batch_size: int | None = None,
 ) -> list[Predictions]:
     """The same for examples that `encode_for` has encoded."""
     # Filled by index: batches come sorted by length, answers in the order of the questions.
@@ -125,8 +133,8 @@ def predict_encoded(
     n_rows = sum(len(item.rows) for item in encoded)
     # delay: no bar for what is done in a moment.
     with progress_bar(progress=progress, total=n_rows, unit="row", delay=2) as bar:
-        for indices, batch in batches(model, encoded):
-            said = in_parts(model, batch, lambda part: model(part, tasks), bar.update)
+        for indices, batch in batches(model, encoded, batch_size):
+            said = in_parts(model, batch, lambda part: model(part, tasks), batch_size, bar.update)
             for name, outputs in said.items():
                 # Decoded once the whole batch is there: a text is merged from all its windows.
                 predictions = model.tasks[name].decode(outputs, batch)
@@ -135,7 +143,27 @@ def predict_encoded(
     return results
 
 
-def batches(model: Model, encoded: Sequence[EncodedExample]) -> Iterator[tuple[list[int], Batch]]:
+def rows_at_once(length: int, batch_size: int | None) -> int:
+    """How many rows of so many tokens go through the encoder in one pass.
+
+    Args:
+        batch_size: this many, however long they are; None for as many as `MAX_TOKENS` allows.
+
+    Raises:
+        ConfigError: a batch size that is none.
+    """
+    if batch_size is None:
+        # At least one, or a row longer than the limit would never be read.
+        return max(1, MAX_TOKENS // length)
+    if type(batch_size) is not int or batch_size < 1:
+        what = "batch_size must be a whole number, at least 1"
+        raise ConfigError(what, found=repr(batch_size))
+    return batch_size
+
+
+def batches(
+    model: Model, encoded: Sequence[EncodedExample], batch_size: int | None = None
+) -> Iterator[tuple[list[int], Batch]]:
     """Batches of the examples, with their indices; meanwhile the model is in evaluation mode.
 
     When the caller has seen the last batch, or stops before, the model is in the mode it was in.
@@ -144,7 +172,8 @@ def batches(model: Model, encoded: Sequence[EncodedExample]) -> Iterator[tuple[l
     # Without dropout, or the same text would get another answer each time.
     model.eval()
     try:
-        for indices, batch in sorted_batches(encoded, model.tokenizer, MAX_TOKENS):
+        max_rows = partial(rows_at_once, batch_size=batch_size)
+        for indices, batch in sorted_batches(encoded, model.tokenizer, max_rows):
             yield indices, batch.to(model.device)
     finally:
         model.train(was_training)
@@ -154,6 +183,7 @@ def in_parts(
     model: Model,
     batch: Batch,
     run: Callable[[Batch], Any],
+    batch_size: int | None = None,
     advance: Callable[[int], Any] = lambda rows: None,
 ) -> Any:
     """What `run` returns for all rows of a batch, computed part by part.
@@ -161,11 +191,13 @@ def in_parts(
     A long text is a single example with many rows; memory is needed for one part at a time.
     `advance` is told how many rows are done.
     """
-    tokens = min(batch.input_ids.numel(), MAX_TOKENS)
+    n_rows, length = batch.input_ids.shape
+    max_rows = rows_at_once(length, batch_size)
+    tokens = min(n_rows, max_rows) * length
     outputs = []
     # Threads by the work there is: a small model's takes longer to divide than to do.
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
-        for part in batch.row_parts(MAX_TOKENS):
+        for part in batch.row_parts(max_rows):
             outputs.append(run(part))
             advance(len(part.rows))
     return _joined(outputs)

@@ -22,6 +22,7 @@ def predict(
     texts: str | Sequence[str | Sequence[str]],
     tasks: str | Sequence[str] | None = None,
     progress: bool = False,
+    batch_size: int | None = None,
 ) -> Predictions | list[Predictions]:
     """What the model says about a text, or about each of a list of texts.
 
@@ -30,12 +31,14 @@ def predict(
             Instead of a string, a text may be the list of its words: `[["王", "小", "明"]]`.
         tasks: name (or kind) of a task that reads single texts, or several; by default all.
         progress: show a bar on stderr if it takes more than two seconds.
+        batch_size: rows that go through the encoder at once: texts, or windows of long ones. By
+            default as many as make 8,192 tokens.
 
     Returns:
         for each text a dict from task name to prediction; for one text just that dict.
 
     Raises:
-        ConfigError: an unknown task, or one that reads pairs (use `answer`).
+        ConfigError: an unknown task, or one that reads pairs (use `answer`); a batch size below 1.
         DataError: an empty text, or an empty word.
     """
     if tasks is None:
@@ -53,7 +56,8 @@ def predict(
     # A text in, a prediction out; a list in, a list out, even of one.
     single = isinstance(texts, str)
     queries = _queries([texts] if single else texts)
-    results = predict_examples(model, queries, [task.name for task in chosen], progress)
+    names = [task.name for task in chosen]
+    results = predict_examples(model, queries, names, progress, batch_size)
     return results[0] if single else results
 
 
@@ -63,6 +67,7 @@ def answer(
     context: str | Sequence[str],
     task: str = "qa",
     n: int = 1,
+    batch_size: int | None = None,
 ) -> Any:
     """Answer a question from a context, or each question of a list from its context.
 
@@ -72,6 +77,7 @@ def answer(
         task: name of the question-answering task.
         n: how many different answers to each question, the best first, at most the `most_answers`
             of the task. There are fewer where the task finds no more that differ.
+        batch_size: as in `predict`.
 
     Returns:
         a prediction, or for n above 1 a list of them (which prints and draws itself); a list of
@@ -90,7 +96,7 @@ def answer(
     if not 1 <= n <= chosen.most_answers:
         raise ConfigError(f"n, of answers, must be from 1 to {chosen.most_answers}", found=str(n))
     queries = _queries(*_pairs(question, context))
-    results = predict_examples(model, queries, [chosen.name])
+    results = predict_examples(model, queries, [chosen.name], batch_size=batch_size)
     answers = [result[chosen.name] for result in results]
     if n > 1:
         answers = [chosen.best_answers(prediction, n) for prediction in answers]
@@ -125,13 +131,19 @@ class Neighbour:
 
 
 @torch.no_grad()  # not inference_mode: these vectors may be what a user's own model learns from
-def encode(model: Model, texts: str | Sequence[str], task: str | None = None) -> Tensor:
+def encode(
+    model: Model,
+    texts: str | Sequence[str],
+    task: str | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
     """A unit vector for each text.
 
     Args:
         texts: one text, or several.
         task: name of the embedding task, if the model has several. A model that has none gives the
             mean of its encoder's hidden states, which no training has made for this.
+        batch_size: as in `predict`.
 
     Returns:
         `(N, E)`, or `(E,)` for one text, on the CPU.
@@ -151,8 +163,8 @@ def encode(model: Model, texts: str | Sequence[str], task: str | None = None) ->
             return _mean_of_tokens(model, part)
         return model(part, [chosen.name])[chosen.name]
 
-    for indices, batch in batches(model, encode_for(model, queries)):
-        rows = in_parts(model, batch, vectors_of_rows)  # (B, E)
+    for indices, batch in batches(model, encode_for(model, queries), batch_size):
+        rows = in_parts(model, batch, vectors_of_rows, batch_size)  # (B, E)
         # The mean of windows is shorter than 1: it is brought back to unit length below.
         merged = merge_rows(rows.float(), batch.rows, len(batch))
         vectors[indices] = unit_vectors(merged).cpu()

@@ -65,6 +65,16 @@ def test_predict_many_lines(mtl_, run, stdin):
         ]
 
 
+def test_predict_with_a_batch_size(mtl_, run, stdin):
+    stdin("Ann left .\nBob came back .\n")
+    status, out, _ = mtl_("predict", run, "--task", "ner", "--json", "--batch-size", 1)
+    assert (status, out.count("\n")) == (0, 2)
+    arguments = ("--question", "Who ?", "--context", "Ann left .")
+    status, out, err = mtl_("predict", run, *arguments, "--batch-size", 0)
+    assert (status, out) == (2, "")
+    assert "batch_size must be a whole number, at least 1" in err
+
+
 def test_predict_many_questions(mtl_, run, stdin):
     pairs = [
         {"question": "Who ran?", "context": "Bob ran. Ann sat."},
