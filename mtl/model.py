@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 import copy
-import json
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from .data.batching import Batch
 from .data.tokenizers.base import Tokenizer
-from .data.tokenizers.subwords import SubwordTokenizer
-from .data.tokenizers.whitespace import WhitespaceTokenizer
-from .data.words import Joining
 from .devices import full_precision
-from .errors import ConfigError, ModelError, suggest
-from .files import broken_weights, read_json, read_tensors, write_atomically
-from .nn.config import EncoderConfig
+from .errors import ConfigError, suggest
+from .files import broken_weights, read_tensors
+from .model_folder import WEIGHTS, Parts, bad_config, read_folder, write_folder
 from .nn.encoder import TransformerEncoder
+from .nn.parameters import parameters_called
+from .nn.pretrained import find_checkpoint
 from .settings import names_checked
 from .tasks import Task
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 OVERLAP = 32  # pieces that neighbouring windows share, unless somebody says otherwise
-# What a config.json of an older version may lack, and what the model then was.
-ADDED_LATER = {"overlap": OVERLAP, "pretrained": "", "private_layers": 0, "words_given": {}}
-TOKENIZERS: dict[str, type[Tokenizer]] = {
-    cls.__name__: cls for cls in (WhitespaceTokenizer, SubwordTokenizer)
-}
 
 
 class MultiTaskModel(nn.Module):
@@ -134,7 +123,7 @@ class MultiTaskModel(nn.Module):
             ConfigError: a name that fits no parameter; the nearest known one is named.
         """
         frozen = []
-        for name in self._parameters_called(names):
+        for name in parameters_called(names, self, self.encoder):
             parameter = self.get_parameter(name)
             if parameter.requires_grad:
                 parameter.requires_grad_(False)
@@ -145,37 +134,8 @@ class MultiTaskModel(nn.Module):
 
     def unfreeze(self, *names: str) -> None:
         """Train parameters again; names as in `freeze`."""
-        for name in self._parameters_called(names):
+        for name in parameters_called(names, self, self.encoder):
             self.get_parameter(name).requires_grad_(True)
-
-    def _parameters_called(self, names: Iterable[str]) -> list[str]:
-        """All parameters of these names; every name is looked up before anything is changed."""
-        return [parameter for name in names for parameter in self._parameters_of(name)]
-
-    def _parameters_of(self, name: str) -> list[str]:
-        parts = [name]
-        # "encoder.layers[:2]" is no beginning of a parameter's name; the names of its parts are.
-        first_layers = re.fullmatch(r"encoder\.layers\[:(\d+)\]", name)
-        if first_layers and 1 <= int(first_layers[1]) <= len(self.encoder.layers):
-            parts = [f"encoder.layers.{i}" for i in range(int(first_layers[1]))]
-        elif name == "encoder.embeddings":
-            parts = [f"encoder.{part}" for part in self.encoder.embedding_parts]
-        found = [
-            parameter
-            for parameter, _ in self.named_parameters()
-            # With the dots, so that "heads.ner" is not the beginning of "heads.ner_2.weight".
-            if any(f"{parameter}.".startswith(f"{part}.") for part in parts)
-        ]
-        if not found:
-            layers = f"encoder.layers[:N] (N from 1 to {len(self.encoder.layers)})"
-            known = ["encoder", "encoder.embeddings", layers, *(f"heads.{n}" for n in self.heads)]
-            known += [f"private.{n}" for n in self.private]
-            raise ConfigError(
-                "the model has no parameters of this name",
-                found=repr(name),
-                fix=suggest(name, known),
-            )
-        return found
 
     @property
     def last_shared(self) -> nn.Parameter | None:
@@ -269,55 +229,32 @@ class MultiTaskModel(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the whole model: weights, `config.json` with tasks and labels, tokenizer."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "encoder": self.encoder.config.to_dict(),
-            "pretrained": self.encoder.pretrained,
-            "private_layers": self.private_layers,
-            "overlap": self.overlap,
-            "tokenizer": type(self.tokenizer).__name__,
-            "words_given": {
-                name: asdict(task.joining) for name, task in self.tasks.items() if task.joining
-            },
-            "tasks": {
-                name: {"kind": task.kind, **task.settings()} for name, task in self.tasks.items()
-            },
-        }
-        weights = {name: t.detach().contiguous().cpu() for name, t in self.state_dict().items()}
-        self.tokenizer.save(folder)
-        write_atomically(folder / CONFIG, json.dumps(config, indent=2))
-        # The weights last: a folder that has them is complete.
-        write_atomically(folder / WEIGHTS, save(weights))
+        tasks = list(self.tasks.values())
+        parts = Parts(self.encoder, self.tokenizer, tasks, self.private_layers, self.overlap)
+        write_folder(Path(folder), parts, self.state_dict())
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> MultiTaskModel:
-        """Read a folder that `save_pretrained` wrote; nothing is ever unpickled.
+    def from_pretrained(cls, folder_or_name: str | Path) -> MultiTaskModel:
+        """Read a model that `save_pretrained` wrote; nothing is ever unpickled.
+
+        Args:
+            folder_or_name: its folder, or its name on the Hugging Face hub (`OWNER/NAME`), which is
+                then downloaded.
+
+        Returns:
+            the model, in evaluation mode. Its tasks have no examples.
 
         Raises:
-            ModelError: the folder or a file of it is missing, broken or does not fit the others.
+            ModelError: no such folder or name; a file is missing, broken or does not fit the
+                others; the folder holds something else; a task of a kind that is not known here.
+            ConfigError: a library that is not installed.
         """
-        folder = Path(folder)
-        config = _read_config(folder)
+        folder = find_checkpoint(folder_or_name)
+        parts = read_folder(folder)
         try:
-            config = _as_of_today(config)
-            tokenizer_class = TOKENIZERS[config["tokenizer"]]
-            encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
-            encoder.pretrained = config["pretrained"]
-            tasks = [
-                # By kind, from a registry: a folder never names a module to import.
-                Task.of_kind(settings.pop("kind")).from_settings(name, settings)
-                for name, settings in config["tasks"].items()
-            ]
-        except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-            raise _bad_config(folder, error) from None
-        tokenizer = tokenizer_class.load(folder)
-        try:
-            model = cls(encoder, tokenizer, tasks, config["private_layers"], config["overlap"])
-            for name, joining in config["words_given"].items():
-                model.tasks[name].joining = Joining(**joining | {"whole": tuple(joining["whole"])})
-        except (ConfigError, TypeError, KeyError) as error:
-            raise _bad_config(folder, error) from None
+            model = cls(**vars(parts))
+        except ConfigError as error:
+            raise bad_config(folder, error) from None
         model._load_weights(folder / WEIGHTS)
         model.trained = set(model.tasks)
         return model.eval()
@@ -374,30 +311,3 @@ def _check_overlap(overlap: int) -> None:
 def _count(module: nn.Module) -> int:
     """Its parameters."""
     return sum(p.numel() for p in module.parameters())
-
-
-def _bad_config(folder: Path, error: Exception) -> ModelError:
-    return ModelError(
-        "config.json is not one that save_pretrained wrote",
-        path=folder / CONFIG,
-        found=f"{type(error).__name__}: {error.args[0] if error.args else error}",
-        fix="copy the whole model folder again",
-    )
-
-
-def _as_of_today(config: dict[str, Any]) -> dict[str, Any]:
-    """The config of a model folder, whichever version wrote it, as this one would write it."""
-    shape = dict(config["encoder"])
-    # Up to version 0.3 these two were kept with the shape of the encoder.
-    moved = {key: shape.pop(key) for key in ("overlap", "pretrained") if key in shape}
-    return ADDED_LATER | moved | config | {"encoder": shape}
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ModelError(
-            "there is no such model folder",
-            path=folder,
-            fix="give the folder that a training run wrote",
-        )
-    return read_json(folder / CONFIG)

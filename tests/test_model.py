@@ -180,6 +180,41 @@ def test_a_folder_that_is_not_there(tmp_path):
         MultiTaskModel.from_pretrained(tmp_path / "nowhere")
 
 
+def test_a_model_is_read_from_the_hub_and_nothing_else_of_its_repository_is(
+    two_task_model, tmp_path, monkeypatch
+):
+    hub = pytest.importorskip("huggingface_hub")
+    two_task_model.save_pretrained(tmp_path)
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    loaded = MultiTaskModel.from_pretrained("me/my-model")
+    assert predict(loaded, LONG) == predict(two_task_model, LONG)
+    ((name, files),) = asked
+    assert name == "me/my-model"
+    assert {path.name for path in tmp_path.iterdir()} <= set(files)
+    assert not [file for file in files if not file.endswith((".json", ".txt", ".safetensors"))]
+
+
+def test_a_folder_never_names_a_module_to_import(build_model, tmp_path, monkeypatch):
+    """A task of an unknown kind is the user's own; who loads it imports it."""
+    build_model([NERTask("ner", types=["PER"])]).save_pretrained(tmp_path)
+    (tmp_path / "hostile.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["tasks"]["ner"]["kind"] = "hostile:Task"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"kind of the task 'ner'.*\n.*'hostile:Task'") as caught:
+        MultiTaskModel.from_pretrained(tmp_path)
+    assert "import" in caught.value.faults[0].fix
+    assert not (tmp_path / "ran").exists()
+
+
 def test_weights_of_another_shape(two_task_model, build_model, tmp_path):
     two_task_model.save_pretrained(tmp_path)
     other = build_model([NERTask("ner", types=["X"]), QATask("qa")])

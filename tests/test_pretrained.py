@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import parity
 import pytest
@@ -419,6 +420,23 @@ def test_a_hub_name_without_network_says_what_to_do(monkeypatch):
     assert "check the name and the network, or put config.json, model.safetensors" in message
 
 
+@pytest.mark.parametrize("read", [load_pretrained, MultiTaskModel.from_pretrained])
+def test_both_readers_know_names_on_the_hub(monkeypatch, read):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="'nobody/no-such-model', and no such model could be"):
+        read("nobody/no-such-model")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ConfigError, match="pip install huggingface_hub"):
+        read("nobody/no-such-model")
+
+
+def test_a_path_object_is_never_a_name_on_the_hub(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ModelError, match="there is no such model folder"):
+        find_checkpoint(Path("distilbert-base-cased"))
+
+
 def test_a_hub_name_without_the_library_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match=r"no folder .* pip install huggingface_hub$"):
@@ -429,21 +447,31 @@ def test_a_hub_name_without_the_library_names_the_extra(monkeypatch):
 def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(name):
     with pytest.raises(ModelError) as caught:
         find_checkpoint(name)
-    assert str(caught.value).startswith(f"{name}: there is no such checkpoint folder")
+    assert str(caught.value).startswith(f"{name}: there is no such model folder")
     assert "model.safetensors" in str(caught.value)
 
 
 def test_a_file_is_no_checkpoint_folder(tmp_path, monkeypatch):
     (tmp_path / "weights").touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="weights: there is no such checkpoint folder"):
+    with pytest.raises(ModelError, match="weights: there is no such model folder"):
         find_checkpoint("weights")
 
 
 def test_our_own_folder_is_told_from_a_checkpoint(checkpoint, tmp_path):
     encoder, tokenizer = load_pretrained(checkpoint("BertModel")[0])
     MultiTaskModel(encoder, tokenizer, [QATask("qa")]).save_pretrained(tmp_path)
-    assert "MultiTaskModel.from_pretrained" in message_of(tmp_path)
+    message = message_of(tmp_path)
+    assert "this is a whole model of MultiTaskModel.save_pretrained" in message
+    assert "to do: model = mtl.MultiTaskModel.from_pretrained(FOLDER)" in message
+
+
+def test_a_checkpoint_is_told_from_a_folder_of_ours(checkpoint):
+    folder = checkpoint("BertModel")[0]
+    with pytest.raises(ModelError, match="checkpoint of transformers, an encoder") as caught:
+        MultiTaskModel.from_pretrained(folder)
+    assert "found: model_type 'bert'" in str(caught.value)
+    assert "to do: encoder, tokenizer = mtl.load_pretrained(FOLDER)" in str(caught.value)
 
 
 def test_byte_pairs_fit_only_their_own_weights(copied):

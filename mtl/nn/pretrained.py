@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data.tokenizers.subwords import SubwordTokenizer
+from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import ConfigError, ModelError, missing_extra
 from ..files import read_json, read_tensors
 from .config import ACTIVATIONS, EncoderConfig
@@ -24,7 +25,11 @@ from .families import CONFIG, DISTILBERT_EPS, FAMILIES, WEIGHTS, Family, tensor_
 logger = logging.getLogger(__name__)
 
 PICKLE = "pytorch_model.bin"
-HUB_FILES = [CONFIG, WEIGHTS, "tokenizer.json", "vocab.txt", "tokenizer_config.json"]
+# Of a checkpoint, and of a model that `MultiTaskModel.save_pretrained` wrote.
+TOKENIZER_FILES = [
+    *("tokenizer.json", "vocab.txt", "tokenizer_config.json"),
+    WhitespaceTokenizer.file_name,
+]
 # Names from the time when BERT was written in TensorFlow.
 OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
@@ -84,7 +89,7 @@ def load_pretrained(
 
 
 def find_checkpoint(folder_or_name: str | Path) -> Path:
-    """The folder itself, or that of a download from the Hugging Face hub.
+    """The folder of a checkpoint, or of a model of ours; a name on the hub is downloaded.
 
     Raises:
         ModelError: no such folder, and the name cannot be downloaded.
@@ -93,14 +98,16 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
     folder = Path(folder_or_name).expanduser()
     if folder.is_dir():
         return folder
+    files = f"{CONFIG}, {WEIGHTS} and the tokenizer's file"
     name = str(folder_or_name)
     # A name on the hub is `name` or `owner/name`: a mistyped path is never looked for there.
-    if name.count("/") > 1 or name.startswith((".", "/", "~")) or folder.exists():
+    is_path = isinstance(folder_or_name, Path) or name.startswith((".", "/", "~"))
+    if is_path or name.count("/") > 1 or folder.exists():
         raise ModelError(
-            "there is no such checkpoint folder",
+            "there is no such model folder",
             path=folder_or_name,
-            fix="give a folder with config.json, model.safetensors and the tokenizer's files, or "
-            "a name on the Hugging Face hub such as distilbert-base-cased",
+            fix=f"give a folder with {files}, or a name on the Hugging Face hub such as "
+            "distilbert-base-cased",
         )
     try:
         from huggingface_hub import snapshot_download
@@ -110,25 +117,32 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
         ) from None
     try:
         # Only these files: a repository often holds the same weights in several forms.
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, *TOKENIZER_FILES]))
     except Exception as error:  # no network, no such name, no space: the library has many kinds
         reason = (str(error).splitlines() or [""])[0].strip()
         raise ModelError(
-            f"there is no folder {name!r}, and no such checkpoint could be downloaded from the "
+            f"there is no folder {name!r}, and no such model could be downloaded from the "
             f"Hugging Face hub ({type(error).__name__}: {reason[:120]}); check the name and the "
-            f"network, or put {', '.join(HUB_FILES[:3])} into a folder and give its path"
+            f"network, or put {files} into a folder and give its path"
         ) from None
 
 
 def _family(theirs: dict[str, Any], folder: Path) -> Family:
     model_type = theirs.get("model_type")
+    if model_type is None and "tasks" in theirs:
+        raise ModelError(
+            "this is a whole model of MultiTaskModel.save_pretrained, not an encoder alone",
+            path=folder,
+            found=f"a config with {', '.join(theirs)}",
+            fix="model = mtl.MultiTaskModel.from_pretrained(FOLDER); it has model.encoder and "
+            "model.tokenizer",
+        )
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(
             "the checkpoint is of a model type that is not supported",
             path=folder / CONFIG,
             found=f"model_type {model_type!r}",
-            fix=f"use one of {', '.join(FAMILIES)}; MultiTaskModel.from_pretrained reads what "
-            "MultiTaskModel.save_pretrained wrote",
+            fix=f"use one of {', '.join(FAMILIES)}",
         )
     return FAMILIES[model_type]
 
