@@ -136,7 +136,9 @@ OLD_NAMES = {
 NAMES_ELSEWHERE = {
     "attention_probs_dropout_prob": "attention_dropout",
     "bf16": "precision",
+    "dev": "validation",
     "early_stopping_patience": "patience",
+    "eval": "validation",
     "fp16": "precision",
     "gradient_accumulation_steps": "max_tokens",
     "hidden_dropout_prob": "dropout",
@@ -153,6 +155,7 @@ NAMES_ELSEWHERE = {
     "resume_from_checkpoint": "resume",
     "stride": "overlap",
     "type_vocab_size": "n_types",
+    "val": "validation",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from .data.tokenizers.base import Tokenizer
 from .devices import full_precision
 from .errors import ConfigError, suggest
 from .files import broken_weights, read_tensors
+from .inference import evaluation, prediction
 from .model_folder import WEIGHTS, Parts, bad_config, read_folder, write_folder
 from .nn.encoder import TransformerEncoder
 from .nn.parameters import parameters_called
 from .nn.pretrained import find_checkpoint
 from .settings import names_checked
 from .tasks import Task
+from .tasks.base import as_tasks
 
 OVERLAP = 32  # pieces that neighbouring windows share, unless somebody says otherwise
 
@@ -48,7 +50,7 @@ class MultiTaskModel(nn.Module):
         self,
         encoder: TransformerEncoder,
         tokenizer: Tokenizer,
-        tasks: Sequence[Task],
+        tasks: Task | Iterable[Task] | Mapping[str, Task],
         private_layers: int = 0,
         overlap: int = OVERLAP,
     ) -> None:
@@ -64,7 +66,7 @@ class MultiTaskModel(nn.Module):
         self.private = nn.ModuleDict()
         self.private_layers = private_layers
         self.overlap = overlap
-        for task in tasks:
+        for task in as_tasks(tasks):
             self.add_task(task)
 
     def add_task(self, task: Task) -> None:
@@ -145,6 +147,13 @@ class MultiTaskModel(nn.Module):
         matrices = [p for part in self.shared_parts.values() for p in part if p.dim() > 1]
         return matrices[-1] if matrices else None
 
+    # What to do with a model once it is trained: the functions of `mtl.inference`, here as methods.
+    predict = prediction.predict
+    answer = prediction.answer
+    encode = prediction.encode
+    nearest = prediction.nearest
+    evaluate = evaluation.evaluate
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -156,6 +165,12 @@ class MultiTaskModel(nn.Module):
         Raises:
             ConfigError: there is none, or several of the kind; the known names are listed.
         """
+        if not isinstance(name, str):
+            raise ConfigError(
+                "a task is asked for by its name",
+                found=repr(name)[:80],
+                fix=f"use one of {', '.join(self.tasks)}",
+            )
         if name in self.tasks:
             return self.tasks[name]
         of_kind = [task for task in self.tasks.values() if task.kind == name]
@@ -280,7 +295,14 @@ class MultiTaskModel(nn.Module):
 
 
 def _check_fit(encoder: TransformerEncoder, tokenizer: Tokenizer, private_layers: int) -> None:
-    """Raise ConfigError unless the parts of a model go together."""
+    """Raise ConfigError unless the parts of a model are such, and go together."""
+    if not isinstance(encoder, TransformerEncoder) or not isinstance(tokenizer, Tokenizer):
+        raise ConfigError(
+            "a model takes an encoder of mtl, then its tokenizer, then tasks",
+            found=f"{type(encoder).__name__}, {type(tokenizer).__name__}",
+            fix="MultiTaskModel(encoder, tokenizer, tasks); mtl.load_pretrained(NAME) gives the "
+            "first two",
+        )
     if len(tokenizer) > encoder.config.vocab_size:
         raise ConfigError(
             "the tokenizer has more ids than the encoder has embeddings",

@@ -70,6 +70,7 @@ def test_names_of_transformers_are_understood(theirs, ours):
             mtl.TrainConfig,
             mtl.EncoderConfig,
             mtl.MultiTaskModel,
+            mtl.Dataset,
             mtl.train,
             mtl.run_recipe,
         )

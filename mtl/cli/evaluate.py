@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.readers import files_of
+from ..data.readers import file_to_score
 from ..errors import ConfigError, DataError, DataWarning
 from ..experiments.build import build_tasks
-from ..experiments.data import check_kind, reader_options
+from ..experiments.data import reader_options
 from ..experiments.folder import RECIPE_FILE
 from ..experiments.overrides import split_data
 from ..experiments.recipe import Recipe, recipe_of_run
-from ..inference import encode_labelled, predictions_of, score_baselines
+from ..inference import check_kind, encode_labelled, predictions_of, score_baselines
 from ..reports.cases import cases_summary, cases_table, check_cases, why_left_out
 from ..tables import scores_table
 from ..tasks import Task
@@ -63,7 +63,7 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
             data, fields = None, []
             if recipe is not None and task.name in recipe.tasks:
                 data, fields = recipe.source_of(task.name), recipe.fields_of(task.name)
-            scored = _file_to_score(file)
+            scored = file_to_score(file)
             if scored != Path(file):
                 print(f"{task.name}: scored on {scored}", file=sys.stderr)
             strict = options.strict or (recipe is not None and recipe.strict)
@@ -71,18 +71,6 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
             examples[task.name] = task.read(scored, options.on_error, **given)
             check_kind(task.name, type(task), examples[task.name], scored)
     return examples
-
-
-def _file_to_score(path: str) -> Path:
-    """The file itself, or the test (or else dev) file of a folder; never what it trains on."""
-    files = files_of(path)
-    if files == {"train": Path(path)}:  # a file, or parallel files, that say nothing of a split
-        return Path(path)
-    for split in ("test", "validation"):
-        if split in files:
-            return files[split]
-    fix = "name the file to score"
-    raise DataError("the folder has no test or dev file", path=path, fix=fix)
 
 
 def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from ..errors import DataError
-from .readers import as_examples
+from ..errors import ConfigError, DataError
+from ..settings import class_names_checked
+from .readers import as_examples, short
 
 Example = TypeVar("Example", bound=Any)
 
 
+@class_names_checked
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples in splits; one or more tasks attach to it (the same object, for tasks that share
@@ -32,7 +34,8 @@ class Dataset:
     Each may also be a list of dicts, a pandas frame or a `datasets.Dataset`; see `as_examples`.
 
     Raises:
-        DataError: a dict that is not a record of any form we know.
+        ConfigError: a split of another name.
+        DataError: a dict that is not a record of any form we know, or what is no example.
     """
 
     train: Sequence[Any] = ()
@@ -66,6 +69,29 @@ class Dataset:
     def __repr__(self) -> str:
         sizes = (f"{f.name}={len(getattr(self, f.name))}" for f in fields(self))
         return f"Dataset({', '.join(sizes)})"
+
+
+SPLITS = tuple(f.name for f in fields(Dataset))
+
+
+def as_dataset(data: Dataset | Mapping[str, Any] | None) -> Dataset:
+    """A dataset as it is, or one with the splits of a dict, such as a `datasets.DatasetDict`.
+
+    Raises:
+        ConfigError: a split of another name, or something else, such as a list of examples.
+        DataError: as `Dataset`.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if data is None or isinstance(data, Mapping):
+        return Dataset(**(data or {}))
+    # A list might be what to learn from, or what to be tested on: its user says which.
+    raise ConfigError(
+        "a task takes a Dataset, which says what to learn from and what to be tested on",
+        found=short(data),
+        fix="give mtl.Dataset(train=..., validation=..., test=...); a file is read with "
+        "mtl.read(PATH)",
+    )
 
 
 def hold_out(

@@ -13,13 +13,14 @@ from ..data.dataset import Dataset
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..devices import is_out_of_memory
 from ..errors import ConfigError, DataError
+from ..inference import check_kind
 from ..model import OVERLAP, MultiTaskModel
 from ..nn.config import EncoderConfig
 from ..nn.encoder import TransformerEncoder
 from ..nn.pretrained import load_pretrained
 from ..tasks import Task
 from ..toy import toy_dataset
-from .data import check_kind, read_dataset
+from .data import read_dataset
 from .recipe import Recipe
 from .sections import DatasetRecipe
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.check import examples_in_words, names_not_in_train, texts_in_two_splits
+from ..data.check import names_not_in_train, texts_in_two_splits
 from ..data.dataset import Dataset, hold_out
-from ..data.readers import detect, files_of, only_set
-from ..errors import ConfigError, DataError, DataWarning
+from ..data.readers import files_of, only_set
+from ..errors import DataError, DataWarning
 from ..tasks import Task
 from .recipe import Recipe
 from .sections import FILE_KEYS, DatasetRecipe
@@ -62,22 +62,3 @@ def reader_options(
     if data is not None:
         options |= {"column": data.column, "label_names": data.label_names}
     return only_set(**options)
-
-
-def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path: Any) -> None:
-    """Raise ConfigError if a task cannot learn from, or be scored on, examples of their kind."""
-    other = next((e for e in examples if not isinstance(e, task_class.example)), None)
-    if other is None:
-        return
-    found = examples_in_words(type(other))
-    if path:
-        found = f"{detect(path).name}: {found}" if not Path(path).is_dir() else found
-    wanted = task_class.example
-    kinds = wanted if isinstance(wanted, tuple) else (wanted,)
-    raise ConfigError(
-        f"the data of the task {name!r} is not of the task's kind",
-        path=path or None,
-        found=f"{found}, kind = {task_class.kind!r}",
-        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
-        "a file, or such toy data, in the section of the task itself",
-    )

@@ -10,7 +10,8 @@ from .evaluation import (
     predictions_of,
     score_baselines,
 )
-from .loop import Model, Predictions, encode_for, predict_encoded, predict_examples
+from .labelled import check_kind
+from .loop import Model, Predictions, check_model, encode_for, predict_encoded, predict_examples
 from .prediction import Neighbour, answer, encode, nearest, predict
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "Neighbour",
     "Predictions",
     "answer",
+    "check_kind",
+    "check_model",
     "encode",
     "encode_for",
     "encode_labelled",

@@ -6,36 +6,51 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ..data.dataset import SPLITS
 from ..data.encoded import EncodedExample
-from ..data.readers import as_examples
-from ..errors import DataError, DataWarning
+from ..errors import ConfigError, DataError, DataWarning
+from ..settings import names_checked
 from ..tasks.base import Task, score_of
-from .loop import Model, encode_for, predict_encoded
+from .labelled import examples_for
+from .loop import Model, check_model, encode_for, predict_encoded
 
 
+@names_checked
 def evaluate(
     model: Model,
-    task: str,
-    examples: Sequence[Any],
+    task: str | None = None,
+    data: Any = "test",
     on_error: str = "stop",
     batch_size: int | None = None,
-) -> dict[str, float]:
-    """Predict the examples and score the predictions of one task.
+) -> dict[str, Any]:
+    """Predict examples, and score the predictions.
 
     Examples without a label for the task are left out. What the task has to say about its scores
     is a `DataWarning`.
 
     Args:
+        task: its name; by default every task that has examples in the split, which `data` names.
+        data: a split of the task's dataset; or other examples: a file or folder, which the task
+            reads (of a folder its test file, or else its dev file), or a list, as `Dataset` takes
+            them. The name of a split wins over a file that is called the same.
         on_error: "skip" leaves out examples that cannot be used, such as a question that is too
             long for the model, and says how many (DataWarning); "stop" raises all of them.
         batch_size: as in `predict`.
 
+    Returns:
+        the metrics of the task by name; without a task, those of each task by its name.
+
     Raises:
-        ConfigError: no such task.
-        DataError: no labelled examples, labels that the task does not know, or texts that cannot
-            be used.
+        ConfigError: no such task, or examples of another task's kind.
+        DataError: a split that the task does not have (a model that was loaded has none), no such
+            file, no labelled examples, labels that the task does not know, or texts that cannot be
+            used.
     """
-    labelled, predictions = predict_labelled(model, task, examples, on_error, batch_size)
+    check_model(model)
+    if task is None:
+        names = _tasks_with(model, data)
+        return {name: evaluate(model, name, data, on_error, batch_size) for name in names}
+    labelled, predictions = predict_labelled(model, task, data, on_error, batch_size)
     chosen = model.task(task)
     scores = score_of(chosen, labelled, predictions)
     for remark in chosen.remarks(scores):
@@ -43,15 +58,34 @@ def evaluate(
     return scores
 
 
+def _tasks_with(model: Model, split: Any) -> list[str]:
+    """The tasks that have labelled examples in a split."""
+    if not isinstance(split, str) or split not in SPLITS:
+        raise ConfigError(
+            "whose are the examples? A file or a list is for one task",
+            found=repr(split)[:80],
+            fix=f"name the task: evaluate(TASK, ...), one of {', '.join(model.tasks)}",
+        )
+    tasks = model.tasks.values()
+    found = [task.name for task in tasks if task.labelled(task.dataset.split(split))]
+    if not found:
+        raise DataError(
+            f"no task of the model has {split} examples",
+            found=f"{', '.join(model.tasks)}; a model that was loaded does not hold its data",
+            fix="give each task a file or examples: evaluate(TASK, FILE)",
+        )
+    return found
+
+
 def predict_labelled(
     model: Model,
     task: str,
-    examples: Sequence[Any],
+    data: Any = "test",
     on_error: str = "stop",
     batch_size: int | None = None,
 ) -> tuple[list[Any], list[Any]]:
     """The examples that have a label for a task, and its prediction for each; as `evaluate`."""
-    chosen, encoded = encode_labelled(model, task, examples, on_error)
+    chosen, encoded = encode_labelled(model, task, data, on_error)
     return predictions_of(model, chosen.name, encoded, batch_size=batch_size)
 
 
@@ -78,7 +112,7 @@ def evaluate_encoded(
 
 
 def evaluate_baselines(
-    model: Model, task: str, examples: Sequence[Any], on_error: str = "stop"
+    model: Model, task: str, data: Any = "test", on_error: str = "stop"
 ) -> dict[str, dict[str, float]]:
     """Scores of the task's trivial baselines, and of the model on its spoiled examples.
 
@@ -86,10 +120,14 @@ def evaluate_baselines(
     baseline too (`untrained`). Spoiled examples that the model cannot read, such as a long context
     with another one's long question, are left out and counted in a DataWarning.
 
+    Args:
+        data, on_error: as in `evaluate`.
+
     Raises:
         ConfigError, DataError: as `evaluate`.
     """
-    chosen, encoded = encode_labelled(model, task, examples, on_error)
+    check_model(model)
+    chosen, encoded = encode_labelled(model, task, data, on_error)
     return score_baselines(model, chosen, encoded)
 
 
@@ -156,12 +194,13 @@ def predictions_of(
 
 
 def encode_labelled(
-    model: Model, task: str, examples: Sequence[Any], on_error: str
+    model: Model, task: str, data: Any, on_error: str
 ) -> tuple[Task, list[EncodedExample]]:
     """The task of a name, and the examples that have a label for it; DataError if none has."""
     chosen = model.task(task)
+    examples = examples_for(chosen, data, on_error)
     # Before encoding, so that a fault in an example that is not scored costs nothing.
-    labelled = chosen.labelled(as_examples(examples))
+    labelled = chosen.labelled(examples)
     encoded = encode_for(model, labelled, [chosen], on_error)
     if not encoded:
         raise DataError(

@@ -69,6 +69,16 @@ class Predictions(dict):
         return "".join(prediction._repr_html_() for prediction in self.values())
 
 
+def check_model(model: Any) -> None:
+    """Raise ConfigError unless this is a model: not its folder, and not an encoder alone."""
+    if not callable(getattr(model, "task", None)):
+        raise ConfigError(
+            "the first argument is no model",
+            found=repr(model)[:80],
+            fix="give a mtl.MultiTaskModel; mtl.MultiTaskModel.from_pretrained(FOLDER) reads one",
+        )
+
+
 def encode_for(
     model: Model,
     examples: Sequence[Any],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from ..errors import Fault
+from ..errors import ConfigError, Fault
 from ..settings import check, class_names_checked, setting
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
@@ -128,3 +129,16 @@ class EncoderConfig:
     def to_dict(self) -> dict:
         """Plain values, for `config.json`."""
         return asdict(self)
+
+
+def as_encoder_config(config: EncoderConfig | Mapping[str, Any]) -> EncoderConfig:
+    """A config as it is, or one with the values of a dict; ConfigError if it is neither."""
+    if isinstance(config, Mapping):
+        return EncoderConfig(**config)
+    if not isinstance(config, EncoderConfig):
+        raise ConfigError(
+            "an encoder is built from an EncoderConfig",
+            found=repr(config)[:80],
+            fix="mtl.TransformerEncoder(mtl.EncoderConfig(vocab_size=len(tokenizer)))",
+        )
+    return config

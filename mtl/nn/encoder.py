@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..settings import names_checked
 from .attention import MultiHeadSelfAttention, rotations, sinusoidal_positions
-from .config import EncoderConfig
+from .config import EncoderConfig, as_encoder_config
 
 ACTIVATION = {"relu": F.relu, "gelu": F.gelu}
 
@@ -89,9 +89,10 @@ class TransformerEncoder(nn.Module):
     position_table: Tensor  # (T, D), for sinusoidal positions
     rotation_table: Tensor  # (H, T, K/2) complex, for rotary positions
 
-    def __init__(self, config: EncoderConfig) -> None:
+    @names_checked
+    def __init__(self, config: EncoderConfig | Mapping[str, Any]) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = as_encoder_config(config)
         self.pretrained = ""
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.type_embedding = (

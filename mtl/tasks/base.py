@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, as_dataset
 from ..data.readers import read
 from ..data.tokenizers.base import Row
 from ..data.words import Joining
@@ -45,8 +45,8 @@ class Task(ABC):
 
     Args:
         name: what the task is called in models, recipes and results.
-        dataset: its examples; none are needed to predict. Tasks that are given the same `Dataset`
-            object share its batches.
+        dataset: its examples, or a dict of them by split; none are needed to predict. Tasks that
+            are given the same `Dataset` object share its batches.
 
     Attributes:
         kind: short name of the class, for recipes.
@@ -79,10 +79,10 @@ class Task(ABC):
             check_name_is_free(cls.kind, cls, Task.kinds)
             Task.kinds[cls.kind] = cls
 
-    def __init__(self, name: str, dataset: Dataset | None = None) -> None:
+    def __init__(self, name: str, dataset: Dataset | Mapping[str, Any] | None = None) -> None:
         check_task_name(name)
         self.name = name
-        self.dataset = dataset or Dataset()
+        self.dataset = as_dataset(dataset)
 
     @abstractmethod
     def build_head(self, d_model: int) -> nn.Module:
@@ -228,6 +228,33 @@ def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) ->
             found=repr(scores)[:80],
             fix=f"return a float for each metric from {type(task).__name__}.score",
         ) from None
+
+
+def as_tasks(tasks: Any) -> list[Task]:
+    """Tasks as a list, whether they come in one, alone, or in a dict by their names.
+
+    Raises:
+        ConfigError: something that is no task, or is kept under another name than its own.
+    """
+    if isinstance(tasks, Mapping):
+        for name, task in tasks.items():
+            if isinstance(task, Task) and task.name != name:
+                raise ConfigError(
+                    f"a task is kept under {name!r} and called {task.name!r}",
+                    fix="give the tasks as a list: each has its name",
+                )
+        tasks = tasks.values()
+    elif isinstance(tasks, str) or not isinstance(tasks, Iterable):
+        tasks = [tasks]
+    tasks = list(tasks)
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise ConfigError(
+                "this is no task",
+                found=repr(task)[:80],
+                fix='give the tasks themselves, such as [mtl.NERTask("ner", dataset)]',
+            )
+    return tasks
 
 
 def check_task_name(name: str) -> None:

@@ -10,13 +10,13 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from ..data.cache import encode_cached
-from ..data.dataset import Dataset
+from ..data.dataset import SPLITS, Dataset
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
@@ -30,8 +30,6 @@ from .methods import check_is_method
 from .weighting import Weighting
 
 logger = logging.getLogger(__name__)
-
-SPLITS = tuple(f.name for f in fields(Dataset))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ out instead, and a `DataWarning` says how many.
 
 from .columns import read_conll, read_words
 from .detect import Examples, Form, detect, read
-from .folders import files_of
+from .folders import file_to_score, files_of
 from .json_forms import as_examples
 from .pairs import read_pairs
 from .records import read_jsonl
-from .source import LeftOutWarning, SoundDataError, only_set, read_text
+from .source import LeftOutWarning, SoundDataError, only_set, read_text, short
 from .squad import read_squad
 from .write import (
     WRITERS,
@@ -34,6 +34,7 @@ __all__ = [
     "SoundDataError",
     "as_examples",
     "detect",
+    "file_to_score",
     "files_of",
     "only_set",
     "read",
@@ -43,6 +44,7 @@ __all__ = [
     "read_squad",
     "read_text",
     "read_words",
+    "short",
     "write_conll",
     "write_conllu",
     "write_examples",

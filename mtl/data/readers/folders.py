@@ -67,6 +67,18 @@ def files_of(path: FilePath) -> dict[str, Path]:
     return {"train": path}
 
 
+def file_to_score(path: FilePath) -> Path:
+    """The file itself, or the test (or else dev) file of a folder; never what it trains on."""
+    files = files_of(path)
+    if files == {"train": Path(path)}:  # a file, or parallel files, that say nothing of a split
+        return Path(path)
+    for split in ("test", "validation"):
+        if split in files:
+            return files[split]
+    fix = "name the file to score"
+    raise DataError("the folder has no test or dev file", path=path, fix=fix)
+
+
 def split_of(name: str) -> str | None:
     """The split that a file's name says; None if it says none."""
     # Whole words: "contest.txt" is no test file.

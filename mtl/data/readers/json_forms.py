@@ -138,14 +138,16 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
             `fields`, every field that may be a label is kept.
 
     Raises:
-        DataError: a record that cannot be used; each is named by its number.
+        DataError: a record that cannot be used, each named by its number; something that is
+            neither an example nor a record.
     """
-    if isinstance(data, list | tuple) and not any(map(_is_record, data)):
-        return data
     if isinstance(data, str | PathLike):
         fix = "read it first: mtl.read(PATH)"
         raise DataError("this is the name of a file, not its examples", found=repr(data), fix=fix)
     records = _records(data)
+    if not any(map(_is_record, records)):
+        _check_are_examples(records)
+        return data if isinstance(data, list | tuple) else records
     report = Report("the records", options.pop("on_error", "stop"))
     options = {key: options[key] for key in options if key in ("strict", "label_names", "fields")}
     rows = []
@@ -164,6 +166,19 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
 def _is_record(item: Any) -> bool:
     # Examples have `inputs`; one that is a tuple as well (a NamedTuple) is no record.
     return isinstance(item, dict | list | tuple) and not hasattr(item, "inputs")
+
+
+def _check_are_examples(items: Sequence[Any]) -> None:
+    """Raise DataError at the first item that rows cannot be made of."""
+    for number, item in enumerate(items, start=1):
+        # Its class first: an item's own `inputs` may be a property that joins a whole text.
+        if not hasattr(type(item), "inputs") and not hasattr(item, "inputs"):
+            raise DataError(
+                f"this is no example (number {number})",
+                found=short(item),
+                fix="give mtl.NERExample, TextExample, QAExample or PairExample, or dicts with the "
+                "same fields; mtl.read(PATH) makes them from a file",
+            )
 
 
 def _fields_of_classes(records: Sequence[Any]) -> list[str]:

@@ -1,0 +1,84 @@
+"""A split's name, a file or examples go in; the examples that a task is scored on come out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.check import examples_in_words
+from ..data.dataset import SPLITS
+from ..data.readers import as_examples, detect, file_to_score, only_set
+from ..errors import ConfigError, DataError, suggest
+from ..tasks.base import Task
+
+
+def examples_for(task: Task, data: Any, on_error: str = "stop") -> Sequence[Any]:
+    """The examples that `data` means for a task.
+
+    Args:
+        data: the name of a split of the task's dataset; a file or folder, which the task reads (of
+            a folder its test file, or else its dev file); or examples, as `as_examples` takes them.
+            The name of a split wins over a file that is called the same.
+        on_error: of a file: "skip" leaves out the records that have a fault; "stop" raises all.
+
+    Raises:
+        ConfigError: a file with examples of another task's kind.
+        DataError: a split without examples, a name of neither a split nor a file, a file that
+            cannot be read, or what are no examples.
+    """
+    if isinstance(data, str) and data in SPLITS:
+        return _split(task, data)
+    if isinstance(data, str) and not os.path.exists(data):
+        raise DataError(
+            "there is no split and no file of this name",
+            found=repr(data),
+            fix=f"{suggest(data, SPLITS)}, or give the path of a file",
+        )
+    if isinstance(data, str | os.PathLike):
+        return _read(task, Path(data), on_error)
+    return as_examples(data)
+
+
+def _split(task: Task, name: str) -> Sequence[Any]:
+    examples = task.dataset.split(name)
+    if not examples:
+        filled = [split for split in SPLITS if task.dataset.split(split)]
+        raise DataError(
+            f"the task {task.name!r} has no {name} examples",
+            found=f"only {' and '.join(filled)}"
+            if filled
+            else "none of any split: a model that was loaded does not hold its data",
+            fix=f'give a file or examples: evaluate("{task.name}", "FILE")'
+            + "".join(f', or "{split}"' for split in filled if split != "train"),
+        )
+    return examples
+
+
+def _read(task: Task, path: Path, on_error: str) -> Sequence[Any]:
+    path = file_to_score(path)
+    # What a recipe would tell the reader: the field of the records that the task's label is in.
+    options = only_set(fields=tuple(filter(None, [task.settings().get("field")])))
+    examples = task.read(path, on_error, **options)
+    check_kind(task.name, type(task), examples, path)
+    return examples
+
+
+def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path: Any) -> None:
+    """Raise ConfigError if a task cannot learn from, or be scored on, examples of their kind."""
+    other = next((e for e in examples if not isinstance(e, task_class.example)), None)
+    if other is None:
+        return
+    found = examples_in_words(type(other))
+    if path:
+        found = f"{detect(path).name}: {found}" if not Path(path).is_dir() else found
+    wanted = task_class.example
+    kinds = wanted if isinstance(wanted, tuple) else (wanted,)
+    raise ConfigError(
+        f"the data of the task {name!r} is not of the task's kind",
+        path=path or None,
+        found=f"{found}, kind = {task_class.kind!r}",
+        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
+        "a file, or such toy data, in the section of the task itself",
+    )

@@ -1,0 +1,116 @@
+"""What people give where something else is expected: understood, or refused with what to do."""
+
+import pytest
+
+import mtl
+from mtl.errors import ConfigError, DataError
+from mtl.tasks.base import as_tasks
+
+SHAPE = {"d_model": 16, "n_heads": 2, "n_layers": 1}
+TAGGED = {"tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
+
+
+@pytest.fixture
+def task(sentences):
+    return mtl.NERTask("ner", mtl.Dataset(train=sentences))
+
+
+@pytest.fixture
+def encoder(tokenizer):
+    return mtl.TransformerEncoder({"vocab_size": len(tokenizer), **SHAPE})
+
+
+# --- dicts ----------------------------------------------------------------------------------------
+
+
+def test_an_encoder_is_built_from_a_dict():
+    encoder = mtl.TransformerEncoder({"vocab_size": 9, **SHAPE})
+    assert encoder.config == mtl.EncoderConfig(9, **SHAPE)
+
+
+def test_what_is_no_config_of_an_encoder():
+    with pytest.raises(ConfigError, match='it is called "d_model" here'):
+        mtl.TransformerEncoder({"vocab_size": 9, "hidden_size": 16})
+    with pytest.raises(ConfigError, match="built from an EncoderConfig"):
+        mtl.TransformerEncoder(9)
+    with pytest.raises(ConfigError, match="TransformerEncoder has no vocab_size"):
+        mtl.TransformerEncoder(vocab_size=9)
+
+
+def test_a_task_takes_its_splits_as_a_dict(sentences):
+    task = mtl.NERTask("ner", {"train": sentences[:5], "test": [TAGGED]})
+    assert task.dataset.train == sentences[:5]
+    assert task.dataset.test == [mtl.TextExample("Ann left", ("Ann", "left"), None, ("B-PER", "O"))]
+    with pytest.raises(ConfigError, match='it is called "validation" here'):
+        mtl.NERTask("ner", {"train": sentences[:5], "dev": sentences[5:]})
+
+
+def test_a_dataset_knows_its_splits(sentences):
+    with pytest.raises(ConfigError, match="Dataset has no valid") as caught:
+        mtl.Dataset(train=sentences, valid=sentences)
+    assert 'did you mean "validation"?' in str(caught.value)
+
+
+def test_a_dataset_takes_what_can_be_gone_through(sentences):
+    assert mtl.Dataset(train=(e for e in sentences)).train == sentences
+    assert mtl.Dataset(train=dict(enumerate(sentences)).values()).train == sentences
+
+
+def test_a_model_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
+    for tasks in ({"ner": task}, task, (task,), iter([task])):
+        assert mtl.MultiTaskModel(encoder, tokenizer, tasks).tasks == {"ner": task}
+    with pytest.raises(ConfigError, match="kept under 'names' and called 'ner'"):
+        mtl.MultiTaskModel(encoder, tokenizer, {"names": task})
+
+
+# --- other things ---------------------------------------------------------------------------------
+
+
+def test_a_task_is_not_given_examples_or_a_file(sentences):
+    for slip in (sentences, "train.conll"):
+        with pytest.raises(ConfigError, match="a task takes a Dataset") as caught:
+            mtl.NERTask("ner", slip)
+        assert "to do: give mtl.Dataset(train=..., validation=..., test=...)" in str(caught.value)
+
+
+@pytest.mark.parametrize("slip", [["Ann left.", "Bob left."], [3, 4], [None]])
+def test_what_is_no_example(slip):
+    with pytest.raises(DataError, match=r"this is no example \(number 1\)") as caught:
+        mtl.Dataset(train=slip)
+    assert "mtl.NERExample, TextExample, QAExample or PairExample" in str(caught.value)
+    assert "mtl.read(PATH)" in str(caught.value)
+
+
+def test_a_file_is_no_split():
+    with pytest.raises(DataError, match=r"read it first: mtl\.read\(PATH\)"):
+        mtl.Dataset(train="train.conll")
+
+
+@pytest.mark.parametrize("slip", ["ner", ["ner"], [mtl.NERTask], None, [None], {"ner": "ner"}])
+def test_what_is_no_task(encoder, tokenizer, slip):
+    with pytest.raises(ConfigError, match="this is no task") as caught:
+        mtl.MultiTaskModel(encoder, tokenizer, slip)
+    assert '[mtl.NERTask("ner", dataset)]' in str(caught.value)
+    with pytest.raises(ConfigError, match="this is no task"):
+        as_tasks(slip)
+
+
+def test_encoder_and_tokenizer_in_the_wrong_places(encoder, tokenizer, task):
+    for slip in ((tokenizer, encoder), (encoder.config, tokenizer), ("bert-base-cased", None)):
+        with pytest.raises(ConfigError, match="an encoder of mtl, then its tokenizer") as caught:
+            mtl.MultiTaskModel(*slip, [task])
+        assert "mtl.load_pretrained(NAME) gives the first two" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda slip: mtl.evaluate(slip, "ner"),
+        lambda slip: mtl.inference.evaluate_baselines(slip, "ner"),
+    ],
+)
+def test_a_folder_is_no_model(call, encoder):
+    for slip in ("runs/practical7/1", encoder):
+        with pytest.raises(ConfigError, match="the first argument is no model") as caught:
+            call(slip)
+        assert "mtl.MultiTaskModel.from_pretrained(FOLDER) reads one" in str(caught.value)
