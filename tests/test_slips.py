@@ -105,6 +105,10 @@ def test_encoder_and_tokenizer_in_the_wrong_places(encoder, tokenizer, task):
 @pytest.mark.parametrize(
     "call",
     [
+        lambda slip: mtl.predict(slip, "Ann left."),
+        lambda slip: mtl.answer(slip, "Who left?", "Ann left."),
+        lambda slip: mtl.encode(slip, "Ann left."),
+        lambda slip: mtl.nearest(slip, "Ann left.", ["Bob left."]),
         lambda slip: mtl.evaluate(slip, "ner"),
         lambda slip: mtl.inference.evaluate_baselines(slip, "ner"),
     ],

@@ -14,7 +14,15 @@ from ..data.examples import Query, check_unicode
 from ..errors import ConfigError, DataError
 from ..nn.heads import merge_rows, pool, unit_vectors
 from ..tasks.base import Task
-from .loop import Model, Predictions, batches, encode_for, in_parts, predict_examples
+from .loop import (
+    Model,
+    Predictions,
+    batches,
+    check_model,
+    encode_for,
+    in_parts,
+    predict_examples,
+)
 
 
 def predict(
@@ -41,6 +49,7 @@ def predict(
         ConfigError: an unknown task, or one that reads pairs (use `answer`); a batch size below 1.
         DataError: an empty text, or an empty word.
     """
+    check_model(model)
     if tasks is None:
         # A text alone has no question: tasks that need one are only asked by `answer`.
         fitting = [name for name, task in model.tasks.items() if not task.reads_pairs]
@@ -87,6 +96,7 @@ def answer(
         ConfigError: lists of different length, no such task, or an `n` that the task cannot give.
         DataError: an empty question or context.
     """
+    check_model(model)
     chosen = model.task(task)
     if not chosen.reads_pairs:
         raise ConfigError(
@@ -152,6 +162,7 @@ def encode(
         ConfigError: no such task, a task that gives no vectors, or several that do.
         DataError: an empty text.
     """
+    check_model(model)
     chosen = _embedding_task(model, task)
     queries = _queries([texts] if isinstance(texts, str) else texts)
     width = model.encoder.config.d_model
