@@ -5,6 +5,7 @@ import pytest
 import mtl
 from mtl.errors import ConfigError, DataError
 from mtl.tasks.base import as_tasks
+from mtl.training.config import TrainConfig
 
 SHAPE = {"d_model": 16, "n_heads": 2, "n_layers": 1}
 TAGGED = {"tokens": ["Ann", "left"], "ner_tags": ["B-PER", "O"]}
@@ -118,3 +119,13 @@ def test_a_folder_is_no_model(call, encoder):
         with pytest.raises(ConfigError, match="the first argument is no model") as caught:
             call(slip)
         assert "mtl.MultiTaskModel.from_pretrained(FOLDER) reads one" in str(caught.value)
+
+
+def test_training_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
+    model = mtl.MultiTaskModel(encoder, tokenizer, task)
+    for tasks in ({"ner": task}, task):
+        assert mtl.train(model, tasks, TrainConfig(epochs=1), progress=False).rounds
+    with pytest.raises(ConfigError, match="this is no task"):
+        mtl.train(model, [3], progress=False)
+    with pytest.raises(ConfigError, match="the first argument is no model"):
+        mtl.train("runs/practical7/1", task)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ from tqdm import tqdm
 
 from ..devices import choose_device, kept_random_state, use_threads
 from ..errors import ConfigError
+from ..inference import check_model
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..progress import progress_bar
 from ..settings import names_checked
 from ..tasks import Task
+from ..tasks.base import as_tasks
 from .aggregation import Aggregation
 from .config import TrainConfig
 from .history import History, Metrics, show_losses
@@ -46,7 +48,7 @@ MEASURED_ROUNDS = 20  # before the time left is estimated
 @names_checked
 def train(
     model: MultiTaskModel,
-    tasks: Sequence[Task | str] | None = None,
+    tasks: Task | str | Iterable[Task | str] | Mapping[str, Task] | None = None,
     config: TrainConfig | Mapping[str, Any] | None = None,
     *,
     weighting: Weighting | None = None,
@@ -65,7 +67,8 @@ def train(
 
     Args:
         model: with a head for each task; it is moved to `config.device`.
-        tasks: with their datasets, or names of the model's own; by default all that it has.
+        tasks: with their datasets, or names of the model's own; one, several, or a dict of them.
+            By default all that the model has.
         config: the settings, or a dict of those that are not the default.
         weighting: how losses are combined; by default what `config.weighting` names.
         aggregation: how gradients are combined; by default what `config.aggregation` names.
@@ -96,6 +99,7 @@ def train(
     What a task raises when it is scored on validation is raised again, after the state has been
     written to `checkpoint`: with the task put right, resume goes on with this validation.
     """
+    check_model(model)
     if resume and not checkpoint:
         raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
     tasks, config = _as_tasks(model, tasks), _as_config(config)
@@ -123,17 +127,21 @@ def train(
     return run.history
 
 
-def _as_tasks(model: MultiTaskModel, tasks: Sequence[Task | str] | None) -> list[Task]:
+def _as_tasks(model: MultiTaskModel, tasks: Any) -> list[Task]:
     """The tasks to train: all of the model's, or those that are given or named."""
     if tasks is None:
         return list(model.tasks.values())
     # `train(model, config)` is what one writes where the tasks are the model's own.
-    if isinstance(tasks, TrainConfig | Mapping):
+    has_tasks = isinstance(tasks, Mapping) and any(isinstance(t, Task) for t in tasks.values())
+    if isinstance(tasks, TrainConfig | Mapping) and not has_tasks:
         raise ConfigError(
             "tasks come before the settings", found=repr(tasks)[:80], fix="write config=..."
         )
-    tasks = [tasks] if isinstance(tasks, str | Task) else list(tasks)
-    return [model.task(task) if isinstance(task, str) else task for task in tasks]
+    if isinstance(tasks, str):
+        tasks = [tasks]
+    if not isinstance(tasks, Task | Mapping):
+        tasks = [model.task(task) if isinstance(task, str) else task for task in tasks]
+    return as_tasks(tasks)
 
 
 def _as_config(config: TrainConfig | Mapping[str, Any] | None) -> TrainConfig:
