@@ -80,6 +80,14 @@ def test_a_for_loop_is_one_pass_and_the_next_pass_has_another_order(build_model,
     assert [ids.shape for ids in passes[0]] != [ids.shape for ids in passes[1]]
 
 
+def test_batches_come_where_the_model_is(build_model, tasks):
+    model = build_model(tasks)
+    batches = mtl.batches(model, "ner")
+    assert batches.next().input_ids.device.type == "cpu"
+    model.to("meta")  # after that, as `train` may move it
+    assert {b.input_ids.device.type for b in batches} == {"meta"}
+
+
 def test_tasks_that_share_a_dataset_have_their_targets_in_the_same_batches(build_model):
     records = [
         mtl.TextExample("Ann left .", ["Ann", "left", "."], "short", ["B-PER", "O", "O"]),

@@ -118,7 +118,7 @@ def train(
             if resume and checkpoint and has_state(checkpoint):
                 run.load_state_dict(load_state(checkpoint))
                 logger.info("going on after epoch %s, step %s", run.epoch, run.step)
-            # As many as the run began with, also on another machine: sums depend on it.
+            # As many as it began with, also on another machine: the order of sums depends on it.
             with use_threads(run.history.threads or torch.get_num_threads()):
                 _run_epochs(run, checkpoint, save_every, on_round, on_epoch, progress)
     finally:
