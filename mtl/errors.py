@@ -146,6 +146,7 @@ NAMES_ELSEWHERE = {
     "intermediate_size": "d_ff",
     "logging_dir": "tensorboard",
     "lr": "learning_rate",
+    "lr_scheduler_type": "decay_ratio",
     "max_position_embeddings": "max_length",
     "num_attention_heads": "n_heads",
     "num_hidden_layers": "n_layers",

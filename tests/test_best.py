@@ -33,6 +33,14 @@ def test_the_weights_of_the_best_epoch_come_back(scores, epoch):
     assert model.weight.item() == epoch
 
 
+@pytest.mark.parametrize(("scores", "epoch"), [([1.0, 1.0], 2), ([0.9, 0.8], 1), ([0.8, 0.9], 2)])
+def test_while_the_rate_falls_a_later_one_that_is_as_good_is_better(scores, epoch):
+    best = Best()
+    for number, score in enumerate(scores, 1):
+        best.see(number, score, model_at(float(number)), is_settling=number > 1)
+    assert best.epoch == best.weights["weight"].item() == epoch
+
+
 def test_they_are_a_copy():
     best, model = Best(), model_at(1.0)
     best.see(1, 0.5, model)

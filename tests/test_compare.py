@@ -145,9 +145,11 @@ def test_together_is_what_mtl_train_does(compared, recipe, tmp_path, no_curves):
         assert metrics[split] == run[split]
 
 
-def test_patience_stops_no_run(recipe, tmp_path, no_picture):
+@pytest.mark.parametrize("settings", [{"patience": 1}, {"stop_at": 1e-9, "decay_ratio": 0.25}])
+def test_no_run_ends_early(recipe, tmp_path, no_picture, settings):
     """All make all their steps, or the budgets would differ."""
-    impatient = replace(recipe, train=recipe.train | {"patience": 1, "epochs": 4, "rounds": 1})
+    settings = {"epochs": 4, "rounds": 1} | settings
+    impatient = replace(recipe, train=recipe.train | settings)
     content = compare(impatient, tmp_path / "out", seeds=1, methods=["joint"], progress=False)
     assert [run["steps"] for run in content["runs"]] == [4, 4, 4]
 

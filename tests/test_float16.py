@@ -98,6 +98,20 @@ def test_an_update_that_is_left_out_is_no_step(start_run):
     assert not all(torch.equal(p, before[name]) for name, p in run.model.named_parameters())
 
 
+def test_an_update_that_is_left_out_moves_no_early_fall(start_run):
+    """The rate falls by the updates that were made, from the one at which it was told to."""
+    run = start_run(2.0**120, replace(CONFIG, warmup_ratio=0.0), backoff_factor=2.0**-110)
+    run.next_step()  # left out
+    run.update.fall_now(4)
+    rates = []
+    for _ in range(4):
+        rates.append(run.update.schedule.get_last_lr()[0] / CONFIG.learning_rate)
+        run.next_step()
+    assert run.step == 4
+    assert rates == pytest.approx([1, 3 / 4, 2 / 4, 1 / 4])
+    assert run.update.schedule.get_last_lr()[0] == 0
+
+
 def test_an_update_that_only_the_weights_of_the_losses_spoil_is_no_step_either(
     start_run, monkeypatch
 ):

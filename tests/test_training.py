@@ -20,7 +20,7 @@ from mtl.toy import ner_examples, qa_examples
 from mtl.training import preflight
 from mtl.training.config import TrainConfig
 from mtl.training.loop import train
-from mtl.training.optimizer import warmup_then_decay
+from mtl.training.optimizer import Schedule
 from mtl.training.run import Run
 from mtl.training.weighting import FixedWeighting
 
@@ -154,10 +154,8 @@ def test_the_learning_rate_recorded_is_that_of_the_rounds_last_step(build_model,
     for _ in range(6):
         run.round()
     assert [r.learning_rate for r in run.history.rounds] == pytest.approx(used[1::2])
-    n = 12
-    assert used == pytest.approx(
-        [1e-2 * warmup_then_decay(i, n, FAST.warmup_ratio) for i in range(n)]
-    )
+    schedule = Schedule(12, FAST.warmup_ratio)
+    assert used == pytest.approx([1e-2 * schedule(step) for step in range(12)])
 
 
 def test_one_encoder_pass_serves_all_tasks_of_a_dataset(build_model, sentences):
@@ -303,9 +301,66 @@ def test_training_stops_when_it_no_longer_gets_better(
     assert len(history.rounds) == epochs
 
 
-def test_patience_needs_something_to_wait_for(build_model, tasks):
-    config = replace(FAST, patience=1)
-    with pytest.raises(ConfigError, match=r"train\.patience waits(.|\n)*no validation data"):
+@pytest.mark.parametrize(
+    ("script", "epochs", "best"),
+    [
+        ([0.5, 0.9, 0.8, 0.7, 1.0], 4, 2),
+        ([0.5, 0.9, 0.9, 0.9, 1.0], 4, 4),  # as good with a lower rate is better
+        ([0.5, 0.5, 0.9, 0.9, 0.9], 5, 5),
+        ([0.9, 0.9, 1.0, 1.0, 1.0], 3, 3),
+        # Two epochs later is the end anyway, or too late for a fall of two epochs.
+        ([0.1, 0.2, 0.3, 0.9, 0.9], 5, 5),
+        ([0.1, 0.2, 0.3, 0.4, 0.9], 5, 5),
+        ([0.5, 0.8, 0.8, 0.7, 0.6], 5, 2),  # never reached
+    ],
+)
+def test_training_ends_early_once_it_is_good_enough(build_model, sentences, script, epochs, best):
+    """At 0.9 the rate begins to fall, for two of at most five epochs of two steps each."""
+    data = Dataset(train=sentences[:16], validation=sentences[16:20])
+    task = Scripted("ner", data, types=TYPES, script=script)
+    config = replace(FAST, epochs=5, warmup_ratio=0.1, decay_ratio=0.4, stop_at=0.9)
+    history = train(build_model([task]), [task], config, progress=False)
+    assert (len(history.validation), history.best_epoch) == (epochs, best)
+    rates = [r.learning_rate / FAST.learning_rate for r in history.rounds]
+    assert rates == pytest.approx([1 / 2, *[1.0] * (2 * epochs - 4), 3 / 4, 2 / 4, 1 / 4])
+
+
+@pytest.mark.parametrize(("sampling", "steps"), [("alternating", 2), ("joint", 1), ("sampled", 2)])
+def test_a_fall_fills_whole_epochs(build_model, tasks, sampling, steps):
+    """A tenth of 30 rounds: an epoch of them, however many steps a round has."""
+    for task in tasks:
+        task.dataset = replace(task.dataset, validation=task.dataset.train[:4])
+    settings = {"epochs": 10, "warmup_ratio": 0.0, "decay_ratio": 0.05, "stop_at": 1e-9}
+    run = Run(build_model(tasks), tasks, replace(FAST, sampling=sampling, **settings))
+    run.validate = lambda: {"ner": {"entity_f1": 0.0}, "qa": {"exact_match": 1.0}}
+    while not run.is_finished:
+        run.round()
+        if run.epoch_ended:
+            run.finish_epoch()
+    assert run.n_rounds == len(run.history.rounds) == 6
+    n = 3 * steps
+    rates = [r.learning_rate / FAST.learning_rate for r in run.history.rounds]
+    assert rates == pytest.approx([1, 1, 1, *[(n - i * steps + 1) / n for i in (1, 2, 3)]])
+    assert run.update.schedule.get_last_lr() == pytest.approx([0.0] * 2)
+
+
+def test_what_ends_early_is_said_and_counted(build_model, sentences, capsys):
+    data = Dataset(train=sentences[:16], validation=sentences[16:20])
+    task = Scripted("ner", data, types=TYPES, script=[0.5, 0.9, 0.9])
+    config = replace(FAST, epochs=50, decay_ratio=0.02, stop_at=0.9)
+    train(build_model([task]), [task], config)
+    told = capsys.readouterr().err
+    assert "it ends early if validation reaches 0.9" in told
+    assert "epoch 1  validation: ner entity_f1 0.500\n" in told
+    assert "epoch 2  validation: ner entity_f1 0.900; ends with epoch 3\n" in told
+    assert "6/6" in told  # the bar is full
+
+
+@pytest.mark.parametrize("settings", [{"patience": 1}, {"stop_at": 0.9, "decay_ratio": 0.1}])
+def test_who_waits_for_a_score_needs_validation(build_model, tasks, settings):
+    config = replace(FAST, **settings)
+    what = rf"train\.{next(iter(settings))} waits(.|\n)*no validation data"
+    with pytest.raises(ConfigError, match=what):
         train(build_model(tasks), tasks, config, progress=False)
     unlabelled = Dataset(
         train=[TextExample("Ann ran .", label="a"), TextExample("Bob sat .", label="b")],

@@ -198,6 +198,10 @@ def test_a_task_named_as_the_kind_of_another(build_model, sentences):
         ({"adam_beta2": 1.0}, "adam_beta2"),
         ({"max_tokens": -1}, "max_tokens must be at least 0"),
         ({"patience": -1}, "patience must be at least 0"),
+        ({"decay_ratio": 1.1}, "decay_ratio must lie between 0 and 1"),
+        ({"stop_at": 1.5, "decay_ratio": 0.1}, "stop_at must lie between 0 and 1"),
+        ({"stop_at": 0.9}, r"stop_at has no effect(.|\n)*set train\.decay_ratio = 0\.1"),
+        ({"stop_at": 0.9, "decay_ratio": 0.9}, "stop_at has no effect"),  # 0.1 is its rise
         ({"pretrained_learning_rate": 0.0}, "pretrained_learning_rate must be a positive number"),
         ({"sampling": "alternate"}, 'did you mean "alternating"'),
     ],

@@ -8,6 +8,7 @@ They are trained on the same examples, over several seeds. For each seed and siz
 Two budgets are compared. "per task": a model alone makes as many steps as its task has in the
 shared training. "total": it makes as many as the whole shared training. An epoch has
 `train.rounds` rounds, or as many as the largest dataset has batches, whatever share of it is used.
+No run ends early (`train.patience`, `train.stop_at`), so all of a budget make the same steps.
 Each run keeps the epoch that was best on validation and reads its test data once; a difference is
 paired, seed by seed.
 """
@@ -97,7 +98,8 @@ def compare(
         MTLError: too many runs failed: there is nothing to compare.
     """
     _check_arguments(recipe, seeds, methods, sizes)
-    recipe = replace(recipe, train=recipe.train | {"patience": 0})  # all runs make all their steps
+    # All runs make all their steps: what ends early would be compared on another budget.
+    recipe = replace(recipe, train=recipe.train | {"patience": 0, "stop_at": 0.0})
     # Each once, without blanks: "qa=0.1, ner=0.5" and "qa=0.1,ner=0.5" are the same folder.
     methods = list(dict.fromkeys("".join(method.split()) for method in methods))
     sizes = list(dict.fromkeys("".join(size.split()) for size in sizes)) or [""]

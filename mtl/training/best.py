@@ -25,10 +25,16 @@ class Best:
         self.score = -math.inf
         self.weights: dict[str, Tensor] = {}
 
-    def see(self, epoch: int, score: float, model: nn.Module) -> None:
-        """Keep the model's weights if its score is better than all before."""
-        # While nothing scores at all, the weights that have learned longest are the best.
-        if score > self.score or score == self.score == 0:
+    def see(self, epoch: int, score: float, model: nn.Module, *, is_settling: bool = False) -> None:
+        """Keep the model's weights if its score is better than all before.
+
+        Args:
+            is_settling: whether a score was reached, and the learning rate falls since; of equal
+                scores the later one then counts as better.
+        """
+        # While nothing scores at all, the weights that have learned longest are the best. And a
+        # full score cannot be surpassed, but the weights get better still as the rate falls.
+        if score > self.score or (score == self.score and (is_settling or score == 0)):
             self.epoch, self.score = epoch, score
             # clone: `state_dict` gives the weights themselves, and they go on changing.
             self.weights = {name: t.detach().clone() for name, t in model.state_dict().items()}

@@ -30,8 +30,13 @@ class TrainConfig:
             gradients add up (gradient accumulation): the same update, less memory. 0 for never.
         learning_rate: of fresh weights, at its peak.
         pretrained_learning_rate: of an encoder that was loaded with `load_pretrained`, at its peak.
-        warmup_ratio: share of all steps in which the rate rises from 0; then it falls to 0
-            (linearly).
+        warmup_ratio: share of all steps in which the rate rises from 0, in a straight line.
+        decay_ratio: share of all steps, the last ones, in which it falls to 0, in a straight line.
+            By default all after the rise; with less, the rate stays at its peak until then
+            (warm-up, stable, decay: see `mtl.training.optimizer.Schedule`).
+        stop_at: end early: once the score on validation (the mean of the tasks' main metrics) has
+            reached this, the rate falls at once, and the training ends with the epoch in which it
+            has fallen for `decay_ratio` of all steps; 0 for never.
         adam_beta2: decay of AdamW's second moment (the first is 0.9).
         weight_decay: of weight matrices; biases and norms have none.
         max_grad_norm: the gradient is scaled down to this norm if it is longer.
@@ -72,6 +77,8 @@ class TrainConfig:
     learning_rate: float = setting(1e-3, above=0, below=math.inf)
     pretrained_learning_rate: float = setting(1e-4, above=0, below=math.inf)
     warmup_ratio: float = setting(0.1, least=0, most=1)
+    decay_ratio: float = setting(1.0, least=0, most=1)
+    stop_at: float = setting(0.0, least=0, most=1)
     # 0.98 as Vaswani et al. have it: a shorter memory than PyTorch's 0.999, for short trainings.
     adam_beta2: float = setting(0.98, least=0, below=1)
     weight_decay: float = setting(0.01, least=0)
@@ -102,6 +109,8 @@ class TrainConfig:
         fine = set(wrong).isdisjoint
         if fine(["alpha", "anneal"]):
             yield from raised_by(check_exponents, self.alpha, self.anneal)
+        if fine(["warmup_ratio", "decay_ratio", "stop_at"]):
+            yield from raised_by(check_early_end, self)
         builders: list[Callable[[], Method]] = []
         if fine(["weighting", "weighting_options", "loss_weights", "seed"]):
             builders.append(self.build_weighting)
@@ -146,6 +155,17 @@ class TrainConfig:
     def build_aggregation(self) -> Aggregation:
         """A fresh aggregation; errors as of `mtl.training.aggregation.build_aggregation`."""
         return build_aggregation(self.aggregation, self.aggregation_options, self.seed)
+
+
+def check_early_end(config: TrainConfig) -> None:
+    """Raise ConfigError if the learning rate is to fall early, and has no peak to fall from."""
+    if config.stop_at and config.warmup_ratio + config.decay_ratio >= 1:
+        raise ConfigError(
+            "train.stop_at has no effect: the learning rate falls as soon as it has risen",
+            found=f"train.warmup_ratio = {config.warmup_ratio}, "
+            f"train.decay_ratio = {config.decay_ratio}",
+            fix="set train.decay_ratio = 0.1, or train.stop_at = 0",
+        )
 
 
 def check_sampling(method: Method, sampling: str) -> None:

@@ -164,7 +164,7 @@ def _run_epochs(
     progress: bool,
 ) -> None:
     logger.info(run.describe())
-    rounds, done = run.streams.n_rounds, len(run.history.rounds)
+    rounds, done = run.n_rounds, len(run.history.rounds)
     options = {"total": rounds, "initial": done, "unit": "round", "mininterval": 0.5}
     with progress_bar(progress=progress, **options) as bar:
         while not run.is_finished:
@@ -176,7 +176,8 @@ def _run_epochs(
                     bar.update()
                     # Not after the first round: it is slower than the others.
                     if len(run.history.rounds) == done + MEASURED_ROUNDS:
-                        logger.info("about %s left", _time_left(bar))
+                        at_most = "at most " if run.config.stop_at else ""
+                        logger.info("%sabout %s left", at_most, _time_left(bar))
                     if on_round:
                         on_round(run.history)
             epoch_ended = run.epoch_ended
@@ -185,6 +186,7 @@ def _run_epochs(
             run.history.seconds += time.perf_counter() - started
             if epoch_ended:
                 logger.info("epoch %s  %s", run.epoch, _show_scores(run, scores))
+                bar.total = run.n_rounds  # fewer, once it ends early
             # Before the state: a kill in between then repeats the end of the epoch.
             if epoch_ended and on_epoch:
                 on_epoch(run.history)
@@ -217,4 +219,5 @@ def _show_scores(run: Run, scores: Metrics) -> str:
         return "no validation data: the last weights will be kept"
     main = {t.name: t.main_score(scores[t.name]) for t in run.tasks if t.name in scores}
     shown = [f"{task} {metric} {value:.3f}" for task, (metric, value) in main.items()]
-    return "validation: " + "  ".join(shown)
+    end = f"; ends with epoch {run.last_epoch}" if run.reached_in else ""
+    return f"validation: {'  '.join(shown)}{end}"

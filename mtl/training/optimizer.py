@@ -44,10 +44,36 @@ def build_optimizer(
     )
 
 
-def warmup_then_decay(step: int, steps: int, warmup: float) -> float:
-    """The factor of the learning rate: linear from 0 to 1, then linear back to 0."""
-    # Adam's first steps rest on hardly any statistics: small ones do less harm.
-    rising = round(warmup * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)  # not 0 in the first step, which would be lost
-    return max(0.0, (steps - step) / max(1, steps - rising))
+class Schedule:
+    """The factor of the learning rate at each step: it rises to 1, may stay there, and falls to 0.
+
+    With a `decay_ratio` of 1 it falls as soon as it has risen. With less it stays at its peak
+    first: warm-up, stable, decay (WSD; Hu et al. 2024, "MiniCPM", section 4). Until it falls, a
+    training need not know how long it will be, so `fall_now` may let it fall early.
+
+    Args:
+        steps: of the whole training: after them it is 0.
+        warmup_ratio: share of the steps in which it rises, in a straight line.
+        decay_ratio: share of the steps, the last ones, in which it falls, in a straight line; at
+            most those that are left after the rise.
+
+    Attributes:
+        rising, falling: steps in which it rises, and in which it falls.
+        end: the step at which it is 0.
+    """
+
+    # Plain numbers only: LambdaLR keeps them in its state, so a resumed run falls as it would have.
+    def __init__(self, steps: int, warmup_ratio: float, decay_ratio: float = 1.0) -> None:
+        self.rising = round(warmup_ratio * steps)
+        self.falling = min(round(decay_ratio * steps), steps - self.rising)
+        self.end = steps
+
+    def __call__(self, step: int) -> float:
+        # Adam's first steps rest on hardly any statistics: small ones do less harm.
+        rise = (step + 1) / (self.rising + 1)  # not 0 in the first step, which would be lost
+        fall = (self.end - step) / max(1, self.falling)
+        return max(0.0, min(1.0, rise, fall))
+
+    def fall_now(self, step: int, falling: int) -> None:
+        """Fall from this step on, within `falling` steps."""
+        self.falling, self.end = falling, step + falling

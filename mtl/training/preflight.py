@@ -174,12 +174,16 @@ def check(
     for task in tasks:
         _check_known(model, task)
     _check_methods(model, tasks, config, weighting, aggregation)
-    if config.patience and not any(task.labelled(task.dataset.validation) for task in tasks):
-        raise ConfigError(
-            "train.patience waits for better scores on validation, and there is no validation data",
-            found=f"train.patience = {config.patience}",
-            fix="give the tasks validation examples, or set train.patience to 0",
-        )
+    waiting = {name: getattr(config, name) for name in ("patience", "stop_at")}
+    is_validated = any(task.labelled(task.dataset.validation) for task in tasks)
+    for name, value in waiting.items():
+        if value and not is_validated:
+            raise ConfigError(
+                f"train.{name} waits for better scores on validation, and there is no validation "
+                "data",
+                found=f"train.{name} = {value}",
+                fix=f"give the tasks validation examples, or set train.{name} to 0",
+            )
     for task in tasks:
         _check_something_to_learn(model, task)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -51,6 +52,7 @@ class Run:
         history: of all rounds that are closed.
         open_round: the one whose steps are being made.
         epoch: how many are finished and validated.
+        reached_in: the epoch whose score on validation reached `stop_at`; 0 before.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Run:
         self.history = History(threads=self._choose_threads())
         self.open_round = OpenRound()
         self.epoch = 0
+        self.reached_in = 0
 
     def _choose_threads(self) -> int:
         """Of the CPU; 0 on another device."""
@@ -97,8 +100,10 @@ class Run:
         return choose_threads(multiply_adds, self.config.threads)
 
     def describe(self) -> str:
-        """Where the run computes, and what an epoch is in it."""
-        return f"{self._where()}; {self.streams.describe_epoch()}"
+        """Where the run computes, what an epoch is in it, and whether it may end early."""
+        config = self.config
+        end = f"; it ends early if validation reaches {config.stop_at:g}" if config.stop_at else ""
+        return f"{self._where()}; {self.streams.describe_epoch()}{end}"
 
     def _where(self) -> str:
         return describe_device(self.model.device, self.update.dtype, self.history.threads)
@@ -109,6 +114,25 @@ class Run:
     def step(self) -> int:
         """Updates made so far."""
         return self.update.step
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch that the training ends with, as far as is known now."""
+        if not self.reached_in:
+            return self.config.epochs
+        return min(self.reached_in + self._epochs_of_fall, self.config.epochs)
+
+    @property
+    def n_rounds(self) -> int:
+        """Of the whole training, as far as is known now."""
+        return self.last_epoch * self.streams.rounds_per_epoch
+
+    @property
+    def _epochs_of_fall(self) -> int:
+        """In how many epochs the learning rate falls if it falls early."""
+        rounds = round(self.config.decay_ratio * self.streams.n_rounds)
+        # Whole epochs: what is learned after the last validation would be lost.
+        return math.ceil(rounds / self.streams.rounds_per_epoch)
 
     @property
     def round_ended(self) -> bool:
@@ -124,7 +148,7 @@ class Run:
     @property
     def is_finished(self) -> bool:
         """Whether all epochs are done, or the last ones were of no use (early stopping)."""
-        return self.epoch == self.config.epochs or self.best.gives_up(self.epoch)
+        return self.epoch == self.last_epoch or self.best.gives_up(self.epoch)
 
     # --- one step on ------------------------------------------------------------------------------
 
@@ -209,9 +233,17 @@ class Run:
         self.update.weighting.end_epoch()
         self.history.validation.append(scores)
         if joint_score is not None:
-            self.best.see(self.epoch, joint_score, self.model)
+            self.best.see(self.epoch, joint_score, self.model, is_settling=self.reached_in > 0)
             self.history.best_epoch = self.best.epoch
+            if 0 < self.config.stop_at <= joint_score and not self.reached_in:
+                self._begin_to_end()
         return scores
+
+    def _begin_to_end(self) -> None:
+        """Let the learning rate fall now; `last_epoch` is the one in which it becomes 0."""
+        self.reached_in = self.epoch
+        if self.last_epoch < self.config.epochs:  # else it falls already, or is about to
+            self.update.fall_now(self._epochs_of_fall * self.streams.steps_per_epoch)
 
     def validate(self) -> Metrics:
         """Scores on validation; tasks that share a dataset share the encoder's passes.
@@ -247,6 +279,7 @@ class Run:
             # Cached: the data are hashed once, and not each time that the state is saved.
             "identity": self.identity,
             "epoch": self.epoch,
+            "reached_in": self.reached_in,
             "model": self.model.state_dict(),
             "streams": self.streams.state_dict(),
             "update": self.update.state_dict(),
@@ -264,7 +297,7 @@ class Run:
         """
         # Before anything is loaded: half a state of another run would be worse than none.
         check_identity(self.identity, state["identity"])
-        self.epoch = state["epoch"]
+        self.epoch, self.reached_in = state["epoch"], state["reached_in"]
         self.model.load_state_dict(state["model"])
         self.streams.load_state_dict(state["streams"])
         self.update.load_state_dict(state["update"])

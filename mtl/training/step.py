@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from .aggregation import Aggregation, SharedGradients, Sum
 from .config import TrainConfig
 from .faults import check_weights, not_finite
 from .history import StepRecord
-from .optimizer import build_optimizer, warmup_then_decay
+from .optimizer import Schedule, build_optimizer
 from .sampling import Step
 from .weighting import Weighting, weigh
 
@@ -33,7 +32,7 @@ class Update:
     Args:
         model: what is not frozen in it is trained.
         tasks: their names, in the order in which an aggregation sees their gradients.
-        config: learning rates, warmup, weight decay, clipping.
+        config: learning rates and their schedule, weight decay, clipping.
         weighting: how much each loss counts; it has been started.
         aggregation: how the tasks' gradients on the shared parameters become one.
         dtype: that matrix products are computed in.
@@ -64,9 +63,8 @@ class Update:
         self.last_shared = model.last_shared
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(model, weighting, config)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, partial(warmup_then_decay, steps=n_steps, warmup=config.warmup_ratio)
-        )
+        self.factor = Schedule(n_steps, config.warmup_ratio, config.decay_ratio)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.factor)
         # float16 has few small numbers: without scaling, gradients would become 0.
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
         self.step = 0
@@ -123,6 +121,10 @@ class Update:
             self.schedule.step()
             self.step += 1
         return record
+
+    def fall_now(self, n_steps: int) -> None:
+        """Let the learning rate fall to 0 in the next so many steps."""
+        self.factor.fall_now(self.step, n_steps)
 
     def losses(self, parts: Sequence[list[Batch]]) -> Iterator[dict[str, Tensor]]:
         """The losses of a step, ready for backward: of all its batches at once, or of each part.
