@@ -22,6 +22,7 @@ from mtl.data.cache import cache_key, encode_cached
 from mtl.data.dataset import Dataset
 from mtl.data.encoded import encode_examples
 from mtl.data.examples import PairExample, TextExample
+from mtl.data.tokenizers.subwords import SubwordTokenizer
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.errors import DataWarning
 from mtl.tasks.classification import ClassificationTask
@@ -30,6 +31,7 @@ from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
 from mtl.toy import ner_examples, qa_examples
 from mtl.training.loop import TrainConfig, train
+from mtl.training.preflight import encode_datasets
 
 TYPES = ["LOC", "MISC", "ORG", "PER"]
 SENTENCES, QUESTIONS = ner_examples("train", 12), qa_examples("train", 8)
@@ -104,6 +106,13 @@ def test_the_sides_of_a_pair_stay_apart_though_their_texts_are_equal(tmp_path, t
     assert collate([item], tokenizer, [task]).targets["vector"].tolist() == [0, 1]
 
 
+@pytest.fixture
+def slow(monkeypatch):
+    """The words of the tests' models are worth keeping, as if they took long to cut."""
+    monkeypatch.setattr(WhitespaceTokenizer, "is_slow", True)
+
+
+@pytest.mark.usefixtures("slow")
 def test_what_was_bent_is_said_each_time(tmp_path, build_model):
     task = QATask("qa", Dataset(train=[bent_question()]))
     for _ in range(2):
@@ -237,6 +246,15 @@ def test_a_full_disk_costs_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_encoded_quickly_is_not_kept(tmp_path, build_model, sentences):
+    """Writing and reading it would take longer."""
+    task = NERTask("ner", Dataset(train=sentences[:12]), types=TYPES)
+    encode_datasets(build_model([task]), [task], cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert SubwordTokenizer.is_slow
+
+
+@pytest.mark.usefixtures("slow")
 def test_with_and_without_a_cache_a_run_is_the_same(tmp_path, build_model, sentences):
     task = NERTask("ner", Dataset(train=sentences[:12]), types=TYPES)
     weights = []

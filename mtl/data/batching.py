@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..settings import class_names_checked
 from .encoded import EncodedExample, Target
-from .tokenizers.base import Tokenizer, pad_lists
+from .tokenizers.base import Tokenizer
 
 
 @class_names_checked
@@ -97,10 +97,13 @@ def collate(
     length = padded_length(max(len(row) for row in rows), sizes)
     input_ids = tokenizer.pad([row.input_ids for row in rows], length)
     positions = torch.arange(length)
-    lengths = torch.tensor([len(row) for row in rows])
+    # (T,) against (B, 1) broadcasts to (B, T).
+    attention_mask = positions < torch.tensor([len(row) for row in rows])[:, None]
     # The text that is labelled: behind [CLS], or behind the question; up to the last [SEP].
     text_start = torch.tensor([row.text_start for row in rows])
     text_end = text_start + torch.tensor([row.n_pieces for row in rows])
+    is_text_or_end = (positions >= text_start[:, None]) & attention_mask
+    text_type = torch.tensor([row.text_type for row in rows])
     targets = {}
     for task in tasks:
         per_row = [target for item in items for target in item.targets[task.name]]
@@ -110,10 +113,9 @@ def collate(
         items=list(items),
         rows=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),
         input_ids=input_ids,
-        # (T,) against (B, 1) broadcasts to (B, T).
-        attention_mask=positions < lengths[:, None],
-        token_type_ids=pad_lists([row.token_type_ids for row in rows], 0, length),
-        text_mask=(positions >= text_start[:, None]) & (positions < text_end[:, None]),
+        attention_mask=attention_mask,
+        token_type_ids=is_text_or_end * text_type[:, None],  # as `Row.token_type_ids`
+        text_mask=is_text_or_end & (positions < text_end[:, None]),
         targets=targets,
     )
 

@@ -31,7 +31,7 @@ from ..version import __version__
 from .encoded import EncodedExample, Target, encode_examples
 from .tokenizers.base import Encoding, Row, Tokenizer
 
-ROW_NUMBERS = ("text_start", "first_piece", "n_pieces")
+ROW_NUMBERS = ("text_type", "text_start", "first_piece", "n_pieces")
 
 
 def encode_cached(
@@ -126,7 +126,6 @@ def _pack(encoded: Sequence[EncodedExample], notes: Counter[str]) -> dict[str, T
         "offsets": [[x for span in text.offsets for x in span] for text in texts],
         "words": [[x for span in text.words for x in span] for text in texts],
         "input_ids": [row.input_ids for row in rows],
-        "token_type_ids": [row.token_type_ids for row in rows],
         "numbers": [[index[id(row.text)], *(getattr(row, n) for n in ROW_NUMBERS)] for row in rows],
         "n_rows": [[len(item.rows) for item in encoded]],
     }
@@ -162,10 +161,9 @@ def _unpack(
     ]
     rows = iter(
         [
-            Row(input_ids, token_type_ids, texts[text], *numbers)
-            for input_ids, token_type_ids, (text, *numbers) in zip(
-                *(_lists(packed, name) for name in ("input_ids", "token_type_ids", "numbers")),
-                strict=True,
+            Row(input_ids, texts[text], *numbers)
+            for input_ids, (text, *numbers) in zip(
+                *(_lists(packed, name) for name in ("input_ids", "numbers")), strict=True
             )
         ]
     )

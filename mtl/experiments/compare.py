@@ -220,7 +220,7 @@ def _check_rows(todo: Sequence[Plan], recipe: Recipe, progress: bool) -> None:
     """Encode all splits of every seed and size once: what cannot be used is found now.
 
     Which examples these are does not depend on the tasks that a model has; and the cache keeps
-    what is encoded.
+    what takes long to encode.
     """
     for size, seed in dict.fromkeys((plan.size, plan.seed) for plan in todo):
         own = replace(with_size(recipe, size), seed=seed)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.encoded import EncodedExample
 from ..data.examples import NERExample, TextExample
-from ..data.tokenizers.base import Encoding, Row
+from ..data.tokenizers.base import Encoding, Row, pad_lists
 from ..data.words import Entity as CharacterSpan
 from ..data.words import Joining, Place, join_parts, learn_joining, split_words, tags_of_entities
 from ..errors import ConfigError, DataError
@@ -192,8 +191,7 @@ class NERTask(Task):
     def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
         """`(B, T)` tag ids, -100 where nothing is asked."""
         # A row that is not labelled becomes a row of -100.
-        rows = [target or [] for target in targets]
-        return torch.tensor([[*row, *[IGNORED] * (length - len(row))] for row in rows])
+        return pad_lists([target or [] for target in targets], IGNORED, length)
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, the mean over labelled words."""

@@ -71,7 +71,8 @@ def encode_datasets(
     Args:
         on_error: "stop" raises the faults of all splits together; "skip" leaves out the examples
             that have one, and says how many.
-        cache: a folder that keeps encoded datasets for the next run; see `mtl.data.cache`.
+        cache: a folder that keeps encoded datasets for the next run, if the model's tokenizer is
+            slow enough to be worth it; see `mtl.data.cache`.
         progress: say on stderr what is being done.
 
     Raises:
@@ -132,7 +133,10 @@ def _encode_split(
     what = (examples, model.tokenizer, tasks, shape.max_length, model.overlap)
     faults: list[Fault] = []
     try:
-        encoded, notes = encode_cached(cache, *what) if cache else encode_examples(*what)
+        if cache and model.tokenizer.is_slow:
+            encoded, notes = encode_cached(cache, *what)
+        else:
+            encoded, notes = encode_examples(*what)
     except DataError:  # the cache holds only datasets without faults: encode again, and collect
         encoded, notes = encode_examples(*what, faults=faults)
     warn_of_encoding(where, notes, [])

@@ -37,9 +37,22 @@ def word_shape(word: str) -> str:
 
 
 def first_places(ids: Tensor) -> Tensor:
-    """Where in its row each id appears first, `(B, T)`: `7 9 7 8 9 7` becomes `0 1 0 3 1 0`."""
-    same = ids[:, :, None] == ids[:, None, :]  # (B, T, T)
-    return same.to(torch.uint8).argmax(-1)  # of several places, argmax takes the first
+    """Where in its row each id appears first, `(B, T)`.
+
+    ids             7 9 7 8 9 7
+    sorted          7 7 7 8 9 9
+    from place      0 2 5 3 1 4
+    a new id at     0     3 4
+    its first is at 0 0 0 3 4 4     in the sorted row
+    which is place  0 0 0 3 1 1
+    put back        0 1 0 3 1 0
+    """
+    # Comparing each with each other would be quadratic in a text. Stable: equal ids stay in order.
+    in_order, place = ids.sort(dim=1, stable=True)
+    is_new = torch.ones_like(in_order, dtype=torch.bool)
+    is_new[:, 1:] = in_order[:, 1:] != in_order[:, :-1]
+    start = torch.where(is_new, torch.arange(ids.shape[1]), 0).cummax(1).values
+    return torch.empty_like(ids).scatter(1, place, place.gather(1, start))
 
 
 def number_in_order(hidden: Tensor, first: Tensor) -> Tensor:
@@ -75,6 +88,7 @@ class WhitespaceTokenizer(Tokenizer):
             further ones share the last number.
     """
 
+    is_slow = False
     file_name = "whitespace_tokenizer.json"
     SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
     pad_id, unk_id, cls_id, sep_id = range(4)
