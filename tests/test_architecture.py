@@ -31,7 +31,8 @@ ORDER = [
         "toy.world toy.facts toy.news toy.paraphrases toy",
         "nn.config nn.attention nn.encoder nn.heads nn.families nn.pretrained nn.export",
         "nn.parameters nn",
-        "tasks.base tasks.spans tasks.windows tasks.entities tasks.guesses",
+        "tasks.base tasks.labels tasks.spans tasks.windows tasks.entities tasks.guesses",
+        "tasks.tagged tasks.tokens tasks.pairs",
         "tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.prediction inference.labelled inference.evaluation inference",
         "model_folder model",
@@ -53,12 +54,10 @@ ORDER = [
     for name in line.split()
 ]
 TASK_HELPERS = (
-    "base",
-    "spans",
-    "windows",
-    "entities",
-    "guesses",
+    *("base", "tokens", "pairs"),  # to build tasks on
+    *("labels", "spans", "windows", "entities", "guesses", "tagged"),
 )  # files of mtl/tasks that are no task
+BASES = TASK_HELPERS[:3]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -120,7 +119,7 @@ def test_every_task_is_named_at_the_door():
     """A task is found by its kind only if its file is imported, and `mtl.tasks` imports them."""
     files = (PACKAGE / "tasks").glob("[!_]*.py")
     named = {i.split(".")[-1] for i in imports_of(PACKAGE / "tasks" / "__init__.py")}
-    assert named == {p.stem for p in files} - {*TASK_HELPERS} | {"base"}
+    assert named == {p.stem for p in files} - {*TASK_HELPERS} | {*BASES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -313,9 +313,9 @@ def test_one_class_alone_needs_the_others_named(build_model):
     ("settings", "words"),
     [
         ({"labels": ["a", "b", "a"]}, "a label twice"),
-        ({"labels": ["a"]}, "at least two classes"),
-        ({"labels": []}, "at least two classes"),
-        ({}, "at least two classes"),
+        ({"labels": ["a"]}, "at least two labels"),
+        ({"labels": []}, "at least two labels"),
+        ({}, "at least two labels"),
         ({"labels": "ab"}, "must be a list of names"),
         ({"labels": [1, 2]}, "must be a list of names"),
         ({"labels": ["a", "b"], "pooling": "maen"}, 'did you mean "mean"'),

@@ -28,7 +28,7 @@ from mtl.metrics import entity_spans
 from mtl.model import MultiTaskModel
 from mtl.tables import types_table
 from mtl.tasks.classification import ClassificationTask
-from mtl.tasks.ner import NERPrediction, NERTask, on_given_words
+from mtl.tasks.ner import NERPrediction, NERTask
 
 
 def words_of(text):
@@ -349,12 +349,12 @@ def test_the_score_on_plain_text_is_beside_the_score_on_given_words():
         [1] * 6,
     )
     task = NERTask("ner", types=["X"])
-    scores = task.score(examples, [on_given_words(plain, examples[0].word_places)])
+    scores = task.score(examples, [task.on_given_words(plain, examples[0].word_places)])
     assert (scores["entity_f1"], scores["entity_f1_plain_text"]) == (1.0, 0.0)
     (remark,) = task.remarks(scores)
     assert "1.000 on the words of the file, but 0.000" in remark
     right = NERPrediction(plain.text, plain.words, ["O", "B-X", *["I-X"] * 3, "O"], [1] * 6)
-    scores = task.score(examples, [on_given_words(right, examples[0].word_places)])
+    scores = task.score(examples, [task.on_given_words(right, examples[0].word_places)])
     assert scores["entity_f1"] == scores["entity_f1_plain_text"] == 1.0
     assert task.remarks(scores) == []
 

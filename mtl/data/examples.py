@@ -32,26 +32,33 @@ def check_unicode(*texts: str) -> None:
 
 
 @dataclass(frozen=True)
-class NERExample:
-    """A sentence as words, each with one tag in IOB2 (Tjong Kim Sang and Veenstra 1999).
+class TokenExample:
+    """A sentence as words, each with one tag from any set, such as its part of speech.
 
     Args:
         tokens: the words of the sentence.
-        tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it goes on), one per word.
+        tags: one per word; None if the sentence is not tagged.
 
     Raises:
-        DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2.
+        DataError: no tokens, an empty token or tag, or a tag count that differs.
     """
 
     tokens: tuple[str, ...]
-    tags: tuple[str, ...]
+    tags: tuple[str, ...] | None = None
 
     # A frozen dataclass forbids `self.tokens = ...`, also to itself: hence object.__setattr__.
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
-        object.__setattr__(self, "tags", tuple(self.tags))
         check_tokens(self.tokens)
-        check_tags(self.tokens, self.tags)
+        if self.tags is not None:
+            object.__setattr__(self, "tags", tuple(self.tags))
+        self._check_tags()
+
+    def _check_tags(self) -> None:
+        if self.tags is not None:
+            check_tag_count(self.tokens, self.tags)
+            for tag in self.tags:
+                _check_text("a tag", tag)
 
     @cached_property
     def _joined(self) -> tuple[str, list[Place]]:
@@ -80,6 +87,24 @@ class NERExample:
         return self.text
 
 
+@dataclass(frozen=True)
+class NERExample(TokenExample):
+    """A sentence as words, each with one tag in IOB2 (Tjong Kim Sang and Veenstra 1999).
+
+    Args:
+        tokens: the words of the sentence.
+        tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it goes on), one per word.
+
+    Raises:
+        DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2.
+    """
+
+    tags: tuple[str, ...]
+
+    def _check_tags(self) -> None:
+        check_tags(self.tokens, self.tags or ())
+
+
 def check_tokens(tokens: Sequence[str]) -> None:
     """Raise DataError unless there is at least one token and none is empty."""
     # An empty token has no piece that a tag could go to.
@@ -94,14 +119,19 @@ def check_tokens(tokens: Sequence[str]) -> None:
 
 def check_tags(tokens: Sequence[str], tags: Sequence[str]) -> None:
     """Raise DataError unless every token has one tag and the tags are valid IOB2."""
+    check_tag_count(tokens, tags)
+    check_unicode(*tags)
+    check_iob2(tags)
+
+
+def check_tag_count(tokens: Sequence[str], tags: Sequence[str]) -> None:
+    """Raise DataError unless every token has one tag."""
     if len(tokens) != len(tags):
         raise DataError(
             f"{len(tokens)} tokens but {len(tags)} tags",
             found=f"tokens {list(tokens)}, tags {list(tags)}",
             fix="give every token exactly one tag",
         )
-    check_unicode(*tags)
-    check_iob2(tags)
 
 
 def check_iob2(tags: Sequence[str]) -> None:

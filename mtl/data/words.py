@@ -249,3 +249,31 @@ def tags_of_entities(words: Sequence[Place], entities: Iterable[Entity]) -> list
             prefix = "I"
             word += 1
     return tags
+
+
+def owners(words: Sequence[Place], given: Sequence[Place]) -> list[int | None]:
+    """For each word, the index of the first given word that it touches; None if it touches none."""
+    found: list[int | None] = []
+    i = 0
+    for start, end in words:
+        while i < len(given) and given[i][1] <= start:
+            i += 1
+        found.append(i if i < len(given) and given[i][0] < end else None)
+    return found
+
+
+def first_parts(words: Sequence[Place], given: Sequence[Place]) -> list[int]:
+    """For each given word, the index of the first word that it owns (see `owners`).
+
+    A given word that owns none, such as the `.` of `3.` where `3.` is one word, has the word that
+    it stands in.
+    """
+    first: dict[int | None, int] = {}
+    for i, owner in enumerate(owners(words, given)):
+        first.setdefault(owner, i)
+    parts, word = [], 0
+    for i, (start, _) in enumerate(given):
+        while word + 1 < len(words) and words[word][1] <= start:
+            word += 1
+        parts.append(first.get(i, word))
+    return parts

@@ -1,13 +1,24 @@
 """An example goes in; what to learn from it, a prediction and its score come out.
 
-To add a task, write its file and name it here: importing its class makes its kind known. A task of
-your own needs neither; its class may be anywhere.
+`TokenTask` (one tag for each word) and `PairTask` (two texts) are bases for tasks of your own. To
+add a task here, write its file and name it below: importing its class makes its kind known. A task
+of your own needs neither; its class may be anywhere.
 """
 
 from .base import Task
 from .classification import ClassificationTask
 from .embedding import EmbeddingTask
 from .ner import NERTask
+from .pairs import PairTask
 from .qa import QATask
+from .tokens import TokenTask
 
-__all__ = ["ClassificationTask", "EmbeddingTask", "NERTask", "QATask", "Task"]
+__all__ = [
+    "ClassificationTask",
+    "EmbeddingTask",
+    "NERTask",
+    "PairTask",
+    "QATask",
+    "Task",
+    "TokenTask",
+]

@@ -52,6 +52,7 @@ class Task(ABC):
         kind: short name of the class, for recipes.
         main_metric: the one number of `score` that choices are made on.
         reads_pairs: whether it reads pairs (question and context) rather than single texts.
+        text_names: what the two texts of a pair are called, for those who give them.
         answers_with: what it predicts, in words.
         most_answers: how many different answers to one question its predictions hold.
         example: the class, or classes, of its examples.
@@ -64,6 +65,7 @@ class Task(ABC):
     kind: ClassVar[str]
     main_metric: ClassVar[str]
     reads_pairs: ClassVar[bool] = False
+    text_names: ClassVar[tuple[str, str]] = ("text", "text_pair")
     answers_with: ClassVar[str] = "a prediction"
     most_answers: ClassVar[int] = 1
     example: ClassVar[type | tuple[type, ...]] = object
@@ -273,30 +275,4 @@ def check_task_name(name: str) -> None:
     if hasattr(nn.ModuleDict(), name):  # where the heads are kept by name
         raise ConfigError(
             "PyTorch needs this name for itself", found=repr(name), fix=f"for example {name}_1"
-        )
-
-
-def check_names(task: str, what: str, given: Sequence[str], in_data: Sequence[str]) -> None:
-    """Raise ConfigError if a name is given twice, or one that the data has is not given.
-
-    Args:
-        task: its name.
-        what: what the names are for, `label` or `type`.
-        given: the names that the task is to know.
-        in_data: the names that its examples have.
-    """
-    # Of two classes with one name, the second could never be predicted.
-    twice = [name for name, n in Counter(given).items() if n > 1]
-    if twice:
-        raise ConfigError(
-            f"the task {task!r} has a {what} twice",
-            found=", ".join(map(repr, twice)),
-            fix=f"name every {what} once",
-        )
-    lacking = [name for name in in_data if name not in given]
-    if lacking:
-        raise ConfigError(
-            f"{what}s of the task {task!r} lacks {what}s that its data has",
-            found=", ".join(map(repr, lacking)),
-            fix=f"add them, or leave {what}s out: then they are those of the data",
         )

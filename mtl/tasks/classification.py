@@ -17,11 +17,11 @@ from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.examples import TextExample
 from ..data.tokenizers.base import Row
-from ..errors import ConfigError, DataError, DataWarning, suggest
-from ..metrics import accuracy, class_scores, confusion, macro_f1
+from ..errors import ConfigError, DataWarning, suggest
+from ..metrics import accuracy, confusion, macro_f1
 from ..nn.heads import POOLINGS, SequenceClassificationHead, merge_rows
-from ..tables import format_table
-from .base import IGNORED, Mistake, Task, check_names
+from .base import IGNORED, Mistake, Task
+from .labels import choose_names, confusion_table, names_by_id, unknown_names
 from .spans import excerpt
 
 # How the `datasets` library hides test labels: not labelled, where training has no such class.
@@ -110,39 +110,13 @@ class ClassificationTask(Task):
         # Training alone decides: a class that only the test has cannot be learned.
         examples = self.dataset.train or list(self.dataset.all())
         counts = Counter(label for e in examples if (label := self.label_of(e)) is not None)
-        self.labels = self._choose_labels(labels, sorted(counts))
+        self.labels = choose_names(name, "label", labels, sorted(counts), any(self.dataset.all()))
         self.label_id = {label: i for i, label in enumerate(self.labels)}
         self.weights = balancing_weights([counts[label] for label in self.labels])  # (C,)
         # Each unknown class is told of once, and not after every epoch.
         self.warned_of: set[str] = set()
         self._warn_of_rare_classes(counts)
         self._warn_of_unknown_classes()
-
-    def _choose_labels(self, labels: Sequence[str] | None, told: list[str]) -> list[str]:
-        """The classes: those that are given, or those that the data tells."""
-        name = self.name
-        if labels is None:
-            labels = told
-            if len(told) < 2 and any(self.dataset.all()):
-                raise DataError(
-                    f"the task {name!r} learns from labels, and needs at least two",
-                    found=f"the only label {told[0]!r}" if told else "no example has a label",
-                    fix="label the examples, or leave the task out",
-                )
-        if not isinstance(labels, list | tuple) or not all(isinstance(x, str) for x in labels):
-            raise ConfigError(
-                f"labels of the task {name!r} must be a list of names",
-                found=repr(labels),
-                fix='for example ["sports", "politics"]',
-            )
-        check_names(name, "label", labels, told)
-        if len(labels) < 2:
-            raise ConfigError(
-                f"the task {name!r} needs at least two classes",
-                found=", ".join(map(repr, labels)) or "none",
-                fix="give labels=[...], or a dataset whose examples have labels",
-            )
-        return list(labels)
 
     def _warn_of_rare_classes(self, counts: Counter[str]) -> None:
         if self.class_weights or not counts:
@@ -244,14 +218,7 @@ class ClassificationTask(Task):
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
     ) -> str:
         """The confusion matrix, with precision, recall and F1 of each class."""
-        scores = class_scores(*self._labels_of(examples, predictions))
-        none = dict.fromkeys(("precision", "recall", "f1"), 0.0)
-        labels, counts = self.confusion(examples, predictions)
-        rows = [
-            [label, *row, *scores.get(label, none).values()]
-            for label, row in zip(labels, counts, strict=True)
-        ]
-        return format_table(["right \\ predicted", *labels, "precision", "recall", "F1"], rows)
+        return confusion_table(*self._labels_of(examples, predictions), self.labels)
 
     def confusion(
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
@@ -300,12 +267,7 @@ class ClassificationTask(Task):
         names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
         # Not one is known: then it is the wrong file, and a score of 0 would only hide that.
         if unknown.total() == len(examples):
-            raise DataError(
-                f"the task {self.name!r} does not know these labels",
-                found=names,
-                fix=f"it was trained on {', '.join(map(repr, self.labels))}; rename the labels in "
-                "the file, or train on data that has them all",
-            )
+            raise unknown_names(self.name, "label", names, self.labels)
         if set(unknown) - self.warned_of:
             self.warned_of |= set(unknown)
             _warn(f"{self.name}: classes that the task does not know count as wrong: {names}")
@@ -326,11 +288,9 @@ class ClassificationTask(Task):
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> ClassificationTask:
-        by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
-        labels = [label for _, label in by_id]
         # Models of older versions lack them, and the defaults are what they had.
         rest = {key: settings[key] for key in ("pooling", "field") if key in settings}
-        return cls(name, labels=labels, **rest)
+        return cls(name, labels=names_by_id(settings["id2label"]), **rest)
 
 
 def balancing_weights(counts: Sequence[int]) -> Tensor:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..data.examples import NERExample, TextExample
 from ..data.words import Entity as CharacterSpan
+from ..data.words import Place
 from ..metrics import Span, entity_spans
-
-Tagged = NERExample | TextExample
 
 
 def compare_entities(
@@ -48,10 +46,6 @@ def in_words(tokens: Sequence[str], spans: list[Span]) -> str:
     return ", ".join(f"{' '.join(tokens[first:last])} ({kind})" for kind, first, last in spans)
 
 
-def entity_characters(example: Tagged) -> list[CharacterSpan]:
-    """The entities of a tagged example as type, first character and one past the last."""
-    places = example.word_places or []  # tags count words, so an example with tags has words
-    return [
-        (kind, places[first][0], places[last - 1][1])
-        for kind, first, last in entity_spans(example.tags or ())
-    ]
+def entity_places(words: Sequence[Place], tags: Sequence[str]) -> list[CharacterSpan]:
+    """The entities that tags spell out, as type, first character and one past the last."""
+    return [(kind, words[first][0], words[last - 1][1]) for kind, first, last in entity_spans(tags)]

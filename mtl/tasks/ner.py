@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from ..data.batching import Batch
 from ..data.dataset import Dataset
-from ..data.encoded import EncodedExample
 from ..data.examples import NERExample, TextExample
-from ..data.tokenizers.base import Encoding, Row, pad_lists
 from ..data.words import Entity as CharacterSpan
-from ..data.words import Joining, Place, join_parts, learn_joining, split_words, tags_of_entities
+from ..data.words import Place, tags_of_entities
 from ..errors import ConfigError, DataError
-from ..metrics import (
-    confusion,
-    entity_scores,
-    entity_spans,
-    f1_of_sets,
-    token_accuracy,
-)
-from ..nn.heads import TokenClassificationHead
+from ..metrics import confusion, entity_scores, entity_spans, token_accuracy
 from ..tables import format_table, types_table
-from .base import IGNORED, Mistake, Task, check_names
-from .entities import Tagged, compare_entities, entity_characters, in_words
-from .spans import excerpt, highlight_html, highlight_text
-from .windows import best_windows, by_example, first_pieces
-
-MOST_GAP = 0.01  # largest gap in entity F1 between given words and plain text without a warning
+from .base import Mistake
+from .entities import compare_entities, entity_places, in_words
+from .labels import check_names, names_by_id, unknown_names
+from .tagged import TokenPrediction, excerpt_of_words
+from .tokens import TokenTask
 
 
 @dataclass(frozen=True)
@@ -52,17 +36,11 @@ class Entity:
 
 
 @dataclass(frozen=True)
-class NERPrediction:
+class NERPrediction(TokenPrediction):
     """A text, its words, and for each word the tag and its probability.
 
     Where somebody said what the words are, `plain` is what the same text says on words of our own.
     """
-
-    text: str
-    words: list[Place]
-    tags: list[str]
-    scores: list[float]
-    plain: NERPrediction | None = field(default=None, repr=False)
 
     @property
     def entities(self) -> list[Entity]:
@@ -80,18 +58,8 @@ class NERPrediction:
     def _spans(self) -> list[tuple[int, int, str]]:
         return [(e.start, e.end, e.entity_group) for e in self.entities]
 
-    def __str__(self) -> str:
-        words = [self.text[start:end] for start, end in self.words]
-        width, tag_width = (max(map(len, column), default=0) for column in (words, self.tags))
-        rows = zip(words, self.tags, self.scores, strict=True)
-        lines = [f"  {word:{width}}  {tag:{tag_width}}  {score:.2f}" for word, tag, score in rows]
-        return "\n".join([highlight_text(self.text, self._spans()), *lines])
 
-    def _repr_html_(self) -> str:
-        return f"<p>{highlight_html(self.text, self._spans())}</p>"
-
-
-class NERTask(Task):
+class NERTask(TokenTask):
     """Tag every word; an entity is right only with its type and both borders.
 
     Args:
@@ -108,152 +76,63 @@ class NERTask(Task):
     main_metric = "entity_f1"
     answers_with = "one tag a word"
     example = (NERExample, TextExample)
+    prediction = NERPrediction
 
     def __init__(
         self, name: str, dataset: Dataset | None = None, types: Sequence[str] | None = None
     ) -> None:
-        super().__init__(name, dataset)
-        if types is not None and (
-            not isinstance(types, list | tuple) or not all(isinstance(t, str) for t in types)
-        ):
-            raise ConfigError(
-                f"types of the task {name!r} must be a list of names",
-                found=repr(types),
-                fix='for example ["PER", "ORG"]',
-            )
-        tags = {tag for e in self.dataset.all() if self.is_labelled(e) for tag in e.tags}
-        # Sorted, since a set has no order, and ids must be the same in every run.
-        told = sorted({tag[2:] for tag in tags if tag != "O"})
-        if types is None:
-            types = told
+        super().__init__(name, dataset, types)
+
+    def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:
+        """`O`, and `B-` and `I-` for each entity type, those given or those of the data."""
+        told = sorted({tag[2:] for tag in in_data if tag != "O"})
+        if given is None:
+            given = told
             if not told and any(self.dataset.all()):
                 raise DataError(
-                    f"the task {name!r} learns from tagged entities, and its data has none",
-                    found="only the tag O" if tags else "no example has tags",
+                    f"the task {self.name!r} learns from tagged entities, and its data has none",
+                    found="only the tag O" if in_data else "no example has tags",
                     fix="tag some, or leave the task out",
                 )
-        if not types:
+        check_names(self.name, "type", given, told)
+        if not given:
             raise ConfigError(
-                f"the task {name!r} has no entity types",
+                f"the task {self.name!r} has no entity types",
                 fix="give types=[...], or a dataset whose examples have entities",
             )
-        check_names(name, "type", types, told)
-        self.types = list(types)
+        self.types = list(given)
         # In a fixed order: the ids are what the saved head was trained for.
-        self.tags = ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]
-        self.tag_id = {tag: i for i, tag in enumerate(self.tags)}
+        return ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]
 
-    def build_head(self, d_model: int) -> nn.Module:
-        return TokenClassificationHead(d_model, len(self.tags))
-
-    def is_labelled(self, example: Tagged) -> bool:
-        return getattr(example, "tags", None) is not None
-
-    def targets(
-        self, example: Tagged, rows: list[Row], notes: Counter[str]
-    ) -> list[list[int] | None]:
-        """For each row, the tag at each word's first piece and -100 everywhere else.
-
-        The words are those of plain text, which the model will meet in use. Signs that hold words
-        together in the training file do so in plain text too, so `Jean-Luc` is one word or three,
-        and if it is three, all three are tagged.
-        """
-        if not self.is_labelled(example):
-            return [None] * len(rows)
-        self._check_types([example])
-        # All windows share the encoding of the whole text.
-        words, first = self._words(rows[0].text)
+    def tags_of_words(
+        self, words: list[Place], example: Any, notes: Counter[str]
+    ) -> list[str | None]:
+        """The tags of the entities that touch the words: what is part of one is inside it."""
         # By characters: the words of the file need not be those that the model reads.
-        entities = entity_characters(example)
+        entities = self.found_in(example.word_places, example.tags)
         tags = tags_of_entities(words, entities)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
         # Two entities in one word, or one between words: told, never dropped in silence.
         if lost:
             notes["entities have no word of their own and are left out of training"] += lost
-        return [self._row_target(tags, first, row) for row in rows]
+        return [*tags]
 
-    def _row_target(self, tags: list[str], first: list[int], row: Row) -> list[int] | None:
-        """The tags of the words that begin in a window.
+    def tags_of_given(self, given: list[Place], plain: TokenPrediction) -> list[str]:
+        """A given word has the tag of the entity that touches it."""
+        return tags_of_entities(given, self.found_in(plain.words, plain.tags))
 
-        Args:
-            tags: of every word of the text.
-            first: each word's first piece.
-        """
-        # Special tokens, and all pieces of a word but its first, stay ignored: one label per word.
-        target = [IGNORED] * len(row)
-        # `first` rises, so the words that begin in the window are neighbours.
-        begin = bisect_left(first, row.first_piece)
-        end = bisect_left(first, row.first_piece + row.n_pieces)
-        for word in range(begin, end):
-            target[row.text_start + first[word] - row.first_piece] = self.tag_id[tags[word]]
-        return target if begin < end else None
-
-    def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
-        """`(B, T)` tag ids, -100 where nothing is asked."""
-        # A row that is not labelled becomes a row of -100.
-        return pad_lists([target or [] for target in targets], IGNORED, length)
-
-    def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, the mean over labelled words."""
-        logits = outputs.flatten(0, 1)  # (B, T, C) -> (B*T, C)
-        return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
-
-    def decode(self, outputs: Tensor, batch: Batch) -> list[NERPrediction]:
-        probabilities, best = outputs.float().softmax(-1).max(-1)  # (B, T) each
-        of_rows = by_example(zip(best.tolist(), probabilities.tolist(), strict=True), batch)
-        return [self._merge(*both) for both in zip(batch.items, of_rows, strict=True)]
-
-    def _merge(
-        self, item: EncodedExample, outputs: list[tuple[list[int], list[float]]]
-    ) -> NERPrediction:
-        """Tags from each word's first piece, in the window where it is farthest from a cut."""
-        encoding = item.rows[0].text
-        words, pieces = self._words(encoding)
-        tags, scores = [], []
-        for piece, window in zip(pieces, best_windows(item.rows, pieces), strict=True):
-            row = item.rows[window]
-            position = row.text_start + piece - row.first_piece
-            best, probabilities = outputs[window]
-            tags.append(self.tags[best[position]])
-            scores.append(probabilities[position])
-        plain = NERPrediction(encoding.text, words, tags, scores)
-        given = getattr(item.example, "word_places", None)
-        # Tagged on our own words first: these are what the model was trained on.
-        return plain if given in (None, words) else on_given_words(plain, given)
-
-    def score(
-        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
+    def score_tags(
+        self, references: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
     ) -> dict[str, float]:
-        """`token_accuracy`, entity precision, recall and F1, and these by type.
-
-        Where examples say what their words are and plain text has others, `entity_f1_plain_text`
-        is the F1 of the same predictions on plain text: an entity is right by its characters.
-        """
-        self._check_types(examples)
-        references = [example.tags for example in examples]
-        predicted = [prediction.tags for prediction in predictions]
-        scores = {"token_accuracy": token_accuracy(references, predicted)}
+        """`token_accuracy`, entity precision, recall and F1, and these by type."""
+        scores = {"token_accuracy": token_accuracy(references, predictions)}
         # Most words are O, so token accuracy reads high: entities are what counts.
-        scores |= entity_scores(references, predicted)
-        if any(prediction.plain for prediction in predictions):
-            # Characters are all that two ways of cutting a text into words have in common.
-            gold = [set(entity_characters(example)) for example in examples]
-            found = [_characters(p.plain or p) for p in predictions]
-            scores["entity_f1_plain_text"] = f1_of_sets(gold, found)
-        return scores
+        return scores | entity_scores(references, predictions)
 
-    def remarks(self, scores: dict[str, float]) -> list[str]:
-        """A warning if plain text is tagged differently from the words of a file."""
-        given, plain = scores["entity_f1"], scores.get("entity_f1_plain_text")
-        if plain is None or abs(given - plain) <= MOST_GAP:
-            return []
-        return [
-            f"entity F1 is {given:.3f} on the words of the file, but {plain:.3f} on the same "
-            "sentences as plain text, whose words differ; to predict on words of your own, give "
-            "lists of words (mtl predict --words)"
-        ]
+    def found_in(self, words: Sequence[Place], tags: Sequence[str]) -> list[CharacterSpan]:
+        return entity_places(words, tags)
 
-    def report(self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]) -> str:
+    def report(self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]) -> str:
         """Precision, recall and F1 of each entity type, and the confusion matrix of the words."""
         labels, counts = self.confusion(examples, predictions)
         rows = [[label, *row] for label, row in zip(labels, counts, strict=True)]
@@ -261,7 +140,7 @@ class NERTask(Task):
         return f"{types_table(self.score(examples, predictions))}\n\nwords by type\n{matrix}"
 
     def confusion(
-        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
     ) -> tuple[list[str], list[list[int]]]:
         """Words by entity type, whatever the borders; O is none."""
         references, predicted = (
@@ -271,22 +150,8 @@ class NERTask(Task):
         labels = ["O", *self.types]
         return labels, confusion(references, predicted, labels)
 
-    def prediction_file(
-        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
-    ) -> tuple[str, str]:
-        """What the conlleval script reads: `token right predicted` between single blanks, one token
-        a line, an empty line between sentences. Blanks inside a token become underscores."""
-        sentences = [
-            "".join(
-                " ".join("_".join(part.split()) for part in line) + "\n"
-                for line in zip(example.tokens, example.tags, prediction.tags, strict=True)
-            )
-            for example, prediction in zip(examples, predictions, strict=True)
-        ]
-        return "txt", "\n".join(sentences)
-
     def mistakes(
-        self, examples: Sequence[NERExample], predictions: Sequence[NERPrediction]
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
     ) -> list[Mistake]:
         """Entities that are not exactly right; for the kinds see `compare_entities`."""
         found = []
@@ -294,77 +159,21 @@ class NERTask(Task):
             for kind, gold, guess in compare_entities(example.tags, prediction.tags):
                 first = min(span[1] for span in gold + guess)
                 last = max(span[2] for span in gold + guess)
-                # Single blanks, so that its length is where the entity begins in the text below.
-                before = " ".join([*example.tokens[:first], ""])
-                place = (len(before), len(before + " ".join(example.tokens[first:last])))
-                text = excerpt(" ".join(example.tokens), *place)
+                text = excerpt_of_words(example.tokens, first, last)
                 expected, predicted = (in_words(example.tokens, spans) for spans in (gold, guess))
                 found.append(Mistake(kind, f"sentence {n}", text, expected, predicted))
         return found
 
-    def _check_types(self, examples: Sequence[Tagged]) -> None:
-        unknown = {tag for example in examples for tag in example.tags or ()} - self.tag_id.keys()
-        # Types that the model never learned could only be missed, and no score would say why.
-        if unknown:
-            raise DataError(
-                f"the task {self.name!r} does not know these entity types",
-                found=", ".join(sorted({tag[2:] for tag in unknown})),
-                fix=f"it was trained on {', '.join(self.types)}; rename the types in the file, or "
-                "train on data that has them all",
-            )
-
-    def baselines(self, examples: Sequence[NERExample]) -> dict[str, list[NERPrediction]]:
+    def baselines(self, examples: Sequence[Any]) -> dict[str, list[TokenPrediction]]:
         """`all_o`: no word is ever part of an entity."""
-        return {
-            "all_o": [
-                NERPrediction(e.text, [], ["O"] * len(e.tags), [1.0] * len(e.tags))
-                for e in examples
-            ]
-        }
+        return {"all_o": [self.always("O", example) for example in examples]}
 
-    @cached_property
-    def joining(self) -> Joining | None:
-        """What holds words together in the training file; None if its words are those of plain
-        text."""
-        given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
-        # The usual case; then nothing needs to be learned, or saved with the model.
-        if all(example.word_places == split_words(example.inputs[0][0]) for example in given):
-            return None
-        return learn_joining([example.tokens for example in given])
-
-    def _words(self, encoding: Encoding) -> tuple[list[Place], list[int]]:
-        """The words that are tagged, and the first piece of each."""
-        first = first_pieces(encoding)
-        if self.joining is None:
-            return encoding.words, first
-        words = join_parts(encoding.text, encoding.words, self.joining)
-        # By where a word begins: a joined word begins where its first part does.
-        first_of = dict(zip((start for start, _ in encoding.words), first, strict=True))
-        return words, [first_of[start] for start, _ in words]
-
-    def settings(self) -> dict[str, Any]:
-        return {"id2label": dict(enumerate(self.tags)), "label2id": self.tag_id}
+    def unknown_tags(self, tags: set[str]) -> DataError:
+        """The error for entity types that the task never learned."""
+        types = ", ".join(sorted({tag[2:] for tag in tags}))
+        return unknown_names(self.name, "entity type", types, self.types)
 
     @classmethod
-    def from_settings(cls, name: str, settings: dict[str, Any]) -> NERTask:
-        # JSON has made text of the numbers, and "10" comes before "2".
-        by_id = sorted(settings["id2label"].items(), key=lambda pair: int(pair[0]))
-        return cls(name, types=[tag[2:] for _, tag in by_id if tag.startswith("B-")])
-
-
-def _characters(prediction: NERPrediction) -> set[CharacterSpan]:
-    return {(e.entity_group, e.start, e.end) for e in prediction.entities}
-
-
-def on_given_words(plain: NERPrediction, given: list[Place]) -> NERPrediction:
-    """A prediction on our own words, carried over to the words that the user gave.
-
-    A given word has the tag of the entity that touches it, with the probability of its first part.
-    """
-    spans = [(e.entity_group, e.start, e.end) for e in plain.entities]
-    scores, word = [], 0
-    for start, _ in given:
-        while word + 1 < len(plain.words) and plain.words[word][1] <= start:
-            word += 1
-        scores.append(plain.scores[word])
-    return NERPrediction(plain.text, given, tags_of_entities(given, spans), scores, plain)
+    def from_settings(cls, name: str, settings: dict[str, Any]) -> Self:
+        tags = names_by_id(settings["id2label"])
+        return cls(name, types=[tag[2:] for tag in tags if tag.startswith("B-")])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -21,13 +19,13 @@ from ..data.dataset import Dataset
 from ..data.encoded import EncodedExample
 from ..data.examples import Answer, QAExample
 from ..data.tokenizers.base import Row
-from ..data.words import split_words
 from ..errors import ConfigError
 from ..metrics import exact_match, mean, normalize_answer, token_f1
 from ..nn.heads import SpanHead
 from ..tables import format_table
-from .base import IGNORED, Mistake, Task
+from .base import IGNORED, Mistake
 from .guesses import candidate_answers, candidates_in_closest_sentence, sentences_of
+from .pairs import PairTask
 from .spans import (
     best_spans,
     excerpt,
@@ -97,7 +95,7 @@ class Answers(list[QAPrediction]):
         return "".join(prediction._repr_html_() for prediction in self)
 
 
-class QATask(Task):
+class QATask(PairTask):
     """Point at the first and the last token of the answer.
 
     Args:
@@ -108,7 +106,7 @@ class QATask(Task):
 
     kind = "qa"
     main_metric = "exact_match"
-    reads_pairs = True
+    text_names = ("question", "context")
     example = QAExample
     answers_with = "start and end of the answer"
     most_answers = MOST_SPANS
@@ -266,38 +264,8 @@ class QATask(Task):
             ],
         }
 
-    def controls(self, examples: Sequence[QAExample]) -> dict[str, list[QAExample]]:
-        """`model_with_other_question`: each context is asked a question of another example.
-
-        The other question is not longer, so that it fits beside the context; an example without
-        such a question is left out.
-        """
-        asked = [
-            replace(example, question=other)
-            for example, other in zip(examples, _other_questions(examples), strict=True)
-            if other is not None
-        ]
-        return {"model_with_other_question": asked} if asked else {}
-
     def settings(self) -> dict[str, Any]:
         return {"max_answer_tokens": self.max_answer_tokens}
-
-
-def _other_questions(examples: Sequence[QAExample]) -> list[str | None]:
-    """For each example, another question with as few characters and words, or fewer; or None."""
-    sizes = [(len(e.question), len(split_words(e.question))) for e in examples]
-    # By length, so that the longest question that still fits is a near neighbour.
-    order = sorted(range(len(examples)), key=sizes.__getitem__)
-    lengths = [sizes[i][0] for i in order]
-    others: list[str | None] = [None] * len(examples)
-    for rank, i in enumerate(order):
-        after = range(rank + 1, bisect_right(lengths, sizes[i][0]))
-        for other in (order[r] for r in chain(after, range(rank - 1, -1, -1))):
-            question = examples[other].question
-            if sizes[other][1] <= sizes[i][1] and question != examples[i].question:
-                others[i] = question
-                break
-    return others
 
 
 def _context_and_cls(batch: Batch) -> Tensor:

@@ -1,0 +1,63 @@
+"""Two texts go in; what one says about the other comes out: the base of such tasks."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import is_dataclass, replace
+from itertools import chain
+from typing import Any
+
+from ..data.words import split_words
+from .base import Task
+
+
+class PairTask(Task):
+    """Read two texts at once, such as a question and a context, or a premise and a hypothesis.
+
+    A base for your own tasks: a subclass gives its `kind`, head, targets, loss, decoding and score.
+    The `inputs` of its examples are `[(first, second)]`. Where the second text is too long for the
+    encoder, each row (window) holds the whole first text and a part of the second.
+
+    `text_names` says what the two texts are called, such as `("premise", "hypothesis")`: in the
+    menu of `mtl interactive`, in lines of JSON and in the dicts that `predict` takes. Examples best
+    have fields of these names.
+    """
+
+    reads_pairs = True
+
+    def controls(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
+        """`model_with_other_question`: each context is asked a question of another example.
+
+        A model that does as well with another question has not read it (for premises and
+        hypotheses: Gururangan et al. 2018, "Annotation Artifacts"). Any first text goes by its name
+        in `text_names`; there is no control where examples have no field of that name. The other
+        text is not longer, so that it fits beside the second; an example without such a text is
+        left out.
+        """
+        first, _ = self.text_names
+        if not all(is_dataclass(example) and hasattr(example, first) for example in examples):
+            return {}
+        others = other_texts([getattr(example, first) for example in examples])
+        spoiled = [
+            replace(example, **{first: other})
+            for example, other in zip(examples, others, strict=True)
+            if other is not None
+        ]
+        return {f"model_with_other_{first}": spoiled} if spoiled else {}
+
+
+def other_texts(texts: Sequence[str]) -> list[str | None]:
+    """For each text, another one with as few characters and words, or fewer; None without one."""
+    sizes = [(len(text), len(split_words(text))) for text in texts]
+    # By length, so that the longest text that still fits is a near neighbour.
+    order = sorted(range(len(texts)), key=sizes.__getitem__)
+    lengths = [sizes[i][0] for i in order]
+    others: list[str | None] = [None] * len(texts)
+    for rank, i in enumerate(order):
+        after = range(rank + 1, bisect_right(lengths, sizes[i][0]))
+        for other in (order[r] for r in chain(after, range(rank - 1, -1, -1))):
+            if sizes[other][1] <= sizes[i][1] and texts[other] != texts[i]:
+                others[i] = texts[other]
+                break
+    return others

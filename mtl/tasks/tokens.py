@@ -1,0 +1,334 @@
+"""Sentences go in; one tag for each word comes out, of any set of tags: the base of such tasks."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.batching import Batch
+from ..data.dataset import Dataset
+from ..data.encoded import EncodedExample
+from ..data.examples import TokenExample, check_tag_count
+from ..data.tokenizers.base import Encoding, Row, pad_lists
+from ..data.words import (
+    Entity,
+    Joining,
+    Place,
+    first_parts,
+    join_parts,
+    learn_joining,
+    owners,
+    split_words,
+)
+from ..errors import DataError
+from ..metrics import accuracy, confusion, f1_of_sets, macro_f1
+from ..nn.heads import TokenClassificationHead
+from .base import IGNORED, Mistake, Task
+from .labels import choose_names, confusion_table, names_by_id, unknown_names
+from .tagged import Sentence, TokenPrediction, conll_text, wrong_tags
+from .windows import best_windows, by_example, first_pieces
+
+MOST_GAP = 0.01  # largest gap in score between given words and plain text without a warning
+
+
+class TokenTask(Task):
+    """Tag every word: a base for part of speech, entities and whatever else there is to tag.
+
+    A subclass needs no more than a `kind`. If its examples keep their tags elsewhere than in
+    `tags`, it overrides `tags_of`; if more can be said of its tags than which are right, `score`.
+
+    The words are those of plain text, which the model will meet in use: signs that hold words
+    together in the training file do so there too (`joining`). A word of the file that is still cut
+    gives its tag to each part; to be scored, it has the tag of its first part.
+
+    Args:
+        name: of the task.
+        dataset: of `TokenExample`s, or of other examples with `tokens` and `word_places`; some may
+            have no tags.
+        tags: all there are; by default those of all splits (a tag that only held-out examples have
+            is then missed, and counted as missed).
+
+    Attributes:
+        prediction: the class of its predictions.
+
+    Raises:
+        ConfigError: fewer than two tags, or a tag twice.
+        DataError: neither tags nor examples that have some.
+    """
+
+    main_metric = "accuracy"
+    answers_with = "one tag for each word"
+    example = TokenExample
+    prediction: ClassVar[type[TokenPrediction]] = TokenPrediction
+
+    def __init__(
+        self, name: str, dataset: Dataset | None = None, tags: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(name, dataset)
+        examples = self.labelled(list(self.dataset.all()))
+        in_data = {tag for example in examples for tag in self.tags_of(example) or ()}
+        # Sorted, since a set has no order, and ids must be the same in every run.
+        self.tags = self.choose_tags(tags, sorted(in_data))
+        self.tag_id = {tag: i for i, tag in enumerate(self.tags)}
+
+    def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:
+        """All tags, in the order of their ids: those that are given, or those of the data."""
+        return choose_names(self.name, "tag", given, in_data, any(self.dataset.all()))
+
+    def tags_of(self, example: Any) -> Sequence[str] | None:
+        """The tags of an example, one for each of its `tokens`; None if it is not tagged."""
+        return getattr(example, "tags", None)
+
+    def is_labelled(self, example: Any) -> bool:
+        return self.tags_of(example) is not None
+
+    # --- training -----------------------------------------------------------------------------
+
+    def build_head(self, d_model: int) -> nn.Module:
+        return TokenClassificationHead(d_model, len(self.tags))
+
+    def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[list[int] | None]:
+        """For each row, the tag at each word's first piece and -100 everywhere else.
+
+        The words are those of plain text, which the model will meet in use. Signs that hold words
+        together in the training file do so in plain text too, so `Jean-Luc` is one word or three,
+        and if it is three, all three are tagged.
+        """
+        if not self.is_labelled(example):
+            return [None] * len(rows)
+        self._check_tags([example])
+        # All windows share the encoding of the whole text.
+        words, first = self._words(rows[0].text)
+        tags = self.tags_of_words(words, example, notes)
+        return [self._row_target(tags, first, row) for row in rows]
+
+    def tags_of_words(
+        self, words: list[Place], example: Any, notes: Counter[str]
+    ) -> list[str | None]:
+        """The tag that each word of plain text learns; None for a word that learns none.
+
+        A word that belongs to several words of the file has the tag of the first. What is left out
+        is counted in `notes`.
+        """
+        tags = self.tags_of(example) or ()
+        found = owners(words, example.word_places)
+        lost = len(tags) - len({owner for owner in found if owner is not None})
+        if lost:
+            notes["words share a word of plain text and are left out of training"] += lost
+        return [None if owner is None else tags[owner] for owner in found]
+
+    def _row_target(
+        self, tags: Sequence[str | None], first: list[int], row: Row
+    ) -> list[int] | None:
+        """The tags of the words that begin in a window.
+
+        Args:
+            tags: of every word of the text.
+            first: each word's first piece.
+        """
+        # Special tokens, and all pieces of a word but its first, stay ignored: one label per word.
+        target = [IGNORED] * len(row)
+        # `first` rises, so the words that begin in the window are neighbours.
+        begin = bisect_left(first, row.first_piece)
+        end = bisect_left(first, row.first_piece + row.n_pieces)
+        for word in range(begin, end):
+            tag = tags[word]
+            if tag is not None:
+                target[row.text_start + first[word] - row.first_piece] = self.tag_id[tag]
+        return target if any(tag is not None for tag in tags[begin:end]) else None
+
+    def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
+        """`(B, T)` tag ids, -100 where nothing is asked."""
+        # A row that is not labelled becomes a row of -100.
+        return pad_lists([target or [] for target in targets], IGNORED, length)
+
+    def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, the mean over labelled words."""
+        logits = outputs.flatten(0, 1)  # (B, T, C) -> (B*T, C)
+        return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
+
+    # --- prediction ---------------------------------------------------------------------------
+
+    def decode(self, outputs: Tensor, batch: Batch) -> list[TokenPrediction]:
+        probabilities, best = outputs.float().softmax(-1).max(-1)  # (B, T) each
+        of_rows = by_example(zip(best.tolist(), probabilities.tolist(), strict=True), batch)
+        return [self._merge(*both) for both in zip(batch.items, of_rows, strict=True)]
+
+    def _merge(
+        self, item: EncodedExample, outputs: list[tuple[list[int], list[float]]]
+    ) -> TokenPrediction:
+        """Tags from each word's first piece, in the window where it is farthest from a cut."""
+        encoding = item.rows[0].text
+        words, pieces = self._words(encoding)
+        tags, scores = [], []
+        for piece, window in zip(pieces, best_windows(item.rows, pieces), strict=True):
+            row = item.rows[window]
+            position = row.text_start + piece - row.first_piece
+            best, probabilities = outputs[window]
+            tags.append(self.tags[best[position]])
+            scores.append(probabilities[position])
+        plain = self.prediction(encoding.text, words, tags, scores)
+        given = getattr(item.example, "word_places", None)
+        # Tagged on our own words first: these are what the model was trained on.
+        return plain if given in (None, words) else self.on_given_words(plain, given)
+
+    def on_given_words(self, plain: TokenPrediction, given: list[Place]) -> TokenPrediction:
+        """A prediction on our own words, carried over to the words that the user gave.
+
+        A given word has the probability of its first part.
+        """
+        scores = [plain.scores[i] for i in first_parts(plain.words, given)]
+        return self.prediction(plain.text, given, self.tags_of_given(given, plain), scores, plain)
+
+    def tags_of_given(self, given: list[Place], plain: TokenPrediction) -> list[str]:
+        """The tag that each given word takes over from our own words: that of its first part."""
+        return [plain.tags[i] for i in first_parts(plain.words, given)]
+
+    @cached_property
+    def joining(self) -> Joining | None:
+        """What holds words together in the training file; None if its words are those of plain
+        text."""
+        given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
+        # The usual case; then nothing needs to be learned, or saved with the model.
+        if all(example.word_places == split_words(example.inputs[0][0]) for example in given):
+            return None
+        return learn_joining([example.tokens for example in given])
+
+    def _words(self, encoding: Encoding) -> tuple[list[Place], list[int]]:
+        """The words that are tagged, and the first piece of each."""
+        first = first_pieces(encoding)
+        if self.joining is None:
+            return encoding.words, first
+        words = join_parts(encoding.text, encoding.words, self.joining)
+        # By where a word begins: a joined word begins where its first part does.
+        first_of = dict(zip((start for start, _ in encoding.words), first, strict=True))
+        return words, [first_of[start] for start, _ in words]
+
+    # --- scores -------------------------------------------------------------------------------
+
+    def score(
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
+    ) -> dict[str, float]:
+        """What `score_tags` says; and where examples say what their words are and plain text has
+        others, the main metric on plain text, such as `accuracy_plain_text`: the F1 of what
+        `found_in` finds, which is right by its characters.
+        """
+        self._check_tags(examples)
+        references = [list(self.tags_of(example) or ()) for example in examples]
+        scores = self.score_tags(references, [prediction.tags for prediction in predictions])
+        if any(prediction.plain for prediction in predictions):
+            # Characters are all that two ways of cutting a text into words have in common.
+            gold = [
+                set(self.found_in(example.word_places, tags))
+                for example, tags in zip(examples, references, strict=True)
+            ]
+            plain = [prediction.plain or prediction for prediction in predictions]
+            found = [set(self.found_in(p.words, p.tags)) for p in plain]
+            scores[f"{self.main_metric}_plain_text"] = f1_of_sets(gold, found)
+        return scores
+
+    def score_tags(
+        self, references: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
+    ) -> dict[str, float]:
+        """`accuracy`, the share of words whose tag is right, and `macro_f1` over the tags."""
+        right, said = _flat(references), _flat(predictions)
+        return {"accuracy": accuracy(right, said), "macro_f1": macro_f1(right, said)}
+
+    def found_in(self, words: Sequence[Place], tags: Sequence[str]) -> list[Entity]:
+        """What tags say, as label, first character and one past the last: here each word's tag."""
+        return [(tag, *word) for word, tag in zip(words, tags, strict=True)]
+
+    def remarks(self, scores: dict[str, float]) -> list[str]:
+        """A warning if plain text is tagged differently from the words of a file."""
+        given = scores[self.main_metric]
+        plain = scores.get(f"{self.main_metric}_plain_text")
+        if plain is None or abs(given - plain) <= MOST_GAP:
+            return []
+        called = self.main_metric.replace("_", " ").replace("f1", "F1")
+        return [
+            f"{called} is {given:.3f} on the words of the file, but {plain:.3f} on the same "
+            "sentences as plain text, whose words differ; to predict on words of your own, give "
+            "lists of words (mtl predict --words)"
+        ]
+
+    def confusion(
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
+    ) -> tuple[list[str], list[list[int]]]:
+        """Words by tag."""
+        return self.tags, confusion(*self._tags_of_all(examples, predictions), self.tags)
+
+    def report(self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]) -> str:
+        """The confusion matrix of the words, with precision, recall and F1 of each tag."""
+        return confusion_table(*self._tags_of_all(examples, predictions), self.tags)
+
+    def _tags_of_all(
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
+    ) -> tuple[list[str], list[str]]:
+        """Of every word of every example, the right tag and the predicted one."""
+        right = [self.tags_of(example) or () for example in examples]
+        return _flat(right), _flat([prediction.tags for prediction in predictions])
+
+    def prediction_file(
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
+    ) -> tuple[str, str]:
+        """What the conlleval script reads; see `conll_text`."""
+        return "txt", conll_text(self._sentences(examples, predictions))
+
+    def mistakes(
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
+    ) -> list[Mistake]:
+        """Words whose tag is not right (`wrong tag`)."""
+        return wrong_tags(self._sentences(examples, predictions))
+
+    def _sentences(
+        self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
+    ) -> list[Sentence]:
+        """Words, right tags and predicted tags of each example."""
+        return [
+            (example.tokens, self.tags_of(example) or (), prediction.tags)
+            for example, prediction in zip(examples, predictions, strict=True)
+        ]
+
+    def baselines(self, examples: Sequence[Any]) -> dict[str, list[TokenPrediction]]:
+        """`majority_tag`: every word has the most frequent tag of these examples."""
+        ((tag, _),) = Counter(_flat([self.tags_of(e) or () for e in examples])).most_common(1)
+        return {"majority_tag": [self.always(tag, example) for example in examples]}
+
+    def always(self, tag: str, example: Any) -> TokenPrediction:
+        """What a method says that gives every word the same tag."""
+        n = len(example.tokens)
+        return self.prediction(example.inputs[0][0], example.word_places, [tag] * n, [1.0] * n)
+
+    def _check_tags(self, examples: Sequence[Any]) -> None:
+        for example in examples:
+            check_tag_count(example.tokens, self.tags_of(example) or ())
+        said = {tag for example in examples for tag in self.tags_of(example) or ()}
+        # Tags that the model never learned could only be missed, and no score would say why.
+        if unknown := said - self.tag_id.keys():
+            raise self.unknown_tags(unknown)
+
+    def unknown_tags(self, tags: set[str]) -> DataError:
+        """The error for tags that the task never learned."""
+        return unknown_names(self.name, "tag", ", ".join(map(repr, sorted(tags))), self.tags)
+
+    # --- saving -------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        return {"id2label": dict(enumerate(self.tags)), "label2id": self.tag_id}
+
+    @classmethod
+    def from_settings(cls, name: str, settings: dict[str, Any]) -> Self:
+        rest = {k: v for k, v in settings.items() if k not in ("id2label", "label2id")}
+        return cls(name, tags=names_by_id(settings["id2label"]), **rest)
+
+
+def _flat(tags: Sequence[Sequence[str]]) -> list[str]:
+    """The tags of all sentences, one after the other."""
+    return [tag for of_sentence in tags for tag in of_sentence]
