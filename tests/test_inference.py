@@ -396,11 +396,6 @@ def test_empty_texts(model, text):
         answer(model, "Who ?", text)
 
 
-def test_a_task_of_pairs_in_predict_points_to_answer(model):
-    with pytest.raises(ConfigError, match=r"mtl\.answer"):
-        predict(model, "Ann", tasks=["qa"])
-
-
 def test_a_task_of_single_texts_in_answer(model):
     with pytest.raises(ConfigError, match="ner"):
         answer(model, "Who ?", "Ann", task="ner")

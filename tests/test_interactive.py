@@ -38,7 +38,7 @@ def session(model, *lines, stop=EOFError):
 def test_the_menu_numbers_the_tasks(model):
     menu = session(model)[0].splitlines()
     assert [line.split()[0] for line in menu[1:]] == ["1", "2", "3", "all", "q"]
-    assert "ner: one tag a word" in menu[1]
+    assert "ner: one tag for each word" in menu[1]
     assert "ner, topic" in menu[4]
 
 
@@ -64,7 +64,7 @@ def test_several_questions_on_one_context(model):
     other = "Kim lives in Oslo."
     seen = session(model, "2", QUESTION, SENTENCE, "2", "Where?", "", "2", "Where?", other)
     for question, context in ((QUESTION, SENTENCE), ("Where?", SENTENCE), ("Where?", other)):
-        assert f"\n{mtl.answer(model, question, context)}\n" in seen
+        assert f"\n{mtl.predict(model, (question, context), 'qa')}\n" in seen
     prompts = [line for line in seen if line.startswith("context")]
     assert ["Enter" in prompt for prompt in prompts] == [False, True, True]
 

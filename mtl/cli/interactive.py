@@ -1,12 +1,13 @@
-"""A small menu for your own sentences and questions."""
+"""What a user types goes in, by a small menu; predictions come out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ..errors import MTLError
-from ..inference import answer, predict
+from ..inference import predict
 from ..model import MultiTaskModel
+from ..tasks import Task
 
 QUIT = "q"
 
@@ -16,7 +17,7 @@ def interact(
     read: Callable[[str], str] = input,
     write: Callable[[str], object] = print,
 ) -> None:
-    """Ask for a task and a text (or a question and a context), print the prediction, and again.
+    """Ask for a task and what it reads, a text or two; print the prediction, and again.
 
     `q`, Ctrl-D (or the end of a pipe) and Ctrl-C end it. What cannot be used is said, and asked
     for again.
@@ -26,7 +27,7 @@ def interact(
         write: what prints.
     """
     choices = _choices(model)
-    context = ""
+    seconds: dict[str, str] = {}
     write(_menu(model, choices))
     try:
         while True:
@@ -35,15 +36,9 @@ def interact(
                 write(f"there is no such choice\n{_menu(model, choices)}")
                 continue
             try:
-                if model.tasks[chosen[0]].reads_pairs:
-                    question = _ask(read, "question: ")
-                    again = " (Enter: the same again)" if context else ""
-                    # Kept for the next question, so that nobody has to paste a long text twice.
-                    context = _ask(read, f"context{again}: ") or context
-                    result = answer(model, question, context, chosen[0])
-                else:
-                    result = predict(model, _ask(read, "text: "), chosen)
-                write(f"\n{result}\n")
+                task = model.tasks[chosen[0]]
+                given = _ask_pair(read, task, seconds) if task.reads_pairs else _ask(read, "text: ")
+                write(f"\n{predict(model, given, chosen)}\n")
             # A mistyped text should not cost the user another loading of the model.
             except MTLError as error:
                 write(f"error: {error}")
@@ -67,6 +62,21 @@ def _menu(model: MultiTaskModel, choices: dict[str, list[str]]) -> str:
         what = tasks[0].answers_with if len(tasks) == 1 else "every task that reads a text"
         lines.append(f"  {choice:>3}  {', '.join(names)}: {what}")
     return "\n".join(["choose a task:", *lines, f"  {QUIT:>3}  quit"])
+
+
+def _ask_pair(read: Callable[[str], str], task: Task, seconds: dict[str, str]) -> tuple[str, str]:
+    """Both texts, asked for by the names that the task has for them.
+
+    `seconds` keeps the last second text of each name, so that nobody has to paste a long context
+    for every question.
+    """
+    first_name, second_name = task.text_names
+    first = _ask(read, f"{first_name}: ")
+    again = " (Enter: the same again)" if second_name in seconds else ""
+    second = _ask(read, f"{second_name}{again}: ") or seconds.get(second_name, "")
+    if second:
+        seconds[second_name] = second
+    return first, second
 
 
 def _ask(read: Callable[[str], str], prompt: str) -> str:

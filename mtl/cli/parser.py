@@ -187,14 +187,16 @@ def add_predict(commands: Commands) -> None:
         "predict",
         help="use a trained model",
         description="Without --text or --question, inputs are read from standard input, and "
-        "answered as they arrive: one text per line, or for question answering "
-        '{"question": ..., "context": ...} on each line.',
+        "answered as they arrive: one text per line, or for tasks that read two texts "
+        '{"question": ..., "context": ...} on each line (or "text" and "text_pair", "premise" and '
+        '"hypothesis", "sentence1" and "sentence2").',
     )
     command.add_argument("folder", metavar="DIR", help="a run folder")
     command.add_argument(
-        "--task", metavar="T", help="name or kind of a task, or all (that read single texts)"
+        "--task", metavar="T", help="name or kind of a task, or all (that read what is given)"
     )
-    command.add_argument("--text")
+    command.add_argument("--text", help="a text, or the first of two")
+    command.add_argument("--text-pair", metavar="TEXT", help="the second of two texts")
     command.add_argument(
         "--words",
         action="store_true",
@@ -206,8 +208,8 @@ def add_predict(commands: Commands) -> None:
         metavar="FILE",
         help="a file with one word per line and a blank line after each sentence",
     )
-    command.add_argument("--question")
-    command.add_argument("--context")
+    command.add_argument("--question", metavar="TEXT", help="goes with --context")
+    command.add_argument("--context", metavar="TEXT")
     command.add_argument(
         "--top",
         type=int,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,7 +14,7 @@ from typing import Any
 
 from ..data.readers import read_words
 from ..errors import ConfigError, DataError, Fault
-from ..inference import Predictions, answer, predict
+from ..inference import Predictions, check_n_answers, pair_of, predict
 from ..model import MultiTaskModel
 from ..tasks import Task
 from .interactive import interact
@@ -25,14 +27,13 @@ ALL = "all"
 def run_predict(options: argparse.Namespace) -> int:
     """`mtl predict`: every input that can be read is answered, and the others are listed."""
     model = load_model(options.folder)
-    # `is not None`: an empty question was given too, and gets its own error.
-    asked = options.question is not None or options.context is not None
-    if asked and (options.question is None or options.context is None):
-        raise ConfigError("--question and --context go together", fix="give both")
-    if asked and options.text is not None:
-        raise ConfigError("give --text, or --question with --context, not both")
-    tasks = _tasks_to_predict(model, options.task, asked)
-    _check_fits(options, tasks[0], asked)
+    pair = _pair_given(options)
+    if options.data and (options.text is not None or pair):
+        raise ConfigError("give --text, or --data, not both")
+    # Of lines that are still to come, each says itself which it is.
+    pairs = bool(pair) if pair or options.data or options.text is not None else None
+    tasks = _tasks_to_predict(model, options.task, pairs)
+    _check_fits(options, tasks)
     guessed = [task.name for task in tasks if task.words_given]
     if guessed and not (options.words or options.data):
         print(
@@ -43,30 +44,42 @@ def run_predict(options: argparse.Namespace) -> int:
     given: list[Any]
     if options.data:
         given = read_words(options.data)
-    elif asked:
-        given = [(options.question, options.context)]
+    elif pair:
+        given = [pair]
     elif options.text is not None:
-        given = [_parse_line(options.text, tasks, options)]
+        given = [_parse_text(options.text, options)]
     else:
         return _predict_lines(model, tasks, options)
     _print_predictions(model, _predict_inputs(model, tasks, given, options), given, options)
     return 0
 
 
-def _check_fits(options: argparse.Namespace, task: Task, asked: bool) -> None:
-    """Raise ConfigError for options that do not go together, or with how the task reads."""
-    reads_pairs = task.reads_pairs
-    if reads_pairs and options.text is not None:
-        raise ConfigError("a question needs --question and --context, not --text")
-    if reads_pairs and (options.words or options.data):
+def _pair_given(options: argparse.Namespace) -> tuple[str, str] | None:
+    """The two texts that are given, if two are."""
+    # `is not None`: an empty question was given too, and gets its own error.
+    asked = options.question is not None or options.context is not None
+    if asked and (options.question is None or options.context is None):
+        raise ConfigError("--question and --context go together", fix="give both")
+    if asked and (options.text is not None or options.text_pair is not None):
+        raise ConfigError("give --text, or --question with --context, not both")
+    if options.text_pair is not None and options.text is None:
+        raise ConfigError("--text-pair goes with --text", fix="give both")
+    if asked:
+        return options.question, options.context
+    return None if options.text_pair is None else (options.text, options.text_pair)
+
+
+def _check_fits(options: argparse.Namespace, tasks: Sequence[Task]) -> None:
+    """Raise ConfigError for options that do not go with what the tasks read."""
+    read_pairs = [task for task in tasks if task.reads_pairs]
+    if len(read_pairs) == len(tasks) and (options.words or options.data):
         what = "--words and --data are for tasks that read single texts"
-        raise ConfigError(what, found=task.name)
-    if options.data and options.text is not None:
-        raise ConfigError("give --text, or --data, not both")
-    if asked and not reads_pairs:
-        raise ConfigError(f"the task {task.name!r} reads a --text, not a question")
-    if options.top != 1 and not reads_pairs:
-        raise ConfigError("--top goes with a question", found=f"--top {options.top}")
+        raise ConfigError(what, found=tasks[0].name)
+    if options.top != 1:
+        if not read_pairs:
+            raise ConfigError("--top goes with a question", found=f"--top {options.top}")
+        for task in read_pairs:
+            check_n_answers(task, options.top)
 
 
 def _predict_lines(
@@ -130,20 +143,16 @@ def _readable(
 def _predict_inputs(
     model: MultiTaskModel, tasks: Sequence[Task], given: list[Any], options: argparse.Namespace
 ) -> list[Predictions]:
-    """What the tasks predict for texts, lists of words, or pairs of question and context."""
-    if not tasks[0].reads_pairs:
-        names = [task.name for task in tasks]
-        predicted = predict(model, given, names, progress=True, batch_size=options.batch_size)
-        assert isinstance(predicted, list)  # for a list was given
-        return predicted
-    results = [Predictions() for _ in given]
-    for task in tasks:
-        questions, contexts = map(list, zip(*given, strict=True))
-        answers = answer(
-            model, questions, contexts, task.name, options.top, batch_size=options.batch_size
-        )
-        for result, found in zip(results, answers, strict=True):
-            result[task.name] = found
+    """What the tasks predict for texts, lists of words, and pairs of texts."""
+    # Where no task is named, each input goes to those that read it.
+    names = None if options.task in (None, ALL) else [task.name for task in tasks]
+    results = predict(model, given, names, progress=True, batch_size=options.batch_size)
+    assert isinstance(results, list)  # for a list was given
+    if options.top != 1:
+        for predictions in results:
+            for name, prediction in predictions.items():
+                if model.tasks[name].reads_pairs:
+                    predictions[name] = model.tasks[name].best_answers(prediction, options.top)
     return results
 
 
@@ -171,31 +180,75 @@ def _print_predictions(
 
 
 def _shown(given: str | list[str] | tuple[str, str]) -> str:
-    """A text, the question of a pair, or words with blanks between them."""
-    if isinstance(given, list):
-        return " ".join(given)
-    return given if isinstance(given, str) else given[0]
+    """A text, words with blanks between them, or the texts of a pair, the second cut short."""
+    if isinstance(given, tuple):
+        return f"{given[0]} | {textwrap.shorten(given[1], 80, placeholder=' ...')}"
+    return given if isinstance(given, str) else " ".join(given)
 
 
-def _tasks_to_predict(model: MultiTaskModel, name: str | None, asked: bool) -> list[Task]:
-    """The one task of a name or kind, or all tasks that read what is given."""
+def _tasks_to_predict(model: MultiTaskModel, name: str | None, pairs: bool | None) -> list[Task]:
+    """The one task of a name or kind, or all tasks that read what is given.
+
+    Args:
+        pairs: whether two texts are given; None if that is not known yet.
+    """
+    what = "two texts" if pairs else "a single text"
     if name is not None and name != ALL:
-        return [model.task(name)]
-    fitting = [task for task in model.tasks.values() if task.reads_pairs == asked]
-    if not fitting and name == ALL:
-        what = "a question" if asked else "a single text"
-        fix = f"give {'--text' if asked else '--question and --context'}"
-        raise ConfigError(f"no task of the model reads {what}", fix=fix)
-    if not fitting or (name is None and len(fitting) > 1):
+        task = model.task(name)
+        if pairs not in (None, task.reads_pairs):
+            raise ConfigError(
+                f"the task {task.name!r} reads {_options_of(task)}, not {what}",
+                fix=f"give {_options_of(task)}",
+            )
+        return [task]
+    fitting = [task for task in model.tasks.values() if pairs in (None, task.reads_pairs)]
+    if not fitting:
+        others = dict.fromkeys(map(_options_of, model.tasks.values()))
+        raise ConfigError(f"no task of the model reads {what}", fix=f"give {', or '.join(others)}")
+    # One task for texts and one for pairs: what is given says which of them is meant.
+    several = max(Counter(task.reads_pairs for task in fitting).values()) > 1
+    if name is None and several:
         known = ", ".join([*model.tasks, ALL])
         raise ConfigError("which task?", fix=f"add --task, one of {known}")
     return fitting
 
 
+def _options_of(task: Task) -> str:
+    """The options that give a task what it reads."""
+    if not task.reads_pairs:
+        return "a --text"
+    asks = task.text_names == ("question", "context")
+    return "--question and --context" if asks else "--text and --text-pair"
+
+
 def _parse_line(line: str, tasks: Sequence[Task], options: argparse.Namespace) -> Any:
     """The text, list of words, or pair that a line of input holds."""
-    if tasks[0].reads_pairs:
-        return _pair_of(line)
+    names = [task.text_names for task in tasks if task.reads_pairs]
+    if not names:
+        return _parse_text(line, options)
+    try:
+        record = _record_of(line, names[0])
+    except DataError:
+        if len(names) == len(tasks):
+            raise
+        return _parse_text(line, options)  # some task reads single texts
+    return pair_of(record, names)
+
+
+def _record_of(line: str, names: tuple[str, str]) -> dict[str, Any]:
+    """The JSON object of a line; DataError if it holds none."""
+    form = f'write {{"{names[0]}": "...", "{names[1]}": "..."}} on one line'
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the line is not JSON: {error}", found=repr(line[:80]), fix=form) from None
+    if not isinstance(record, dict):
+        raise DataError("the line is not a JSON object", found=repr(line[:80]), fix=form)
+    return record
+
+
+def _parse_text(line: str, options: argparse.Namespace) -> str | list[str]:
+    """A line as it is; with --words, the words that it holds."""
     if not options.words:
         return line
     if line.lstrip().startswith("["):
@@ -207,22 +260,6 @@ def _parse_line(line: str, tasks: Sequence[Task], options: argparse.Namespace) -
                 fix = 'write every word in quotes: ["Ann", "left"]'
                 raise DataError("the list holds more than words", found=repr(line[:80]), fix=fix)
     return line.split()
-
-
-def _pair_of(line: str) -> tuple[str, str]:
-    form = 'write {"question": "...", "context": "..."} on one line'
-    try:
-        record = json.loads(line)
-        # JSON can spell half a character, which no file and no tokenizer can hold.
-        line.encode()
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"the line is not JSON: {error}", found=repr(line[:80]), fix=form) from None
-    keys = ("question", "context")
-    pair = tuple(record.get(key) for key in keys) if isinstance(record, dict) else ()
-    if len(pair) != 2 or not all(isinstance(text, str) and text.strip() for text in pair):
-        what = "the line does not hold a question and a context"
-        raise DataError(what, found=repr(line[:80]), fix=form)
-    return pair
 
 
 def run_interactive(options: argparse.Namespace) -> None:

@@ -10,9 +10,10 @@ from .evaluation import (
     predictions_of,
     score_baselines,
 )
+from .inputs import pair_of
 from .labelled import check_kind
 from .loop import Model, Predictions, check_model, encode_for, predict_encoded, predict_examples
-from .prediction import Neighbour, answer, encode, nearest, predict
+from .prediction import Neighbour, answer, check_n_answers, encode, nearest, predict
 
 __all__ = [
     "BASELINES",
@@ -22,6 +23,7 @@ __all__ = [
     "answer",
     "check_kind",
     "check_model",
+    "check_n_answers",
     "encode",
     "encode_for",
     "encode_labelled",
@@ -29,6 +31,7 @@ __all__ = [
     "evaluate_baselines",
     "evaluate_encoded",
     "nearest",
+    "pair_of",
     "predict",
     "predict_encoded",
     "predict_examples",

@@ -1,19 +1,19 @@
-"""A user's texts go in; what the model says about them comes out: tags, answers, vectors."""
+"""Texts and pairs of texts go in; what the model says about them comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..data.batching import Batch
-from ..data.examples import Query, check_unicode
 from ..errors import ConfigError, DataError
 from ..nn.heads import merge_rows, pool, unit_vectors
 from ..tasks.base import Task
+from .inputs import Given, as_list, one_or_many, queries_of
 from .loop import (
     Model,
     Predictions,
@@ -27,47 +27,80 @@ from .loop import (
 
 def predict(
     model: Model,
-    texts: str | Sequence[str | Sequence[str]],
+    texts: Given | Sequence[Given],
     tasks: str | Sequence[str] | None = None,
     progress: bool = False,
     batch_size: int | None = None,
 ) -> Predictions | list[Predictions]:
-    """What the model says about a text, or about each of a list of texts.
+    """What the model says about a text or a pair of texts, or about each of a list of them.
 
     Args:
-        texts: one text, or several. A text longer than the encoder's positions is read in windows.
-            Instead of a string, a text may be the list of its words: `[["王", "小", "明"]]`.
-        tasks: name (or kind) of a task that reads single texts, or several; by default all.
+        texts: one, or a list of as many as you like, of
+            a text: a string, or the list of its words, `["王", "小", "明"]` (in a list of texts,
+            since a list of strings is several texts);
+            a pair: a tuple `(question, context)`, or a dict with keys such as `question` and
+            `context`, `text` and `text_pair`, `premise` and `hypothesis`, `sentence1` and
+            `sentence2`, or the `text_names` of a task.
+            A text longer than the encoder's positions is read in windows; of a pair, the second.
+        tasks: name (or kind) of a task, or several; by default all that read what is given: of a
+            list with both, texts are read by some tasks, pairs by others.
         progress: show a bar on stderr if it takes more than two seconds.
         batch_size: rows that go through the encoder at once: texts, or windows of long ones. By
             default as many as make 8,192 tokens.
 
     Returns:
-        for each text a dict from task name to prediction; for one text just that dict.
+        for each text or pair a dict from task name to prediction; for one just that dict.
 
     Raises:
-        ConfigError: an unknown task, or one that reads pairs (use `answer`); a batch size below 1.
-        DataError: an empty text, or an empty word.
+        ConfigError: an unknown task, one that does not read what is given, or a model without one
+            that does; a batch size below 1.
+        DataError: neither a text nor a pair, an empty text, or an empty word.
     """
     check_model(model)
-    if tasks is None:
-        # A text alone has no question: tasks that need one are only asked by `answer`.
-        fitting = [name for name, task in model.tasks.items() if not task.reads_pairs]
-        # A model for questions alone: the loop below says what to call instead.
-        tasks = fitting or list(model.tasks)
-    chosen = [model.task(name) for name in ([tasks] if isinstance(tasks, str) else tasks)]
-    for task in chosen:
-        if task.reads_pairs:
-            raise ConfigError(
-                f"the task {task.name!r} reads a question and a context",
-                fix="call mtl.answer(model, question=..., context=...)",
-            )
-    # A text in, a prediction out; a list in, a list out, even of one.
-    single = isinstance(texts, str)
-    queries = _queries([texts] if single else texts)
-    names = [task.name for task in chosen]
-    results = predict_examples(model, queries, names, progress, batch_size)
+    wanted = [tasks] if isinstance(tasks, str) else tasks
+    chosen = None if wanted is None else [model.task(name) for name in wanted]
+    given, single = one_or_many(texts)
+    readers = model.tasks.values() if chosen is None else chosen
+    queries = queries_of(given, [task.text_names for task in readers if task.reads_pairs])
+    results = [Predictions() for _ in queries]
+    for pairs in (False, True):
+        asked = [i for i, query in enumerate(queries) if (query.second is not None) == pairs]
+        if not asked:
+            continue
+        names = _names_of_readers(model, chosen, pairs)
+        found = predict_examples(model, [queries[i] for i in asked], names, progress, batch_size)
+        for i, predictions in zip(asked, found, strict=True):
+            results[i] = predictions
+    # One thing in, one prediction out; a list in, a list out, even of one.
     return results[0] if single else results
+
+
+def _names_of_readers(model: Model, chosen: list[Task] | None, pairs: bool) -> list[str]:
+    """Names of the tasks that read pairs, or single texts: those chosen, or all of the model."""
+    if chosen is None:
+        fitting = [task.name for task in model.tasks.values() if task.reads_pairs == pairs]
+        if not fitting:
+            raise ConfigError(
+                f"no task of the model reads {'pairs of texts' if pairs else 'single texts'}",
+                found=", ".join(model.tasks) or "no tasks",
+                fix="; ".join(
+                    f"{task.name}: {_what_to_give(task)}" for task in model.tasks.values()
+                )
+                or "give the model a task",
+            )
+        return fitting
+    for task in chosen:
+        if task.reads_pairs != pairs:
+            reads = "pairs of texts" if task.reads_pairs else "single texts"
+            raise ConfigError(f"the task {task.name!r} reads {reads}", fix=_what_to_give(task))
+    return [task.name for task in chosen]
+
+
+def _what_to_give(task: Task) -> str:
+    if not task.reads_pairs:
+        return "give a string, or the list of its words"
+    first, second = task.text_names
+    return f'give a tuple ({first}, {second}), or {{"{first}": ..., "{second}": ...}}'
 
 
 def answer(
@@ -80,9 +113,11 @@ def answer(
 ) -> Any:
     """Answer a question from a context, or each question of a list from its context.
 
+    It is `predict` for pairs, with one context for many questions and more than the best answer.
+
     Args:
         question: one question, or several.
-        context: one context (used for every question), or one a question.
+        context: one context (used for every question), or one for each question.
         task: name of the question-answering task.
         n: how many different answers to each question, the best first, at most the `most_answers`
             of the task. There are fewer where the task finds no more that differ.
@@ -94,7 +129,7 @@ def answer(
 
     Raises:
         ConfigError: lists of different length, no such task, or an `n` that the task cannot give.
-        DataError: an empty question or context.
+        DataError: an empty question or context, or what is no text.
     """
     check_model(model)
     chosen = model.task(task)
@@ -103,22 +138,25 @@ def answer(
             f"the task {chosen.name!r} reads single texts",
             fix=f"call mtl.predict(model, text, tasks=[{chosen.name!r}])",
         )
-    if not 1 <= n <= chosen.most_answers:
-        raise ConfigError(f"n, of answers, must be from 1 to {chosen.most_answers}", found=str(n))
-    queries = _queries(*_pairs(question, context))
-    results = predict_examples(model, queries, [chosen.name], batch_size=batch_size)
+    check_n_answers(chosen, n)
+    results = predict(model, _pairs(question, context), chosen.name, batch_size=batch_size)
     answers = [result[chosen.name] for result in results]
     if n > 1:
         answers = [chosen.best_answers(prediction, n) for prediction in answers]
     return answers[0] if isinstance(question, str) and isinstance(context, str) else answers
 
 
-def _pairs(
-    question: str | Sequence[str], context: str | Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Questions and contexts of the same number; a single one goes with each of the others."""
-    questions = [question] if isinstance(question, str) else list(question)
-    contexts = [context] if isinstance(context, str) else list(context)
+def check_n_answers(task: Task, n: int) -> None:
+    """Raise ConfigError unless the task can give the `n` best answers."""
+    if not 1 <= n <= task.most_answers:
+        raise ConfigError(f"n, of answers, must be from 1 to {task.most_answers}", found=str(n))
+
+
+def _pairs(question: str | Sequence[str], context: str | Sequence[str]) -> list[tuple[Any, Any]]:
+    """Each question with its context; a single one goes with each of the others."""
+    questions, contexts = (
+        [texts] if isinstance(texts, str) else as_list(texts) for texts in (question, context)
+    )
     if len(contexts) == 1:
         contexts *= len(questions)
     if len(questions) == 1:
@@ -128,7 +166,7 @@ def _pairs(
             "questions and contexts differ in number",
             found=f"{len(questions)} questions, {len(contexts)} contexts",
         )
-    return questions, contexts
+    return list(zip(questions, contexts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -164,7 +202,9 @@ def encode(
     """
     check_model(model)
     chosen = _embedding_task(model, task)
-    queries = _queries([texts] if isinstance(texts, str) else texts)
+    queries = queries_of([texts] if isinstance(texts, str) else as_list(texts))
+    if any(query.second is not None for query in queries):
+        raise DataError("a vector is of one text, not of a pair", fix="give single texts")
     width = model.encoder.config.d_model
     # Made once and filled by index: batches come in another order than the texts.
     vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
@@ -225,36 +265,3 @@ def nearest(
     scores, indices = cosines.sort(descending=True, stable=True)
     found = zip(indices[:n].tolist(), scores[:n].tolist(), strict=True)
     return [Neighbour(texts[i], i, score) for i, score in found]
-
-
-def _queries(
-    texts: Sequence[str | Sequence[str]], seconds: Sequence[str] | None = None
-) -> list[Query]:
-    """Texts, or pairs of them, ready to be encoded; DataError, with its number, for a bad one."""
-    queries = []
-    for i, text in enumerate(texts):
-        name = f"text {i + 1}" if len(texts) > 1 else "the text"
-        second = None if seconds is None else seconds[i]
-        _check_text(name, text)
-        if second is not None:
-            _check_text(name, second)
-        try:
-            queries.append(Query(text, second))
-        except DataError as error:
-            faults = [replace(fault, what=f"{name}: {fault.what}") for fault in error.faults]
-            raise DataError.collect(faults) from None
-    return queries
-
-
-def _check_text(name: str, text: Any) -> None:
-    """Raise DataError unless this is a text with something in it, or a list of words."""
-    if isinstance(text, list | tuple) and all(isinstance(word, str) for word in text):
-        return  # the words are checked where they are joined
-    if not isinstance(text, str):
-        fix = "give a string, or a list of its words"
-        raise DataError(
-            f"{name} is neither a text nor a list of words", found=repr(text)[:80], fix=fix
-        )
-    check_unicode(text)
-    if not text.strip():
-        raise DataError(f"{name} is empty", found=repr(text), fix="give at least one word")

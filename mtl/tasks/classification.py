@@ -79,7 +79,7 @@ class ClassificationTask(Task):
 
     kind = "classification"
     main_metric = "accuracy"
-    answers_with = "one class a text"
+    answers_with = "one class for each text"
     example = TextExample
 
     def __init__(

@@ -111,7 +111,7 @@ class EmbeddingTask(Task):
 
     kind = "embedding"
     main_metric = "accuracy_at_1"
-    answers_with = "one unit vector a text"
+    answers_with = "one unit vector for each text"
     example = PairExample
     beats_untrained = True
     rows_alone = False  # the other pairs of a batch are its wrong answers

@@ -74,7 +74,6 @@ class NERTask(TokenTask):
 
     kind = "ner"
     main_metric = "entity_f1"
-    answers_with = "one tag a word"
     example = (NERExample, TextExample)
     prediction = NERPrediction
 

@@ -134,6 +134,10 @@ def test_predict_a_question_too_long_for_the_positions(mtl_, run):
     [
         (["--question", "Who?"], "--question and --context go together"),
         (["--context", "Bob ran."], "--question and --context go together"),
+        (["--text-pair", "x"], "--text-pair goes with --text"),
+        (["--text-pair", "x", "--question", "Who?", "--context", "Bob."], "not both"),
+        (["--text", "x", "--text-pair", "y", "--data", "z"], "--text, or --data, not both"),
+        (["--text", "x", "--text-pair", "y", "--words"], "for tasks that read single texts"),
         (["--text", "x", "--question", "Who?", "--context", "Bob."], "not both"),
         (["--task", "ner", "--question", "Who?", "--context", "Bob."], "'ner' reads a --text"),
         (["--task", "qa", "--text", "Bob ran."], "--question and --context"),
@@ -337,7 +341,7 @@ def test_predict_all_tasks_that_read_a_question(mtl_, many):
     assert (status, json.loads(out).keys()) == (0, {"qa"})
     assert json.loads(out)["qa"]["answer"] in SENTENCE
     out = mtl_("predict", many, *question)[1]
-    assert out.startswith("task: qa\ninput: Who lives there?\nprediction: ")
+    assert out.startswith(f"task: qa\ninput: Who lives there? | {SENTENCE}\nprediction: ")
 
 
 @pytest.fixture(scope="module")
@@ -427,6 +431,61 @@ def test_predict_a_top_that_cannot_be(mtl_, many, arguments, words):
     status, out, err = mtl_("predict", many, *arguments)
     assert (status, out) == (2, "")
     assert words in err
+
+
+# --- texts and pairs on stdin ---------------------------------------------------------------------
+
+PAIR = {"question": "Who lives there?", "context": SENTENCE}
+
+
+@pytest.mark.parametrize("task", [[], ["--task", "all"]])
+def test_lines_of_texts_and_pairs_go_to_the_tasks_that_read_them(mtl_, run, stdin, task):
+    """The model has one task of either kind: what a line holds says which of them is meant."""
+    renamed = {"sentence1": PAIR["question"], "sentence2": PAIR["context"]}
+    lines = [SENTENCE, json.dumps(PAIR), "{not JSON", json.dumps(renamed), "[1]"]
+    stdin("\n".join(lines))
+    status, out, _ = mtl_("predict", run, *task, "--json")
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    found = mtl.predict(model, [SENTENCE, PAIR, "{not JSON", renamed, "[1]"])
+    expected = [p.to_dict() for p in found]
+    if not task:
+        expected = [prediction for p in expected for prediction in p.values()]
+    assert status == 0
+    assert [json.loads(line) for line in out.splitlines()] == expected
+
+
+def test_words_and_pairs_on_stdin(mtl_, run, stdin):
+    stdin(f'["Ann-Lee", "ran"]\n{json.dumps(PAIR)}\nAnn-Lee ran\n')
+    status, out, _ = mtl_("predict", run, "--task", "all", "--words", "--json")
+    one, two, three = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert list(two) == ["qa"]
+    assert one == three
+    model = mtl.MultiTaskModel.from_pretrained(run)
+    assert one == mtl.predict(model, [["Ann-Lee", "ran"]])[0].to_dict()
+
+
+def test_a_pair_without_known_names_on_stdin(mtl_, run, stdin):
+    stdin(f'{{"Q": "Who?", "A": "Ann"}}\n{SENTENCE}\n')
+    status, out, err = mtl_("predict", run, "--task", "all", "--json")
+    assert status == 1
+    assert len(out.splitlines()) == 1
+    assert "stdin:1: the pair does not hold two texts by their names" in err
+    assert "question and context" in err
+
+
+def test_the_best_answers_to_pairs_among_texts(mtl_, run, stdin):
+    stdin(f"{SENTENCE}\n{json.dumps(PAIR)}\n")
+    status, out, _ = mtl_("predict", run, "--task", "all", "--top", 2, "--json")
+    text, pair = map(json.loads, out.splitlines())
+    assert status == 0
+    assert "alternatives" not in text["ner"]
+    assert len(pair["qa"]["alternatives"]) == 1
+
+
+def test_a_question_may_also_be_given_as_two_texts(mtl_, run):
+    question = mtl_("predict", run, "--question", "Who?", "--context", SENTENCE, "--json")
+    assert mtl_("predict", run, "--text", "Who?", "--text-pair", SENTENCE, "--json") == question
 
 
 # --- mtl interactive ----------------------------------------------------------------------------
