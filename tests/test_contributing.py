@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from mtl.inference import evaluate, predict
+from mtl.data.dataset import Dataset
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
+from mtl.inference import evaluate, evaluate_baselines, predict
 from mtl.model import MultiTaskModel
 from mtl.tasks import Task
+from mtl.training.config import TrainConfig
+from mtl.training.loop import train
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "CONTRIBUTING.md").read_text(encoding="utf-8")
-TASK, USE, RELATIVE_IMPORTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+TASK, USE, TAGS, PAIRS, RELATIVE_IMPORTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
@@ -41,6 +45,31 @@ def test_the_task_learns_and_is_saved_and_loaded(load, tmp_path, monkeypatch):
     loaded = MultiTaskModel.from_pretrained("stars-model")
     for text in (use.reviews[-1].text, " ".join(["superb film"] * 100)):  # one row; windows
         assert predict(loaded, text) == predict(use.model, text)
+
+
+def trained(build_model, task):
+    model = build_model([task], tokenizer=WhitespaceTokenizer.train(task.dataset.training_texts()))
+    train(model, [task], TrainConfig(epochs=20, learning_rate=3e-2), progress=False)
+    return model
+
+
+def test_the_task_on_the_base_for_words_learns(load, build_model):
+    task = load("part_of_speech", TAGS).task
+    model = trained(build_model, task)
+    assert predict(model, "The old dog sleeps")["pos"].tags == ["DET", "ADJ", "NOUN", "VERB"]
+
+
+def test_the_task_on_the_base_for_pairs_learns(load, build_model):
+    module = load("entailment", PAIRS)
+    texts = ("Ann has a cat", "Bob has a dog")
+    # The premise alone decides, which is quickly learned.
+    claims = [module.Claim(a, b, "yes" if a == texts[0] else "no") for a in texts for b in texts]
+    data = Dataset([*claims, module.Claim("Ann", "Bob")], test=claims)
+    model = trained(build_model, module.EntailmentTask("nli", data))
+    assert evaluate(model, "nli", data.test) == {"accuracy": 1.0}
+    controls = evaluate_baselines(model, "nli", data.test)
+    assert controls["model_with_other_premise"]["accuracy"] == 0
+    assert predict(model, texts)["nli"].label == "yes"
 
 
 def test_in_the_package_only_its_imports_change(load):
