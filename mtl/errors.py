@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -107,20 +107,6 @@ class TrainingWarning(UserWarning):
 def missing_extra(library: str, extra: str, what: str = "this") -> ConfigError:
     """The error for a library that is not installed because its extra was not asked for."""
     return ConfigError(f"{what} needs the extra {extra!r} of mtl: pip install {library}")
-
-
-def check_name_is_free(name: str, cls: type, taken: Mapping[str, type]) -> None:
-    """Raise ConfigError if another class goes by this name already.
-
-    A class that is defined again, as when a cell of a notebook runs twice, is the same class.
-    """
-    other = taken.get(name, cls)
-    if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        raise ConfigError(
-            f"the name {name!r} of {cls.__name__} is that of {other.__name__} already",
-            found=f"{cls.__module__}.{cls.__qualname__}, {other.__module__}.{other.__qualname__}",
-            fix="give it another",
-        )
 
 
 # What version 0.4 called otherwise.

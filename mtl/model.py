@@ -259,6 +259,8 @@ class MultiTaskModel(nn.Module):
         Returns:
             the model, in evaluation mode. Its tasks have no examples.
 
+        A task of your own must be imported before: the folder itself never names code to run.
+
         Raises:
             ModelError: no such folder or name; a file is missing, broken or does not fit the
                 others; the folder holds something else; a task of a kind that is not known here.

@@ -97,20 +97,16 @@ def read_folder(folder: Path) -> Parts:
 
 
 def _saved_task(name: str, saved: dict[str, Any], folder: Path) -> Task:
-    """A task as it was saved, by its kind, from a registry: a folder never names a module.
+    """A task as config.json describes it.
 
     Raises:
-        ModelError: its kind is not known here.
+        ModelError: its kind is not known, and the folder cannot make it known by naming a module.
     """
-    kind = saved.pop("kind")
-    if isinstance(kind, str) and kind not in Task.kinds:
-        raise ModelError(
-            f"the kind of the task {name!r} is not known here",
-            path=folder / CONFIG,
-            found=f"{kind!r}; known are {', '.join(sorted(Task.kinds))}",
-            fix="import the module with its class before you load the model",
-        )
-    return Task.of_kind(kind).from_settings(name, saved)
+    try:
+        task_class = Task.of_kind(saved["kind"], f"the kind of the task {name!r}")
+    except ConfigError as error:
+        raise ModelError.collect(error.faults).at(folder / CONFIG) from None
+    return task_class.from_settings(name, {k: x for k, x in saved.items() if k != "kind"})
 
 
 def bad_config(folder: Path, error: Exception) -> ModelError:

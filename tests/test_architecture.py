@@ -17,7 +17,7 @@ PACKAGE = Path(mtl.__file__).parent
 ORDER = [
     name
     for line in (
-        "version errors settings messages progress files devices metrics tables",
+        "version errors registry settings messages progress files devices metrics tables",
         "data.words data.examples data.tokenizers.base data.tokenizers.whitespace",
         "data.tokenizers.subwords data.tokenizers",
         "data.readers.source data.readers.json_source data.readers.schemes data.readers.layout",

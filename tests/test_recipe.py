@@ -121,7 +121,10 @@ def test_settings_without_key_or_value(tiny, setting):
         ("[tasks]\n", ["the recipe has no task", "[tasks.ner]"]),
         ("[tasks.ner]\ntoy = 'ner'\n", ["[tasks.ner] needs a kind", "ner, qa"]),
         ("[tasks.ner]\nkind = 'ner'\n", ["[tasks.ner] does not say what to train on"]),
-        ("[tasks.a]\nkind = 'nar'\ntoy = 'ner'\n", ["unknown kind of task", 'did you mean "ner"']),
+        (
+            "[tasks.a]\nkind = 'nar'\ntoy = 'ner'\n",
+            ["tasks.a.kind is unknown", 'did you mean "ner"'],
+        ),
     ],
 )
 def test_files_that_are_no_recipe(write, content, words):

@@ -341,7 +341,7 @@ FAULTS = [
     "no task uses the dataset 'txts'",
     "unknown key tasks.topic.poling",
     "tasks.topic.limit has no effect, since the task uses the dataset 'texts'",
-    "unknown kind of task",
+    "tasks.qa.kind is unknown",
     "tasks.qa.toy_train must be a whole number",
     "the section [tasks.qa] does not say what to train on",
     "train.epochs must be at least 1",

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TextIO
 
 from ..errors import DataWarning, MTLError, TrainingWarning
+from ..registry import import_named
 from .parser import build_parser
 
 
@@ -55,6 +56,8 @@ def _run(options: argparse.Namespace) -> int | None:
     Only its own file is imported, and only now: most of them need torch, which takes seconds to
     load, while `mtl check`, `mtl recipes` and every `--help` answer at once.
     """
+    for module in getattr(options, "modules", ()):  # not every command has --import
+        import_named(module, "--import")
     group = import_module(f".{options.group}", __package__)
     return getattr(group, f"run_{options.command}")(options)
 

@@ -119,7 +119,7 @@ def add_compare(commands: Commands) -> None:
         metavar="M",
         help="alternating, joint, sampled; fixed, uncertainty, dwa, gradnorm, random; pcgrad, "
         "UPGrad and others of TorchJD, with options in brackets: 'CAGrad(c=0.4)'; capitals count: "
-        "pcgrad is ours, PCGrad TorchJD's",
+        "pcgrad is ours, PCGrad TorchJD's; mymodule:MyWeighting is one of your own",
     )
     command.add_argument(
         "--sizes",
@@ -160,12 +160,28 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--on-error", choices=("stop", "skip"), help="stop at bad records, or leave them out"
     )
+    add_import(command)
+
+
+def add_import(command: argparse.ArgumentParser) -> None:
+    """Which modules hold the user's own tasks and methods; a model folder cannot say it."""
+    command.add_argument(
+        "--import",
+        # `options.import` would be a syntax error.
+        dest="modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="import this module first, for tasks and methods of your own; it may lie in the "
+        "working directory",
+    )
 
 
 def add_evaluate(commands: Commands) -> None:
     """The options of `mtl evaluate`."""
     command = commands.add_parser("evaluate", help="score a trained model")
     command.add_argument("folder", metavar="DIR", help="a run folder")
+    add_import(command)
     command.add_argument("--task", metavar="T", help="name or kind; default all")
     command.add_argument(
         "--data",
@@ -192,6 +208,7 @@ def add_predict(commands: Commands) -> None:
         '"hypothesis", "sentence1" and "sentence2").',
     )
     command.add_argument("folder", metavar="DIR", help="a run folder")
+    add_import(command)
     command.add_argument(
         "--task", metavar="T", help="name or kind of a task, or all (that read what is given)"
     )
@@ -238,6 +255,7 @@ def add_validate(commands: Commands) -> None:
         description="Five sentences for entities, five questions. Verdicts: exact, partial, wrong.",
     )
     command.add_argument("folder", metavar="DIR", help="a run folder")
+    add_import(command)
     command.add_argument("--json", action="store_true")
     command.set_defaults(group="evaluate")
 
@@ -248,6 +266,7 @@ def add_interactive(commands: Commands) -> None:
         "interactive", help="a menu to try a trained model on your own sentences and questions"
     )
     command.add_argument("folder", metavar="DIR", help="a run folder")
+    add_import(command)
     command.set_defaults(group="predict")
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ConfigError, suggest
+from ..registry import find_class, import_named, known_class, known_names
+from ..settings import raised_by
 from ..training.aggregation import Aggregation, build_aggregation, torchjd_aggregators
 from ..training.config import TrainConfig
 from ..training.sampling import SAMPLERS
@@ -71,11 +73,14 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
     train.setdefault("sampling", TrainConfig().sampling)
     if name in SAMPLERS and not options:
         return train | {"sampling": name}
-    if name in Weighting.kinds:
+    if ":" in name:
+        import_named(name.partition(":")[0], "--methods")
+    weighting = known_class(Weighting, name)
+    if weighting is not None:
         if name != FixedWeighting.name:
             train.pop("loss_weights", None)  # the method weighs the losses itself
         train |= {"weighting": name, "weighting_options": options}
-        needs_joint_steps = Weighting.kinds[name].needs_joint_steps
+        needs_joint_steps = weighting.needs_joint_steps
     elif _is_aggregation(name):
         train |= {"aggregation": name, "aggregation_options": options}
         needs_joint_steps = build_aggregation(name, options, recipe.seed).needs_joint_steps
@@ -89,7 +94,7 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
 
 def _name_and_options(method: str) -> tuple[str, dict[str, Any]]:
     """`CAGrad(c=0.4)` as its name and `{"c": 0.4}`; values are written as in TOML."""
-    match = re.fullmatch(r"([\w-]+)(?:\((.*)\))?", method.strip())
+    match = re.fullmatch(r"([\w.:-]+)(?:\((.*)\))?", method.strip())
     if match is None:
         return method, {}
     name, inner = match.groups(default="")
@@ -107,12 +112,14 @@ def _name_and_options(method: str) -> tuple[str, dict[str, Any]]:
 def _is_aggregation(name: str) -> bool:
     """Whether there is an aggregation of this name: ours, or TorchJD's in any case."""
     theirs = {known.lower() for known in torchjd_aggregators()}
-    return name in Aggregation.kinds or name.lower() in theirs
+    return name.lower() in theirs or known_class(Aggregation, name) is not None
 
 
 def _unknown_method(name: str, method: str) -> ConfigError:
+    if ":" in name and (faults := raised_by(find_class, Weighting, name, "--methods")):
+        return ConfigError.collect(faults)
     theirs = torchjd_aggregators()
-    known = [*SAMPLERS, *Weighting.kinds, *Aggregation.kinds, *theirs]
+    known = [*SAMPLERS, *known_names(Weighting), *known_names(Aggregation), *theirs]
     more = "" if theirs else "; with the extra torchjd also UPGrad, CAGrad and others"
     fix = f"{suggest(name, known)}{more}"
     return ConfigError("unknown method of sharing", found=repr(method), fix=fix)

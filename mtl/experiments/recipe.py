@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OLD_NAMES, ConfigError, Fault, suggest
+from ..registry import Find, find_class, import_class
 from ..settings import check, raised_by, setting, settings_of
 from ..tasks import Task
 from ..training.config import TrainConfig
@@ -163,6 +164,9 @@ def load_recipe(
 ) -> Recipe:
     """Read a recipe and change some of its values: by its preset, then hardware, then settings.
 
+    A task, weighting or aggregation of your own is named `mymodule:MyTask`: reading the recipe
+    imports `mymodule`, which may lie in the working directory.
+
     A setting of a `train` file also takes away the validation and test files that the recipe names
     for the same data, unless they are set too.
 
@@ -185,15 +189,19 @@ def load_recipe(
     # Before the settings, so that --set can still change what --data has set.
     settings = [*(data_setting(content, item, path) for item in data), *settings]
     faults = raised_by(apply_settings, content, settings, path)
-    return recipe_of(content, path, faults)
+    # The user chose this file, so what it names may be imported.
+    return recipe_of(content, path, faults, import_class)
 
 
-def recipe_of(content: dict[str, Any], path: str, faults: Sequence[Fault] = ()) -> Recipe:
+def recipe_of(
+    content: dict[str, Any], path: str, faults: Sequence[Fault] = (), find: Find = find_class
+) -> Recipe:
     """The recipe that the content of a TOML file is.
 
     Args:
         path: where the content comes from; without a name of its own, the recipe has this one's.
         faults: found on the way to this content, and said before those that are in it.
+        find: how the classes of tasks and methods are found; `import_class` imports their modules.
 
     Raises:
         ConfigError: all that is wrong with it.
@@ -203,7 +211,7 @@ def recipe_of(content: dict[str, Any], path: str, faults: Sequence[Fault] = ()) 
         "tasks": content.get("tasks", {}),
     }
     # Before anything is made of it: a dataclass would stop at the first wrong section.
-    if faults := [*faults, *content_faults(content, settings_of(Recipe))]:
+    if faults := [*faults, *content_faults(content, settings_of(Recipe), find)]:
         raise ConfigError.collect(faults).at(path)
     tasks = {name: _task_of(section) for name, section in content["tasks"].items()}
     datasets = {n: DatasetRecipe(**section) for n, section in content.get("datasets", {}).items()}
@@ -242,7 +250,10 @@ def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def recipe_of_run(path: Path) -> Recipe:
-    """The recipe that a run folder holds, whichever version wrote it."""
+    """The recipe that a run folder holds, whichever version wrote it.
+
+    The folder may come from anybody: no module that it names is imported.
+    """
     return recipe_of(read_run_toml(path), str(path))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import ConfigError, Fault, suggest
 from ..model import MultiTaskModel
 from ..nn.config import EncoderConfig
+from ..registry import Find, Named
 from ..settings import (
     Rules,
     Setting,
@@ -23,7 +26,9 @@ from ..settings import (
 from ..tasks import Task
 from ..tasks.base import check_task_name
 from ..toy import GENERATORS
+from ..training.aggregation import Aggregation
 from ..training.config import TrainConfig
+from ..training.weighting import Weighting
 from .overrides import HELD_OUT
 
 FILE_KEYS = ("train", *HELD_OUT)
@@ -93,7 +98,7 @@ class TaskRecipe(DatasetRecipe):
     """One task of a recipe, with a dataset of its own or one that it shares.
 
     Args:
-        kind: of the task class, for example `ner`.
+        kind: of the task class, for example `ner`, or the place of your own, `mymodule:MyTask`.
         data: name of a dataset of the recipe; a task that names its own `toy` or `train` does not
             use it. Tasks on one dataset share its batches: one pass of the encoder serves them all.
         options: what the task's class takes besides its name and dataset.
@@ -119,21 +124,24 @@ OWNERS: dict[str, tuple[Any, ...]] = {
 BESIDE_SHAPE = {"overlap": Setting(int, rules=Rules(least=0)), "pretrained": Setting(str)}
 
 
-def content_faults(content: Mapping[str, Any], top: Mapping[str, Setting]) -> list[Fault]:
+def content_faults(
+    content: Mapping[str, Any], top: Mapping[str, Setting], find: Find
+) -> list[Fault]:
     """All that is wrong with the content of a recipe file, in the order of the file.
 
     Args:
         top: the settings at the top of a recipe, its sections among them.
+        find: how the classes of tasks and methods are found, see `mtl.registry`.
     """
     wrong = faults_by_key(content, top)
     # About what is no section at all there is no more to say, not even that it lacks a name.
     sections = {key: None if key in wrong else value for key, value in content.items()}
     checks: dict[str, Callable[[Mapping[str, Any]], Iterable[Fault]]] = {
         "encoder": _encoder_faults,
-        "train": _train_faults,
+        "train": partial(_train_faults, find=find),
         "datasets": _datasets_faults,
-        "tasks": _tasks_faults,
-        "stages": _stages_faults,
+        "tasks": partial(_tasks_faults, find=find),
+        "stages": partial(_stages_faults, find=find),
     }
     faults: list[Fault] = []
     for key, section in content.items():
@@ -163,10 +171,29 @@ def _encoder_faults(sections: Mapping[str, Any]) -> list[Fault]:
     return contradictions_in(EncoderConfig, shape, "encoder.")
 
 
-def _train_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
-    yield from _weights_faults(sections["train"], sections["tasks"], "train.loss_weights")
+def _train_faults(sections: Mapping[str, Any], find: Find) -> Iterator[Fault]:
+    train = sections["train"]
+    yield from _weights_faults(train, sections["tasks"], "train.loss_weights")
+    wrong = _method_faults(train, "train.", find)
+    yield from chain(*wrong.values())
     if not sections.get("stages"):  # they may set what is contradicted here
-        yield from contradictions_in(TrainConfig, sections["train"], "train.")
+        yield from contradictions_in(TrainConfig, _without(train, wrong), "train.")
+
+
+def _method_faults(section: Mapping[str, Any], where: str, find: Find) -> dict[str, list[Fault]]:
+    """What is wrong with a weighting or an aggregation of the user's own, by its key.
+
+    Of names without a colon, `TrainConfig` knows more: they may be TorchJD's.
+    """
+    bases: dict[str, type[Named]] = {"weighting": Weighting, "aggregation": Aggregation}
+    named = {key: section[key] for key in bases if ":" in str(section.get(key))}
+    faults = {k: raised_by(find, bases[k], name, f"{where}{k}") for k, name in named.items()}
+    return {key: wrong for key, wrong in faults.items() if wrong}
+
+
+def _without(train: Mapping[str, Any], methods: Iterable[str]) -> dict[str, Any]:
+    """The settings without some methods and their options."""
+    return {key: x for key, x in train.items() if key.removesuffix("_options") not in methods}
 
 
 def _weights_faults(train: Mapping[str, Any], tasks: Any, what: str) -> Iterator[Fault]:
@@ -183,7 +210,7 @@ def _unknown_tasks(names: Iterable[Any], tasks: Any, what: str) -> Iterator[Faul
             yield Fault(f"{what} names an unknown task", found=repr(name), fix=suggest(name, tasks))
 
 
-def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
+def _stages_faults(sections: Mapping[str, Any], find: Find) -> Iterable[Fault]:
     # No seed: that is the recipe's, one for all that is random.
     settings = settings_of(TrainConfig, "seed") | {"tasks": Setting(list[str])}
     faults: list[Fault] = []
@@ -193,8 +220,10 @@ def _stages_faults(sections: Mapping[str, Any]) -> Iterable[Fault]:
         if isinstance(stage, Mapping):
             faults += _names_faults(stage, sections["tasks"], f"stages.{i}.tasks")
             faults += _weights_faults(stage, sections["tasks"], f"stages.{i}.loss_weights")
+            wrong = _method_faults(stage, f"stages.{i}.", find)
+            faults += chain(*wrong.values())
             # A stage says only what differs, so it is judged together with the section `train`.
-            values = {**(sections.get("train") or {}), **stage}
+            values = _without({**(sections.get("train") or {}), **stage}, wrong)
             together += contradictions_in(TrainConfig, values, "train.")
     faults += dict.fromkeys(together)  # two stages may have the same
     return faults or _resting_faults(sections)
@@ -242,24 +271,24 @@ def _names_a_dataset(task: Any) -> bool:
     return isinstance(task, Mapping) and isinstance(task.get("data"), str)
 
 
-def _tasks_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
+def _tasks_faults(sections: Mapping[str, Any], find: Find) -> Iterator[Fault]:
     for name, section in sections["tasks"].items():
         yield from raised_by(check_task_name, name)
-        yield from _task_faults(name, section, sections.get("datasets", {}))
+        yield from _task_faults(name, section, sections.get("datasets", {}), find)
 
 
-def _task_faults(name: str, section: Any, datasets: Mapping[str, Any] | None) -> Iterator[Fault]:
+def _task_faults(
+    name: str, section: Any, datasets: Mapping[str, Any] | None, find: Find
+) -> Iterator[Fault]:
     where, settings = f"tasks.{name}.", settings_of(TaskRecipe, "options")
     if not isinstance(section, Mapping) or "kind" not in section:
         fix = f"kind is one of {', '.join(sorted(Task.kinds))}"
         yield Fault(f"the section [tasks.{name}] needs a kind", fix=fix)
         return
-    kind = section["kind"]
-    if isinstance(kind, str) and kind in Task.kinds:
-        settings |= settings_of(Task.kinds[kind], "name", "dataset")
-    else:  # then nobody knows which other keys there may be
-        fix = suggest(str(kind), Task.kinds)
-        yield Fault("unknown kind of task", found=f"{where}kind = {kind!r}", fix=fix)
+    try:
+        settings |= settings_of(find(Task, section["kind"], f"{where}kind"), "name", "dataset")
+    except ConfigError as error:  # then nobody knows which other keys there may be
+        yield from error.faults
         section = {key: section[key] for key in section if key in settings and key != "kind"}
         settings.pop("kind")
     data = section.get("data")

@@ -17,7 +17,8 @@ from ..data.dataset import Dataset, as_dataset
 from ..data.readers import read
 from ..data.tokenizers.base import Row
 from ..data.words import Joining
-from ..errors import ConfigError, check_name_is_free, suggest
+from ..errors import ConfigError
+from ..registry import Named, find_class
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,12 @@ class Mistake:
 IGNORED = -100  # a target where nothing is asked; cross-entropy leaves it out
 
 
-class Task(ABC):
+class Task(Named, ABC):
     """One thing to learn from a dataset: its targets, head, loss, decoding and score.
 
     A subclass that sets `kind` is registered under it, so that recipes and model folders find it;
-    one that takes the kind of another class is refused with a ConfigError.
+    one that takes the kind of another class is refused with a ConfigError. One that sets none goes
+    by its place, `mymodule:MyTask`.
 
     Args:
         name: what the task is called in models, recipes and results.
@@ -49,7 +51,7 @@ class Task(ABC):
             are given the same `Dataset` object share its batches.
 
     Attributes:
-        kind: short name of the class, for recipes.
+        kind: what recipes and model folders call the class: a short name, or its place.
         main_metric: the one number of `score` that choices are made on.
         reads_pairs: whether it reads pairs (question and context) rather than single texts.
         text_names: what the two texts of a pair are called, for those who give them.
@@ -63,7 +65,7 @@ class Task(ABC):
     """
 
     kind: ClassVar[str]
-    main_metric: ClassVar[str]
+    main_metric: ClassVar[str] = ""
     reads_pairs: ClassVar[bool] = False
     text_names: ClassVar[tuple[str, str]] = ("text", "text_pair")
     answers_with: ClassVar[str] = "a prediction"
@@ -73,13 +75,8 @@ class Task(ABC):
     rows_alone: ClassVar[bool] = True
     joining: Joining | None = None
     kinds: ClassVar[dict[str, type[Task]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        # Its own `kind`: a subclass that only inherits one would clash with its parent.
-        if "kind" in cls.__dict__:
-            check_name_is_free(cls.kind, cls, Task.kinds)
-            Task.kinds[cls.kind] = cls
+    name_in: ClassVar[str] = "kind"
+    entry_points: ClassVar[str] = "mtl.tasks"
 
     def __init__(self, name: str, dataset: Dataset | Mapping[str, Any] | None = None) -> None:
         check_task_name(name)
@@ -198,17 +195,9 @@ class Task(ABC):
         return read(path, on_error, **options)
 
     @classmethod
-    def of_kind(cls, kind: str) -> type[Task]:
-        """The task class of a kind.
-
-        Raises:
-            ConfigError: there is none; the nearest known kind is named.
-        """
-        if not isinstance(kind, str) or kind not in cls.kinds:
-            raise ConfigError(
-                "unknown kind of task", found=repr(kind), fix=suggest(str(kind), cls.kinds)
-            )
-        return cls.kinds[kind]
+    def of_kind(cls, kind: str, where: str = "the kind of a task") -> type[Task]:
+        """The task class of a kind; errors, which begin with `where`, as of `find_class`."""
+        return find_class(cls, kind, where)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.dataset!r})"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, missing_extra, suggest
+from ..registry import known_class, known_names
 from .methods import Drawing, Method, build_method, check_result
 
 COLUMNS = 2**20  # of the gradients that are looked at together, so that copies stay small
@@ -23,11 +24,12 @@ class Aggregation(Method):
     """Base class: the gradients of `m` tasks in, `(m, n)`, one gradient out, `(n,)`.
 
     Attributes:
-        name: of the class, for recipes (`train.aggregation`).
+        name: what recipes call the class (`train.aggregation`): a short name, or its place.
         needs_joint_steps: whether it needs the gradients of every task in the same step.
     """
 
     kinds: ClassVar[dict[str, type[Any]]] = {}
+    entry_points: ClassVar[str] = "mtl.aggregations"
     needs_joint_steps = True
 
     def forward(self, gradients: Tensor) -> Tensor:
@@ -184,19 +186,19 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
     Raises:
         ConfigError: an unknown name (the nearest known one is named), options that do not fit.
     """
-    if isinstance(name, str) and name in Aggregation.kinds:  # then TorchJD need not be loaded
-        return build_method(Aggregation, name, options, seed, "train.aggregation")
-    theirs = torchjd_aggregators()
-    if not theirs:
-        fix = suggest(str(name), Aggregation.kinds)
+    where = "train.aggregation"
+    if is_ours(name):  # then TorchJD need not be loaded
+        return build_method(Aggregation, name, options, seed, where)
+    theirs = {known.lower(): cls for known, cls in torchjd_aggregators().items()}
+    if str(name).lower() not in theirs:
+        if known_class(Aggregation, name):  # of an installed package
+            return build_method(Aggregation, name, options, seed, where)
+        known = [*known_names(Aggregation), *torchjd_aggregators()]
         more = missing_extra("torchjd", "torchjd", "UPGrad, CAGrad, MGDA and others")
-        raise ConfigError("train.aggregation is unknown", found=repr(name), fix=f"{fix}; {more}")
-    by_lower_case = {known.lower(): cls for known, cls in theirs.items()}
-    if str(name).lower() not in by_lower_case:
-        fix = suggest(str(name), {*Aggregation.kinds, *theirs})
-        raise ConfigError("train.aggregation is unknown", found=repr(name), fix=fix)
+        fix = suggest(str(name), known) + ("" if theirs else f"; {more}")
+        raise ConfigError(f"{where} is unknown", found=repr(name), fix=fix)
     try:
-        return TorchJD(by_lower_case[name.lower()](**options))
+        return TorchJD(theirs[name.lower()](**options))
     except ImportError as error:  # some need a library of their own
         fix = "install what it names"
         raise ConfigError(f"TorchJD cannot make {name}", found=str(error), fix=fix) from None
@@ -207,6 +209,11 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
             fix="give the options it needs, as CAGrad needs c: train.aggregation_options = "
             "{c = 0.4}, or CAGrad(c=0.4) in a comparison",
         ) from None
+
+
+def is_ours(name: Any) -> bool:
+    """Whether a name is that of an `Aggregation`, or of the place of one, and not TorchJD's."""
+    return isinstance(name, str) and (name in Aggregation.kinds or ":" in name)
 
 
 def torchjd_aggregators() -> dict[str, type[nn.Module]]:

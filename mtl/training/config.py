@@ -47,7 +47,7 @@ class TrainConfig:
         alpha, anneal: of `sampled` steps.
         loss_weights: the lambda of each task, 1.0 if not named; with `fixed` weighting.
         weighting: how losses become one, see `mtl.training.weighting`: `fixed`, `uncertainty`,
-            `dwa`, `gradnorm`, `random`.
+            `dwa`, `gradnorm`, `random`, or the name of a class of your own.
         weighting_options: of its class, such as `{"alpha": 0.5}` for `gradnorm`.
         aggregation: how gradients become one, see `mtl.training.aggregation`: `sum`, `pcgrad`, or a
             class of TorchJD, such as `UPGrad`.
@@ -88,7 +88,7 @@ class TrainConfig:
     alpha: float = 1.0
     anneal: float = 0.0
     loss_weights: dict[str, float] = field(default_factory=dict)
-    weighting: str = setting("fixed", choices=Weighting.kinds)
+    weighting: str = "fixed"
     weighting_options: dict[str, Any] = field(default_factory=dict)
     aggregation: str = "sum"
     aggregation_options: dict[str, Any] = field(default_factory=dict)

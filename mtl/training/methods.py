@@ -9,26 +9,20 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, check_name_is_free, suggest
+from ..errors import ConfigError, suggest
+from ..registry import Named, find_class
 
 
-class Method(nn.Module):
+class Method(Named, nn.Module):
     """Base of weightings and aggregations: found by name, and what it remembers is saved.
 
-    A subclass that sets `name` is registered under it, so that recipes find it.
+    A subclass that sets `name` is registered under it, so that recipes find it. One that sets none
+    goes by its place, `mymodule:MyWeighting`.
     """
 
     name: ClassVar[str]
-    kinds: ClassVar[dict[str, type[Any]]]
+    name_in: ClassVar[str] = "name"
     needs_joint_steps: ClassVar[bool] = False
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if (
-            "name" in cls.__dict__
-        ):  # of its own: a subclass that only inherits one is not found by it
-            check_name_is_free(cls.name, cls, cls.kinds)
-            cls.kinds[cls.name] = cls
 
     @property
     def title(self) -> str:
@@ -107,10 +101,7 @@ def build_method(base: type[M], name: str, options: Mapping[str, Any], seed: int
     Raises:
         ConfigError: an unknown name or option (the nearest known one is named), or a bad value.
     """
-    if not isinstance(name, str) or name not in base.kinds:
-        fix = suggest(str(name), base.kinds)
-        raise ConfigError(f"{where} is unknown", found=repr(name), fix=fix)
-    cls = base.kinds[name]
+    cls = find_class(base, name, where)
     # A class without options has the signature of `nn.Module`: `*args, **kwargs`, which are none.
     parameters = inspect.signature(cls).parameters.values()
     known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

@@ -31,7 +31,7 @@ class Weighting(Method):
     (without weight decay) and saves both.
 
     Attributes:
-        name: of the class, for recipes (`train.weighting`).
+        name: what recipes call the class (`train.weighting`): a short name, or its place.
         needs_joint_steps: True for a method that must see every task's loss in the same step.
         needs_epochs: with fewer it does nothing, which `train` warns of.
         loss_scale: of the step, for gradients that are taken in `observe`: see `scaled_gradients`.
@@ -39,6 +39,7 @@ class Weighting(Method):
     """
 
     kinds: ClassVar[dict[str, type[Any]]] = {}
+    entry_points: ClassVar[str] = "mtl.weightings"
     needs_epochs: ClassVar[int] = 1
     loss_scale: Tensor | float = 1.0
 

@@ -63,7 +63,7 @@ WRONG_SETTINGS = {
     "train.loss_weights={nre=2.0}": ["unknown task", 'did you mean "ner"'],
     "encoder.positions=rotory": ["encoder.positions is unknown", 'did you mean "rotary"'],
     "encoder.n_heads=3": ["d_model must be a multiple", "d_model 16, n_heads 3"],
-    "tasks.ner.kind=nerr": ["unknown kind of task", 'did you mean "ner"'],
+    "tasks.ner.kind=nerr": ["tasks.ner.kind is unknown", 'did you mean "ner"'],
     "tasks.qa.toy=qaa": ["unknown kind of toy data", 'did you mean "qa"'],
     "tasks.ner.test=x.conll": ["tasks.ner.test names a file", "never mixed"],
     "on_error=ignore": ["on_error is stop or skip", "'ignore'"],
