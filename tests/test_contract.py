@@ -1,16 +1,23 @@
 """The contract: a new task and a new weighting need one class each and no other change.
 
 The task, the weighting and the examples below exist in this file alone. They run through the public
-loop alternating, joint, partly labelled, windowed, saved, loaded and resumed.
+loop alternating, joint, partly labelled, windowed, saved, loaded and resumed. Others, in a module
+of a user's, run from a recipe: trained, predicted with, evaluated, stopped and resumed.
 """
 
+import csv
+import json
+import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from processes import Process
 from torch import nn
 
+from mtl.cli.main import main
 from mtl.data.batching import collate
 from mtl.data.dataset import Dataset
 from mtl.data.encoded import encode_examples
@@ -372,3 +379,93 @@ def test_without_resume_a_checkpoint_is_not_read(build, tasks, tmp_path):
     assert not moved(weights, again[0])
     assert history == again[2]
     assert len(again[2]["rounds"]) == 18
+
+
+# --- from a recipe ------------------------------------------------------------------------------
+
+RECIPE = """
+[tasks.length]
+kind = "mymodule:LengthTask"
+toy = "news"
+toy_train = 24
+toy_held_out = 6
+step = 0.25
+
+[tasks.ner]
+kind = "ner"
+toy = "ner"
+toy_train = 16
+toy_held_out = 6
+
+[encoder]
+d_model = 16
+n_heads = 2
+n_layers = 1
+
+[train]
+epochs = 2
+batch_size = 8
+sampling = "joint"
+weighting = "mymodule:Scaled"
+weighting_options = {factor = 0.3}
+aggregation = "mymodule:Mean"
+"""
+
+
+def run_mtl(*arguments):
+    """The command `mtl` in a process of its own; its exit status, stdout and stderr."""
+    return Process(main, list(arguments)).finish()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with `mymodule.py`, `my.toml` and the run that `mtl train my.toml` made of them."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copy(Path(__file__).with_name("own_classes.py"), folder / "mymodule.py")
+    (folder / "my.toml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        status, _, err = run_mtl("train", "my.toml", "--output", "run")
+    assert status == 0, err
+    return folder
+
+
+def test_a_recipe_trains_it(trained):
+    metrics = json.loads((trained / "run" / "metrics.json").read_text())
+    assert metrics["test"].keys() == {"length", "ner"}
+    assert metrics["test"]["length"].keys() == {"within_one"}
+    config = json.loads((trained / "run" / "config.json").read_text())
+    assert config["tasks"]["length"] == {"kind": "mymodule:LengthTask", "step": 0.25}
+    with (trained / "run" / "training_metrics.csv").open() as file:
+        first = next(csv.DictReader(file))
+    assert float(first["length_weight"]) == pytest.approx(0.3)
+
+
+def test_its_model_predicts_and_is_evaluated(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    text = ("predict", "run", "--task", "length", "--text", "four words are here", "--json")
+    status, _, err = run_mtl(*text)
+    assert status == 1
+    assert "--import mymodule" in err
+    status, out, err = run_mtl(*text, "--import", "mymodule")
+    assert status == 0, err
+    assert json.loads(out)["words"] % 0.25 == 0
+    status, out, err = run_mtl("evaluate", "run", "--import", "mymodule", "--json")
+    assert status == 0, err
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    found = {name: scores["model"] for name, scores in json.loads(out).items()}
+    assert found == {name: pytest.approx(scores) for name, scores in metrics["test"].items()}
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_weights(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    again = ("train", "my.toml", "--output", "again")
+    monkeypatch.setenv("STOP_AT", "5")  # in the second epoch
+    assert run_mtl(*again)[0] == 130
+    assert not Path("again/model.safetensors").exists()
+    monkeypatch.delenv("STOP_AT")
+    status, _, err = run_mtl(*again, "--resume")
+    assert status == 0, err
+    assert "nothing to resume" not in err
+    first, second = (Path(run, "model.safetensors").read_bytes() for run in ("run", "again"))
+    assert first == second
