@@ -1,12 +1,16 @@
 """docs/CONTRIBUTING.md: the task that it shows is complete, and its pages and tests exist."""
 
 import importlib.util
+import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
+from processes import Process
 
+from mtl.cli.main import main
 from mtl.data.dataset import Dataset
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
 from mtl.inference import evaluate, evaluate_baselines, predict
@@ -17,6 +21,7 @@ from mtl.training.loop import train
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "CONTRIBUTING.md").read_text(encoding="utf-8")
+(RECIPE,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 TASK, USE, TAGS, PAIRS, RELATIVE_IMPORTS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -70,6 +75,21 @@ def test_the_task_on_the_base_for_pairs_learns(load, build_model):
     controls = evaluate_baselines(model, "nli", data.test)
     assert controls["model_with_other_premise"]["accuracy"] == 0
     assert predict(model, texts)["nli"].label == "yes"
+
+
+def test_a_recipe_trains_it_and_the_command_predicts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("stars.py").write_text(TASK, encoding="utf-8")
+    Path("my.toml").write_text(RECIPE, encoding="utf-8")
+    texts = {"a superb film": "4.5", "a dull film": "1.5", "a film": "3"}
+    records = [{"text": f"{t} {i}", "label": texts[t]} for i in range(8) for t in texts]
+    Path("reviews.jsonl").write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    commands = re.findall(r"^mtl (\w+ .*?)(?:  +#.*)?$", PAGE, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        status, out, err = Process(main, shlex.split(command)).finish()
+        assert status == 0, err
+    assert re.search(r"prediction: Stars\(stars=-?\d+\.\d+\)", out)
 
 
 def test_in_the_package_only_its_imports_change(load):
