@@ -88,7 +88,7 @@ def find_class(base: type[C], name: Any, where: str) -> type[C]:
     cls = known_class(base, name)
     if cls is None:
         raise _unknown(base, name, where)
-    if missing := _missing_methods(cls, base):
+    if missing := _missing_methods(cls):
         raise ConfigError(
             f"{where}: {cls.__name__} lacks methods that every {_noun(base)} needs",
             found=f"no {', '.join(missing)}",
@@ -119,12 +119,14 @@ def _is_subclass(found: Any, base: type[Named]) -> bool:
     return inspect.isclass(found) and issubclass(found, base) and found is not base
 
 
-def _missing_methods(cls: type[Named], base: type[Named]) -> list[str]:
-    """What a class has not defined: abstract methods; `forward`, which `nn.Module` leaves open."""
-    missing: list[str] = sorted(getattr(cls, "__abstractmethods__", ()))
-    if "forward" in vars(base) and getattr(cls, "forward", None) is vars(base)["forward"]:
-        missing.append("forward")
-    return missing
+def _missing_methods(cls: type[Named]) -> list[str]:
+    """The abstract methods that a class has not defined."""
+    # Not `__abstractmethods__`: weightings and aggregations are modules of PyTorch, and no ABCs.
+    return [name for name in dir(cls) if _is_abstract(getattr(cls, name, None))]
+
+
+def _is_abstract(method: Any) -> bool:
+    return getattr(method, "__isabstractmethod__", False) is True
 
 
 def known_names(base: type[Named]) -> list[str]:
@@ -136,8 +138,10 @@ def _unknown(base: type[Named], name: Any, where: str) -> ConfigError:
     """Why a name is that of no class that is known, and what to do."""
     place = PLACE.fullmatch(name) if isinstance(name, str) else None
     if place is None:
-        own = "one of your own must be imported first" + ON_LINE.format("MODULE")
-        fix = f"{suggest(str(name), known_names(base))}; {own}"
+        own = (
+            'for one of your own, write "mymodule:MyClass" in a recipe, or import its module first'
+        )
+        fix = f"{suggest(str(name), known_names(base))}; {own}{ON_LINE.format('MODULE')}"
         return ConfigError(f"{where} is unknown", found=repr(name), fix=fix)
     module, wanted = place.groups()
     if module not in sys.modules:
@@ -241,7 +245,7 @@ def import_named(module: str, where: str) -> None:
     """
     if module in sys.modules:
         return
-    if not all(part.isidentifier() for part in module.split(".")):
+    if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
         raise ConfigError(
             f"{where} names no module",
             found=repr(module),
@@ -261,7 +265,7 @@ def import_named(module: str, where: str) -> None:
             raise ConfigError(
                 "there is no such module",
                 found=f"none in {os.getcwd()}, nor among the installed packages",
-                fix="go where its file is, or install its package",
+                fix="give the command in the folder of its file, or install its package",
             ) from None
 
 

@@ -1,6 +1,7 @@
 """A user's task is found by its kind, takes the place of no other, and has its own options."""
 
 import pytest
+from torch import nn
 
 import mtl
 from mtl.errors import ConfigError
@@ -86,3 +87,44 @@ def test_an_unknown_option_is_still_refused_with_the_nearest(recipe):
     settings = ['tasks.mine.colour="red"', "tasks.mine.sizes=[1]", "tasks.mine.extras=1"]
     with pytest.raises(ConfigError, match=r'(?s)unknown key tasks\.mine\.extras.*mean "extra"'):
         load_recipe(recipe, settings)
+
+
+class Counts(Task):
+    """As short as a task can be."""
+
+    main_metric = "accuracy"
+
+    def build_head(self, d_model):
+        return nn.Linear(d_model, 1)
+
+    def targets(self, example, rows, notes):
+        return [None] * len(rows)
+
+    collate = loss = decode = score = targets
+
+
+def test_a_task_without_a_main_metric_is_refused_before_it_is_trained():
+    class Forgot(Counts):
+        main_metric = ""
+
+    class Chooses(Forgot):
+        def main_score(self, scores):
+            return "accuracy", scores["accuracy"]
+
+    with pytest.raises(ConfigError, match="Forgot has no main_metric"):
+        Forgot("forgot")
+    Chooses("chooses")
+
+
+def test_options_that_a_model_folder_would_not_remember_are_refused():
+    class Forgets(Counts):
+        def __init__(self, name, dataset=None, colour="red", *, size=3):
+            super().__init__(name, dataset)
+
+    class Remembers(Forgets):
+        def settings(self):
+            return {"colour": "red"}
+
+    with pytest.raises(ConfigError, match=r"(?s)not remember.*colour, size.*settings"):
+        Forgets("forgets")
+    Remembers("remembers")

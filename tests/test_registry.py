@@ -143,7 +143,7 @@ def test_a_comparison_takes_methods_of_ones_own():
 WRONG = {
     "gone:MyTask": [r"there is no module|no such module", r"none in .*nor among the installed"],
     "a.b.c:MyTask": ["a.b.c: there is no such module"],
-    "mymodule.py:LengthTask": ["no such module"],
+    "mymodule.py:LengthTask": ["names no module", 'write it as Python imports it: "mymodule"'],
     "my/module:LengthTask": ["names no module", 'write it as Python imports it: "mymodule"'],
     "mymodule:LenghtTask": ["mymodule has no LenghtTask", 'did you mean "LengthTask"'],
     "mymodule:NUMBER": ["names what is no task", "is 3", r"derived from mtl\.tasks\.Task"],

@@ -19,6 +19,7 @@ from ..data.tokenizers.base import Row
 from ..data.words import Joining
 from ..errors import ConfigError
 from ..registry import Named, find_class
+from ..settings import settings_of
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Task(Named, ABC):
 
     def __init__(self, name: str, dataset: Dataset | Mapping[str, Any] | None = None) -> None:
         check_task_name(name)
+        _check_is_whole(type(self))
         self.name = name
         self.dataset = as_dataset(dataset)
 
@@ -246,6 +248,22 @@ def as_tasks(tasks: Any) -> list[Task]:
                 fix='give the tasks themselves, such as [mtl.NERTask("ner", dataset)]',
             )
     return tasks
+
+
+def _check_is_whole(cls: type[Task]) -> None:
+    """Raise ConfigError for what a class forgot and would be missed only after its training."""
+    if not cls.main_metric and cls.main_score is Task.main_score:
+        raise ConfigError(
+            f"{cls.__name__} has no main_metric",
+            fix='name the score that picks the best epoch, such as main_metric = "accuracy"',
+        )
+    options = settings_of(cls, "name", "dataset")
+    if options and cls.settings is Task.settings:
+        raise ConfigError(
+            f"{cls.__name__} has options that a model folder would not remember",
+            found=", ".join(options),
+            fix="return them from its method settings, as {option: value}",
+        )
 
 
 def check_task_name(name: str) -> None:

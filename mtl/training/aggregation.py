@@ -7,6 +7,7 @@ The heads keep their own gradients: only shared parameters are fought over.
 from __future__ import annotations
 
 import importlib.util
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -32,6 +33,7 @@ class Aggregation(Method):
     entry_points: ClassVar[str] = "mtl.aggregations"
     needs_joint_steps = True
 
+    @abstractmethod
     def forward(self, gradients: Tensor) -> Tensor:
         """The gradient to follow.
 

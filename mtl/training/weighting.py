@@ -11,6 +11,7 @@ weighting itself, if it learns, as the gradient of the same total by its paramet
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar
@@ -53,6 +54,7 @@ class Weighting(Method):
     def start(self, tasks: Sequence[str]) -> None:
         """Get ready for the tasks of these names, before the first step."""
 
+    @abstractmethod
     def forward(self, losses: Mapping[str, Tensor]) -> Weights | tuple[Weights, Tensor]:
         """How much each loss of a step counts, and maybe a penalty.
 
