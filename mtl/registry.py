@@ -18,11 +18,13 @@ import sys
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .errors import ConfigError, MTLError, suggest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 PLACE = re.compile(r"(\w+(?:\.\w+)*):(\w+)")  # module and class
 ON_LINE = " (on the command line, --import {})"
@@ -53,7 +55,7 @@ class Named:
 
 
 C = TypeVar("C", bound=Named)
-# How a class is found by its name, and an error made that begins with the key that names it.
+# How a class is found: by its base, its name, and the key that names it, which errors begin with.
 Find = Callable[[type[Named], Any, str], type[Any]]
 
 
@@ -152,9 +154,11 @@ def _unknown(base: type[Named], name: Any, where: str) -> ConfigError:
         )
     content = _content_of(module)
     if wanted in content:
+        # Not the value itself, which may be a secret: a model folder could ask for `os:environ`.
+        found = content[wanted] if inspect.isclass(content[wanted]) else type(content[wanted])
         return ConfigError(
             f"{where} names what is no {_noun(base)}",
-            found=f"{name} is {content[wanted]!r}",
+            found=f"{name}, {found!r}",
             fix=f"name a class that is derived from {_door(base)}",
         )
     there = [key for key, value in content.items() if _is_subclass(value, base)]
@@ -179,6 +183,8 @@ def _door(base: type[Named]) -> str:
 
 def _entry_points(base: type[Named]) -> dict[str, set[EntryPoint]]:
     """What installed packages say that they have, by its short name."""
+    from importlib.metadata import distributions  # slow to load, and seldom needed
+
     # A folder that one happens to be in is nothing that one has installed.
     path = [entry for entry in sys.path if Path(entry).resolve() != Path.cwd()]
     found: dict[str, set[EntryPoint]] = {}

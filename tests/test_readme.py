@@ -64,3 +64,21 @@ assert torch.allclose(rows, torch.tensor([2.0, 2.0]))
     status, out, err = Process(run_strictly, script, cwd=tmp_path).finish()
     assert status == 0, err
     assert re.search(r"\{'ner': .*, 'qa': .*\}", out)
+
+
+def test_a_recipe_names_the_methods_as_the_text_says(example, tmp_path):
+    """In a process, since a class of this name would stay known."""
+    section = README.read_text(encoding="utf-8").split("### A method of your own", 1)[1]
+    train = re.search(r"```toml\n(.*?)```", section, re.DOTALL)[1]
+    classes = example.split("small = [")[0]
+    (tmp_path / "equal.py").write_text(classes)
+    tasks = '[tasks.ner]\nkind = "ner"\ntoy = "ner"\n'
+    (tmp_path / "my.toml").write_text(f"{tasks}{train}")
+    status, _, err = Process(check_methods, "my.toml", cwd=tmp_path).finish()
+    assert status == 0, err
+
+
+def check_methods(recipe):
+    ((config, _),) = load_recipe(recipe).train_configs
+    names = [type(config.build_weighting()).__name__, type(config.build_aggregation()).__name__]
+    assert names == ["EqualLosses", "EqualLengths"]

@@ -146,9 +146,9 @@ WRONG = {
     "mymodule.py:LengthTask": ["names no module", 'write it as Python imports it: "mymodule"'],
     "my/module:LengthTask": ["names no module", 'write it as Python imports it: "mymodule"'],
     "mymodule:LenghtTask": ["mymodule has no LenghtTask", 'did you mean "LengthTask"'],
-    "mymodule:NUMBER": ["names what is no task", "is 3", r"derived from mtl\.tasks\.Task"],
+    "mymodule:NUMBER": ["names what is no task", "<class 'int'>", r"derived from mtl\.tasks\.Task"],
     "mymodule:Task": ["names what is no task"],  # the base class itself
-    "mymodule:Scaled": ["names what is no task"],
+    "mymodule:Scaled": ["names what is no task", r"<class 'mymodule\.Scaled'>"],
     "mymodule:Unfinished": ["lacks methods", "no collate, decode, loss, score, targets"],
     "mymodule:": ["is unknown"],
     "broken:MyTask": [
@@ -375,6 +375,14 @@ def test_python_imports_nothing_either_unless_the_module_is_imported_before(host
     assert hostile.exists()
     model = mtl.MultiTaskModel.from_pretrained("run")
     assert type(model.tasks["mine"]) is sys.modules["evil"].Task
+
+
+def test_what_a_program_holds_is_not_printed_for_a_folder_that_asks(hostile, monkeypatch):
+    monkeypatch.setenv("SECRET", "do not tell")
+    set_kind("run", "os:environ")
+    with pytest.raises(ModelError, match="no task") as caught:
+        mtl.MultiTaskModel.from_pretrained("run")
+    assert "do not tell" not in str(caught.value)
 
 
 def test_a_module_is_not_asked_for_what_it_would_have_to_load(hostile):
