@@ -1,5 +1,7 @@
 """Recipes so small that they train in a moment, and what is said about bad ones."""
 
+import json
+
 import pytest
 
 import mtl
@@ -9,32 +11,54 @@ from mtl.experiments.build import build_tasks
 from mtl.experiments.recipe import load_recipe
 from mtl.experiments.run import run_recipe
 
-TINY = """\
+
+def ner_and_qa(n_train, n_held_out, **train):
+    """The text of a recipe for both toy tasks, with so many examples of each.
+
+    Args:
+        train: the settings of its section `[train]`.
+    """
+    settings = "\n".join(f"{name} = {json.dumps(value)}" for name, value in train.items())
+    return f"""\
 name = "tiny"
 
 [tasks.ner]
 kind = "ner"
 toy = "ner"
-toy_train = 40
-toy_held_out = 10
+toy_train = {n_train}
+toy_held_out = {n_held_out}
 
 [tasks.qa]
 kind = "qa"
 toy = "qa"
-toy_train = 40
-toy_held_out = 10
+toy_train = {n_train}
+toy_held_out = {n_held_out}
 
 [encoder]
-d_model = 8
+d_model = 16
 n_heads = 2
 n_layers = 1
-d_ff = 8
+d_ff = 16
 max_length = 64
 
 [train]
-epochs = 1
-batch_size = 40
+{settings}
 """
+
+
+TINY = ner_and_qa(40, 10, epochs=1, batch_size=40)
+
+
+def results(folder):
+    """Every file of a run that is no picture, byte for byte; its metrics without the time."""
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".png"
+    }
+    metrics = json.loads(files.pop("metrics.json"))
+    metrics.pop("train_seconds")
+    return files | {"metrics.json": metrics}
 
 
 @pytest.fixture(scope="module")

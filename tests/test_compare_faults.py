@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
+from recipes import ner_and_qa
 
 import mtl
 from mtl.data.examples import Answer, PairExample, QAExample
@@ -23,36 +24,7 @@ from mtl.experiments.summary import (
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.toy import qa_examples
 
-RECIPE = """\
-name = "small"
-
-[tasks.ner]
-kind = "ner"
-toy = "ner"
-toy_train = 16
-toy_held_out = 6
-
-[tasks.qa]
-kind = "qa"
-toy = "qa"
-toy_train = 16
-toy_held_out = 6
-
-[encoder]
-d_model = 16
-n_heads = 2
-n_layers = 1
-d_ff = 16
-max_length = 64
-
-[train]
-epochs = 1
-rounds = 2
-batch_size = 8
-learning_rate = 0.01
-device = "cpu"
-"""
-
+RECIPE = ner_and_qa(16, 6, epochs=1, rounds=2, batch_size=8, learning_rate=0.01, device="cpu")
 
 module = sys.modules["mtl.experiments.compare"]  # mtl.experiments.compare is the function
 

@@ -29,7 +29,7 @@ def test_a_recipe_as_it_is_written(tiny):
     assert recipe.name == "tiny"
     assert recipe.seed == 0
     assert recipe.tasks["ner"] == TaskRecipe("ner", toy="ner", toy_train=40, toy_held_out=10)
-    shape = {"d_model": 8, "n_heads": 2, "n_layers": 1, "d_ff": 8, "max_length": 64}
+    shape = {"d_model": 16, "n_heads": 2, "n_layers": 1, "d_ff": 16, "max_length": 64}
     assert recipe.encoder == shape
     assert recipe.train == {"epochs": 1, "batch_size": 40}
 

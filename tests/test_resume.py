@@ -12,6 +12,7 @@ from functools import cache
 import pytest
 import torch
 from processes import Process
+from recipes import ner_and_qa, results
 from stopping import stop_after
 
 import mtl
@@ -256,36 +257,10 @@ def test_another_version_does_not_go_on_and_is_called_the_reason(state, monkeypa
 
 # --- a run folder, and a real kill ----------------------------------------------------------------
 
-RECIPE = """\
-name = "small"
-
-[tasks.ner]
-kind = "ner"
-toy = "ner"
-toy_train = 40
-toy_held_out = 8
-
-[tasks.qa]
-kind = "qa"
-toy = "qa"
-toy_train = 40
-toy_held_out = 8
-
-[encoder]
-d_model = 16
-n_heads = 2
-n_layers = 1
-d_ff = 16
-max_length = 64
-dropout = 0.1
-
-[train]
-epochs = 3
-batch_size = 8
-learning_rate = 0.01
-max_tokens = 300
-device = "cpu"
-"""
+RECIPE = ner_and_qa(
+    *(40, 8),
+    **{"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "max_tokens": 300, "device": "cpu"},
+)
 STAGES = """
 [[stages]]
 epochs = 2
@@ -304,18 +279,6 @@ def recipe(tmp_path_factory):
 
 
 pytestmark = pytest.mark.usefixtures("no_curves")
-
-
-def results(folder):
-    """Every file of a run that does not tell the time, or is a picture, byte for byte."""
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".png"
-    }
-    metrics = json.loads(files.pop("metrics.json"))
-    metrics.pop("train_seconds")
-    return files | {"metrics.json": metrics}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from processes import Process
+from recipes import ner_and_qa, results
 
 from mtl.cli.main import main
 from mtl.data.dataset import Dataset
@@ -27,35 +28,7 @@ from mtl.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("no_curves")
 
-RECIPE = """\
-name = "small"
-
-[tasks.ner]
-kind = "ner"
-toy = "ner"
-toy_train = 24
-toy_held_out = 8
-
-[tasks.qa]
-kind = "qa"
-toy = "qa"
-toy_train = 24
-toy_held_out = 8
-
-[encoder]
-d_model = 16
-n_heads = 2
-n_layers = 1
-d_ff = 16
-max_length = 64
-dropout = 0.1
-
-[train]
-epochs = 2
-batch_size = 8
-learning_rate = 0.01
-device = "cpu"
-"""
+RECIPE = ner_and_qa(24, 8, epochs=2, batch_size=8, learning_rate=0.01, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +36,6 @@ def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "small.toml"
     path.write_text(RECIPE)
     return path
-
-
-def results(folder):
-    """Every file of a run, byte for byte, but for pictures; metrics without the time."""
-    files = {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".png"
-    }
-    metrics = json.loads(files.pop("metrics.json"))
-    metrics.pop("train_seconds")
-    return files | {"metrics.json": metrics}
 
 
 @pytest.fixture(scope="module")

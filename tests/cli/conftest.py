@@ -9,36 +9,11 @@ from pathlib import Path
 
 import pytest
 from cli_files import GOOD_SENTENCES, NOT_UTF8
+from recipes import ner_and_qa
 
 from mtl.cli.main import main
 
-RECIPE = """\
-# Both tasks, as small as can be.
-name = "tiny"
-
-[tasks.ner]
-kind = "ner"
-toy = "ner"
-toy_train = 40
-toy_held_out = 12
-
-[tasks.qa]
-kind = "qa"
-toy = "qa"
-toy_train = 40
-toy_held_out = 12
-
-[encoder]
-d_model = 16
-n_heads = 2
-n_layers = 1
-d_ff = 16
-max_length = 64
-
-[train]
-epochs = 1
-batch_size = 20
-"""
+RECIPE = ner_and_qa(40, 12, epochs=1, batch_size=20)
 STAGED = """\
 [datasets.news]
 toy = "news"
