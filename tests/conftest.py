@@ -1,6 +1,7 @@
 """What the tests share: tiny data, a tiny tokenizer, tiny models."""
 
 import os
+from contextlib import contextmanager
 
 import matplotlib.pyplot as plt
 import pytest
@@ -83,16 +84,29 @@ def build_model(tokenizer):
     return build
 
 
-@pytest.fixture
-def no_curves(monkeypatch):
-    """Empty pictures, for recipes so small that to draw takes longer than to train."""
+@pytest.fixture(scope="session")
+def without_curves():
+    """A context of empty pictures, for recipes so small that to draw takes longer than to train."""
 
     def save(figure, file, **options):
         file.write(PNG) if hasattr(file, "write") else file.write_bytes(PNG)
 
-    for plot in ("experiments.assessment.plot_losses", "reports.files.plot_confusion"):
-        monkeypatch.setattr(f"mtl.{plot}", lambda *args: plt.Figure())
-    monkeypatch.setattr(plt.Figure, "savefig", save)
+    @contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as patch:
+            for plot in ("experiments.assessment.plot_losses", "reports.files.plot_confusion"):
+                patch.setattr(f"mtl.{plot}", lambda *args: plt.Figure())
+            patch.setattr(plt.Figure, "savefig", save)
+            yield
+
+    return context
+
+
+@pytest.fixture
+def no_curves(without_curves):
+    """Empty pictures during a test."""
+    with without_curves():
+        yield
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from aggregating import JOINT, some_gradients, their
-from stopping import stop_after
+from stopping import stop_at
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl.data.dataset import Dataset
@@ -349,12 +349,12 @@ def test_stopped_after_any_step_it_ends_as_if_it_never_was(
     config = RESUMED[name]
     expected, told = result_of(build_model, three, config, 0)
     n_steps = told["rounds"][-1]["step"]
-    for stop_at in sorted(random.Random(f"stop {name}").sample(range(2, n_steps), 3)):
-        folder = tmp_path / str(stop_at)
+    for step in sorted(random.Random(f"stop {name}").sample(range(2, n_steps), 3)):
+        folder = tmp_path / str(step)
         with monkeypatch.context() as patch:
-            stop_after(patch, stop_at)
+            stop_at(patch, step)
             with pytest.raises(KeyboardInterrupt):
-                result_of(build_model, three, config, 1, checkpoint=folder, save_every=1)
+                result_of(build_model, three, config, 1, checkpoint=folder, save_every=step)
         found, told_too = result_of(build_model, three, config, 2, checkpoint=folder, resume=True)
         assert expected.keys() == found.keys()
         for key, value in expected.items():

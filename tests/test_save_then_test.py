@@ -1,11 +1,11 @@
 """What fails after the last update costs only its own part: the trained model is saved first."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from processes import Process
@@ -39,13 +39,21 @@ def recipe(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(recipe, tmp_path_factory):
+def whole(recipe, tmp_path_factory, without_curves):
     """The results of a run in which nothing failed."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plt.Figure, "savefig", lambda *args, **options: None)
+    with without_curves():
         run_recipe(load_recipe(recipe), folder, progress=False)
     return results(folder)
+
+
+@pytest.fixture(scope="module")
+def other(recipe, tmp_path_factory, without_curves):
+    """The folder of a finished run of another seed; nobody changes it."""
+    folder = tmp_path_factory.mktemp("other") / "run"
+    with without_curves():
+        run_recipe(load_recipe(recipe, ["seed=1"]), folder, progress=False)
+    return folder
 
 
 def broken(*args, **options):
@@ -163,12 +171,13 @@ def test_the_model_is_saved_before_anything_is_scored(recipe, whole, tmp_path, m
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_stopped_by_its_user_while_it_tests(recipe, whole, tmp_path, monkeypatch, mtl_, overwrite):
+def test_stopped_by_its_user_while_it_tests(
+    recipe, whole, other, tmp_path, monkeypatch, mtl_, overwrite
+):
     output = tmp_path / "run"
     command = ["train", recipe, "--output", output]
     if overwrite:
-        run_recipe(load_recipe(recipe, ["seed=1"]), output, progress=False)
-
+        shutil.copytree(other, output)
     with monkeypatch.context() as patch:
         patch.setattr(QATask, "baselines", stop)
         status, _, err = mtl_(*command, *["--overwrite"] * overwrite)
@@ -213,11 +222,10 @@ def test_a_run_that_was_not_reported_stays_until_another_is_trained(
 
 @pytest.mark.parametrize("moved", range(4))
 def test_stopped_while_it_replaces_another_run_nothing_is_trained_again(
-    recipe, whole, tmp_path, monkeypatch, moved
+    recipe, whole, other, tmp_path, monkeypatch, moved
 ):
     """Between any two of the folders that move: best-ner, best-qa, the state."""
-    output = tmp_path / "run"
-    run_recipe(load_recipe(recipe, ["seed=1"]), output, progress=False)
+    output = shutil.copytree(other, tmp_path / "run")
     renamed = []
     rename = Path.rename
 
