@@ -202,7 +202,8 @@ def test_to_measure_changes_nothing(build_model, three, sampling, max_tokens):
     results = []
     for every in (0, 1, 4):
         model = build_model(three, dropout=0.3)
-        config = replace(CONFIG, sampling=sampling, conflict_every=every, max_tokens=max_tokens)
+        settings = {"epochs": 2, "conflict_every": every, "max_tokens": max_tokens}
+        config = replace(CONFIG, sampling=sampling, **settings)
         history = train(model, three, config, progress=False)
         told = [replace(r, conflict={}) for r in history.rounds]
         results.append((model.state_dict(), told, torch.get_rng_state(), history.conflicts))

@@ -1,8 +1,6 @@
 """Messages are log records: shown on stderr to those who have not set up logging, and only once."""
 
 import logging
-import os
-import subprocess
 import sys
 
 import pytest
@@ -137,17 +135,3 @@ def test_a_bar_is_not_torn(capsys):
     at = next(i for i, line in enumerate(lines) if MESSAGE in line)
     assert lines[at].split("\r")[-1] == MESSAGE
     assert "1/10" in lines[at + 1]
-
-
-def test_an_import_says_nothing_and_sets_up_nothing(tmp_path):
-    code = (
-        "import logging, mtl, mtl.api\n"
-        "logger = logging.getLogger('mtl')\n"
-        "assert not logger.handlers and not logging.root.handlers, logger.handlers\n"
-        "assert logger.level == 0 and logger.propagate\n"
-    )
-    environment = os.environ | {"MPLBACKEND": "agg"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -124,9 +125,8 @@ def test_the_command_mtl_is_what_python_m_mtl_is(wheel):
 # --- an import ------------------------------------------------------------------------------------
 
 
-def test_an_import_brings_no_extra_and_changes_nothing(tmp_path):
-    code = """
-import random, sys, warnings
+IMPORT = """
+import json, logging, random, sys, warnings
 import matplotlib, numpy, torch
 
 def state():
@@ -139,21 +139,49 @@ def state():
 
 matplotlib.rcParams["backend"]  # settles what matplotlib itself would settle
 before, loaded = state(), set(sys.modules)
-import mtl, mtl.cli.main
-after = state()
-for i, (old, new) in enumerate(zip(before, after)):
-    assert old == new, (i, str(old)[:200], str(new)[:200])
-print(*sorted({name.split(".")[0] for name in set(sys.modules) - loaded}))
+import mtl, mtl.api, mtl.cli.main
+pairs = enumerate(zip(before, state()))
+logger = logging.getLogger("mtl")
+print(json.dumps({
+    "changed": [(i, str(old)[:200], str(new)[:200]) for i, (old, new) in pairs if old != new],
+    "loaded": sorted({name.split(".")[0] for name in set(sys.modules) - loaded}),
+    "handlers": [str(handler) for handler in logger.handlers + logging.root.handlers],
+    "level": logger.level,
+    "propagate": logger.propagate,
+}))
 """
-    environment = {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
-    new = set(python("-c", code, cwd=tmp_path, **environment).split())
-    assert "mtl" in new
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """What an import of the package did in a process of its own, and what that process printed."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT],
+        **{"cwd": tmp_path_factory.mktemp("import"), "env": environment},
+        **{"capture_output": True, "text": True},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done
+
+
+def test_an_import_brings_no_extra_and_changes_nothing(imported):
+    found, _ = imported
+    assert found["changed"] == []
+    assert "mtl" in found["loaded"]
     extras = {
         *("jupyter", "IPython", "ipykernel", "nbclient", "nbformat", "notebook", "ipywidgets"),
         *("tokenizers", "transformers", "huggingface_hub", "datasets", "torchjd", "seqeval"),
         *("hypothesis", "pytest", "_pytest", "build", "ruff", "sklearn", "scipy", "pandas"),
     }
-    assert not new & extras
+    assert not set(found["loaded"]) & extras
+
+
+def test_an_import_says_nothing_and_sets_up_no_logging(imported):
+    found, done = imported
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+    assert found["handlers"] == []
+    assert (found["level"], found["propagate"]) == (0, True)
 
 
 # --- names and docstrings -------------------------------------------------------------------------
