@@ -13,7 +13,7 @@ from mtl.data.dataset import Dataset
 from mtl.data.examples import TextExample
 from mtl.errors import ConfigError
 from mtl.model import MultiTaskModel
-from mtl.reports.plots import plot_conflict, plot_weights
+from mtl.reports.curves import plot_conflict, plot_weights
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask

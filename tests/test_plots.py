@@ -1,5 +1,6 @@
 """Figures and tables: they show the numbers they were given, and nothing stays open behind them."""
 
+import base64
 import io
 
 import matplotlib.pyplot as plt
@@ -11,16 +12,20 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import mtl
-from mtl.reports.plots import (
-    plot_architecture,
+from mtl.errors import ConfigError
+from mtl.plots import (
     plot_attention,
+    plot_comparison,
+    plot_conflict,
     plot_confusion,
     plot_losses,
+    plot_runs,
     plot_validation,
-    running_mean,
+    plot_weights,
 )
+from mtl.reports.curves import running_mean
 from mtl.tables import format_table, metrics_table, scores_table, types_table
-from mtl.training.history import History, Round
+from mtl.training.history import Conflict, History, Round
 
 
 @pytest.fixture(autouse=True)
@@ -53,12 +58,6 @@ def history():
     return History(rounds=rounds, validation=validation, best_epoch=2)
 
 
-@pytest.fixture
-def model(build_model, sentences):
-    ner = mtl.NERTask("ner", mtl.Dataset(train=sentences))
-    return build_model([ner, mtl.QATask("questions")], d_model=32, n_heads=4, d_ff=48)
-
-
 def png_size(figure):
     """Width and height in pixels of the figure as it is saved."""
     assert isinstance(figure, Figure)
@@ -81,13 +80,13 @@ def texts(figure):
 
 
 def test_losses_are_those_of_the_history(history):
-    figure = plot_losses(history, window=2)
+    figure = plot_losses(history, window=3)
     assert [axis.get_title() for axis in figure.axes] == ["total loss", "NER loss", "QA loss"]
     ner = [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
     for axis, factor in zip(figure.axes, (3, 1, 2), strict=True):
         raw, mean = axis.get_lines()
         assert list(raw.get_ydata()) == [factor * loss for loss in ner]
-        assert list(mean.get_ydata()) == [factor * m for m in (6.0, 5.5, 4.5, 3.5, 2.5, 1.5)]
+        assert list(mean.get_ydata()) == [factor * m for m in ner]
         for line in (raw, mean):
             assert list(line.get_xdata()) == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2])
         assert raw.get_alpha() < 1  # pale, below the mean
@@ -102,11 +101,11 @@ def test_losses_are_those_of_the_history(history):
 
 def test_a_task_that_skipped_a_round_has_a_gap_there(history):
     del history.rounds[1].losses["qa"]
-    raw, mean = plot_losses(history, window=2).axes[2].get_lines()
+    raw, mean = plot_losses(history, window=3).axes[2].get_lines()
     values = list(raw.get_ydata())
     assert np.isnan(values[1])
     assert np.isfinite(values[:1] + values[2:]).all()
-    assert list(mean.get_ydata())[:3] == [12.0, 12.0, 8.0]
+    assert list(mean.get_ydata())[:3] == [12.0, (12 + 8) / 2, (8 + 6) / 2]
 
 
 def test_losses_of_a_run_without_rounds():
@@ -123,10 +122,47 @@ def test_running_mean_is_numpys(values, window):
     means = running_mean(values, window)
     assert len(means) == len(values)
     for i, mean in enumerate(means):
-        recent = np.array(values[max(0, i + 1 - window) : i + 1])
-        recent = recent[~np.isnan(recent)]
-        expected = recent.mean() if len(recent) else np.nan
+        reach = min(window // 2, i, len(values) - 1 - i)
+        near = np.array(values[i - reach : i + reach + 1])
+        near = near[~np.isnan(near)]
+        expected = near.mean() if len(near) else np.nan
         np.testing.assert_allclose(mean, expected, rtol=1e-9, atol=1e-7)
+
+
+@given(window=st.integers(1, 25))
+def test_running_mean_does_not_lag(window):
+    """A mean of what came before alone would lie above a falling line."""
+    line = [20.0 - i for i in range(20)]
+    assert running_mean(line, window) == pytest.approx(line)
+
+
+# --- several runs ---------------------------------------------------------------------------------
+
+
+def test_runs_are_drawn_over_each_other_with_levels(history):
+    other = History(rounds=history.rounds[:3])
+    figure = plot_runs({"long": history, "short": other}, "qa", {"a guess": 2.5, "half": 1.5}, 1)
+    (axis,) = figure.axes
+    assert lines(axis)[:4:2] == [[12.0, 10.0, 8.0, 6.0, 4.0, 2.0], [12.0, 10.0, 8.0]]
+    assert [set(level) for level in lines(axis)[4:]] == [{2.5}, {1.5}]
+    assert [t.get_text() for t in axis.get_legend().get_texts()] == ["long", "short"]
+    colours = {line.get_color() for line in axis.get_lines()}
+    assert len(colours) == 3  # two runs, and grey
+    # The colours of tasks mean tasks.
+    assert not colours & {axis.get_lines()[0].get_color() for axis in plot_losses(history).axes}
+    png_size(figure)
+    for text in axis.texts:
+        assert text.get_window_extent().x0 >= axis.bbox.x1, "a name lies over the curves"
+        assert text.get_window_extent().x1 <= figure.bbox.x1, "a name is cut off"
+
+
+def test_runs_without_the_task_are_refused(history):
+    with pytest.raises(
+        ConfigError, match=r"the run 'a' has no losses of this task(.|\n)*mean \"qa\""
+    ):
+        plot_runs({"a": history}, "qaa")
+    with pytest.raises(ConfigError, match="no runs to draw"):
+        plot_runs({}, "qa")
 
 
 # --- validation -----------------------------------------------------------------------------------
@@ -147,6 +183,17 @@ def test_validation_is_that_of_the_history(history):
     assert low == 0
     assert high >= 1
     png_size(figure)
+
+
+def test_no_legend_lies_over_a_curve(history):
+    for figure in (
+        plot_validation(history, {"ner": "entity_f1", "qa": "exact_match"}),
+        plot_runs({"one": history}, "qa"),
+        plot_weights(history),
+    ):
+        png_size(figure)  # lays it out
+        (axis,) = figure.axes
+        assert axis.get_legend().get_window_extent().y0 >= axis.bbox.y1
 
 
 def test_validation_draws_the_metric_that_is_asked_for(history):
@@ -175,19 +222,22 @@ def test_confusion_shows_every_count_where_it_belongs():
     labels = ["sports", "city", "9"]
     counts = [[12, 0, 1234], [3, 5, 0], [0, 1, 7]]
     figure = plot_confusion(counts, labels)
-    (axis,) = figure.axes
+    axis, _ = figure.axes  # and the scale of the colours
     (image,) = axis.get_images()
-    np.testing.assert_array_equal(image.get_array(), counts)
+    sums = np.sum(counts, axis=1, keepdims=True)
+    np.testing.assert_array_equal(image.get_array(), counts / sums)
     shown = {text.get_position()[::-1]: text.get_text() for text in axis.texts}
-    assert shown == {(i, j): f"{counts[i][j]:,}" for i in range(3) for j in range(3)}
+    for (i, j), share in np.ndenumerate(counts / sums):
+        assert shown.pop((i, j)) == f"{counts[i][j]:,}\n{share:.0%}"
+    assert not shown
     assert [label.get_text() for label in axis.get_yticklabels()] == labels
     assert [label.get_text() for label in axis.get_xticklabels()] == labels
-    assert (axis.get_ylabel(), axis.get_xlabel()) == ("right", "predicted")
+    assert (axis.get_ylabel(), axis.get_xlabel()) == ("true", "predicted")
     png_size(figure)
 
 
 def test_counts_can_be_read_on_any_colour():
-    (axis,) = plot_confusion([[0, 10], [4, 6]], ["a", "b"]).axes
+    axis, _ = plot_confusion([[0, 10], [4, 6]], ["a", "b"]).axes
     (image,) = axis.get_images()
     for text in axis.texts:
         column, row = text.get_position()
@@ -201,8 +251,15 @@ def test_confusion_of_any_size(counts):
     figure = plot_confusion(counts, [f"class {i}" for i in range(len(counts))])
     assert len(texts(figure)) == len(counts) ** 2
     (image,) = figure.axes[0].get_images()
-    assert image.get_clim()[0] == 0  # white is no text at all
+    assert image.get_clim() == (0, 1)  # white is no text at all, dark is all of the row
     png_size(figure)
+
+
+def test_chance_looks_pale_and_frequency_does_not_matter():
+    """On a scale of counts, a frequent class of which a third is right looks like success."""
+    (image,) = plot_confusion([[300, 300, 300], [0, 3, 0], [1, 1, 1]], "abc").axes[0].get_images()
+    shown = image.norm(image.get_array())
+    np.testing.assert_allclose(shown, [[1 / 3] * 3, [0, 1, 0], [1 / 3] * 3])
 
 
 # --- attention ------------------------------------------------------------------------------------
@@ -216,78 +273,109 @@ def test_attention_shows_the_weights(build_model, sentences, tokenizer):
     tokens = tokenizer.decode(row.input_ids)
     figure = plot_attention(weights, tokens, tokens, title="layer 1")
     assert figure.get_suptitle() == "layer 1"
-    assert len(figure.axes) == weights.shape[0] == 2
-    for i, axis in enumerate(figure.axes):
+    *heads, _ = figure.axes  # and the scale of the colours
+    assert len(heads) == weights.shape[0] == 2
+    for i, axis in enumerate(heads):
         (image,) = axis.get_images()
         np.testing.assert_array_equal(image.get_array(), weights[i].detach().numpy())
         assert axis.get_ylabel() == f"head {i + 1}"
         assert [label.get_text() for label in axis.get_yticklabels()] == tokens
         assert image.get_clim() == (0, 1)
-    named = [[label.get_text() for label in axis.get_xticklabels()] for axis in figure.axes]
-    assert named[-1] == tokens
+    assert [label.get_text() for label in heads[-1].get_xticklabels()] == tokens
     png_size(figure)
 
 
 def test_attention_of_chosen_rows():
     weights = torch.rand(3, 2, 5)
     figure = plot_attention(weights, list("abcde"), ["first", "second"])
-    for i, axis in enumerate(figure.axes):
+    *heads, _ = figure.axes
+    for i, axis in enumerate(heads):
         (image,) = axis.get_images()
         np.testing.assert_array_equal(image.get_array(), weights[i].detach().numpy())
         assert [label.get_text() for label in axis.get_yticklabels()] == ["first", "second"]
-    assert len(figure.axes) == 3
+    assert len(heads) == 3
 
 
-# --- architecture ---------------------------------------------------------------------------------
+# --- conflict, weights and comparison -------------------------------------------------------------
 
 
-def test_architecture_names_what_the_model_has(model):
-    figure = plot_architecture(model)
-    everything = "\n".join(texts(figure))
-    total = sum(p.numel() for p in model.parameters())
-    shared = sum(p.numel() for p in model.encoder.parameters())
-    for words in (
-        f"{total:,} parameters, {shared / total:.1%} of them shared",
-        f"{len(model.tokenizer):,} ids",
-        "encoder layer × 1",
-        "4 heads of width 8",
-        "width 48",
-        "pre-norm",
-        "sinusoidal positions",
-        "segments",
-        "(B, T, 32)",
-    ):
-        assert words in everything
-    heads = [text for text in texts(figure) if "head\n" in text]
-    assert heads == [
-        f"{name.upper()} head\n{type(head).__name__}\n"
-        f"{sum(p.numel() for p in head.parameters()):,} parameters"
-        for name, head in model.heads.items()
-    ]
-    assert "NER head" in heads[0]
-    assert "QUESTIONS head" in heads[1]
-    for task in model.tasks.values():
-        assert task.answers_with in texts(figure)
-    png_size(figure)
+def test_conflict_is_pale_where_a_task_is_learned():
+    """The cosine of a loss near 0 is chance, and must not look like a finding."""
+    nothing = Conflict({"all": 0.1}, {"all": 2.0})
+    rounds = [
+        Round(1, i + 1, 1.0, {"ner": loss, "qa": 3.0}, 1e-3, 1.0, {"ner": 8, "qa": 8},
+              conflict={"ner/qa": nothing})
+        for i, loss in enumerate([1.0, 0.5, 0.04, 0.01, 0.2])
+    ]  # fmt: skip
+    for axis in plot_conflict(History(rounds=rounds), window=1).axes:
+        (veil,) = axis.collections
+        (path,) = veil.get_paths()
+        assert sorted(set(path.vertices[:, 0])) == [3, 4]  # steps
+        assert veil.get_zorder() > max(line.get_zorder() for line in axis.lines)
 
 
-def test_architecture_of_another_model(build_model):
-    model = build_model([mtl.QATask("qa")], n_types=0, norm="post", positions="learned", n_layers=2)
-    everything = "\n".join(texts(plot_architecture(model)))
-    for words in ("encoder layer × 2", "post-norm", "learned positions"):
-        assert words in everything
-    assert "segments" not in everything
-    assert "NER" not in everything
+DIFFERENCE = {
+    "task": "qa", "metric": "exact_match", "method": "fixed", "size": "", "budget": "per task",
+    "control_rounds": 10, "difference": 0.25, "difference_interval": [0.125, 0.375],
+}  # fmt: skip
 
 
-def test_architecture_keeps_every_text_inside_the_picture(model):
-    figure = plot_architecture(model)
-    png_size(figure)  # lays the texts out
-    page = figure.bbox
-    for text in (text for axis in figure.axes for text in axis.texts if text.get_text()):
-        box = text.get_window_extent()
-        sides = (page.x0 <= box.x0, box.x1 <= page.x1, page.y0 <= box.y0, box.y1 <= page.y1)
-        assert all(sides), text.get_text()
+@pytest.mark.parametrize(
+    ("interval", "clear"),
+    [([0.1, 0.4], True), ([-0.4, -0.1], True), ([-0.1, 0.4], False), (None, False)],
+)
+def test_an_interval_that_excludes_0_stands_out(interval, clear):
+    figure = plot_comparison([DIFFERENCE | {"difference_interval": interval}])
+    bars = [line for line in figure.axes[0].lines if list(line.get_xdata()) == interval]
+    assert len(bars) == (interval is not None)
+    assert [bar.get_linewidth() > 2 for bar in bars] == [clear] * len(bars)
+    assert f"{int(clear)} of the intervals exclude 0" in figure.alt
+
+
+# --- pictures in a notebook -----------------------------------------------------------------------
+
+
+def test_a_notebook_gets_the_picture_with_its_description(history):
+    figure = plot_losses(history, window=1)
+    data, about = figure._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert data["text/plain"] == about["image/png"]["alt"] == figure.alt
+    assert figure.alt == (
+        "Loss curves: the total loss falls from 18.00 to 3.00, the NER loss falls from 6.00 to "
+        "1.00 and the QA loss falls from 12.00 to 2.00."
+    )
+
+
+def test_the_description_reaches_the_html_of_a_notebook(history):
+    """Through Jupyter's own formatter into nbconvert's template, as a reader's browser gets it."""
+    nbformat = pytest.importorskip("nbformat")
+    nbconvert = pytest.importorskip("nbconvert")
+    from IPython.core.formatters import DisplayFormatter
+
+    figure = plot_losses(history)
+    data, metadata = DisplayFormatter().format(figure)
+    output = nbformat.v4.new_output("display_data", data=data, metadata=metadata)
+    cell = nbformat.v4.new_code_cell("mtl.plots.plot_losses(history)", outputs=[output])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    html, _ = nbconvert.HTMLExporter(template_name="classic").from_notebook_node(notebook)
+    assert f'alt="{figure.alt}"' in html
+
+
+def test_descriptions_say_what_the_data_say(history):
+    figure = plot_validation(history, {"ner": "entity_f1", "qa": "exact_match"})
+    assert figure.alt == (
+        "Validation scores over 2 epochs: NER entity f1 rises from 0.25 to 0.75, QA exact match "
+        "rises from 0.12 to 0.62 and epoch 2 was kept."
+    )
+    assert "Predicted as what they are: a 90%, b 0%." in plot_confusion([[9, 1], [4, 0]], "ab").alt
+    weights = torch.tensor([[[0.25, 0.75], [1.0, 0.0]]])
+    assert plot_attention(weights, ["x", "y"], ["layer 1", "layer 2"]).alt == (
+        "Attention. Head 1: layer 1 most at 'y' (0.75), layer 2 most at 'x' (1.00)."
+    )
+    assert plot_runs({"a": history}, "ner", {"ln 4": 1.386}, window=1).alt == (
+        "The NER loss: with a it falls from 6.00 to 1.00. Grey lines at 1.39 (ln 4)."
+    )
+    assert "was not measured" in plot_losses(History()).alt
 
 
 # --- tables ---------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from mtl.model import MultiTaskModel
 from mtl.nn.config import EncoderConfig
 from mtl.nn.encoder import TransformerEncoder
 from mtl.nn.export import save_for_transformers
-from mtl.reports.plots import plot_architecture
+from mtl.reports.diagrams import plot_architecture
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask

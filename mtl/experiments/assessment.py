@@ -15,8 +15,8 @@ from ..files import write_atomically
 from ..inference import BASELINES, predictions_of
 from ..model import MultiTaskModel
 from ..reports.cases import check_cases
+from ..reports.curves import plot_conflict, plot_losses, plot_weights
 from ..reports.files import report_parts
-from ..reports.plots import plot_conflict, plot_losses, plot_weights
 from ..tasks import Task
 from ..tasks.base import score_of
 from ..training.history import History, Metrics

@@ -12,7 +12,7 @@ A text longer than a row becomes several rows, windows that overlap.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -118,6 +118,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, text: str) -> Encoding:
         """Pieces of a text; each belongs to one of the words that `split_words` finds."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """The pieces of `ids`, special ones included."""
 
     @abstractmethod
     def to_json(self) -> str:
