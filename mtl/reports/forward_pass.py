@@ -191,7 +191,7 @@ def _name_rows(sketch: Sketch, model: MultiTaskModel) -> None:
 def _draw_encoder(sketch: Sketch, model: MultiTaskModel, width: float) -> None:
     encoder = model.encoder
     parameters = sum(p.numel() for p in encoder.parameters())
-    depth = f"{len(encoder.layers)} layer{'s' if len(encoder.layers) > 1 else ''}"
+    depth = f"{len(encoder.layers)} layer{'' if len(encoder.layers) == 1 else 's'}"
     words = f"one encoder for both tasks: {depth}, {parameters:,} parameters"
     sketch.box(LEFT, 3.42, width, 0.5, words, fill="#d0ebff", size=12)
 
