@@ -62,7 +62,7 @@ class ClassificationTask(Task):
 
     Args:
         name: of the task.
-        dataset: of `TextExample`s, of which some may have no label.
+        dataset: examples of class `TextExample`, some of which may have no label.
         labels: the classes; by default those of the training split. A text of another class is
             never right: it counts as wrong, and a `DataWarning` names its class. The label -1 means
             that the text is not labelled, unless training has it too.

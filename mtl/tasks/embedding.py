@@ -101,7 +101,7 @@ class EmbeddingTask(Task):
 
     Args:
         name: of the task.
-        dataset: of `PairExample`s.
+        dataset: examples of class `PairExample`.
         width: E, of the vectors; 0 for the encoder's own.
         temperature: of InfoNCE; the smaller, the more the closest wrong sentences count.
 

@@ -64,7 +64,7 @@ class NERTask(TokenTask):
 
     Args:
         name: of the task.
-        dataset: of `NERExample`s, or of `TextExample`s, of which some may have no tags.
+        dataset: examples of class `NERExample`, or `TextExample`, some of which may have no tags.
         types: the entity types; by default those of all splits (a type that only held-out
             examples have is then missed, and counted as missed).
 

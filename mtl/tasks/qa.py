@@ -100,7 +100,7 @@ class QATask(PairTask):
 
     Args:
         name: of the task.
-        dataset: of `QAExample`s.
+        dataset: examples of class `QAExample`.
         max_answer_tokens: longer spans are never answers.
     """
 
