@@ -1,17 +1,20 @@
-"""README.md and docs/python.md: their code runs as it stands, and README prints what it says."""
+"""README.md and docs/: their code runs as it stands, and README prints what it says."""
 
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+from checkpoints import write_checkpoint
 from processes import Process
 
 import mtl
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TOUR = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+DOCS = ROOT / "docs"
+TOUR = (DOCS / "python.md").read_text(encoding="utf-8")
+PRETRAINED = (DOCS / "pretrained.md").read_text(encoding="utf-8")
 CODE = r"```python\n(.*?)```"
 LESS = {
     "practical7": [f"tasks.{task}.toy_train=40" for task in ("ner", "qa")],
@@ -78,3 +81,12 @@ def test_the_tour_runs_from_its_first_block_to_its_last(run_small, tmp_path):
     names = run_small(blocks)
     assert set(names["model"].tasks) == {"embedding", "topic", "ner", "mood"}
     assert Path("losses.png").exists()
+
+
+def test_the_lines_about_a_pretrained_encoder_run(run_small, tmp_path):
+    pytest.importorskip("transformers")
+    write_checkpoint(tmp_path / "checkpoints" / "distilbert-base-cased", "DistilBertModel")
+    for name in ("train.txt", "valid.txt"):
+        (tmp_path / name).write_text("Ann\tB-PER\nleft\tO\n", encoding="utf-8")
+    run_small(re.findall(CODE, PRETRAINED, re.DOTALL))
+    assert Path("for-others", "config.json").exists()
