@@ -38,8 +38,7 @@ def test_the_example_trains_with_both_methods_through_a_recipe(example, tmp_path
     small = example.replace("toy_train=200", "toy_train=40")
     assert small != example
     checks = """
-model = build_model(recipe, tasks)
-run = mtl.training.run.Run(model, tasks, mtl.TrainConfig(**recipe.train))
+run = mtl.training.run.Run(model, list(model.tasks.values()), recipe.train_config())
 assert type(run.update.weighting) is EqualLosses and type(run.update.aggregation) is EqualLengths
 weights = [r.weights for r in history.rounds]
 assert abs(weights[0]["ner"] * history.rounds[0].losses["ner"] - 1) < 1e-5  # its own mean so far

@@ -1,6 +1,5 @@
 """README.md and docs/: links lead somewhere, commands can be typed, and no page is forgotten."""
 
-import inspect
 import re
 import shlex
 from pathlib import Path
@@ -108,9 +107,3 @@ def test_the_reference_has_every_name_at_the_top():
     first = API.split("## mtl.")[0]
     named = re.findall(r"^\.\. auto\w+:: (\w+)$", first, re.MULTILINE)
     assert sorted(named) == sorted(mtl.__all__)
-
-
-def test_the_reference_has_every_plot():
-    listed = re.search(r"automodule:: mtl\.plots\n   :members: (.*)", API)[1].split(", ")
-    plots = {n for n, f in vars(mtl.plots).items() if inspect.isfunction(f) and n[:5] == "plot_"}
-    assert set(listed) == plots
