@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 import mtl
 from mtl.errors import ConfigError, DataError
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_a_loop_of_ones_own_gives_the_losses_of_train(build_model, tasks):
     assert still.losses("ner") != ner
 
 
-def test_the_loop_in_the_readme_keeps_its_promise():
-    section = README.read_text(encoding="utf-8").split("### A loop of your own", 1)[1]
+def test_the_loop_in_the_docs_keeps_its_promise():
+    section = PAGE.read_text(encoding="utf-8").split("## A loop of your own", 1)[1]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
     small = code.replace("toy_train=200", "toy_train=40").replace("toy_train=400", "toy_train=60")
     names = {}

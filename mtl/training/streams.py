@@ -158,7 +158,7 @@ def batches(
     batch_size: int = TrainConfig.batch_size,
     hide_words: float = TrainConfig.hide_words,
 ) -> Batches:
-    """The batches that `train` sees of a task, for a training loop of your own:
+    """The batches that `train` sees of a task, for a training loop of your own::
 
         ner, qa = mtl.batches(model, "ner"), mtl.batches(model, "qa")
         for _ in range(max(len(ner), len(qa))):  # one epoch, in turns
@@ -167,7 +167,7 @@ def batches(
 
     They are those of `train(model)` with the same settings, in the same order, and so are the
     losses, to the last bit, if dropout (`torch.manual_seed(seed)`) and the optimiser are the same
-    too: the README has the whole loop.
+    too: docs/python.md has the whole loop.
 
     Args:
         task: its name; tasks that share its dataset have their targets in the same batches.

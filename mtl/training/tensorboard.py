@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """Writes losses, learning rate and scores into a folder while a model is being trained.
+    """Writes losses, learning rate and scores into a folder while a model is being trained::
 
         with TensorBoard("board") as board:
             mtl.train(model, on_round=board.on_round, on_epoch=board.on_epoch)
