@@ -82,7 +82,7 @@ def train(
             "skip" leaves them out and says how many (DataWarning).
         data: what `encode_datasets` gave for these tasks, and maybe others, if it was called
             already; `cache` and `on_error` are then ignored.
-        on_round: called with the history after each round, of which it is the last.
+        on_round: called with the history after each round, `history.rounds[-1]`.
         on_epoch: called with the history after each epoch, when it has been validated; the model
             then has the weights of that epoch.
         progress: show a bar with losses and time left, on stderr.
