@@ -136,8 +136,7 @@ def settings_of(owner: Any, *without: str) -> dict[str, Setting]:
         without: names to leave out.
     """
     if is_dataclass(owner):
-        # With `from __future__ import annotations` they are strings; this makes them types.
-        hints = typing.get_type_hints(owner)
+        hints = _types_of(owner)
         found = {
             f.name: Setting(
                 hints[f.name],
@@ -157,6 +156,12 @@ def settings_of(owner: Any, *without: str) -> dict[str, Setting]:
             if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         }
     return {name: found[name] for name in found if name not in without}
+
+
+@functools.cache  # evaluating them takes longer than checking the values
+def _types_of(owner: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields: where annotations are postponed, fields hold strings."""
+    return typing.get_type_hints(owner)
 
 
 def _hints_of(function: Any) -> dict[str, Any]:
