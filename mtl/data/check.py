@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
-from .examples import Answer, NERExample, PairExample, QAExample, TextExample
+from .examples import Answer, NERExample, PairExample, QAExample, TextExample, TokenExample
 from .readers import Form, LeftOutWarning, SoundDataError, detect, files_of, only_set
 from .words import Place, split_words
 
@@ -295,6 +295,7 @@ _DESCRIBE = {
     PairExample: _describe_pairs,
 }
 _IN_WORDS = {
+    TokenExample: "sentences with one tag per word",
     NERExample: "sentences with one tag per word",
     TextExample: "texts with labels or tags",
     QAExample: "questions with contexts and answers",

@@ -169,7 +169,7 @@ class NERTask(TokenTask):
 
     def unknown_tags(self, tags: set[str]) -> DataError:
         """The error for entity types that the task never learned."""
-        types = ", ".join(sorted({tag[2:] for tag in tags}))
+        types = ", ".join(sorted({repr(tag[2:]) for tag in tags}))
         return unknown_names(self.name, "entity type", types, self.types)
 
     @classmethod

@@ -218,7 +218,7 @@ def test_evaluate_types_the_model_does_not_know(mtl_, run, tmp_path):
     status, _, err = mtl_("evaluate", run, "--task", "ner", "--data", path)
     assert status == 1
     assert "DOG" in err
-    assert "LOC, MISC, ORG, PER" in err
+    assert "'LOC', 'MISC', 'ORG', 'PER'" in err
 
 
 @pytest.mark.parametrize(
