@@ -214,8 +214,17 @@ def test_what_holds_words_together_is_learned_and_saved(build, tmp_path):
     assert mtl.predict(loaded, "Bo-Lee go")["pos"].words == [(0, 6), (7, 9)]
 
 
-PLACES = st.lists(st.integers(1, 3), min_size=1, max_size=8).map(
-    lambda sizes: [(sum(sizes[:i]), sum(sizes[: i + 1])) for i in range(len(sizes))]
+def places(widths):
+    """Words of these widths, one after the other, each behind so many blanks."""
+    found, end = [], 0
+    for blanks, width in widths:
+        found.append((end + blanks, end + blanks + width))
+        end = found[-1][1]
+    return found
+
+
+PLACES = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3)), min_size=1, max_size=8).map(
+    places
 )
 
 
@@ -231,8 +240,17 @@ def test_owners_and_first_parts_as_by_hand(words, given_words):
     assert owners(words, given_words) == by_hand
     for j, part in enumerate(first_parts(words, given_words)):
         own = [i for i, owner in enumerate(by_hand) if owner == j]
-        inside = [i for i, word in enumerate(words) if touch(word, given_words[j])]
-        assert part == (own or inside or [len(words) - 1])[0]
+        there = [i for i, word in enumerate(words) if word[1] > given_words[j][0]]
+        assert part == (own or there or [len(words) - 1])[0]
+
+
+def test_a_word_that_nobody_has_tagged_learns_nothing():
+    """A file may tag some words of a text and not others."""
+    example = Written("Ann ( go", ("Ann", "go"), [(0, 3), (6, 8)], ("NOUN", "VERB"))
+    task = PartOfSpeechTask("pos", tags=["NOUN", "VERB"])
+    item, notes = targets_of(task, example)
+    assert item.targets["pos"] == [[-100, 0, -100, 1, -100]]
+    assert not notes
 
 
 # --- scores and files -----------------------------------------------------------------------------

@@ -265,8 +265,8 @@ def owners(words: Sequence[Place], given: Sequence[Place]) -> list[int | None]:
 def first_parts(words: Sequence[Place], given: Sequence[Place]) -> list[int]:
     """For each given word, the index of the first word that it owns (see `owners`).
 
-    A given word that owns none, such as the `.` of `3.` where `3.` is one word, has the word that
-    it stands in.
+    A given word that owns none, such as `km` where `12km` is one word, has the word that it stands
+    in, or else the next.
     """
     first: dict[int | None, int] = {}
     for i, owner in enumerate(owners(words, given)):
