@@ -74,7 +74,7 @@ def test_all_else_is_as_in_the_recipe(recipe, tmp_path, no_picture, monkeypatch)
     methods = ["joint", "uncertainty", "pcgrad"]
     compare(weighted, tmp_path / "out", seeds=1, methods=methods, progress=False)
     assert len(trained) == 4 + 3  # uncertainty weighs the losses of alternating steps too
-    as_given = TrainConfig(**weighted.train)
+    as_given = TrainConfig(**weighted.train | {"stop_at": 0.0})  # none ends early
     alone = replace(as_given, loss_weights={})
     longer = replace(alone, rounds=4)
     assert [seen.config for seen in trained] == [

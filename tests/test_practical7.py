@@ -156,7 +156,9 @@ def test_the_notebook_trains_what_the_recipe_says(notebook):
     for losses in notebook.told["losses"][:30]:
         run.round()
         assert run.history.rounds[-1].losses == losses
-    assert len(notebook.told["losses"]) == 4 * 8000 / 32
+    # It ends early, with a whole epoch: half of the 1,000 rounds are enough.
+    assert len(notebook.told["losses"]) % recipe.train["rounds"] == 0
+    assert len(notebook.told["losses"]) <= 500
 
 
 @pytest.mark.slow

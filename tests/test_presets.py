@@ -146,7 +146,7 @@ def test_a_recipe_without_presets_or_hardware_says_so(tmp_path, kind, table):
     with pytest.raises(ConfigError, match=r"has no table \[(.|\n)*this recipe has no"):
         load_recipe(path, **{kind: "quick"})
     with pytest.raises(ConfigError, match="this recipe has no"):
-        load_recipe("practical7", **{kind: "quick"})
+        load_recipe("jsonl", **{kind: "quick"})
 
 
 def test_on_the_command_line(recipe, tmp_path, capsys):

@@ -80,6 +80,7 @@ BASE = TrainConfig(
 CONFIGS = {
     "alternating": BASE,
     "joint": replace(BASE, sampling="joint", precision="bfloat16"),
+    "early": replace(BASE, epochs=8, patience=0, decay_ratio=0.25, stop_at=0.1),
     "sampled": replace(BASE, sampling="sampled", alpha=0.7, anneal=0.5, max_tokens=0),
 }
 
@@ -119,9 +120,9 @@ def stop_in_second_validation(patch):
     patch.setattr(Run, "finish_epoch", stop)
 
 
-@pytest.mark.parametrize("draw", range(7))
+@pytest.mark.parametrize("draw", range(9))
 def test_stopped_after_any_step_it_ends_as_if_it_never_was(tmp_path, monkeypatch, draw):
-    name = list(CONFIGS)[draw % 3]  # the last one is stopped after every step below
+    name = list(CONFIGS)[draw % 4]  # the last one is stopped after every step below
     expected = uninterrupted(name)
     n_steps = expected[1]["rounds"][-1]["step"]
     step = random.Random(f"stop {draw}").randint(1, n_steps)
@@ -152,9 +153,13 @@ def test_stopped_after_every_step_it_ends_as_if_it_never_was(tmp_path, monkeypat
 
 
 def test_the_runs_above_meet_what_is_hard():
-    """Early stopping, parts, batches in which a task has no label, best weights of the middle."""
+    """Both ways to end early, parts, batches without a label for a task, best weights of the middle."""
     histories = {name: uninterrupted(name)[1] for name in CONFIGS}
     assert any(len(h["validation"]) < BASE.epochs for h in histories.values())
+    rates = [r["learning_rate"] / BASE.learning_rate for r in histories["early"]["rounds"]]
+    assert len(rates) < 8 * 4
+    # Up, then a plateau, then down: resumed runs are stopped in all of them.
+    assert rates[0] < 1 == rates[7] > rates[9] > rates[-1]
     assert any(h["best_epoch"] > 1 for h in histories.values())
     assert any(len(r["losses"]) < 3 for r in histories["sampled"]["rounds"])
     run = Run(build_model(build_tasks(), 0), build_tasks(), BASE, mtl.training.FixedWeighting())
