@@ -153,7 +153,7 @@ def test_stopped_after_every_step_it_ends_as_if_it_never_was(tmp_path, monkeypat
 
 
 def test_the_runs_above_meet_what_is_hard():
-    """Both ways to end early, parts, batches without a label for a task, best weights of the middle."""
+    """Both ways to end early, parts, batches that lack a label, best weights of the middle."""
     histories = {name: uninterrupted(name)[1] for name in CONFIGS}
     assert any(len(h["validation"]) < BASE.epochs for h in histories.values())
     rates = [r["learning_rate"] / BASE.learning_rate for r in histories["early"]["rounds"]]
