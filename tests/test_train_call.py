@@ -30,10 +30,16 @@ def test_tasks_are_chosen_by_name(build_model, tasks, chosen):
     assert train(build_model(tasks), tasks[1], FAST, progress=False).tasks == ["qa"]
 
 
-@pytest.mark.parametrize("misplaced", [FAST, SETTINGS, 3, [3]])
-def test_what_is_no_task_is_told_where_settings_belong(build_model, tasks, misplaced):
-    with pytest.raises(ConfigError, match=r"no task to train\n.*\n.*settings are config="):
+@pytest.mark.parametrize("misplaced", [FAST, SETTINGS])
+def test_settings_in_the_place_of_tasks_are_told_where_they_belong(build_model, tasks, misplaced):
+    with pytest.raises(ConfigError, match=r"settings, where tasks belong(.|\n)*config="):
         train(build_model(tasks), misplaced)
+
+
+@pytest.mark.parametrize("thing", [3, [3]])
+def test_what_is_no_task_is_refused(build_model, tasks, thing):
+    with pytest.raises(ConfigError, match="this is no task"):
+        train(build_model(tasks), thing)
 
 
 def test_what_cannot_be_settings_is_refused(build_model, tasks):

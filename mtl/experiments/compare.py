@@ -169,7 +169,7 @@ def _lengths(
     config = TrainConfig(**recipe.train)
     # Of the whole data, whatever share is used: runs on less data make as many steps.
     longest = max(len(task.dataset.train) for task in tasks)
-    rounds = config.rounds or math.ceil(longest / config.batch_size)
+    rounds = config.rounds_per_epoch(math.ceil(longest / config.batch_size))
     n_datasets = len({id(task.dataset) for task in tasks})
     total = {
         method: rounds * (1 if SAMPLERS[changed["sampling"]].joint else n_datasets)

@@ -17,6 +17,14 @@ from .sampling import SAMPLERS, check_exponents
 from .weighting import FixedWeighting, Weighting
 
 
+def check_rounds(rounds: float, name: str) -> None:
+    """Raise ConfigError for more than one round that is not whole."""
+    if rounds >= 1 and rounds != int(rounds):
+        raise ConfigError(
+            f"{name} must be a whole number, or a share of a pass below 1", found=str(rounds)
+        )
+
+
 @class_names_checked
 @dataclass(frozen=True)
 class TrainConfig:
@@ -24,7 +32,8 @@ class TrainConfig:
 
     Args:
         epochs: passes over the largest dataset.
-        rounds: of an epoch, each with one batch of every dataset; 0 for one pass over the largest.
+        rounds: of an epoch, each with one batch of every dataset; 0 for one pass over the largest,
+            and a number below 1 for that share of a pass, to validate more often.
         batch_size: examples in a batch.
         max_tokens: a batch of more tokens, padding included, goes through the model in parts, whose
             gradients add up (gradient accumulation): the same update, less memory. 0 for never.
@@ -71,7 +80,7 @@ class TrainConfig:
     """
 
     epochs: int = setting(8, least=1)
-    rounds: int = setting(0, least=0)
+    rounds: float = setting(0, least=0, check=check_rounds)
     batch_size: int = setting(32, least=1)
     max_tokens: int = setting(0, least=0)
     learning_rate: float = setting(1e-3, above=0, below=math.inf)
@@ -127,6 +136,12 @@ class TrainConfig:
                 yield from raised_by(check_sampling, method, self.sampling)
             if fine(["max_tokens"]) and isinstance(method, Weighting):
                 yield from raised_by(check_parts, method, self.max_tokens)
+
+    def rounds_per_epoch(self, in_a_pass: int) -> int:
+        """How many rounds an epoch has, if one pass over the largest dataset has so many."""
+        if self.rounds >= 1:
+            return int(self.rounds)
+        return max(1, round((self.rounds or 1) * in_a_pass))
 
     def build_weighting(self) -> Weighting:
         """A fresh weighting.

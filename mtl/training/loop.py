@@ -135,11 +135,13 @@ def _as_tasks(model: MultiTaskModel, tasks: Any) -> list[Task]:
     has_tasks = isinstance(tasks, Mapping) and any(isinstance(t, Task) for t in tasks.values())
     if isinstance(tasks, TrainConfig | Mapping) and not has_tasks:
         raise ConfigError(
-            "tasks come before the settings", found=repr(tasks)[:80], fix="write config=..."
+            "these are settings, where tasks belong",
+            found=repr(tasks)[:80],
+            fix="give the settings as config=...",
         )
     if isinstance(tasks, str):
         tasks = [tasks]
-    if not isinstance(tasks, Task | Mapping):
+    if isinstance(tasks, Iterable) and not isinstance(tasks, Mapping):
         tasks = [model.task(task) if isinstance(task, str) else task for task in tasks]
     return as_tasks(tasks)
 

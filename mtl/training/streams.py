@@ -55,7 +55,7 @@ class Streams:
             n_examples, config.alpha, config.anneal, config.seed
         )
         # By the largest: stopping with the shortest would never show the rest of the others.
-        self.rounds_per_epoch = config.rounds or max(s.batches_per_pass for s in self)
+        self.rounds_per_epoch = config.rounds_per_epoch(max(s.batches_per_pass for s in self))
         self.steps_per_epoch = self.rounds_per_epoch * self.sampler.steps_per_round
         self.n_rounds = config.epochs * self.rounds_per_epoch
         self.n_steps = config.epochs * self.steps_per_epoch

@@ -86,13 +86,14 @@ def test_training_metrics_csv_has_a_line_for_each_round(run):
     assert kept == metrics["validation"]["qa"]["token_f1"]
 
 
-def test_recipe_toml_of_a_run_trains_again_to_the_same(mtl_, run, tmp_path, monkeypatch):
-    monkeypatch.undo()  # with pictures
+def test_recipe_toml_of_a_run_trains_again_to_the_same(mtl_, run, tmp_path):
     status, *_ = mtl_("train", run / "recipe.toml", "--output", tmp_path / "again")
     before, after = contents(run), contents(tmp_path / "again")
     assert status == 0
+    assert after.keys() == before.keys()
     for name in RUN_FILES - {"metrics.json"}:
-        assert after[name] == before[name], name
+        if not name.endswith(".png"):  # the tests draw none
+            assert after[name] == before[name], name
     first, second = (json.loads(files["metrics.json"]) for files in (before, after))
     assert without_time(first) == without_time(second)
 
