@@ -198,14 +198,13 @@ def plot_conflict(history: History, pair: str | None = None, window: int = 20) -
 def running_mean(values: Sequence[float], window: int) -> list[float]:
     """The mean of each value and its neighbours, leaving out NaN.
 
-    They are up to `window // 2` on either side, and always as many before as after: a mean of what
-    came before alone would lag behind, and lie above a falling curve.
+    They are `window // 2` on either side, as far as there are so many: a mean of what came before
+    alone would lag behind, and lie above a falling curve.
     """
-    means = []
+    means, reach = [], window // 2
     for i in range(len(values)):
-        reach = min(window // 2, i, len(values) - 1 - i)
         # NaN is the one number that does not equal itself.
-        near = [v for v in values[i - reach : i + reach + 1] if v == v]
+        near = [v for v in values[max(0, i - reach) : i + reach + 1] if v == v]
         means.append(sum(near) / len(near) if near else math.nan)
     return means
 
