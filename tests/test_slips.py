@@ -60,7 +60,7 @@ def test_a_dataset_takes_what_can_be_gone_through(sentences):
 def test_a_model_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
     for tasks in ({"ner": task}, task, (task,), iter([task])):
         assert mtl.MultiTaskModel(encoder, tokenizer, tasks).tasks == {"ner": task}
-    with pytest.raises(ConfigError, match="kept under 'names' and called 'ner'"):
+    with pytest.raises(ConfigError, match="given under the name 'names' but is called 'ner'"):
         mtl.MultiTaskModel(encoder, tokenizer, {"names": task})
 
 
@@ -89,10 +89,10 @@ def test_a_file_is_no_split():
 
 @pytest.mark.parametrize("slip", ["ner", ["ner"], [mtl.NERTask], None, [None], {"ner": "ner"}])
 def test_what_is_no_task(encoder, tokenizer, slip):
-    with pytest.raises(ConfigError, match="this is no task") as caught:
+    with pytest.raises(ConfigError, match="this is not a task") as caught:
         mtl.MultiTaskModel(encoder, tokenizer, slip)
     assert '[mtl.NERTask("ner", dataset)]' in str(caught.value)
-    with pytest.raises(ConfigError, match="this is no task"):
+    with pytest.raises(ConfigError, match="this is not a task"):
         as_tasks(slip)
 
 
@@ -125,7 +125,7 @@ def test_training_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
     model = mtl.MultiTaskModel(encoder, tokenizer, task)
     for tasks in ({"ner": task}, task):
         assert mtl.train(model, tasks, TrainConfig(epochs=1), progress=False).rounds
-    with pytest.raises(ConfigError, match="this is no task"):
+    with pytest.raises(ConfigError, match="this is not a task"):
         mtl.train(model, [3], progress=False)
     with pytest.raises(ConfigError, match="the first argument is no model"):
         mtl.train("runs/practical7/1", task)

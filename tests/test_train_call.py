@@ -38,7 +38,7 @@ def test_settings_in_the_place_of_tasks_are_told_where_they_belong(build_model, 
 
 @pytest.mark.parametrize("thing", [3, [3]])
 def test_what_is_no_task_is_refused(build_model, tasks, thing):
-    with pytest.raises(ConfigError, match="this is no task"):
+    with pytest.raises(ConfigError, match="this is not a task"):
         train(build_model(tasks), thing)
 
 

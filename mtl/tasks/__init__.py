@@ -1,8 +1,8 @@
 """An example goes in; what to learn from it, a prediction and its score come out.
 
-`TokenTask` (one tag for each word) and `PairTask` (two texts) are bases for tasks of your own. To
-add a task here, write its file and name it below: importing its class makes its kind known. A task
-of your own needs neither; its class may be anywhere.
+`TokenTask` (one tag for each word) and `PairTask` (two texts) are bases for your own tasks. To
+add a task here, write its file and name it below: importing its class registers its kind. Your own
+tasks need neither; their classes may be anywhere.
 """
 
 from .base import Task

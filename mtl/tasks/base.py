@@ -1,4 +1,4 @@
-"""What a task is: all that the training loop and the prediction loop know of any task."""
+"""What a task is: all that the training loop and the prediction loop know about any task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..settings import settings_of
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong prediction: in what way, where (an id or a number), in which text, and what both say.
+    """A wrong prediction: its kind, where it is (an id or a number), its text, and both answers.
 
     `expected` is empty where there was nothing to find, `predicted` where nothing was found.
     """
@@ -36,15 +36,15 @@ class Mistake:
     predicted: str
 
 
-IGNORED = -100  # a target where nothing is asked; cross-entropy leaves it out
+IGNORED = -100  # the target where nothing is asked; cross-entropy skips it
 
 
 class Task(Named, ABC):
     """One thing to learn from a dataset: its targets, head, loss, decoding and score.
 
     A subclass that sets `kind` is registered under it, so that recipes and model folders find it;
-    one that takes the kind of another class is refused with a ConfigError. One that sets none goes
-    by its place, `mymodule:MyTask`.
+    one that takes the kind of another class is refused with a ConfigError. One without a kind is
+    known by its place, `mymodule:MyTask`.
 
     Args:
         name: what the task is called in models, recipes and results.
@@ -53,16 +53,16 @@ class Task(Named, ABC):
 
     Attributes:
         kind: what recipes and model folders call the class: a short name, or its place.
-        main_metric: the one number of `score` that choices are made on.
+        main_metric: the one metric of `score` that choices are based on.
         reads_pairs: whether it reads pairs (question and context) rather than single texts.
-        text_names: what the two texts of a pair are called, for those who give them.
+        text_names: what users call the two texts of a pair.
         answers_with: what it predicts, in words.
-        most_answers: how many different answers to one question its predictions hold.
+        most_answers: how many different answers to one question a prediction can hold.
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
-        rows_alone: whether its loss is a mean over rows that do not see each other.
-        joining: what holds words together in its training file; None where the words of plain text
-            are also those of the file.
+        rows_alone: whether its loss is a mean over independent rows.
+        joining: what holds words together in its training file; None where the file has the same
+            words as plain text.
     """
 
     kind: ClassVar[str]
@@ -90,15 +90,15 @@ class Task(Named, ABC):
         """A fresh head; it reads hidden states `(B, T, D)` and returns logits."""
 
     def run_head(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Any:
-        """What the head says about a batch; a head that pools tokens also needs their mask."""
+        """The head's outputs for a batch; a head that pools tokens also needs their mask."""
         return head(hidden)
 
     def vector_width(self, d_model: int) -> int:
-        """E, if its head gives each row one vector `(B, E)` of its meaning; else 0."""
+        """E, if its head turns each row into one vector `(B, E)` of its meaning; else 0."""
         return 0
 
     def main_score(self, scores: dict[str, float]) -> tuple[str, float]:
-        """The name and the value of the metric that choices are made on; ConfigError if missing."""
+        """Name and value of the metric that choices are based on; ConfigError if it is missing."""
         if self.main_metric not in scores:
             raise ConfigError(
                 f"the scores of the task {self.name!r} lack its main metric, {self.main_metric!r}",
@@ -108,18 +108,18 @@ class Task(Named, ABC):
         return self.main_metric, scores[self.main_metric]
 
     def is_labelled(self, example: Any) -> bool:
-        """Whether an example says what this task asks; one that does not is not scored."""
+        """Whether an example has a label for this task; one without is not scored."""
         return True
 
     def labelled(self, examples: Sequence[Any]) -> list[Any]:
-        """The examples that say what this task asks."""
+        """The examples that have a label for this task."""
         return [example for example in examples if self.is_labelled(example)]
 
     @abstractmethod
     def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]:
         """One target for each row of an example; None where the row is not labelled.
 
-        What had to be bent or left out is counted in `notes`, in words for the user.
+        Whatever had to be adjusted or left out is counted in `notes`, in words for the user.
         """
 
     @abstractmethod
@@ -153,7 +153,7 @@ class Task(Named, ABC):
     def prediction_file(
         self, examples: Sequence[Any], predictions: Sequence[Any]
     ) -> tuple[str, str] | None:
-        """Predictions beside what is right, for other programs: the file's ending and content."""
+        """Predictions beside the right answers, for other programs: file extension and content."""
         return None
 
     def mistakes(self, examples: Sequence[Any], predictions: Sequence[Any]) -> list[Mistake] | None:
@@ -190,7 +190,7 @@ class Task(Named, ABC):
 
     @classmethod
     def read(cls, path: Path, on_error: str = "stop", **options: Any) -> list[Any]:
-        """Examples from a file of any form that `mtl.read` knows, which also names the options.
+        """Examples from a file in any form that `mtl.read` knows; it also describes the options.
 
         A task's own `read` need not take options: it is given only those that a recipe sets.
         """
@@ -198,7 +198,7 @@ class Task(Named, ABC):
 
     @classmethod
     def of_kind(cls, kind: str, where: str = "the kind of a task") -> type[Task]:
-        """The task class of a kind; errors, which begin with `where`, as of `find_class`."""
+        """The task class of a kind; errors are those of `find_class` and begin with `where`."""
         return find_class(cls, kind, where)
 
     def __repr__(self) -> str:
@@ -206,14 +206,14 @@ class Task(Named, ABC):
 
 
 def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
-    """`task.score` as plain floats, which every file can hold; a tensor of one number is one too.
+    """`task.score` as plain floats, which any file can hold; a tensor of one number counts as one.
 
     Raises:
         ConfigError: it is not a dict of numbers.
     """
     scores = task.score(examples, predictions)
     try:
-        # A 0-dimensional tensor would stop json.dumps only at the very end of the training.
+        # A 0-dimensional tensor would stop json.dumps only at the very end of training.
         return {name: float(value) for name, value in scores.items()}
     except (AttributeError, TypeError, ValueError, RuntimeError):
         raise ConfigError(
@@ -224,17 +224,17 @@ def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) ->
 
 
 def as_tasks(tasks: Any) -> list[Task]:
-    """Tasks as a list, whether they come in one, alone, or in a dict by their names.
+    """Tasks as a list, whether they come as a list, as a single task or as a dict by name.
 
     Raises:
-        ConfigError: something that is no task, or is kept under another name than its own.
+        ConfigError: something that is not a task, or a task under a name that is not its own.
     """
     if isinstance(tasks, Mapping):
         for name, task in tasks.items():
             if isinstance(task, Task) and task.name != name:
                 raise ConfigError(
-                    f"a task is kept under {name!r} and called {task.name!r}",
-                    fix="give the tasks as a list: each has its name",
+                    f"a task is given under the name {name!r} but is called {task.name!r}",
+                    fix="give the tasks as a list: each has its own name",
                 )
         tasks = tasks.values()
     elif isinstance(tasks, str) or not isinstance(tasks, Iterable):
@@ -243,7 +243,7 @@ def as_tasks(tasks: Any) -> list[Task]:
     for task in tasks:
         if not isinstance(task, Task):
             raise ConfigError(
-                "this is no task",
+                "this is not a task",
                 found=repr(task)[:80],
                 fix='give the tasks themselves, such as [mtl.NERTask("ner", dataset)]',
             )
@@ -251,7 +251,7 @@ def as_tasks(tasks: Any) -> list[Task]:
 
 
 def _check_is_whole(cls: type[Task]) -> None:
-    """Raise ConfigError for what a class forgot and would be missed only after its training."""
+    """Raise ConfigError for what a class lacks, which would otherwise show only after training."""
     if not cls.main_metric and cls.main_score is Task.main_score:
         raise ConfigError(
             f"{cls.__name__} has no main_metric",
@@ -262,13 +262,13 @@ def _check_is_whole(cls: type[Task]) -> None:
         raise ConfigError(
             f"{cls.__name__} has options that a model folder would not remember",
             found=", ".join(options),
-            fix="return them from its method settings, as {option: value}",
+            fix="return them from its settings method, as {option: value}",
         )
 
 
 def check_task_name(name: str) -> None:
-    """Raise ConfigError if a task cannot be called so."""
-    # No dots: they divide the names of parameters, and the keys of a recipe.
+    """Raise ConfigError if a task cannot have this name."""
+    # No dots: they separate the parts of parameter names and of recipe keys.
     if not re.fullmatch(r"[^\W\d][\w-]*", name):
         raise ConfigError(
             "a task's name must be a letter, then letters, digits, underscores or hyphens",

@@ -24,7 +24,7 @@ from .base import IGNORED, Mistake, Task
 from .labels import choose_names, confusion_table, names_by_id, unknown_names
 from .spans import excerpt
 
-# How the `datasets` library hides test labels: not labelled, where training has no such class.
+# A hidden test label in the `datasets` library: not labelled, unless training has this class.
 NOBODY_SAID = "-1"
 UNBALANCED = 10  # how many times as frequent as the rarest class, for a warning
 
@@ -63,15 +63,15 @@ class ClassificationTask(Task):
     Args:
         name: of the task.
         dataset: examples of class `TextExample`, some of which may have no label.
-        labels: the classes; by default those of the training split. A text of another class is
-            never right: it counts as wrong, and a `DataWarning` names its class. The label -1 means
-            that the text is not labelled, unless training has it too.
+        labels: the classes; by default those of the training split. A text of another class
+            counts as wrong, and a `DataWarning` names its class. The label -1 means that the text
+            is not labelled, unless training has it too.
         pooling: how the tokens become one vector: `mean`, `max`, or `cls` (the first token's).
         field: the field of the records that holds the label, in `TextExample.fields`; by default
             their `label`.
         class_weights: `balanced` lets every class count the same in the loss, however rare: a text
             of class c counts n / (C n_c) times, with n texts in training, C classes and n_c texts
-            of this class (King and Zeng 2001, as scikit-learn has it).
+            of this class (King and Zeng 2001, as in scikit-learn).
 
     Raises:
         ConfigError: fewer than two classes, a class named twice, an unknown pooling or weighting.
@@ -107,13 +107,13 @@ class ClassificationTask(Task):
         self.field = field
         self.pooling = pooling
         self.class_weights = class_weights
-        # Training alone decides: a class that only the test has cannot be learned.
+        # Training alone decides: a class that only the test split has cannot be learned.
         examples = self.dataset.train or list(self.dataset.all())
         counts = Counter(label for e in examples if (label := self.label_of(e)) is not None)
         self.labels = choose_names(name, "label", labels, sorted(counts), any(self.dataset.all()))
         self.label_id = {label: i for i, label in enumerate(self.labels)}
         self.weights = balancing_weights([counts[label] for label in self.labels])  # (C,)
-        # Each unknown class is told of once, and not after every epoch.
+        # Each unknown class is reported once, not after every epoch.
         self.warned_of: set[str] = set()
         self._warn_of_rare_classes(counts)
         self._warn_of_unknown_classes()
@@ -150,7 +150,7 @@ class ClassificationTask(Task):
                 )
 
     def label_of(self, example: TextExample) -> str | None:
-        """The class that an example says it is of, if it says one."""
+        """The class of an example, if it has one."""
         named = getattr(example, "fields", {})  # an example of another task may have none
         # A named field never falls back on `label`, which may be about something else.
         if self.field in named or self.field not in ("", "label"):
@@ -173,18 +173,18 @@ class ClassificationTask(Task):
     def targets(
         self, example: TextExample, rows: list[Row], notes: Counter[str]
     ) -> list[int | None]:
-        """The class of the text, at each of its windows; None for one that is not learned."""
+        """The class of the text, at each of its windows; None for a class that is not learned."""
         return [self.label_id.get(self.label_of(example))] * len(rows)
 
     def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
-        """`(B,)` class ids, -100 where nobody said."""
+        """`(B,)` class ids, -100 where there is none."""
         return torch.tensor([IGNORED if target is None else target for target in targets])
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy, the mean over labelled rows.
 
-        With class weights too, the sum is divided by the number of rows and not by their weights:
-        so the parts of a batch add up to the whole. In balanced classes the mean weight is 1.
+        With class weights too, the sum is divided by the number of rows, not by their weights, so
+        that the parts of a batch add up to the whole. In balanced classes the mean weight is 1.
         """
         weights = self.weights.to(outputs.device) if self.class_weights else None
         losses = F.cross_entropy(outputs, targets, weights, ignore_index=IGNORED, reduction="sum")
@@ -206,7 +206,7 @@ class ClassificationTask(Task):
     def score(
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
     ) -> dict[str, float]:
-        """`accuracy` and `macro_f1`; a text of a class that the task does not know is wrong."""
+        """`accuracy` and `macro_f1`; a text of a class unknown to the task counts as wrong."""
         self._check_labels(examples)
         references, predicted = self._labels_of(examples, predictions)
         return {
@@ -229,7 +229,7 @@ class ClassificationTask(Task):
     def prediction_file(
         self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
     ) -> tuple[str, str]:
-        """One line a text: right class, predicted class, its probability, text; between tabs."""
+        """One line per text: right class, predicted class, its probability, text; tabs between."""
         pairs = zip(*self._labels_of(examples, predictions), strict=True)
         rows = [
             (right, said, f"{prediction.score:.4f}", prediction.text)
@@ -256,16 +256,16 @@ class ClassificationTask(Task):
         return list(map(self._class_of, examples)), [p.label for p in predictions]
 
     def _class_of(self, example: TextExample) -> str:
-        """The class of a labelled text; of any other "", which no prediction is."""
+        """The class of a labelled text; for any other "", which is never predicted."""
         return self.label_of(example) or ""
 
     def _check_labels(self, examples: Sequence[TextExample]) -> None:
-        """Say which labels are unknown; raise DataError where no label is known."""
+        """Warn about unknown labels; raise DataError if none is known."""
         unknown = Counter(x for x in map(self._class_of, examples) if not self._knows(x))
         if not unknown:
             return
         names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
-        # Not one is known: then it is the wrong file, and a score of 0 would only hide that.
+        # If none is known, it is the wrong file, and a score of 0 would only hide that.
         if unknown.total() == len(examples):
             raise unknown_names(self.name, "label", names, self.labels)
         if set(unknown) - self.warned_of:
@@ -288,13 +288,13 @@ class ClassificationTask(Task):
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> ClassificationTask:
-        # Models of older versions lack them, and the defaults are what they had.
+        # Models saved by older versions lack these, and used what are now the defaults.
         rest = {key: settings[key] for key in ("pooling", "field") if key in settings}
         return cls(name, labels=names_by_id(settings["id2label"]), **rest)
 
 
 def balancing_weights(counts: Sequence[int]) -> Tensor:
-    """`(C,)`, what a text of each class counts so that all classes count the same: n / (C n_c).
+    """`(C,)`, the weight of each class's texts that makes all classes count the same: n / (C n_c).
 
     With 6 texts of one class and 2 of another: 8 / (2 * 6) = 0.67 and 8 / (2 * 2) = 2. A class
     without texts has weight 1.

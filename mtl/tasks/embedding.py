@@ -23,8 +23,8 @@ from ..metrics import mean, spearman
 from ..nn.heads import EmbeddingHead, merge_rows, unit_vectors
 from .base import IGNORED, Task
 
-MEANS_THE_SAME = 0.9  # a pair without a score, or with one from here on
-CHUNK = 256  # first sentences that are compared with all second ones at once
+MEANS_THE_SAME = 0.9  # pairs without a score, or with at least this one
+CHUNK = 256  # first sentences compared with all second ones at once
 MOST_TEXTS = 3  # of an example: the first sentence, the second, and the negative
 
 
@@ -52,7 +52,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class WordCounts:
-    """A text and how often it has each word, as the few numbers above 0 of a long unit vector."""
+    """A text and its word counts, as the few numbers above 0 of a long unit vector."""
 
     text: str
     counts: dict[int, float]  # by the word's place in the vector
@@ -92,17 +92,17 @@ class Similarity:
 class EmbeddingTask(Task):
     """Turn a text into a vector; learn from pairs of sentences which vectors should be close.
 
-    A pair without a score means the same: among the second sentences of its batch, its own should
-    be the closest (InfoNCE: van den Oord et al. 2018, "Representation Learning with Contrastive
-    Predictive Coding", equation 4; here in both directions, from either sentence). The negatives of
-    the pairs in the batch are further wrong answers to their first sentences (Karpukhin et al.
-    2020, "Dense Passage Retrieval", section 3.2). A pair with a score should have just that cosine
+    The sentences of a pair without a score mean the same: of all second sentences in the batch, its
+    own should be the closest (InfoNCE: van den Oord et al. 2018, "Representation Learning with
+    Contrastive Predictive Coding", equation 4; here in both directions, from either sentence). The
+    negatives in the batch are further wrong answers to its first sentences (Karpukhin et al.
+    2020, "Dense Passage Retrieval", section 3.2). A pair with a score should have that very cosine
     (squared error; Reimers and Gurevych 2019, section 3).
 
     Args:
         name: of the task.
         dataset: examples of class `PairExample`.
-        width: E, of the vectors; 0 for the encoder's own.
+        width: E, of the vectors; 0 for the encoder's width.
         temperature: of InfoNCE; the smaller, the more the closest wrong sentences count.
 
     Raises:
@@ -149,19 +149,19 @@ class EmbeddingTask(Task):
         return isinstance(example, PairExample)
 
     def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[int | None]:
-        """For each row, which of the pair's texts it is a window of: 0, 1, or 2 (its negative)."""
+        """For each row, which of the pair's texts it comes from: 0, 1, or 2 (its negative)."""
         if not self.is_labelled(example):
             return [None] * len(rows)
         return [*text_numbers(rows)]
 
     def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
-        """`(B,)`: which text of its pair each row is of; -100 for a row without a label."""
+        """`(B,)`: which text of its pair each row comes from; -100 for a row without a label."""
         return torch.tensor([IGNORED if target is None else target for target in targets])
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
-        """InfoNCE or squared error, whichever a pair is for; the mean over pairs."""
+        """InfoNCE or squared error, depending on the pair; the mean over pairs."""
         examples = [item.example for item in batch.items]
-        # Another task may share the dataset, with texts that are no pairs.
+        # Another task may share the dataset, with texts that are not pairs.
         labelled = [i for i, example in enumerate(examples) if self.is_labelled(example)]
         pairs: list[PairExample] = [examples[i] for i in labelled]
         vectors = vectors_of_texts(outputs, batch, targets)[labelled]  # (P, 3, E)
@@ -169,15 +169,15 @@ class EmbeddingTask(Task):
         has_negative = [i for i, pair in enumerate(pairs) if pair.negative is not None]
         negative = vectors[has_negative, 2]  # (N, E)
         # Row i: how close the first sentence of pair i is to every second sentence, and to every
-        # negative. The right one of them is number i; what means the same is no wrong answer.
-        # Every pair of the batch is a wrong answer to all others, at no further cost.
+        # negative. The right one is number i; one that means the same is not a wrong answer.
+        # Every pair of the batch is a wrong answer to all others, at no extra cost.
         cosines = first @ second.T  # (P, P)
         known = torch.cat([_same_sentence(pairs), _own_sentence(pairs)], 1).to(cosines.device)
         logits = torch.cat([cosines, first @ negative.T], 1) / self.temperature  # (P, P + N)
         logits = logits.masked_fill(known, float("-inf"))
         own = torch.arange(len(pairs), device=cosines.device)
         forth = F.cross_entropy(logits, own, reduction="none")
-        # From the second sentence to the first; negatives are second sentences of nobody.
+        # From the second sentence to the first; negatives have no first sentence.
         back = F.cross_entropy(logits[:, : len(pairs)].T, own, reduction="none")
         nan = float("nan")
         scores = cosines.new_tensor([nan if pair.score is None else pair.score for pair in pairs])
@@ -215,7 +215,7 @@ class EmbeddingTask(Task):
         return _accuracy_at_1(examples, predictions) | _spearman(examples, predictions)
 
     def main_score(self, scores: dict[str, float]) -> tuple[str, float]:
-        """`accuracy_at_1`, or `spearman` where no pair means the same."""
+        """`accuracy_at_1`, or `spearman` if no pair means the same."""
         name = self.main_metric if self.main_metric in scores else "spearman"
         return name, scores[name]
 
@@ -237,7 +237,7 @@ def text_numbers(rows: Sequence[Row]) -> list[int]:
     """Which of its example's texts each row is a window of: 0 for the first text, 1, or 2.
 
     A row that begins with the first piece of a text begins the next text. With first pieces
-    0, 0, 10, 20, 0 there are three texts, of which the second has three windows: 0, 1, 1, 1, 2.
+    0, 0, 10, 20, 0 there are three texts, the second of which has three windows: 0, 1, 1, 1, 2.
     """
     return [n - 1 for n in accumulate(int(row.first_piece == 0) for row in rows)]
 
@@ -245,18 +245,18 @@ def text_numbers(rows: Sequence[Row]) -> list[int]:
 def vectors_of_texts(outputs: Tensor, batch: Batch, text_of_row: Tensor) -> Tensor:
     """A unit vector for each text of each example, the mean of its windows: `(N, 3, E)`.
 
-    An example has three places, for the most texts that there can be. Say the first is a pair whose
-    second text has two windows, the second is no pair, and the third is a pair with a negative:
+    An example has three places, the most that it can need. Say the first is a pair whose second
+    text has two windows, the second is not a pair, and the third is a pair with a negative:
 
         batch.rows    0  0  0     1  2  2  2
         text_of_row          0  1  1  -100  0  1  2
         place                0  1  1     3  6  7  8
 
-    Nothing reads the places that stay empty, nor those of an example that is no pair.
+    Nothing reads the places that stay empty, nor those of an example that is not a pair.
 
     Args:
-        outputs: `(B, E)`, of rows.
-        text_of_row: `(B,)`, see `text_numbers`; below 0 for rows of no pair.
+        outputs: `(B, E)`, one vector per row.
+        text_of_row: `(B,)`, see `text_numbers`; below 0 for rows that belong to no pair.
     """
     # clamp: -100 would be a place of another example.
     place = MOST_TEXTS * batch.rows + text_of_row.clamp(0, MOST_TEXTS - 1)
@@ -265,7 +265,7 @@ def vectors_of_texts(outputs: Tensor, batch: Batch, text_of_row: Tensor) -> Tens
 
 
 def _same_sentence(pairs: Sequence[PairExample]) -> Tensor:
-    """`(P, P)`, True where another pair has a sentence of this one, on either side.
+    """`(P, P)`, True where another pair shares a sentence with this one, on either side.
 
     Its other sentence means the same too, so neither is a wrong answer.
     """
@@ -299,7 +299,7 @@ def _accuracy_at_1(
         chunk = asked[start : start + CHUNK]
         some = first.index_select(0, torch.tensor(chunk)).to_dense()  # (CHUNK, E)
         cosines = (second @ some.T).T  # (CHUNK, N); a sparse matrix must be the left one
-        # The numbers of a text differ slightly from batch to batch.
+        # The vector of a text differs slightly from batch to batch.
         near = cosines >= cosines.amax(1, keepdim=True) - 1e-6
         for i, row in zip(chunk, near, strict=True):
             closest = row.nonzero().flatten().tolist()

@@ -12,9 +12,9 @@ from ..metrics import Span, entity_spans
 def compare_entities(
     right: Sequence[str], predicted: Sequence[str]
 ) -> list[tuple[str, list[Span], list[Span]]]:
-    """What is wrong with the tags of a sentence: the kind, right entities, predicted entities.
+    """The mistakes in the tags of a sentence: kind, right entities, predicted entities.
 
-    Entities that overlap, and those that overlap these, are one mistake, so that each entity that
+    Entities that overlap, directly or through others, are one mistake, so that each entity that
     is not exactly right is in exactly one. `missed`: no predicted entity overlaps. `invented`: no
     right one does. `wrong type`: the same borders. `wrong boundary`: any other overlap, whatever
     the types.

@@ -1,4 +1,4 @@
-"""A question and its context go in; what one would answer without understanding comes out."""
+"""A question and its context go in; answers guessed without understanding either come out."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def candidate_answers(example: QAExample) -> list[Answer]:
 
 
 def candidates_in_closest_sentence(example: QAExample) -> list[Answer]:
-    """The candidates of the sentences that share most different words with the question."""
+    """The candidates of the sentences that share the most distinct words with the question."""
     asked = _words(example.question)
     sentences = sentences_of(example.context)
     candidates = candidate_answers(example)
@@ -45,7 +45,7 @@ def candidates_in_closest_sentence(example: QAExample) -> list[Answer]:
     ]
     most = max(shared)
     closest = [c for n, found in zip(shared, inside, strict=True) if n == most for c in found]
-    # No sentence has a candidate of its own: then any of them will do.
+    # If no sentence has a candidate of its own, any of them will do.
     return closest or candidates
 
 

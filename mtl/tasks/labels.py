@@ -1,4 +1,4 @@
-"""Names of labels go in; what a task may call them, their ids and their tables come out."""
+"""Label names go in; those that a task learns, their ids and their tables come out."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..tables import format_table
 def choose_names(
     task: str, what: str, given: Any, in_data: Sequence[str], has_examples: bool
 ) -> list[str]:
-    """The names that a task learns to tell apart: those that are given, or those of its data.
+    """The names that a task learns to tell apart: those given, or those of its data.
 
     Args:
         task: its name.
         what: what the names are for, `label` or `tag`.
-        given: the names that the task is to know; None for those of the data.
+        given: the names that the task should know; None for those of its data.
         in_data: the names that its examples have.
-        has_examples: whether the task has examples at all; to predict, none are needed.
+        has_examples: whether the task has examples at all; prediction needs none.
 
     Raises:
-        DataError: examples that have fewer than two names.
+        DataError: the examples have fewer than two names.
         ConfigError: fewer than two names, and what `check_names` refuses.
     """
     if given is None:
@@ -46,12 +46,12 @@ def choose_names(
 
 
 def check_names(task: str, what: str, given: Any, in_data: Sequence[str]) -> None:
-    """Raise ConfigError unless the names are a list, each once, with all that the data has.
+    """Raise ConfigError unless the names are a list without repeats that covers the data's.
 
     Args:
         task: its name.
         what: what the names are for, such as `label` or `type`.
-        given: the names that the task is to know.
+        given: the names that the task should know.
         in_data: the names that its examples have.
     """
     if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
@@ -71,14 +71,14 @@ def check_names(task: str, what: str, given: Any, in_data: Sequence[str]) -> Non
     lacking = [name for name in in_data if name not in given]
     if lacking:
         raise ConfigError(
-            f"{what}s of the task {task!r} lacks {what}s that its data has",
+            f"the task {task!r} lacks {what}s that its data has",
             found=", ".join(map(repr, lacking)),
-            fix=f"add them, or leave {what}s out: then they are those of the data",
+            fix=f"add them, or leave {what}s out to use those of the data",
         )
 
 
 def unknown_names(task: str, what: str, found: str, known: Sequence[str]) -> DataError:
-    """The error for examples with names that a task never learned.
+    """The error for examples whose names a task never learned.
 
     Args:
         task: its name.
@@ -96,14 +96,14 @@ def unknown_names(task: str, what: str, found: str, known: Sequence[str]) -> Dat
 
 def names_by_id(id2label: Mapping[str | int, str]) -> list[str]:
     """The labels in the order of their ids, as `config.json` holds them."""
-    # JSON has made text of the numbers, and "10" comes before "2".
+    # JSON turned the numbers into text, and as text "10" comes before "2".
     return [name for _, name in sorted(id2label.items(), key=lambda pair: int(pair[0]))]
 
 
 def confusion_table(
     references: Sequence[str], predictions: Sequence[str], labels: Sequence[str]
 ) -> str:
-    """The confusion matrix as a text, with precision, recall and F1 of each label."""
+    """The confusion matrix as text, with precision, recall and F1 of each label."""
     scores = class_scores(references, predictions)
     none = dict.fromkeys(("precision", "recall", "f1"), 0.0)
     rows = [

@@ -23,7 +23,7 @@ from .tokens import TokenTask
 
 @dataclass(frozen=True)
 class Entity:
-    """A named entity: its type, the mean probability of its tags, and where it stands."""
+    """A named entity: its type, the mean probability of its tags, and where it is in the text."""
 
     entity_group: str
     score: float
@@ -39,7 +39,7 @@ class Entity:
 class NERPrediction(TokenPrediction):
     """A text, its words, and for each word the tag and its probability.
 
-    Where somebody said what the words are, `plain` is what the same text says on words of our own.
+    Where the words were given, `plain` is the prediction for the same text on words of our own.
     """
 
     @property
@@ -66,7 +66,7 @@ class NERTask(TokenTask):
         name: of the task.
         dataset: examples of class `NERExample`, or `TextExample`, some of which may have no tags.
         types: the entity types; by default those of all splits (a type that only held-out
-            examples have is then missed, and counted as missed).
+            examples have is never predicted, and counts as missed).
 
     Raises:
         ConfigError: neither types nor examples with entities.
@@ -106,18 +106,18 @@ class NERTask(TokenTask):
     def tags_of_words(
         self, words: list[Place], example: Any, notes: Counter[str]
     ) -> list[str | None]:
-        """The tags of the entities that touch the words: what is part of one is inside it."""
+        """The tags of the entities that touch the words: a word partly in an entity is in it."""
         # By characters: the words of the file need not be those that the model reads.
         entities = self.found_in(example.word_places, example.tags)
         tags = tags_of_entities(words, entities)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
-        # Two entities in one word, or one between words: told, never dropped in silence.
+        # Two entities in one word, or one between words: reported, never dropped silently.
         if lost:
             notes["entities have no word of their own and are left out of training"] += lost
         return [*tags]
 
     def tags_of_given(self, given: list[Place], plain: TokenPrediction) -> list[str]:
-        """A given word has the tag of the entity that touches it."""
+        """A given word gets the tag of the entity that touches it."""
         return tags_of_entities(given, self.found_in(plain.words, plain.tags))
 
     def score_tags(
@@ -141,7 +141,7 @@ class NERTask(TokenTask):
     def confusion(
         self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
     ) -> tuple[list[str], list[list[int]]]:
-        """Words by entity type, whatever the borders; O is none."""
+        """Words by entity type, whatever the borders; O for none."""
         references, predicted = (
             [tag[2:] or "O" for tagged in both for tag in tagged.tags]
             for both in (examples, predictions)

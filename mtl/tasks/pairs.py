@@ -17,22 +17,22 @@ class PairTask(Task):
 
     A base for your own tasks: a subclass gives its `kind`, head, targets, loss, decoding and score.
     The `inputs` of its examples are `[(first, second)]`. Where the second text is too long for the
-    encoder, each row (window) holds the whole first text and a part of the second.
+    encoder, each row (window) holds the whole first text and part of the second.
 
     `text_names` says what the two texts are called, such as `("premise", "hypothesis")`: in the
-    menu of `mtl interactive`, in lines of JSON and in the dicts that `predict` takes. Examples best
-    have fields of these names.
+    menu of `mtl interactive`, in lines of JSON and in the dicts that `predict` takes. Examples
+    should have fields with these names.
     """
 
     reads_pairs = True
 
     def controls(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
-        """`model_with_other_question`: each context is asked a question of another example.
+        """`model_with_other_question`: each context is asked the question of another example.
 
         A model that does as well with another question has not read it (for premises and
-        hypotheses: Gururangan et al. 2018, "Annotation Artifacts"). Any first text goes by its name
-        in `text_names`; there is no control where examples have no field of that name. The other
-        text is not longer, so that it fits beside the second; an example without such a text is
+        hypotheses: Gururangan et al. 2018, "Annotation Artifacts"). "question" stands for the first
+        name in `text_names`; there is no control if examples have no field of that name. The other
+        text is never longer, so that it fits beside the second; an example without such a text is
         left out.
         """
         first, _ = self.text_names
@@ -48,7 +48,7 @@ class PairTask(Task):
 
 
 def other_texts(texts: Sequence[str]) -> list[str | None]:
-    """For each text, another one with as few characters and words, or fewer; None without one."""
+    """For each text, another with no more characters and no more words; None without one."""
     sizes = [(len(text), len(split_words(text))) for text in texts]
     # By length, so that the longest text that still fits is a near neighbour.
     order = sorted(range(len(texts)), key=sizes.__getitem__)

@@ -37,16 +37,16 @@ from .spans import (
 from .windows import by_example
 
 NOT_HERE = (0, 0)  # [CLS], the first token of every row: "the answer is not in this window"
-MOST_SPANS = 20  # best spans of a question that are looked at, as `n_best_size` of BERT's scripts
+MOST_SPANS = 20  # best spans considered per question, like `n_best_size` in BERT's scripts
 
 
 @dataclass(frozen=True)
 class QAPrediction:
     """An answer: its probability, where it is in the context, and the next best answers.
 
-    The probability is a softmax over every valid span of every window, and "not here" once: each by
-    how far its score is above that of [CLS] in its window (`exp` of that; "not here" is `exp(0)`).
-    So scores compare over windows, and those of different answers sum to at most 1.
+    The probability is a softmax over every valid span of every window, plus "not here" once. The
+    logit of a span is how far its score is above that of [CLS] in its window; "not here" has 0.
+    So scores compare across windows, and those of different answers sum to at most 1.
     """
 
     question: str
@@ -76,7 +76,7 @@ class QAPrediction:
 
 
 class Answers(list[QAPrediction]):
-    """The best answers to one question, the best first; prints and draws itself."""
+    """The best answers to one question, best first; prints and draws itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """The best answer, with the others as `alternatives`."""
@@ -112,7 +112,7 @@ class QATask(PairTask):
     most_answers = MOST_SPANS
 
     def __init__(
-        # 30 is what BERT's script for SQuAD has.
+        # 30, as in BERT's script for SQuAD.
         self,
         name: str,
         dataset: Dataset | None = None,
@@ -148,7 +148,7 @@ class QATask(PairTask):
                 f"{self.max_answer_tokens}, and cannot be found whole"
             ] += 1
         targets: list[tuple[int, int] | None] = [_span_in_row(row, first, last) for row in rows]
-        # Trained on, all windows would teach that this question has no answer.
+        # Its windows would all teach that this question has no answer.
         if all(target == NOT_HERE for target in targets):
             notes["answers fit no window: they can be neither learned nor found"] += 1
             return [None] * len(rows)
@@ -177,12 +177,12 @@ class QATask(PairTask):
         # Which window has the answer? The softmax of training is over one window, so a constant
         # added to all of a window's logits changes nothing in it: logits of two windows have no
         # common zero, and the larger one need not be the better one. But every window was trained
-        # to point at its [CLS] where it lacks the answer. How far a span is above that says how
-        # much more likely the answer is here than not here, which windows can be compared by.
+        # to point at its [CLS] if it lacks the answer. How far a span is above that says how
+        # much more likely the answer is here than not, and by this, windows can be compared.
         not_here = start_logits[:, 0] + end_logits[:, 0]  # (B,)
         margins = scores - not_here[:, None, None]  # (B, T, W)
         firsts, lasts, best = best_spans(margins, MOST_SPANS)  # (B, N) each
-        # Over all spans and not only the best: the sum that makes probabilities of them.
+        # Over all spans, not only the best: the sum that turns them into probabilities.
         totals = margins.flatten(1).logsumexp(1)  # (B,)
         windows = zip(*(t.tolist() for t in (firsts, lasts, best, totals)), strict=True)
         of_examples = by_example(windows, batch)
@@ -194,7 +194,7 @@ class QATask(PairTask):
     def score(
         self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
     ) -> dict[str, float]:
-        """`exact_match` and `token_f1` as SQuAD, and `span_accuracy`: the very same characters."""
+        """`exact_match` and `token_f1` as in SQuAD; `span_accuracy`: the very same characters."""
         pairs = list(zip(examples, predictions, strict=True))
         references = [[answer.text for answer in example.answers] for example in examples]
         scored = list(zip(predictions, references, strict=True))
@@ -210,13 +210,13 @@ class QATask(PairTask):
     def prediction_file(
         self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
     ) -> tuple[str, str]:
-        """What SQuAD's official evaluation script reads: the answer's text by question id.
+        """What SQuAD's official evaluation script reads: the text of each answer by question id.
 
         Where an id is repeated, `-2`, `-3` and so on are added to it.
         """
         answers: dict[str, str] = {}
         ids = Counter(example.id for example in examples)
-        seen: Counter[str] = Counter()  # how often an id came, and the number last tried for it
+        seen: Counter[str] = Counter()  # how often an id came up, and the last number tried for it
         for example, prediction in zip(examples, predictions, strict=True):
             seen[example.id] += 1
             name = example.id
@@ -248,10 +248,10 @@ class QATask(PairTask):
         ]
 
     def baselines(self, examples: Sequence[QAExample]) -> dict[str, list[QAPrediction]]:
-        """What one gets without understanding.
+        """What can be predicted without understanding.
 
         `random_candidate`: any candidate of the right type. `most_shared_words`: a candidate of the
-        right type in the sentence that shares most words with the question.
+        right type in the sentence that shares the most words with the question.
         """
         # A baseline is a fixed number: the same in every run.
         rng = random.Random(0)
@@ -289,10 +289,10 @@ Window = tuple[list[int], list[int], list[float], float]
 
 
 def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
-    """The span that is most above [CLS], back in characters; with it the next best answers.
+    """The span farthest above [CLS], back in characters, with the next best answers.
 
-    Looked at are the `MOST_SPANS` best spans of the context; one that two windows see counts once,
-    where it is best. Of spans with the same text (normalised as SQuAD does) the best one stays.
+    Only the `MOST_SPANS` best spans of the context are considered; one that two windows see counts
+    once, where it is best. Of spans with the same text (normalised as in SQuAD) the best stays.
     """
     encoding = item.rows[0].text
     margins: dict[tuple[int, int], float] = {}  # by characters
@@ -303,11 +303,11 @@ def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
                 span = encoding.offsets[first + shift][0], encoding.offsets[last + shift][1]
                 # Where windows overlap, both see the same span, and it must not count twice.
                 margins[span] = max(margin, margins.get(span, margin))
-    # Cut again, since each window has brought as many.
+    # Cut again, since each window has brought that many.
     best = sorted(margins, key=margins.__getitem__, reverse=True)[:MOST_SPANS]
-    spans: dict[str, tuple[int, int]] = {}  # by what the answer says
+    spans: dict[str, tuple[int, int]] = {}  # by normalised text
     for start, end in best:
-        # "Oslo" and "Oslo." are one answer to SQuAD's score, and no alternatives to each other.
+        # "Oslo" and "Oslo." are one answer to SQuAD's score, not alternatives to each other.
         spans.setdefault(normalize_answer(encoding.text[start:end]), (start, end))
     # "Not here" has margin 0, and counts once however many windows there are.
     total = torch.tensor([0.0, *(window[-1] for window in windows)]).logsumexp(0).item()

@@ -44,7 +44,7 @@ def span_scores(
     ends = torch.where(allowed, end_logits, blocked)
     longest = min(max_tokens, starts.shape[1])
     ends = F.pad(ends, (0, longest - 1), value=float("-inf"))  # (B, T + W - 1)
-    # Instead of all T x T pairs, of which most are not valid: for each start, the next W ends.
+    # Instead of all T x T pairs, most of which are not valid: for each start, the next W ends.
     return starts[:, :, None] + ends.unfold(1, longest, 1)  # (B, T, W)
 
 
@@ -66,7 +66,7 @@ def best_spans(scores: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def excerpt(text: str, start: int, end: int, room: int = 80) -> str:
-    """The characters from `start` to `end` with up to `room` on either side, on one line."""
+    """The characters from `start` to `end` with up to `room` more on either side, on one line."""
     before, after = max(0, start - room), end + room
     left = "... " if before > 0 else ""
     right = " ..." if after < len(text) else ""

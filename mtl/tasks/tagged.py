@@ -18,7 +18,7 @@ Sentence = tuple[Sequence[str], Sequence[str], Sequence[str]]
 class TokenPrediction:
     """A text, its words, and for each word the tag and its probability.
 
-    Where somebody said what the words are, `plain` is what the same text says on words of our own.
+    Where the words were given, `plain` is the prediction for the same text on words of our own.
     """
 
     text: str
@@ -54,8 +54,8 @@ class TokenPrediction:
 
 
 def conll_text(sentences: Iterable[Sentence]) -> str:
-    """What the conlleval script reads: `token right predicted` between single blanks, one token a
-    line, an empty line between sentences. Blanks inside a token become underscores."""
+    """What the conlleval script reads: `token right predicted` with single spaces, one token per
+    line, an empty line between sentences. Spaces inside a token become underscores."""
     return "\n".join(
         "".join(
             " ".join("_".join(part.split()) for part in line) + "\n"
@@ -83,7 +83,7 @@ def wrong_tags(sentences: Iterable[Sentence]) -> list[Mistake]:
 
 def excerpt_of_words(tokens: Sequence[str], first: int, last: int) -> str:
     """The words from `first` to before `last` with some of their sentence, on one line."""
-    # Single blanks, so that its length is where the words begin in the text below.
+    # Single spaces, so that its length is where the words begin in the text below.
     before = " ".join([*tokens[:first], ""])
     end = len(before + " ".join(tokens[first:last]))
     return excerpt(" ".join(tokens), len(before), end)

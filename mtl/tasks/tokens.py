@@ -1,4 +1,4 @@
-"""Sentences go in; one tag for each word comes out, of any set of tags: the base of such tasks."""
+"""Sentences go in; one tag per word comes out, from any set of tags: the base of such tasks."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ from .labels import choose_names, confusion_table, names_by_id, unknown_names
 from .tagged import Sentence, TokenPrediction, conll_text, wrong_tags
 from .windows import best_windows, by_example, first_pieces
 
-MOST_GAP = 0.01  # largest gap in score between given words and plain text without a warning
+MOST_GAP = 0.01  # largest score gap between given words and plain text without a warning
 
 
 class TokenTask(Task):
-    """Tag every word: a base for part of speech, entities and whatever else there is to tag.
+    """Tag every word: a base for parts of speech, entities and whatever else can be tagged.
 
-    A subclass needs no more than a `kind`. If its examples keep their tags elsewhere than in
-    `tags`, it overrides `tags_of`; if more can be said of its tags than which are right, `score`.
+    A subclass needs only a `kind`. If its examples keep their tags somewhere other than `tags`, it
+    overrides `tags_of`; if there is more to measure than which tags are right, `score`.
 
     The words are those of plain text, which the model will meet in use: signs that hold words
     together in the training file do so there too (`joining`). A word of the file that is still cut
-    gives its tag to each part; to be scored, it has the tag of its first part.
+    gives its tag to each part; it is scored by the tag of its first part.
 
     Args:
         name: of the task.
         dataset: of `TokenExample`s, or of other examples with `tokens` and `word_places`; some may
             have no tags.
-        tags: all there are; by default those of all splits (a tag that only held-out examples have
-            is then missed, and counted as missed).
+        tags: all of them; by default those of all splits (a tag that only held-out examples have
+            is never predicted, and counts as missed).
 
     Attributes:
         prediction: the class of its predictions.
 
     Raises:
         ConfigError: fewer than two tags, or a tag twice.
-        DataError: neither tags nor examples that have some.
+        DataError: neither tags nor tagged examples.
     """
 
     main_metric = "accuracy"
@@ -78,7 +78,7 @@ class TokenTask(Task):
         self.tag_id = {tag: i for i, tag in enumerate(self.tags)}
 
     def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:
-        """All tags, in the order of their ids: those that are given, or those of the data."""
+        """All tags, in the order of their ids: those given, or those of the data."""
         return choose_names(self.name, "tag", given, in_data, any(self.dataset.all()))
 
     def tags_of(self, example: Any) -> Sequence[str] | None:
@@ -111,10 +111,10 @@ class TokenTask(Task):
     def tags_of_words(
         self, words: list[Place], example: Any, notes: Counter[str]
     ) -> list[str | None]:
-        """The tag that each word of plain text learns; None for a word that learns none.
+        """The tag that each word of plain text is trained on; None for a word without one.
 
-        A word that belongs to several words of the file has the tag of the first. What is left out
-        is counted in `notes`.
+        A word that spans several words of the file gets the tag of the first. What is left out is
+        counted in `notes`.
         """
         tags = self.tags_of(example) or ()
         found = owners(words, example.word_places)
@@ -134,7 +134,7 @@ class TokenTask(Task):
         """
         # Special tokens, and all pieces of a word but its first, stay ignored: one label per word.
         target = [IGNORED] * len(row)
-        # `first` rises, so the words that begin in the window are neighbours.
+        # `first` is sorted, so the words that begin in the window are neighbours.
         begin = bisect_left(first, row.first_piece)
         end = bisect_left(first, row.first_piece + row.n_pieces)
         for word in range(begin, end):
@@ -175,13 +175,13 @@ class TokenTask(Task):
             scores.append(probabilities[position])
         plain = self.prediction(encoding.text, words, tags, scores)
         given = getattr(item.example, "word_places", None)
-        # Tagged on our own words first: these are what the model was trained on.
+        # Tagged on our own words first: the model was trained on these.
         return plain if given in (None, words) else self.on_given_words(plain, given)
 
     def on_given_words(self, plain: TokenPrediction, given: list[Place]) -> TokenPrediction:
-        """A prediction on our own words, carried over to the words that the user gave.
+        """A prediction on our own words, carried over to the words the user gave.
 
-        A given word has the probability of its first part.
+        A given word gets the probability of its first part.
         """
         scores = [plain.scores[i] for i in first_parts(plain.words, given)]
         return self.prediction(plain.text, given, self.tags_of_given(given, plain), scores, plain)
@@ -192,10 +192,10 @@ class TokenTask(Task):
 
     @cached_property
     def joining(self) -> Joining | None:
-        """What holds words together in the training file; None if its words are those of plain
-        text."""
+        """What holds words together in the training file; None if it has the same words as
+        plain text."""
         given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
-        # The usual case; then nothing needs to be learned, or saved with the model.
+        # The usual case: nothing to learn, or to save with the model.
         if all(example.word_places == split_words(example.inputs[0][0]) for example in given):
             return None
         return learn_joining([example.tokens for example in given])
@@ -215,9 +215,9 @@ class TokenTask(Task):
     def score(
         self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
     ) -> dict[str, float]:
-        """What `score_tags` says; and where examples say what their words are and plain text has
-        others, the main metric on plain text, such as `accuracy_plain_text`: the F1 of what
-        `found_in` finds, which is right by its characters.
+        """The metrics of `score_tags`; if examples give words that differ from those of plain text,
+        also the main metric on plain text, such as `accuracy_plain_text`: the F1 of what
+        `found_in` finds, compared by characters.
         """
         self._check_tags(examples)
         references = [list(self.tags_of(example) or ()) for example in examples]
@@ -241,7 +241,7 @@ class TokenTask(Task):
         return {"accuracy": accuracy(right, said), "macro_f1": macro_f1(right, said)}
 
     def found_in(self, words: Sequence[Place], tags: Sequence[str]) -> list[Entity]:
-        """What tags say, as label, first character and one past the last: here each word's tag."""
+        """What tags mark, as label, first character and one past the last: here every word."""
         return [(tag, *word) for word, tag in zip(words, tags, strict=True)]
 
     def remarks(self, scores: dict[str, float]) -> list[str]:
@@ -301,7 +301,7 @@ class TokenTask(Task):
         return {"majority_tag": [self.always(tag, example) for example in examples]}
 
     def always(self, tag: str, example: Any) -> TokenPrediction:
-        """What a method says that gives every word the same tag."""
+        """The prediction of a method that gives every word the same tag."""
         n = len(example.tokens)
         return self.prediction(example.inputs[0][0], example.word_places, [tag] * n, [1.0] * n)
 

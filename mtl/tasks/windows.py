@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def by_example(of_rows: Iterable[T], batch: Batch) -> list[list[T]]:
-    """What there is of each row, as one list for each example of a batch."""
+    """What belongs to each row, in one list for each example of a batch."""
     # One iterator for all: each example takes its rows off the front.
     rest = iter(of_rows)
     return [list(islice(rest, len(item.rows))) for item in batch.items]
