@@ -148,12 +148,12 @@ def test_forward_pass_leaves_the_model_as_it_was(model):
 
 
 def test_forward_pass_needs_both_tasks(build_model, tasks):
-    with pytest.raises(ConfigError, match=r"a task of the kind 'qa'(.|\n)*ner \(ner\)"):
+    with pytest.raises(ConfigError, match=r"a task of kind 'qa'(.|\n)*ner \(ner\)"):
         plot_forward_pass(build_model(tasks[:1]), TEXT, QUESTION)
 
 
 def test_forward_pass_of_a_long_text_is_refused(model):
-    with pytest.raises(ConfigError, match=r"too much for one picture(.|\n)*50 tokens"):
+    with pytest.raises(ConfigError, match=r"too many for one picture(.|\n)*50 tokens"):
         plot_forward_pass(model, TEXT * 4, QUESTION)
 
 

@@ -80,7 +80,7 @@ def test_without_a_task_all_are_scored_that_have_the_split(model):
     assert model.evaluate(data="validation") == {"ner": model.evaluate("ner", "validation")}
     with pytest.raises(DataError, match="no task of the model has test_unseen examples"):
         model.evaluate(data="test_unseen")
-    with pytest.raises(ConfigError, match=r"whose are the examples\?") as caught:
+    with pytest.raises(ConfigError, match=r"which task are the examples for\?") as caught:
         model.evaluate(data="dev.conll")
     assert "to do: name the task: evaluate(TASK, ...), one of ner, qa" in str(caught.value)
 
@@ -156,9 +156,9 @@ def test_a_model_that_was_loaded_has_no_data(model, sentences, tmp_path):
     loaded = mtl.MultiTaskModel.from_pretrained(tmp_path)
     with pytest.raises(DataError, match="the task 'ner' has no test examples") as caught:
         loaded.evaluate("ner")
-    assert "a model that was loaded does not hold its data" in str(caught.value)
+    assert "a loaded model does not hold its data" in str(caught.value)
     assert 'to do: give a file or examples: evaluate("ner", "FILE")' in str(caught.value)
-    with pytest.raises(DataError, match="a model that was loaded does not hold its data"):
+    with pytest.raises(DataError, match="a loaded model does not hold its data"):
         loaded.evaluate()
     assert loaded.evaluate("ner", sentences) == model.evaluate("ner", sentences)
 
@@ -173,14 +173,16 @@ def test_a_model_that_was_loaded_has_no_data(model, sentences, tmp_path):
     ],
 )
 def test_a_name_of_neither_a_split_nor_a_file(model, name, fix):
-    with pytest.raises(DataError, match="there is no split and no file of this name") as caught:
+    with pytest.raises(
+        DataError, match="there is neither a split nor a file of this name"
+    ) as caught:
         model.evaluate("ner", name)
     assert fix in caught.value.faults[0].fix
 
 
 def test_a_file_of_another_kind(model, questions, tmp_path):
     mtl.write_squad(questions[:5], tmp_path / "squad.json")
-    with pytest.raises(ConfigError, match="the data of the task 'ner' is not of the task's kind"):
+    with pytest.raises(ConfigError, match="the data of the task 'ner' does not fit its kind"):
         model.evaluate("ner", tmp_path / "squad.json")
 
 

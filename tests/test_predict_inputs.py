@@ -88,7 +88,7 @@ def test_vectors_are_learned_from_pairs_and_predicted_for_single_texts(build_mod
     assert len(predict(model, "Ann ran")["vector"].vector) == 16
     with pytest.raises(ConfigError, match="no task of the model reads pairs"):
         predict(model, ("Ann ran", "Bob ran"))
-    with pytest.raises(DataError, match="not of a pair"):
+    with pytest.raises(DataError, match="not for a pair"):
         encode(model, [("Ann ran", "Bob ran")])
     assert encode(model, ("Ann ran", "Bob ran")).shape == (2, 16)  # as any sequence
 

@@ -301,7 +301,7 @@ def test_column_label_names_and_strict_of_a_recipe_reach_the_reader(folder, reci
 
 def test_data_of_another_kind_says_what_was_found_and_what_the_task_reads(folder, recipe):
     path = folder({"x.csv": "text,label\n" + "".join(f"a b {i},x\n" for i in range(40))}) / "x.csv"
-    with pytest.raises(ConfigError, match=r"not of the task.s kind") as caught:
+    with pytest.raises(ConfigError, match=r"does not fit its kind") as caught:
         build_tasks(load_recipe(recipe(QA), data=[str(path)]))
     fault = caught.value.faults[0]
     assert fault.found == "table of texts: texts with labels or tags, kind = 'qa'"

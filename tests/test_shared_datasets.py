@@ -150,7 +150,7 @@ def test_what_cannot_be_said_of_a_dataset(shared, setting, words):
 
 def test_a_dataset_of_another_kind_than_the_task_names_the_task(shared):
     with pytest.raises(
-        ConfigError, match=r"data of the task 'topic' is not of the task.s kind"
+        ConfigError, match=r"data of the task 'topic' does not fit its kind"
     ) as caught:
         build_tasks(load_recipe(shared, ["datasets.texts.toy=ner"]))
     assert "sentences with one tag per word" in str(caught.value)

@@ -116,7 +116,7 @@ def test_encoder_and_tokenizer_in_the_wrong_places(encoder, tokenizer, task):
 )
 def test_a_folder_is_no_model(call, encoder):
     for slip in ("runs/practical7/1", encoder):
-        with pytest.raises(ConfigError, match="the first argument is no model") as caught:
+        with pytest.raises(ConfigError, match="the first argument is not a model") as caught:
             call(slip)
         assert "mtl.MultiTaskModel.from_pretrained(FOLDER) reads one" in str(caught.value)
 
@@ -127,5 +127,5 @@ def test_training_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
         assert mtl.train(model, tasks, TrainConfig(epochs=1), progress=False).rounds
     with pytest.raises(ConfigError, match="this is not a task"):
         mtl.train(model, [3], progress=False)
-    with pytest.raises(ConfigError, match="the first argument is no model"):
+    with pytest.raises(ConfigError, match="the first argument is not a model"):
         mtl.train("runs/practical7/1", task)

@@ -1,4 +1,4 @@
-"""Labelled examples go in; a model's scores come out, and others to compare them with."""
+"""Labelled examples go in; a model's scores, and others to compare them with, come out."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def evaluate(
 ) -> dict[str, Any]:
     """Predict examples, and score the predictions.
 
-    Examples without a label for the task are left out. What the task has to say about its scores
-    is a `DataWarning`.
+    Examples without a label for the task are left out. Remarks of the task about its scores come
+    as a `DataWarning`.
 
     Args:
-        task: its name; by default every task that has examples in the split, which `data` names.
+        task: its name; by default every task that has examples in the split that `data` names.
         data: a split of the task's dataset; or other examples: a file or folder, which the task
-            reads (of a folder its test file, or else its dev file), or a list, as `Dataset` takes
-            them. The name of a split wins over a file that is called the same.
+            reads (in a folder the test file, or else the dev file), or a list, as `Dataset` takes
+            them. The name of a split takes precedence over a file of the same name.
         on_error: "skip" leaves out examples that cannot be used, such as a question that is too
             long for the model, and says how many (DataWarning); "stop" raises all of them.
         batch_size: as in `predict`.
 
     Returns:
-        the metrics of the task by name; without a task, those of each task by its name.
+        the metrics of the task by name; without `task`, those of each task by its name.
 
     Raises:
         ConfigError: no such task, or examples of another task's kind.
-        DataError: a split that the task does not have (a model that was loaded has none), no such
+        DataError: a split that the task does not have (a loaded model has none), no such
             file, no labelled examples, labels that the task does not know, or texts that cannot be
             used.
     """
@@ -62,7 +62,7 @@ def _tasks_with(model: Model, split: Any) -> list[str]:
     """The tasks that have labelled examples in a split."""
     if not isinstance(split, str) or split not in SPLITS:
         raise ConfigError(
-            "whose are the examples? A file or a list is for one task",
+            "which task are the examples for? A file or a list is for one task",
             found=repr(split)[:80],
             fix=f"name the task: evaluate(TASK, ...), one of {', '.join(model.tasks)}",
         )
@@ -71,7 +71,7 @@ def _tasks_with(model: Model, split: Any) -> list[str]:
     if not found:
         raise DataError(
             f"no task of the model has {split} examples",
-            found=f"{', '.join(model.tasks)}; a model that was loaded does not hold its data",
+            found=f"{', '.join(model.tasks)}; a loaded model does not hold its data",
             fix="give each task a file or examples: evaluate(TASK, FILE)",
         )
     return found
@@ -84,7 +84,7 @@ def predict_labelled(
     on_error: str = "stop",
     batch_size: int | None = None,
 ) -> tuple[list[Any], list[Any]]:
-    """The examples that have a label for a task, and its prediction for each; as `evaluate`."""
+    """The examples that have a label for a task, and its prediction for each; see `evaluate`."""
     chosen, encoded = encode_labelled(model, task, data, on_error)
     return predictions_of(model, chosen.name, encoded, batch_size=batch_size)
 
@@ -94,15 +94,15 @@ def evaluate_encoded(
 ) -> dict[str, dict[str, float]]:
     """Scores of several tasks on the same examples, from one encoder pass per batch.
 
-    A task that has no labelled example among them has no scores.
+    A task without a labelled example among them has no scores.
     """
     chosen = [model.tasks[name] for name in tasks]
-    # What no task asks about would be read for nothing.
+    # Reading examples without any label would be wasted work.
     encoded = [item for item in encoded if any(t.is_labelled(item.example) for t in chosen)]
     results = predict_encoded(model, encoded, tasks)
     scores = {}
     for task in chosen:
-        # A record may have a label and no tags: each task is scored on its own.
+        # A record may have a label but no tags: each task is scored on its own.
         asked = [i for i, item in enumerate(encoded) if task.is_labelled(item.example)]
         if asked:
             examples = [encoded[i].example for i in asked]
@@ -116,15 +116,15 @@ def evaluate_baselines(
 ) -> dict[str, dict[str, float]]:
     """Scores of the task's trivial baselines, and of the model on its spoiled examples.
 
-    Where the outputs of fresh weights say something already, the model with such weights is a
+    Where even the outputs of fresh weights carry information, the model with such weights is a
     baseline too (`untrained`). Spoiled examples that the model cannot read, such as a long context
-    with another one's long question, are left out and counted in a DataWarning.
+    with another's long question, are left out and counted in a DataWarning.
 
     Args:
         data, on_error: as in `evaluate`.
 
     Raises:
-        ConfigError, DataError: as `evaluate`.
+        ConfigError, DataError: as in `evaluate`.
     """
     check_model(model)
     chosen, encoded = encode_labelled(model, task, data, on_error)
@@ -134,7 +134,7 @@ def evaluate_baselines(
 def score_baselines(
     model: Model, task: Task, encoded: Sequence[EncodedExample]
 ) -> dict[str, dict[str, float]]:
-    """The same for labelled examples that are encoded."""
+    """The same for labelled examples that are already encoded."""
     scores: dict[str, dict[str, float]] = {}
     for part in BASELINES.values():
         scores |= part(model, task, encoded)
@@ -144,7 +144,7 @@ def score_baselines(
 def score_trivial(
     model: Model, task: Task, encoded: Sequence[EncodedExample]
 ) -> dict[str, dict[str, float]]:
-    """Scores of what one gets without a model, by name."""
+    """Scores of trivial predictions, made without a model, by name."""
     examples = [item.example for item in encoded]
     baselines = task.baselines(examples)
     return {name: score_of(task, examples, predictions) for name, predictions in baselines.items()}
@@ -153,7 +153,7 @@ def score_trivial(
 def score_untrained(
     model: Model, task: Task, encoded: Sequence[EncodedExample]
 ) -> dict[str, dict[str, float]]:
-    """Scores of the model with fresh weights, where the task says that they are worth beating."""
+    """Scores of the model with fresh weights, where the task says that this is worth beating."""
     if not task.beats_untrained:
         return {}
     return {"untrained": score_of(task, *predictions_of(model.untrained(), task.name, encoded))}
@@ -162,10 +162,10 @@ def score_untrained(
 def score_controls(
     model: Model, task: Task, encoded: Sequence[EncodedExample]
 ) -> dict[str, dict[str, float]]:
-    """Scores of the model on examples that were spoiled on purpose, by name."""
+    """Scores of the model on examples spoiled on purpose, by name."""
     scores = {}
     for name, spoiled in task.controls([item.example for item in encoded]).items():
-        # Spoiling may make an example unreadable; that is nobody's mistake, so it is left out.
+        # Spoiling may make an example unreadable; that is nobody's fault, so it is left out.
         readable = encode_for(model, spoiled, on_error="skip", where=f"{task.name}, {name}")
         if readable:
             scores[name] = score_of(task, *predictions_of(model, task.name, readable))
@@ -196,10 +196,10 @@ def predictions_of(
 def encode_labelled(
     model: Model, task: str, data: Any, on_error: str
 ) -> tuple[Task, list[EncodedExample]]:
-    """The task of a name, and the examples that have a label for it; DataError if none has."""
+    """The task with a name, and the examples that have a label for it; DataError if none has."""
     chosen = model.task(task)
     examples = examples_for(chosen, data, on_error)
-    # Before encoding, so that a fault in an example that is not scored costs nothing.
+    # Before encoding, so that faults in examples that are not scored do no harm.
     labelled = chosen.labelled(examples)
     encoded = encode_for(model, labelled, [chosen], on_error)
     if not encoded:

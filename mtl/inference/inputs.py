@@ -1,4 +1,4 @@
-"""What a user gives goes in, a text, its words or a pair; a query for the encoder comes out."""
+"""What a user gives (a text, its words or a pair) goes in; a query for the encoder comes out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..data.examples import Query, check_tokens, check_unicode
 from ..data.words import join_words
 from ..errors import DataError
 
-Text = str | list[str]  # as it is written, or the list of its words
+Text = str | list[str]  # as written, or as the list of its words
 Given = Text | tuple[Text, Text] | Mapping[str, Any]
 Names = tuple[str, str]  # what the two texts of a pair are called
 
-# What the texts of a pair may be called in a dict, besides what the tasks of the model call them.
+# Names for the texts of a pair in a dict, besides those that the tasks of the model use.
 PAIR_NAMES: tuple[Names, ...] = (
     ("question", "context"),
     ("text", "text_pair"),
@@ -23,7 +23,7 @@ PAIR_NAMES: tuple[Names, ...] = (
 
 
 def one_or_many(given: Any) -> tuple[list[Any], bool]:
-    """All that is given, as a list; and whether it was one thing rather than a list of them.
+    """Everything given, as a list; and whether it was one thing rather than a list of them.
 
     Raises:
         DataError: neither, such as None.
@@ -48,11 +48,11 @@ def queries_of(given: Sequence[Any], names: Iterable[Names] = ()) -> list[Query]
 
     Args:
         given: each a string, a list of words, a tuple of two texts, or a dict with two known keys.
-        names: what the tasks that read pairs call their two texts; see `PAIR_NAMES`.
+        names: what the tasks that read pairs call their two texts; see also `PAIR_NAMES`.
 
     Raises:
-        DataError: none of these, a text that is empty, or a dict without known keys; its number
-            among several is named.
+        DataError: none of these, an empty text, or a dict without known keys; among several, the
+            message gives its number.
     """
     names = list(dict.fromkeys(names))
     return [
@@ -80,18 +80,18 @@ def pair_of(
 
     Args:
         given: a tuple of both, or a dict whose keys say which is which.
-        names: what the tasks call them; those of `PAIR_NAMES` are known too.
+        names: what the tasks call them; those in `PAIR_NAMES` are known too.
         where: which pair it is, for errors.
 
     Raises:
-        DataError: no two texts, an empty one, or a dict without known keys.
+        DataError: not two texts, an empty one, or a dict without known keys.
     """
     if isinstance(given, Mapping):
         known = dict.fromkeys([*names, *PAIR_NAMES])
         keys = next((pair for pair in known if all(key in given for key in pair)), None)
         if keys is None:
             raise DataError(
-                f"{where} does not hold two texts by their names",
+                f"{where} does not hold two texts under known names",
                 found=", ".join(map(repr, given)) or "an empty dict",
                 fix=f"the keys may be {'; '.join(' and '.join(pair) for pair in known)}",
             )
@@ -101,7 +101,7 @@ def pair_of(
         texts = given
     if len(texts) != 2:
         raise DataError(
-            f"{where} is a tuple that does not hold two texts",
+            f"{where} is a tuple, but does not hold two texts",
             found=repr(given)[:80],
             fix="give two texts as a tuple, and the words of one text as a list",
         )
@@ -124,7 +124,7 @@ def _joined(name: str, text: Any) -> str:
 def _check_text(name: str, text: Any) -> None:
     """Raise DataError unless this is a text with something in it, or a list of words."""
     if isinstance(text, list) and all(isinstance(word, str) for word in text):
-        return  # the words are checked where they are joined
+        return  # the words are checked when they are joined
     if not isinstance(text, str):
         fix = "give a string, a list of its words, or two texts as a tuple"
         raise DataError(

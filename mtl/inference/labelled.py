@@ -15,24 +15,24 @@ from ..tasks.base import Task
 
 
 def examples_for(task: Task, data: Any, on_error: str = "stop") -> Sequence[Any]:
-    """The examples that `data` means for a task.
+    """The examples that `data` stands for.
 
     Args:
-        data: the name of a split of the task's dataset; a file or folder, which the task reads (of
-            a folder its test file, or else its dev file); or examples, as `as_examples` takes them.
-            The name of a split wins over a file that is called the same.
-        on_error: of a file: "skip" leaves out the records that have a fault; "stop" raises all.
+        data: the name of a split of the task's dataset; a file or folder, which the task reads (in
+            a folder the test file, or else the dev file); or examples, as `as_examples` takes them.
+            The name of a split takes precedence over a file of the same name.
+        on_error: for a file: "skip" leaves out faulty records; "stop" raises all faults.
 
     Raises:
         ConfigError: a file with examples of another task's kind.
-        DataError: a split without examples, a name of neither a split nor a file, a file that
-            cannot be read, or what are no examples.
+        DataError: a split without examples, the name of neither a split nor a file, a file that
+            cannot be read, or things that are not examples.
     """
     if isinstance(data, str) and data in SPLITS:
         return _split(task, data)
     if isinstance(data, str) and not os.path.exists(data):
         raise DataError(
-            "there is no split and no file of this name",
+            "there is neither a split nor a file of this name",
             found=repr(data),
             fix=f"{suggest(data, SPLITS)}, or give the path of a file",
         )
@@ -49,7 +49,7 @@ def _split(task: Task, name: str) -> Sequence[Any]:
             f"the task {task.name!r} has no {name} examples",
             found=f"only {' and '.join(filled)}"
             if filled
-            else "none of any split: a model that was loaded does not hold its data",
+            else "none of any split: a loaded model does not hold its data",
             fix=f'give a file or examples: evaluate("{task.name}", "FILE")'
             + "".join(f', or "{split}"' for split in filled if split != "train"),
         )
@@ -58,7 +58,7 @@ def _split(task: Task, name: str) -> Sequence[Any]:
 
 def _read(task: Task, path: Path, on_error: str) -> Sequence[Any]:
     path = file_to_score(path)
-    # What a recipe would tell the reader: the field of the records that the task's label is in.
+    # What a recipe would tell the reader: the field of the records that holds the task's label.
     options = only_set(fields=tuple(filter(None, [task.settings().get("field")])))
     examples = task.read(path, on_error, **options)
     check_kind(task.name, type(task), examples, path)
@@ -66,7 +66,7 @@ def _read(task: Task, path: Path, on_error: str) -> Sequence[Any]:
 
 
 def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path: Any) -> None:
-    """Raise ConfigError if a task cannot learn from, or be scored on, examples of their kind."""
+    """Raise ConfigError if a task cannot learn from, or be scored on, such examples."""
     other = next((e for e in examples if not isinstance(e, task_class.example)), None)
     if other is None:
         return
@@ -76,9 +76,9 @@ def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path:
     wanted = task_class.example
     kinds = wanted if isinstance(wanted, tuple) else (wanted,)
     raise ConfigError(
-        f"the data of the task {name!r} is not of the task's kind",
+        f"the data of the task {name!r} does not fit its kind",
         path=path or None,
         found=f"{found}, kind = {task_class.kind!r}",
         fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
-        "a file, or such toy data, in the section of the task itself",
+        "a file, or toy data of this kind, in the task's own section",
     )

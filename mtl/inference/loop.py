@@ -1,7 +1,7 @@
 """Encoded examples go in; predictions come out: one loop over encoder, heads and tasks.
 
-All that predicts or evaluates takes this way, so what is scored is what users get. The loop knows
-no model class; `Model` says what it needs of one.
+All prediction and evaluation goes through it, so what is scored is what users get. The loop does
+not depend on a model class; `Model` says what it needs of one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ..nn.encoder import TransformerEncoder
 from ..progress import progress_bar
 from ..tasks.base import Task
 
-# In one pass of the encoder, padding included, unless a batch size is given: it bounds the memory.
+# Per pass of the encoder, padding included, unless a batch size is given: bounds the memory.
 MAX_TOKENS = 8192
 
 
 class Model(Protocol):
     """A shared encoder, its tokenizer, and a head for each task, as `mtl.MultiTaskModel` has them.
 
-    Called with a batch and names of tasks, it returns what the heads of these tasks say.
+    Called with a batch and names of tasks, it returns the outputs of the heads of these tasks.
     """
 
     encoder: TransformerEncoder
@@ -53,7 +53,7 @@ class Model(Protocol):
 
 
 class Predictions(dict):
-    """What several heads said about one text, by task name; prints and draws itself."""
+    """The predictions of several heads for one text, by task name; prints and draws itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -70,12 +70,12 @@ class Predictions(dict):
 
 
 def check_model(model: Any) -> None:
-    """Raise ConfigError unless this is a model: not its folder, and not an encoder alone."""
+    """Raise ConfigError unless this is a model, rather than its folder or a bare encoder."""
     if not callable(getattr(model, "task", None)):
         raise ConfigError(
-            "the first argument is no model",
+            "the first argument is not a model",
             found=repr(model)[:80],
-            fix="give a mtl.MultiTaskModel; mtl.MultiTaskModel.from_pretrained(FOLDER) reads one",
+            fix="give an mtl.MultiTaskModel; mtl.MultiTaskModel.from_pretrained(FOLDER) reads one",
         )
 
 
@@ -86,13 +86,13 @@ def encode_for(
     on_error: str = "stop",
     where: str = "",
 ) -> list[EncodedExample]:
-    """The rows of examples as the model reads them, made once and used as often as you like.
+    """The rows of examples as the model reads them, made once and usable any number of times.
 
     Args:
-        tasks: they make the targets; to predict, no task is needed.
-        on_error: "stop" raises all that is wrong with the examples; "skip" leaves out those that
-            cannot be used, and says how many (DataWarning).
-        where: the data, in words, for such a warning; by default the names of the tasks.
+        tasks: those that make the targets; prediction needs none.
+        on_error: "stop" raises everything wrong with the examples; "skip" leaves out those that
+            cannot be used and says how many (DataWarning).
+        where: what to call the data in such a warning; by default the names of the tasks.
 
     Raises:
         DataError: an example with an empty text, a question that leaves no room for a context, or
@@ -119,7 +119,7 @@ def predict_examples(
     """The predictions of several heads for every example, all from the same encoder passes.
 
     Args:
-        progress: show a bar on stderr if it takes more than two seconds.
+        progress: show a progress bar on stderr if it takes more than two seconds.
         batch_size: rows in one pass of the encoder, see `rows_at_once`.
 
     Raises:
@@ -128,7 +128,7 @@ def predict_examples(
     return predict_encoded(model, encode_for(model, examples), tasks, progress, batch_size)
 
 
-# Cheaper than no_grad; what comes out is plain lists, which no gradient can need.
+# Cheaper than no_grad; plain lists come out, for which nobody needs a gradient.
 @torch.inference_mode()
 def predict_encoded(
     model: Model,
@@ -141,7 +141,7 @@ def predict_encoded(
     # Filled by index: batches come sorted by length, answers in the order of the questions.
     results = [Predictions() for _ in encoded]
     n_rows = sum(len(item.rows) for item in encoded)
-    # delay: no bar for what is done in a moment.
+    # delay: no bar for what takes only a moment.
     with progress_bar(progress=progress, total=n_rows, unit="row", delay=2) as bar:
         for indices, batch in batches(model, encoded, batch_size):
             said = in_parts(model, batch, lambda part: model(part, tasks), batch_size, bar.update)
@@ -154,16 +154,16 @@ def predict_encoded(
 
 
 def rows_at_once(length: int, batch_size: int | None) -> int:
-    """How many rows of so many tokens go through the encoder in one pass.
+    """How many rows of `length` tokens go through the encoder in one pass.
 
     Args:
         batch_size: this many, however long they are; None for as many as `MAX_TOKENS` allows.
 
     Raises:
-        ConfigError: a batch size that is none.
+        ConfigError: an invalid batch size.
     """
     if batch_size is None:
-        # At least one, or a row longer than the limit would never be read.
+        # At least one: a row longer than the limit must be read too.
         return max(1, MAX_TOKENS // length)
     if type(batch_size) is not int or batch_size < 1:
         what = "batch_size must be a whole number, at least 1"
@@ -176,10 +176,10 @@ def batches(
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches of the examples, with their indices; meanwhile the model is in evaluation mode.
 
-    When the caller has seen the last batch, or stops before, the model is in the mode it was in.
+    After the last batch, or when the caller stops early, the model returns to its former mode.
     """
     was_training = model.training
-    # Without dropout, or the same text would get another answer each time.
+    # Without dropout, or the same text would get a different answer each time.
     model.eval()
     try:
         max_rows = partial(rows_at_once, batch_size=batch_size)
@@ -199,13 +199,13 @@ def in_parts(
     """What `run` returns for all rows of a batch, computed part by part.
 
     A long text is a single example with many rows; memory is needed for one part at a time.
-    `advance` is told how many rows are done.
+    `advance` receives the number of rows done.
     """
     n_rows, length = batch.input_ids.shape
     max_rows = rows_at_once(length, batch_size)
     tokens = min(n_rows, max_rows) * length
     outputs = []
-    # Threads by the work there is: a small model's takes longer to divide than to do.
+    # Threads depend on the work: a small model's takes longer to divide than to do.
     with use_threads(choose_threads(tokens * model.encoder.config.multiply_adds)):
         for part in batch.row_parts(max_rows):
             outputs.append(run(part))
@@ -214,7 +214,7 @@ def in_parts(
 
 
 def _joined(parts: Sequence[Any]) -> Any:
-    """Tensors one after the other; of dicts and tuples of tensors, each entry so.
+    """Tensors concatenated; for dicts and tuples of tensors, entry by entry.
 
     A head returns whatever its task decodes: one tensor, or start and end logits as a tuple.
     """

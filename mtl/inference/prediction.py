@@ -32,28 +32,28 @@ def predict(
     progress: bool = False,
     batch_size: int | None = None,
 ) -> Predictions | list[Predictions]:
-    """What the model says about a text or a pair of texts, or about each of a list of them.
+    """The model's predictions for a text or a pair of texts, or for each of a list of them.
 
     Args:
         texts: one, or a list of as many as you like, of
-            a text: a string, or the list of its words, `["王", "小", "明"]` (in a list of texts,
-            since a list of strings is several texts);
+            a text: a string, or the list of its words, `["王", "小", "明"]` (inside a list of
+            texts, since a list of strings is several texts);
             a pair: a tuple `(question, context)`, or a dict with keys such as `question` and
             `context`, `text` and `text_pair`, `premise` and `hypothesis`, `sentence1` and
             `sentence2`, or the `text_names` of a task.
-            A text longer than the encoder's positions is read in windows; of a pair, the second.
-        tasks: name (or kind) of a task, or several; by default all that read what is given: of a
-            list with both, texts are read by some tasks, pairs by others.
-        progress: show a bar on stderr if it takes more than two seconds.
+            A text too long for the encoder is read in windows; in a pair, the second text is.
+        tasks: name (or kind) of a task, or several; by default all that can read what is given: in
+            a mixed list, texts go to some tasks, pairs to others.
+        progress: show a progress bar on stderr if it takes more than two seconds.
         batch_size: rows that go through the encoder at once: texts, or windows of long ones. By
-            default as many as make 8,192 tokens.
+            default as many as add up to 8,192 tokens.
 
     Returns:
-        for each text or pair a dict from task name to prediction; for one just that dict.
+        for each text or pair a dict from task name to prediction; for a single one, just that dict.
 
     Raises:
-        ConfigError: an unknown task, one that does not read what is given, or a model without one
-            that does; a batch size below 1.
+        ConfigError: an unknown task, one that cannot read what is given, or a model without a task
+            that can; a batch size below 1.
         DataError: neither a text nor a pair, an empty text, or an empty word.
     """
     check_model(model)
@@ -113,14 +113,15 @@ def answer(
 ) -> Any:
     """Answer a question from a context, or each question of a list from its context.
 
-    It is `predict` for pairs, with one context for many questions and more than the best answer.
+    Like `predict` for pairs, but one context may serve many questions, and more answers than the
+    best are available.
 
     Args:
         question: one question, or several.
         context: one context (used for every question), or one for each question.
         task: name of the question-answering task.
         n: how many different answers to each question, the best first, at most the `most_answers`
-            of the task. There are fewer where the task finds no more that differ.
+            of the task. There are fewer if the task finds no more that differ.
         batch_size: as in `predict`.
 
     Returns:
@@ -129,7 +130,7 @@ def answer(
 
     Raises:
         ConfigError: lists of different length, no such task, or an `n` that the task cannot give.
-        DataError: an empty question or context, or what is no text.
+        DataError: an empty question or context, or something that is not text.
     """
     check_model(model)
     chosen = model.task(task)
@@ -149,11 +150,12 @@ def answer(
 def check_n_answers(task: Task, n: int) -> None:
     """Raise ConfigError unless the task can give the `n` best answers."""
     if not 1 <= n <= task.most_answers:
-        raise ConfigError(f"n, of answers, must be from 1 to {task.most_answers}", found=str(n))
+        what = f"the number of answers must be from 1 to {task.most_answers}"
+        raise ConfigError(what, found=str(n))
 
 
 def _pairs(question: str | Sequence[str], context: str | Sequence[str]) -> list[tuple[Any, Any]]:
-    """Each question with its context; a single one goes with each of the others."""
+    """Each question with its context; a single one is paired with each of the others."""
     questions, contexts = (
         [texts] if isinstance(texts, str) else as_list(texts) for texts in (question, context)
     )
@@ -171,7 +173,7 @@ def _pairs(question: str | Sequence[str], context: str | Sequence[str]) -> list[
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A text of a list, its place in the list, and its cosine with what was asked for."""
+    """A text of a list, its place in the list, and its cosine with the query."""
 
     text: str
     index: int
@@ -189,24 +191,24 @@ def encode(
 
     Args:
         texts: one text, or several.
-        task: name of the embedding task, if the model has several. A model that has none gives the
-            mean of its encoder's hidden states, which no training has made for this.
+        task: name of the embedding task, if the model has several. A model without one gives
+            the mean of its encoder's hidden states, which were not trained for this.
         batch_size: as in `predict`.
 
     Returns:
         `(N, E)`, or `(E,)` for one text, on the CPU.
 
     Raises:
-        ConfigError: no such task, a task that gives no vectors, or several that do.
+        ConfigError: no such task, a task that gives no vectors, or several tasks that do.
         DataError: an empty text.
     """
     check_model(model)
     chosen = _embedding_task(model, task)
     queries = queries_of([texts] if isinstance(texts, str) else as_list(texts))
     if any(query.second is not None for query in queries):
-        raise DataError("a vector is of one text, not of a pair", fix="give single texts")
+        raise DataError("a vector is for one text, not for a pair", fix="give single texts")
     width = model.encoder.config.d_model
-    # Made once and filled by index: batches come in another order than the texts.
+    # Made once and filled by index: batches do not come in the order of the texts.
     vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
 
     def vectors_of_rows(part: Batch) -> Tensor:
@@ -248,10 +250,10 @@ def _embedding_task(model: Model, name: str | None) -> Task | None:
 def nearest(
     model: Model, query: str, texts: Sequence[str], n: int = 5, task: str | None = None
 ) -> list[Neighbour]:
-    """The `n` texts closest to a query, the closest first.
+    """The `n` texts closest to a query, closest first.
 
     Raises:
-        ConfigError: as `encode`; `n` below 1.
+        ConfigError: as in `encode`; or `n` below 1.
         DataError: an empty text, or no texts.
     """
     if n < 1:
@@ -259,9 +261,9 @@ def nearest(
     if not texts:
         raise DataError("there are no texts to search", fix="give at least one")
     texts = [texts] if isinstance(texts, str) else texts
-    # Of unit vectors the dot product is the cosine.
+    # For unit vectors, the dot product is the cosine.
     cosines = encode(model, texts, task) @ encode(model, query, task)  # (N,)
-    # stable: texts with equal scores come in the order in which they were given.
+    # stable: texts with equal scores stay in the order in which they were given.
     scores, indices = cosines.sort(descending=True, stable=True)
     found = zip(indices[:n].tolist(), scores[:n].tolist(), strict=True)
     return [Neighbour(texts[i], i, score) for i, score in found]

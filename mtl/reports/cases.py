@@ -1,6 +1,6 @@
-"""A trained model goes in; what it says about ten well-known facts comes out, a quick look at it.
+"""A trained model goes in; its answers about ten well-known facts come out, for a quick look.
 
-They are no test set. Ten are too few to compare models by, and a fact may stand in training data.
+They are not a test set: ten are too few to compare models, and a fact may be in training data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class NERCase:
-    """A sentence, and its entities as `(type, text)`; each text occurs in it once."""
+    """A sentence, and its entities as `(type, text)`; each text occurs in it exactly once."""
 
     text: str
     entities: tuple[tuple[str, str], ...]
@@ -41,7 +41,7 @@ class NERCase:
 
 @dataclass(frozen=True)
 class QACase:
-    """A question, a context, and the wordings of the answer that are accepted."""
+    """A question, a context, and the accepted wordings of the answer."""
 
     question: str
     context: str
@@ -121,15 +121,15 @@ class CaseResult:
 def check_cases(model: MultiTaskModel) -> list[CaseResult]:
     """Five sentences for the model's first NER task, five questions for its first QA task.
 
-    NER is `exact` if just the expected entities are predicted (type and text), `partial` if one of
-    them is right, or overlapped by an entity of its type. Types are compared by `TYPES`; entities
-    of types that are not in it, such as dates, are left out. Of a task that does not know all the
+    NER is `exact` if exactly the expected entities are predicted (type and text), `partial` if one
+    of them is right, or overlaps an entity of its type. Types are compared through `TYPES`;
+    entities of other types, such as dates, are left out. From a task that does not know all the
     types, only the entities that it could find are expected; a sentence without any is left out,
     and a task that knows none of the types is skipped. QA is `exact` if `exact_match` with
     one of the accepted answers is 1, `partial` if `token_f1` is above 0.
 
     Returns:
-        one result for each case of the kinds of tasks that the model has.
+        one result for each case that fits a task of the model.
     """
     tasks = model.tasks.values()
     results = []
@@ -141,7 +141,7 @@ def check_cases(model: MultiTaskModel) -> list[CaseResult]:
 
 
 def why_left_out(model: MultiTaskModel) -> list[str]:
-    """A line about each task that finds entities, but not of the types that the cases ask for."""
+    """A line about each task that finds entities, but none of the types that the cases ask for."""
     asked = sorted({kind for case in NER_CASES for kind, _ in case.entities})
     return [
         f"the task {task.name!r} finds {', '.join(task.types)}; the cases ask for "
@@ -152,7 +152,7 @@ def why_left_out(model: MultiTaskModel) -> list[str]:
 
 
 def cases_table(results: Sequence[CaseResult]) -> str:
-    """Three lines a case: what was given, expected and predicted."""
+    """Three lines per case: what was given, expected and predicted."""
     rows = []
     for result in results:
         rows += [
@@ -164,7 +164,7 @@ def cases_table(results: Sequence[CaseResult]) -> str:
 
 
 def cases_summary(results: Sequence[CaseResult]) -> str:
-    """How many cases of each kind have which verdict: `NER 3 exact, 1 partial, 1 wrong; QA ...`."""
+    """How many cases of each kind got each verdict: `NER 3 exact, 1 partial, 1 wrong; QA ...`."""
     counts: dict[str, Counter[str]] = {}
     for result in results:
         counts.setdefault(result.kind.upper(), Counter())[result.verdict] += 1
@@ -175,7 +175,7 @@ def cases_summary(results: Sequence[CaseResult]) -> str:
 
 
 def _known_types(task: NERTask) -> set[str]:
-    """Those of CoNLL-2003's types that a task knows, by any of their names."""
+    """The types of CoNLL-2003 that a task knows, by any of their names."""
     return {TYPES[name.lower()] for name in task.types if name.lower() in TYPES}
 
 
@@ -211,7 +211,7 @@ def _check_entities(model: MultiTaskModel, task: NERTask, case: NERCase) -> Case
 
 
 def _overlaps(entity: Entity, text: str, part: str) -> bool:
-    # Each text of a case stands in its sentence once.
+    # Each text of a case occurs in its sentence exactly once.
     start = text.index(part)
     return entity.start < start + len(part) and start < entity.end
 

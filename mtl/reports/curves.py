@@ -1,4 +1,4 @@
-"""The history of a training goes in; curves over its rounds and epochs come out."""
+"""The history of a training run goes in; curves over its rounds and epochs come out."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from .picture import Picture
 
-# A loss this small is a batch that is predicted with 95% and more: what gradient is left comes
-# from the few words that are not, and points another way in every batch.
+# At a loss this small, a batch is predicted with 95% and more: the gradient that is left comes
+# from the few words that are not, and points a different way in every batch.
 LEARNED = 0.05
 
 
 def plot_losses(history: History, window: int = 20) -> Picture:
-    """The total loss of each round, and each task's: raw in pale, the running mean over it.
+    """The total loss of each round, and each task's: raw values pale, the running mean on top.
 
     Args:
         history: of a training run.
@@ -52,9 +52,9 @@ def plot_runs(
     """The loss of one task in several runs, with levels to compare it with.
 
     Args:
-        runs: histories by the names they are shown with.
-        task: whose loss.
-        levels: losses by their names, such as `{"a guess among 4": math.log(4)}`; each becomes a
+        runs: histories by the names to show.
+        task: the one whose loss is drawn.
+        levels: losses by name, such as `{"a guess among 4": math.log(4)}`; each becomes a
             grey line with its name at the right end.
         window: rounds in the running mean.
 
@@ -75,7 +75,7 @@ def plot_runs(
         told.append(f"with {name} it {_course(means)}")
     for name, level in levels.items():
         axis.axhline(level, color="#868e96", linewidth=1, linestyle="--", zorder=1)
-        # Right of the axes, where no curve can run into it; its height as on the axis.
+        # Right of the axes, where no curve can run into it, at its height on the axis.
         axis.text(1.01, level, name, transform=axis.get_yaxis_transform(), va="center")
     axis.set(xlabel="epoch", ylabel=f"{task.upper()} loss", ylim=(0, None))
     legend_above(axis)
@@ -132,13 +132,13 @@ def plot_weights(history: History, window: int = 20) -> Picture:
 
 
 def plot_conflict(history: History, pair: str | None = None, window: int = 20) -> Picture:
-    """How the gradients of two tasks lie to each other, in each part of the encoder, over training.
+    """How the gradients of two tasks compare, in each part of the encoder, over training.
 
-    Where one of the two tasks has a running loss below 0.05, the lines are grey: the task is
-    learned, and the direction of the little gradient that is left is mostly chance.
+    Where one of the two tasks has a running loss below 0.05, the lines are grey: the task has been
+    learned, and the direction of what little gradient is left is mostly chance.
 
     Args:
-        history: of a training with `conflict_every`.
+        history: of a run with `conflict_every`.
         pair: such as `ner/qa`; by default the first.
         window: rounds in the running mean of the losses.
 
@@ -173,7 +173,7 @@ def plot_conflict(history: History, pair: str | None = None, window: int = 20) -
     learned = _learned(history, (first, second), window)
     for axis in (left, right):
         axis.grid(alpha=0.3)
-        # Over the lines, so that they are seen through it, in pale.
+        # Over the lines, so that they show through it, pale.
         axis.fill_between(
             [r.step for r in history.rounds],
             *(0, 1),
@@ -198,19 +198,19 @@ def plot_conflict(history: History, pair: str | None = None, window: int = 20) -
 def running_mean(values: Sequence[float], window: int) -> list[float]:
     """The mean of each value and its neighbours, leaving out NaN.
 
-    They are `window // 2` on either side, as far as there are so many: a mean of what came before
-    alone would lag behind, and lie above a falling curve.
+    There are up to `window // 2` on either side: a mean of only the earlier values would lag
+    behind, and lie above a falling curve.
     """
     means, reach = [], window // 2
     for i in range(len(values)):
-        # NaN is the one number that does not equal itself.
+        # NaN is the only number that does not equal itself.
         near = [v for v in values[max(0, i - reach) : i + reach + 1] if v == v]
         means.append(sum(near) / len(near) if near else math.nan)
     return means
 
 
 def _losses(history: History, task: str) -> list[float]:
-    """Of each round; NaN, a gap in the curve, where a round had no loss of this task."""
+    """The loss of each round; NaN, a gap in the curve, where a round had none for this task."""
     return [r.losses.get(task, math.nan) for r in history.rounds]
 
 
@@ -233,7 +233,7 @@ def _draw_smoothed(
     colour: str,
     label: str | None = None,
 ) -> list[float]:
-    """Draw one value per round in pale, and over it the running mean, which is returned."""
+    """Draw one pale value per round and over them the running mean, which is returned."""
     points, means = _epochs(history), running_mean(values, window)
     axis.plot(points, values, color=colour, alpha=0.25, linewidth=0.8)
     axis.plot(points, means, color=colour, linewidth=1.8, label=label)

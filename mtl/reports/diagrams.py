@@ -1,4 +1,4 @@
-"""A model or its settings go in; diagrams of what it is made of come out."""
+"""A model or its settings go in; diagrams of its parts come out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def plot_architecture(model: MultiTaskModel) -> Picture:
 def _draw_head(
     sketch: Sketch, model: MultiTaskModel, i: int, name: str, x: float, width: float
 ) -> None:
-    """The head of a task, from the shared layers to what it answers with."""
+    """The head of a task, from the shared layers to its answer."""
     head = model.heads[name]
     parameters = sum(p.numel() for p in head.parameters())
     words = f"{name.upper()} head\n{type(head).__name__}\n{parameters:,} parameters"
@@ -78,7 +78,7 @@ def plot_layer(config: EncoderConfig) -> Picture:
 
     Args:
         config: its sizes are written into the picture; pre- or post-norm decides where the norms
-            are.
+            go.
     """
     sketch = Sketch(11, 6.9)
     width, heads, narrow = config.d_model, config.n_heads, config.head_width
@@ -98,7 +98,7 @@ def plot_layer(config: EncoderConfig) -> Picture:
 
 
 def _draw_stream(sketch: Sketch, config: EncoderConfig) -> None:
-    """The straight way through the layer, and the two side roads that add to it."""
+    """The straight path through the layer, and the two side roads that add to it."""
     y, end = 4.25, 10.3
     stream = {"linewidth": 7, "mutation_scale": 22}
     sketch.arrow((0.7, y), (end, y), STREAM, **stream)
@@ -129,7 +129,7 @@ def _draw_stream(sketch: Sketch, config: EncoderConfig) -> None:
 
 
 def _draw_heads(sketch: Sketch, config: EncoderConfig) -> None:
-    """D numbers per token, as the K numbers of H heads, each of which works alone."""
+    """D numbers per token, split into K numbers for each of H heads, which work independently."""
     bottom, tall = 0.6, 2.35
     middle, each = bottom + tall / 2, tall / config.n_heads
     square = f"{config.d_model} × {config.d_model}"
@@ -161,14 +161,14 @@ def _head_colour(i: int) -> str:
 
 
 def _sees(config: EncoderConfig, head: int) -> str:
-    """Whether a head sees positions, where that differs from head to head."""
+    """Whether a head sees positions, if that differs from head to head."""
     if config.n_rotating in (0, config.n_heads):
         return ""
     return ", sees positions" if head < config.n_rotating else ", sees no positions"
 
 
 def plot_rotary_positions() -> Picture:
-    """How rotary positions make a dot product depend on the distance only (Su et al. 2021).
+    """How rotary positions make a dot product depend only on the distance (Su et al. 2021).
 
     One pair of features of a query and a key, turned by `mtl.nn.attention.rotate`, as three dials:
     twice the same distance at different places, then a larger one.

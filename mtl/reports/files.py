@@ -1,4 +1,4 @@
-"""What a model said on a split goes in; files of predictions, scores and mistakes come out."""
+"""Predictions on a split go in; files of predictions, scores and mistakes come out."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MOST_SHOWN = 200  # mistakes of a kind
 def write_reports(
     model: MultiTaskModel, tasks: Sequence[Task], folder: str | Path, split: str = "test"
 ) -> None:
-    """Predict a split of every task's dataset, and write what `write_report` does.
+    """Predict a split of every task's dataset, and write the files of `write_report`.
 
     Args:
-        tasks: of the model, with their datasets; one without labelled examples in the split is
+        tasks: the model's, with their datasets; one without labelled examples in the split is
             left out.
-        folder: where the files go; made if missing.
+        folder: where the files go; created if missing.
 
     Raises:
         DataError: labels that a task does not know, or a file that cannot be written.
@@ -42,14 +42,14 @@ def write_reports(
 def write_report(
     task: Task, examples: Sequence[Any], predictions: Sequence[Any], folder: str | Path
 ) -> None:
-    """Write the files that a task has something to say for, each named after the task.
+    """Write the files that a task has content for, each named after the task.
 
-    `_predictions.txt` or `.json`: what evaluation scripts of others read. `_report.txt`: metrics,
-    the task's report, how many mistakes of each kind. `_confusion.png`, `_mistakes.txt`.
+    `_predictions.txt` or `.json`: for others' evaluation scripts. `_report.txt`: metrics, the
+    task's report, how many mistakes of each kind. `_confusion.png`, `_mistakes.txt`.
 
     Args:
         examples: labelled ones.
-        predictions: one an example.
+        predictions: one per example.
 
     Raises:
         DataError: labels that the task does not know, or a file that cannot be written.
@@ -61,7 +61,7 @@ def write_report(
 def report_parts(
     task: Task, examples: Sequence[Any], predictions: Sequence[Any], folder: str | Path
 ) -> dict[str, Callable[[], None]]:
-    """What writes each file of `write_report`, by name: if one fails, the others still come."""
+    """What writes each file of `write_report`, by name: if one fails, the others still run."""
     name = task.name
     said = (examples, predictions)
 
@@ -93,7 +93,7 @@ def report_parts(
         if (confused := task.confusion(*said)) is not None:
             labels, counts = confused
             picture = BytesIO()
-            # Into memory first, so that the picture too is written whole or not at all.
+            # Into memory first, so that the picture, too, is written whole or not at all.
             plot_confusion(counts, labels).savefig(picture, format="png", dpi=120)
             write("confusion.png", picture.getvalue())
 

@@ -1,4 +1,4 @@
-"""A model, a text and a question go in; the whole way from words to answers comes out, drawn."""
+"""A model, a text and a question go in; a picture of the way from words to answers comes out."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from .picture import Picture
 from .sketch import Sketch
 from .style import task_colour
 
-SHOWN_FEATURES = 8  # numbers of each vector that are drawn, of the D there are
-MOST_TOKENS = 30  # of both texts together: more would be too small to read
+SHOWN_FEATURES = 8  # how many of each vector's D numbers are drawn
+MOST_TOKENS = 30  # in both texts together: more would be too small to read
 HEIGHT, LEFT, GAP = 7.1, 1.35, 0.4  # of the picture; of the row names; between the lanes
 
 
@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Lane:
-    """What one task reads, and all that becomes of it.
+    """What one task reads, and everything that becomes of it.
 
     Attributes:
         vectors, hidden: `(T, D)`, before and after the encoder.
@@ -60,7 +60,7 @@ class Lane:
 
     @property
     def widths(self) -> list[float]:
-        """Of the tokens' columns, in inches."""
+        """Widths of the tokens' columns, in inches."""
         return [max(0.44, 0.093 * len(token) + 0.15) for token in self.tokens]
 
     @property
@@ -69,14 +69,14 @@ class Lane:
 
 
 def plot_forward_pass(model: MultiTaskModel, text: str, question: str) -> Picture:
-    """The whole way of a text through the model, with its true tokens, ids and predictions.
+    """A text's whole way through the model, with its true tokens, ids and predictions.
 
-    Two lanes lead through one encoder: on the left the text alone, for the model's NER task, on the
+    Two lanes lead through one encoder: on the left the text alone, for the model's NER task; on the
     right the question with the text as its context, for its QA task.
 
     Args:
         text: a short sentence.
-        question: one that it answers.
+        question: one that the text answers.
 
     Raises:
         ConfigError: the model has no NER task or no QA task, or there are more than 30 tokens.
@@ -86,7 +86,7 @@ def plot_forward_pass(model: MultiTaskModel, text: str, question: str) -> Pictur
     n_tokens = sum(len(row) for item in encoded for row in item.rows)
     if n_tokens > MOST_TOKENS or any(len(item.rows) > 1 for item in encoded):
         raise ConfigError(
-            f"more than {MOST_TOKENS} tokens, or several windows, are too much for one picture",
+            f"more than {MOST_TOKENS} tokens, or several windows, are too many for one picture",
             found=f"{n_tokens} tokens in both texts together",
             fix="choose a shorter text and question",
         )
@@ -113,14 +113,14 @@ def _first(model: MultiTaskModel, kind: type[Task]) -> str:
         if isinstance(task, kind):
             return name
     raise ConfigError(
-        f"the picture needs a model with a task of the kind {kind.kind!r}",
+        f"the picture needs a model with a task of kind {kind.kind!r}",
         found=", ".join(f"{name} ({task.kind})" for name, task in model.tasks.items()),
     )
 
 
 @torch.no_grad()
 def _lane(model: MultiTaskModel, name: str, item: EncodedExample) -> Lane:
-    """Take one text through the model and keep what it is at every station."""
+    """Take one text through the model and keep what it becomes at every station."""
     (row,) = item.rows
     # A loop over one batch: `batches` puts the model into evaluation mode and back.
     for _, batch in batches(model, [item]):
@@ -163,7 +163,7 @@ def _borders(
         logits = logits[0].float().masked_fill(~batch.text_mask[0], float("-inf"))
         shares = logits.softmax(dim=0).tolist()
         said[name] = {
-            # At most 0.5: the darker blues would need light numbers.
+            # At most 0.5: darker blues would need light numbers.
             i: Cell(f"{shares[i]:.2f}", to_hex(blues(0.5 * shares[i])))
             for i in batch.text_mask[0].nonzero()[:, 0].tolist()
         }
@@ -171,7 +171,7 @@ def _borders(
 
 
 def _name_rows(sketch: Sketch, model: MultiTaskModel) -> None:
-    """On the left, what each row of the picture is."""
+    """On the left, say what each row of the picture is."""
     width = model.encoder.config.d_model
     names = {
         "text": 6.5,
@@ -214,7 +214,7 @@ def _draw_lane(sketch: Sketch, model: MultiTaskModel, lane: Lane, left: float) -
 
 
 def _draw_token(sketch: Sketch, lane: Lane, i: int, x: float, width: float) -> None:
-    """One token's column from its word down to its vector behind the encoder."""
+    """One token's column, from its word down to its vector after the encoder."""
     sketch.box(x - width / 2 + 0.03, 5.7, width - 0.06, 0.28, lane.tokens[i], size=10)
     sketch.write(x, 5.47, str(lane.ids[i]), size=9, family="monospace")
     for vectors, y in ((lane.vectors, 4.28), (lane.hidden, 2.43)):

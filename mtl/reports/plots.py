@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Picture:
-    """What sharing changed: for each task the paired difference from the model alone.
+    """What sharing changed: for each task, the paired difference from training it alone.
 
     Args:
-        summary: of `compare.json`; filled points are of the budget "per task", open ones of
+        summary: that of `compare.json`; filled points are for the budget "per task", open ones for
             "total". Lines are 95% confidence intervals, thick where they exclude 0.
 
     Raises:
@@ -51,7 +51,7 @@ def plot_comparison(summary: Sequence[Mapping[str, Any]]) -> Picture:
         axis.grid(alpha=0.3, axis="x")
     names = [f"{method}  {size or 'all data'}" for size, method in lines]
     axes[0].set_yticks(range(len(lines)), names)
-    # Upside down, so that the first line is on top, as in the table.
+    # Inverted, so that the first line is on top, as in the table.
     axes[0].set_ylim(len(lines) - 0.5, -0.5)
     told: dict[str, dict[str, Any]] = {
         "alone: as many steps as its task has together": {"marker": "o"},
@@ -78,7 +78,7 @@ def _excludes_0(row: Mapping[str, Any]) -> bool:
 
 
 def _told_of_differences(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many differences there are, and each whose interval excludes 0."""
+    """How many differences there are, and which of their intervals exclude 0."""
     clear = [
         f"{row['task'].upper()} {row['method']} {row['size'] or 'all data'} ({row['budget']}) "
         f"{row['difference']:+.3f}"
@@ -94,8 +94,8 @@ def _told_of_differences(rows: Sequence[Mapping[str, Any]]) -> str:
 def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Picture:
     """How often each label (row) was predicted as each label (column).
 
-    The colour is the share of the row: of the texts that truly have this label. A frequent label is
-    not darker than a rare one, and a guess looks as pale as it is.
+    The colour is the share of the row: of the texts that truly have this label. So a frequent label
+    is no darker than a rare one, and a guess looks as pale as it should.
 
     Args:
         counts: from `mtl.metrics.confusion`.
@@ -125,13 +125,13 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Pi
 def plot_attention(
     weights: Tensor, tokens: Sequence[str], row_names: Sequence[str], title: str = ""
 ) -> Picture:
-    """Where tokens look: one picture per head, a column for each token that is looked at.
+    """Where tokens look: one picture per head, one column per token looked at.
 
     Args:
         weights: `(H, R, T)`; `R` is `T` for one layer's whole map, or fewer chosen rows.
         tokens: the `T` tokens.
-        row_names: who looks, `R` names.
-        title: over the whole figure.
+        row_names: who is looking, `R` names.
+        title: for the whole figure.
     """
     heads, n_rows, length = weights.shape
     size = (max(4.0, 0.22 * length + 1.6), (0.22 * n_rows + 0.25) * heads + 1.4)
@@ -141,7 +141,7 @@ def plot_attention(
         image = axis.imshow(shown, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         axis.set_ylabel(f"head {i + 1}")
         axis.set_yticks(range(n_rows), row_names, fontsize=8)
-        # White lines between the cells, so that one can follow a column down to its token.
+        # White lines between the cells, so that a column can be followed down to its token.
         axis.set_xticks(np.arange(length + 1) - 0.5, minor=True)
         axis.grid(which="minor", axis="x", color="#dee2e6", linewidth=0.5)
         axis.tick_params(which="both", length=0)
@@ -155,7 +155,7 @@ def plot_attention(
 def _told_of_attention(
     weights: Tensor, tokens: Sequence[str], row_names: Sequence[str], title: str
 ) -> str:
-    """What each row of each head looks at most, in words; of large maps only what they are."""
+    """What each row of each head looks at most, in words; for large maps, only their size."""
     what = f"Attention: {title}." if title else "Attention."
     if len(row_names) > 8:
         return f"{what} {len(weights)} heads, {len(row_names)} rows of {len(tokens)} tokens each."

@@ -1,4 +1,4 @@
-"""A size goes in; a card comes out, on which boxes, arrows and words can be drawn."""
+"""A size goes in; a card to draw boxes, arrows and words on comes out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from matplotlib.patches import Arc, Circle, FancyBboxPatch, Patch
 from .picture import Picture
 from .style import CARD, EDGE, INK
 
-# All is drawn in the same layer, so that what comes later covers what came before.
+# Everything is drawn in one layer, so that later parts cover earlier ones.
 LAYER = 2
 
 
 class Sketch:
     """A card to draw boxes, arrows and words on; places are in inches from the lower left corner.
 
-    All lies on a light card with dark ink, so that it can be read on a page of any colour.
+    It is a light card with dark ink, so that it can be read on a page of any colour.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -42,7 +42,7 @@ class Sketch:
         linewidth: float = 1,
         **style: Any,
     ) -> None:
-        """A box with words in its middle; `x` and `y` are its lower left corner."""
+        """A box with words in the middle; `(x, y)` is its lower left corner."""
         corners = f"round,pad=0,rounding_size={rounding}"
         patch = FancyBboxPatch(
             (x, y), width, height, corners, facecolor=fill, edgecolor=edge, linewidth=linewidth
@@ -51,7 +51,7 @@ class Sketch:
         self.write(x + width / 2, y + height / 2, words, size=size, **style)
 
     def write(self, x: float, y: float, words: str, size: float = 10, **style: Any) -> None:
-        """Words whose middle is at `(x, y)`."""
+        """Words centred at `(x, y)`."""
         style = {"ha": "center", "va": "center", "color": INK, "parse_math": False} | style
         style["zorder"] = LAYER
         if words:
@@ -60,7 +60,7 @@ class Sketch:
     def arrow(
         self, start: tuple[float, float], end: tuple[float, float], colour: str = INK, **style: Any
     ) -> None:
-        """An arrow, straight unless the style says how it bends."""
+        """An arrow, straight unless the style bends it."""
         style = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0} | style
         self.axis.annotate("", end, start, arrowprops=style, zorder=LAYER)
 
@@ -72,7 +72,7 @@ class Sketch:
     def column(self, x: float, y: float, width: float, height: float, values: list[float]) -> None:
         """Numbers as a column of coloured cells, red above 0 and blue below."""
         edges = [y + height * i / len(values) for i in range(len(values) + 1)]
-        # The largest is as dark as can be, whatever the scale of the numbers.
+        # The largest is as dark as possible, whatever the scale of the numbers.
         most = max(map(abs, values)) or 1
         cells = [[value] for value in reversed(values)]
         mesh = self.axis.pcolormesh([x, x + width], edges, cells, vmin=-most, vmax=most)

@@ -1,4 +1,4 @@
-"""A size goes in; an empty picture in the look of the package comes out."""
+"""A size goes in; an empty picture in the package's style comes out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def subplots(
     width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple[Picture, list[Axes]]:
     """A picture of a size in inches, and its axes, row by row."""
-    # Loaded by the first picture: most that is trained is never drawn, and matplotlib loads slowly.
+    # Loaded by the first picture: most runs draw nothing, and matplotlib loads slowly.
     from .picture import Picture
 
     picture = Picture(figsize=(width, height), layout="constrained")
@@ -35,6 +35,6 @@ def subplots(
 
 
 def legend_above(axis: Axes) -> None:
-    """The names of the lines above the axes, where they cover none of them."""
+    """Put the legend above the axes, where it covers no line."""
     names = axis.get_legend_handles_labels()[1]
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(names), frameon=False)

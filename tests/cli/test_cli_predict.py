@@ -470,7 +470,7 @@ def test_a_pair_without_known_names_on_stdin(mtl_, run, stdin):
     status, out, err = mtl_("predict", run, "--task", "all", "--json")
     assert status == 1
     assert len(out.splitlines()) == 1
-    assert "stdin:1: the pair does not hold two texts by their names" in err
+    assert "stdin:1: the pair does not hold two texts under known names" in err
     assert "question and context" in err
 
 
