@@ -225,11 +225,11 @@ def test_it_does_not_matter_in_how_many_pieces_the_rows_are_read(rows, columns):
         ({"aggregation": 3}, "train.aggregation must be a text(.|\n)*found: 3"),
         (
             {"aggregation": "pcgrad", "aggregation_options": {"sed": 1}},
-            'aggregation_options.sed is unknown, of pcgrad\n  to do: did you mean "seed"',
+            'aggregation_options.sed is not an option of pcgrad\n  to do: did you mean "seed"',
         ),
         (
             {"aggregation": "sum", "aggregation_options": {"c": 0.4}},
-            "aggregation_options.c is unknown, of sum\n  to do: it has no options",
+            "aggregation_options.c is not an option of sum\n  to do: leave it out: sum has no",
         ),
         (
             {"aggregation": "pcgrad", "sampling": "alternating"},
@@ -289,7 +289,7 @@ def test_without_torchjd_the_error_names_the_extra(monkeypatch):
     with pytest.raises(ConfigError, match=words):
         replace(JOINT, aggregation="UPGrad")
     assert type(replace(JOINT, aggregation="pcgrad").build_aggregation()) is PCGrad
-    with pytest.raises(ConfigError, match=r"aggregation_options\.sed is unknown"):
+    with pytest.raises(ConfigError, match=r"aggregation_options\.sed is not an option"):
         replace(JOINT, aggregation="pcgrad", aggregation_options={"sed": 1})
 
 

@@ -118,7 +118,9 @@ def test_what_an_aggregation_of_ones_own_must_not_return(build_model, separate, 
 
 @pytest.mark.parametrize("given_", ["pcgrad", PCGrad])
 def test_what_is_no_aggregation(build_model, separate, given_):
-    with pytest.raises(ConfigError, match=r"no aggregation(.|\n)*TrainConfig\(aggregation=...\)"):
+    with pytest.raises(
+        ConfigError, match=r"not an mtl\.Aggregation(.|\n)*Config\(aggregation=...\)"
+    ):
         train(build_model(separate), separate, JOINT, aggregation=given_, progress=False)
 
 

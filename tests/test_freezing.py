@@ -205,7 +205,7 @@ def test_the_head_of_a_task_that_is_not_trained_is_warned_of_too(build_model, ta
     model = build_model(tasks)
     train(model, tasks[:1], replace(FAST, freeze=freeze), progress=False)  # qa has nothing to lose
     train(model, tasks, FAST, progress=False)
-    message = "head of 'qa' is not trained while the encoder goes on training"
+    message = "head of 'qa' is not trained while the encoder keeps training"
     with pytest.warns(TrainingWarning, match=message) as caught:
         train(model, tasks[:1], replace(FAST, freeze=freeze), progress=False)
     assert [warning.filename for warning in caught] == [__file__]

@@ -240,7 +240,9 @@ def state(tmp_path_factory):
     ],
 )
 def test_another_model_or_other_data_do_not_go_on(state, change, words):
-    with pytest.raises(ConfigError, match=f"the checkpoint is of another training(.|\n)*{words}"):
+    with pytest.raises(
+        ConfigError, match=f"the checkpoint belongs to a different run(.|\n)*{words}"
+    ):
         resumed_with(state, change, replace(BASE, epochs=1))
 
 
@@ -412,7 +414,7 @@ def test_data_that_changed_since_is_noticed(tmp_path, monkeypatch):
     path.write_text(RECIPE.replace('toy = "ner"', f'train = "{tmp_path / "own.conll"}"'))
     stopped_run(path, tmp_path / "run", monkeypatch, 4)
     mtl.write_conll([*sentences[1:], sentences[0]], tmp_path / "own.conll")
-    with pytest.raises(ConfigError, match="the checkpoint is of another training"):
+    with pytest.raises(ConfigError, match="the checkpoint belongs to a different run"):
         run_recipe(load_recipe(path), tmp_path / "run", resume=True, progress=False)
 
 

@@ -32,7 +32,9 @@ def test_tasks_are_chosen_by_name(build_model, tasks, chosen):
 
 @pytest.mark.parametrize("misplaced", [FAST, SETTINGS])
 def test_settings_in_the_place_of_tasks_are_told_where_they_belong(build_model, tasks, misplaced):
-    with pytest.raises(ConfigError, match=r"settings, where tasks belong(.|\n)*config="):
+    with pytest.raises(
+        ConfigError, match=r"settings were given where the tasks belong(.|\n)*config="
+    ):
         train(build_model(tasks), misplaced)
 
 

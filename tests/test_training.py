@@ -359,7 +359,7 @@ def test_what_ends_early_is_said_and_counted(build_model, sentences, capsys):
 @pytest.mark.parametrize("settings", [{"patience": 1}, {"stop_at": 0.9, "decay_ratio": 0.1}])
 def test_who_waits_for_a_score_needs_validation(build_model, tasks, settings):
     config = replace(FAST, **settings)
-    what = rf"train\.{next(iter(settings))} waits(.|\n)*no validation data"
+    what = rf"train\.{next(iter(settings))} depends(.|\n)*no validation data"
     with pytest.raises(ConfigError, match=what):
         train(build_model(tasks), tasks, config, progress=False)
     unlabelled = Dataset(

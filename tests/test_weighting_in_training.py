@@ -244,15 +244,15 @@ def test_with_a_single_task_a_weighting_trains_too(build_model, tasks, name, sam
         ),
         (
             {"weighting": "dwa", "weighting_options": {"temperatur": 1.0}},
-            'weighting_options.temperatur is unknown, of dwa(.|\n)*did you mean "temperature"',
+            'weighting_options.temperatur is not an option of dwa(.|\n)*did you mean "temperature"',
         ),
         (
             {"weighting": "uncertainty", "weighting_options": {"alpha": 1.0}},
-            "weighting_options.alpha is unknown, of uncertainty\n  to do: it has no options",
+            "weighting_options.alpha is not an option of uncertainty\n  to do: leave it out: ",
         ),
         (
             {"weighting": "uncertainty", "weighting_options": {"args": 1.0}},
-            "weighting_options.args is unknown, of uncertainty\n  to do: it has no options",
+            "weighting_options.args is not an option of uncertainty\n  to do: leave it out: ",
         ),
         (
             {"weighting": "dwa", "weighting_options": {"temperature": "hot"}},
@@ -444,13 +444,13 @@ def test_gradnorm_without_a_matrix_to_look_at_says_so(build_model, tasks):
     model.encoder.requires_grad_(False)
     model.encoder.norm.requires_grad_(True)
     assert model.shared_parts
-    with pytest.raises(ConfigError, match=r"GradNorm looks at the last weight matrix(.|\n)*to do"):
+    with pytest.raises(ConfigError, match=r"GradNorm needs the last weight matrix(.|\n)*to do"):
         train(model, tasks, replace(JOINT, weighting="gradnorm"), progress=False)
 
 
 @pytest.mark.parametrize("given", ["uncertainty", UncertaintyWeighting])
 def test_what_is_no_weighting(build_model, tasks, given):
-    with pytest.raises(ConfigError, match=r"no weighting(.|\n)*TrainConfig\(weighting=...\)"):
+    with pytest.raises(ConfigError, match=r"not an mtl\.Weighting(.|\n)*Config\(weighting=...\)"):
         train(build_model(tasks), tasks, JOINT, weighting=given, progress=False)
 
 
@@ -470,7 +470,7 @@ def test_dwa_with_too_few_epochs_warns(build_model, tasks, epochs, idle):
         warnings.simplefilter("always")
         train(build_model(tasks), tasks, config, progress=False)
     found = [str(w.message) for w in caught if w.category is TrainingWarning]
-    needs = f"DynamicWeightAverage needs 3 epochs to change a weight and gets {epochs}"
+    needs = f"DynamicWeightAverage needs 3 epochs to change a weight, but gets {epochs}"
     assert found == ([f"{needs}: all weights stay 1"] if idle else [])
 
 

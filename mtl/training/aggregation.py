@@ -1,7 +1,7 @@
-"""The tasks' gradients on the shared parameters come in, the one to follow goes out.
+"""The tasks' gradients on the shared parameters come in; the one to follow goes out.
 
 A weighting decides how much each loss counts; an aggregation looks at where the gradients point.
-The heads keep their own gradients: only shared parameters are fought over.
+The heads keep their own gradients: the tasks compete only for shared parameters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..errors import ConfigError, missing_extra, suggest
 from ..registry import known_class, known_names
 from .methods import Drawing, Method, build_method, check_result
 
-COLUMNS = 2**20  # of the gradients that are looked at together, so that copies stay small
+COLUMNS = 2**20  # of the gradients handled at once, so that copies stay small
 
 
 class Aggregation(Method):
@@ -38,14 +38,14 @@ class Aggregation(Method):
         """The gradient to follow.
 
         Args:
-            gradients: a row for each task, of its weighted loss. They may be overwritten: for a
-                large model they are most of the memory of a step.
+            gradients: one row per task, of its weighted loss. They may be overwritten: for a
+                large model they take most of the memory of a step.
         """
         raise NotImplementedError
 
 
 class Sum(Aggregation):
-    """The plain sum: the gradient of the total loss, which backward gives by itself."""
+    """The plain sum: the gradient of the total loss, which backward computes anyway."""
 
     name = "sum"
     needs_joint_steps = False
@@ -57,37 +57,37 @@ class Sum(Aggregation):
 class PCGrad(Drawing, Aggregation):
     """Gradient surgery (Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", algorithm 1).
 
-    From each task's gradient, what points against another task's is taken away: if `g_i . g_j < 0`,
+    Each task's gradient loses the part that points against another task's: if `g_i . g_j < 0`,
     then `g_i` becomes `g_i - (g_i . g_j / |g_j|^2) g_j`, for all other tasks `j` in random order.
     The sum of what is left is the gradient to follow.
 
-    Every projected gradient is a weighted sum of the rows, so lengths and cosines are all that is
-    needed to find the weights, and the result overwrites the first row: no other copy is made.
+    Every projected gradient is a weighted sum of the rows, so lengths and cosines are enough to
+    find the weights, and the result overwrites the first row: no other copy is made.
     """
 
     name = "pcgrad"
 
     def forward(self, gradients: Tensor) -> Tensor:
         lengths, cosines = lengths_and_cosines(gradients)
-        # Row i: the projected gradient of task i, in multiples of the rows brought to length 1.
+        # Row i: the projected gradient of task i, in multiples of the rows scaled to length 1.
         projected = torch.eye(len(gradients), dtype=cosines.dtype, device=cosines.device)
         for i in range(len(gradients)):
             # In random order, as in the paper: with three tasks or more the order matters.
             for j in torch.randperm(len(gradients), generator=self.generator).tolist():
                 if j != i:
-                    # Row i against task j: only a negative part is taken away, hence the clamp.
+                    # Row i against task j: only a negative part is removed, hence the clamp.
                     projected[i, j] -= (projected[i] @ cosines[:, j]).clamp(max=0)
-        # `projected` counts in rows of length 1; a row of zeros stays one, not NaN.
+        # `projected` counts in rows of length 1; a row of zeros stays zeros, not NaN.
         gradients.div_(torch.where(lengths > 0, lengths, 1.0)[:, None])
         return weighted_sum_of_rows(gradients, lengths @ projected)
 
 
 class TorchJD(Aggregation):
     """Any aggregator of TorchJD (Quinton and Rey 2024, "Jacobian Descent for Multi-Objective
-    Optimization"): UPGrad, CAGrad, MGDA, NashMTL, ConFIG, and what else the library has.
+    Optimization"): UPGrad, CAGrad, MGDA, NashMTL, ConFIG, and whatever else the library has.
 
-    What it needs besides the matrix of gradients, in memory and time, is the library's. What an
-    aggregator such as NashMTL remembers between steps is not saved: a resumed run forgets it.
+    Memory and time beyond the matrix of gradients are up to the library. What an aggregator such as
+    NashMTL remembers between steps is not saved: a resumed run forgets it.
 
     Args:
         aggregator: an instance of `torchjd.aggregation.Aggregator`.
@@ -102,7 +102,7 @@ class TorchJD(Aggregation):
         return f"TorchJD's {type(self.aggregator).__name__}"
 
     def forward(self, gradients: Tensor) -> Tensor:
-        # An aggregator may fail at NaN in a way of its own, which says less than our error.
+        # An aggregator may fail on NaN in its own way, which says less than our error.
         if not torch.linalg.vector_norm(gradients, ord=float("inf")).isfinite():
             return gradients.sum(0)  # not finite either, which the loop finds and explains
         return self.aggregator(gradients)
@@ -133,12 +133,12 @@ def weighted_sum_of_rows(rows: Tensor, weights: Tensor) -> Tensor:
 
 
 class SharedGradients:
-    """The gradients of several tasks on the same parameters: a matrix with a row for each task.
+    """The gradients of several tasks on the same parameters: a matrix with one row per task.
 
     Backward writes into the matrix itself, so that it is all the memory the gradients take.
 
     Args:
-        parameters: the shared ones, all of one type and on one device.
+        parameters: the shared ones, all of the same type and on the same device.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -146,10 +146,10 @@ class SharedGradients:
         self.matrix = torch.empty(0, 0)  # (tasks, parameters), made at the first step
 
     def clear(self, n_tasks: int) -> None:
-        """Begin a step with so many tasks."""
+        """Begin a step with this many tasks."""
         width = sum(p.numel() for p in self.parameters)
         if len(self.matrix) != n_tasks:
-            self.matrix = torch.empty(0, 0)  # let go of the old one before the new one is made
+            self.matrix = torch.empty(0, 0)  # free the old one before the new one is made
             self.matrix = self.parameters[0].new_empty(n_tasks, width)
         self.matrix.zero_()
 
@@ -157,11 +157,11 @@ class SharedGradients:
         """Add the gradient of `weight * loss` to a row; other parameters get theirs as usual."""
         # backward adds to the `.grad` it finds: here it is a row of the matrix.
         self._point_at(self.matrix[row])
-        # `weight` as the incoming gradient: the same as backward of weight * loss.
+        # `weight` as the incoming gradient: the same as calling backward on weight * loss.
         loss.backward(weight, retain_graph=keep_graph)
 
     def combine(self, aggregation: Aggregation) -> None:
-        """Give the shared parameters the one gradient that the rows become.
+        """Combine the rows into one gradient and give it to the shared parameters.
 
         Raises:
             ConfigError: the aggregation returns something else.
@@ -182,11 +182,11 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
     """An aggregation by its name: one of ours, or a class of `torchjd.aggregation` in any case.
 
     Args:
-        options: of its class, such as `{"c": 0.4}` for CAGrad.
-        seed: for one that draws.
+        options: those of its class, such as `{"c": 0.4}` for CAGrad.
+        seed: for one that draws at random.
 
     Raises:
-        ConfigError: an unknown name (the nearest known one is named), options that do not fit.
+        ConfigError: an unknown name (with the nearest known one), or options that do not fit.
     """
     where = "train.aggregation"
     if is_ours(name):  # then TorchJD need not be loaded
@@ -204,7 +204,7 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
     except ImportError as error:  # some need a library of their own
         fix = "install what it names"
         raise ConfigError(f"TorchJD cannot make {name}", found=str(error), fix=fix) from None
-    except (TypeError, ValueError, AttributeError) as error:  # wrong options: each in its own way
+    except (TypeError, ValueError, AttributeError) as error:  # wrong options: each has its own way
         raise ConfigError(
             f"TorchJD cannot make {name}",
             found=str(error),
@@ -214,7 +214,7 @@ def build_aggregation(name: str, options: Mapping[str, Any], seed: int) -> Aggre
 
 
 def is_ours(name: Any) -> bool:
-    """Whether a name is that of an `Aggregation`, or of the place of one, and not TorchJD's."""
+    """Whether a name is that of an `Aggregation`, or its place, rather than TorchJD's."""
     return isinstance(name, str) and (name in Aggregation.kinds or ":" in name)
 
 
@@ -228,6 +228,6 @@ def torchjd_aggregators() -> dict[str, type[nn.Module]]:
     classes = {name: getattr(aggregation, name) for name in aggregation.__all__}
     return {
         name: cls
-        for name, cls in classes.items()  # but for the base classes, `Aggregator` and its kin
+        for name, cls in classes.items()  # except the base classes, `Aggregator` and the like
         if issubclass(cls, aggregation.Aggregator) and not name.endswith("Aggregator")
     }

@@ -1,4 +1,4 @@
-"""How to train: the settings, each with what it may be."""
+"""Settings come in; how to train, with every value checked, goes out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .weighting import FixedWeighting, Weighting
 
 
 def check_rounds(rounds: float, name: str) -> None:
-    """Raise ConfigError for more than one round that is not whole."""
+    """Raise ConfigError for rounds that are neither whole nor a share below 1."""
     if rounds >= 1 and rounds != int(rounds):
         raise ConfigError(
             f"{name} must be a whole number, or a share of a pass below 1", found=str(rounds)
@@ -32,51 +32,51 @@ class TrainConfig:
 
     Args:
         epochs: passes over the largest dataset.
-        rounds: of an epoch, each with one batch of every dataset; 0 for one pass over the largest,
-            and a number below 1 for that share of a pass, to validate more often.
-        batch_size: examples in a batch.
+        rounds: per epoch, each with one batch of every dataset; 0 for one pass over the largest,
+            a number below 1 for that share of a pass, to validate more often.
+        batch_size: examples per batch.
         max_tokens: a batch of more tokens, padding included, goes through the model in parts, whose
             gradients add up (gradient accumulation): the same update, less memory. 0 for never.
-        learning_rate: of fresh weights, at its peak.
-        pretrained_learning_rate: of an encoder that was loaded with `load_pretrained`, at its peak.
-        warmup_ratio: share of all steps in which the rate rises from 0, in a straight line.
-        decay_ratio: share of all steps, the last ones, in which it falls to 0, in a straight line.
-            By default all after the rise; with less, the rate stays at its peak until then
+        learning_rate: for fresh weights, at its peak.
+        pretrained_learning_rate: for an encoder loaded with `load_pretrained`, at its peak.
+        warmup_ratio: share of all steps over which the rate rises linearly from 0.
+        decay_ratio: share of all steps, at the end, over which it falls linearly to 0. By default
+            all steps after the rise; with less, the rate stays at its peak until then
             (warm-up, stable, decay: see `mtl.training.optimizer.Schedule`).
         stop_at: end early: once the score on validation (the mean of the tasks' main metrics) has
-            reached this, the rate falls at once, and the training ends with the epoch in which it
-            has fallen for `decay_ratio` of all steps; 0 for never.
+            reached this, the rate starts to fall, and training ends with the epoch in which it has
+            fallen for `decay_ratio` of all steps; 0 for never.
         adam_beta2: decay of AdamW's second moment (the first is 0.9).
-        weight_decay: of weight matrices; biases and norms have none.
+        weight_decay: for weight matrices; biases and norms have none.
         max_grad_norm: the gradient is scaled down to this norm if it is longer.
         hide_words: share of training rows in which words are hidden; see
             `WhitespaceTokenizer.hide_words`.
-        sampling: `alternating` (one dataset a step, in turn), `joint` (all in every step) or
-            `sampled` (one dataset a step, drawn by size; see `Sampled`).
-        alpha, anneal: of `sampled` steps.
-        loss_weights: the lambda of each task, 1.0 if not named; with `fixed` weighting.
-        weighting: how losses become one, see `mtl.training.weighting`: `fixed`, `uncertainty`,
-            `dwa`, `gradnorm`, `random`, or the name of a class of your own.
-        weighting_options: of its class, such as `{"alpha": 0.5}` for `gradnorm`.
-        aggregation: how gradients become one, see `mtl.training.aggregation`: `sum`, `pcgrad`, or a
-            class of TorchJD, such as `UPGrad`.
-        aggregation_options: of its class, such as `{"c": 0.4}` for `CAGrad`.
-        conflict_every: after every so many steps, and at the start, the tasks' gradients are
+        sampling: `alternating` (one dataset per step, in turn), `joint` (all in every step) or
+            `sampled` (one dataset per step, drawn by size; see `Sampled`).
+        alpha, anneal: for `sampled` steps.
+        loss_weights: the lambda of each task, 1.0 if not named; for `fixed` weighting.
+        weighting: how losses are combined, see `mtl.training.weighting`: `fixed`, `uncertainty`,
+            `dwa`, `gradnorm`, `random`, or the name of your own class.
+        weighting_options: those of its class, such as `{"alpha": 0.5}` for `gradnorm`.
+        aggregation: how gradients are combined, see `mtl.training.aggregation`: `sum`, `pcgrad`, or
+            a class of TorchJD, such as `UPGrad`.
+        aggregation_options: those of its class, such as `{"c": 0.4}` for `CAGrad`.
+        conflict_every: at the start and every `conflict_every` steps, the tasks' gradients are
             compared (`History`, `plot_conflict`); 0 for never. It costs one more batch of each
-            dataset, forward and backward, and does not change the training.
-        freeze: what is not trained, named as in `MultiTaskModel.freeze`.
-        patience: stop when so many epochs in a row have not been better on validation; 0 for never.
-        threads: of the CPU; 0 for the rule of `mtl.devices.choose_threads`: one for small batches
-            of a small model, else all cores. The number is shown, and a run that is resumed keeps
-            it, also on another machine.
-        device: `cuda`, `mps`, `cpu`, or `auto`, the first of them that is there; `cuda:1` is the
+            dataset, forward and backward, and does not change training.
+        freeze: what not to train, named as in `MultiTaskModel.freeze`.
+        patience: stop after this many epochs in a row without better validation; 0 for never.
+        threads: on the CPU; 0 for the rule of `mtl.devices.choose_threads`: one for small batches
+            of a small model, else all cores. The number is shown, and a resumed run keeps it,
+            even on another machine.
+        device: `cuda`, `mps`, `cpu`, or `auto`, the first that is available; `cuda:1` is the
             second GPU.
-        precision: of matrix products: `float32`, `bfloat16`, `float16` (CUDA only), or `auto`, what
-            is fastest on the device (Micikevicius et al. 2018, "Mixed Precision Training").
-        seed: of everything random in training.
+        precision: for matrix products: `float32`, `bfloat16`, `float16` (CUDA only), or `auto`,
+            the fastest on the device (Micikevicius et al. 2018, "Mixed Precision Training").
+        seed: for everything random in training.
 
     Raises:
-        ConfigError: values that cannot be, all of them together.
+        ConfigError: impossible values, all reported together.
     """
 
     epochs: int = setting(8, least=1)
@@ -88,7 +88,7 @@ class TrainConfig:
     warmup_ratio: float = setting(0.1, least=0, most=1)
     decay_ratio: float = setting(1.0, least=0, most=1)
     stop_at: float = setting(0.0, least=0, most=1)
-    # 0.98 as Vaswani et al. have it: a shorter memory than PyTorch's 0.999, for short trainings.
+    # 0.98, as in Vaswani et al.: a shorter memory than PyTorch's 0.999, for short training runs.
     adam_beta2: float = setting(0.98, least=0, below=1)
     weight_decay: float = setting(0.01, least=0)
     max_grad_norm: float = setting(1.0, above=0, below=math.inf)
@@ -114,7 +114,7 @@ class TrainConfig:
         check_settings(self, "train.")
 
     def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
-        """What cannot be together; nothing is said of settings that are `wrong` already."""
+        """Settings that contradict each other; those already `wrong` are left out."""
         fine = set(wrong).isdisjoint
         if fine(["alpha", "anneal"]):
             yield from raised_by(check_exponents, self.alpha, self.anneal)
@@ -138,7 +138,7 @@ class TrainConfig:
                 yield from raised_by(check_parts, method, self.max_tokens)
 
     def rounds_per_epoch(self, in_a_pass: int) -> int:
-        """How many rounds an epoch has, if one pass over the largest dataset has so many."""
+        """Rounds per epoch, given those in one pass over the largest dataset."""
         if self.rounds >= 1:
             return int(self.rounds)
         return max(1, round((self.rounds or 1) * in_a_pass))
@@ -158,7 +158,7 @@ class TrainConfig:
                     fix="set train.loss_weights",
                 )
             options = {"weights": self.loss_weights}
-        # Weights of 1 change nothing, so nobody needs to take them out.
+        # Weights of 1 change nothing, so nobody needs to remove them.
         elif any(weight != 1 for weight in self.loss_weights.values()):
             raise ConfigError(
                 f"train.loss_weights has no effect with train.weighting = {self.weighting!r}",
@@ -168,12 +168,12 @@ class TrainConfig:
         return build_method(Weighting, self.weighting, options, self.seed, "train.weighting")
 
     def build_aggregation(self) -> Aggregation:
-        """A fresh aggregation; errors as of `mtl.training.aggregation.build_aggregation`."""
+        """A fresh aggregation; errors are those of `mtl.training.aggregation.build_aggregation`."""
         return build_aggregation(self.aggregation, self.aggregation_options, self.seed)
 
 
 def check_early_end(config: TrainConfig) -> None:
-    """Raise ConfigError if the learning rate is to fall early, and has no peak to fall from."""
+    """Raise ConfigError if the learning rate should fall early, but has no peak to fall from."""
     if config.stop_at and config.warmup_ratio + config.decay_ratio >= 1:
         raise ConfigError(
             "train.stop_at has no effect: the learning rate falls as soon as it has risen",
@@ -196,7 +196,7 @@ def check_sampling(method: Method, sampling: str) -> None:
 
 def check_parts(weighting: Weighting, max_tokens: int) -> None:
     """Raise ConfigError if batches come in parts and the weighting needs them whole."""
-    # Others weigh a part by the losses of this part, so parts no longer add up to the batch.
+    # Others weight a part by the losses of that part, so parts no longer add up to the batch.
     if max_tokens and not isinstance(weighting, FixedWeighting):
         raise ConfigError(
             "only fixed weights add up over the parts of a batch",

@@ -1,6 +1,6 @@
-"""Losses of tasks come in; how far their gradients on shared parameters agree goes out.
+"""The tasks' losses come in; how far their gradients on shared parameters agree goes out.
 
-Measured beside the training: nothing of it moves a weight.
+Only a measurement: it moves no weight.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def gradient_conflict(
     losses: Iterable[Mapping[str, Tensor]],
     scale: Tensor | float = 1.0,
 ) -> dict[str, Conflict]:
-    """The cosine and the ratio of length of the tasks' gradients, for each part of the encoder.
+    """The cosine and the length ratio of the tasks' gradients, for each part of the encoder.
 
     Args:
-        losses: by task, once or several times, with the model behind them; the gradients of a task
+        losses: by task, one dict or several, with the model's graph; the gradients of a task
             add up. No `.grad` is touched.
-        scale: of the losses on their way back, see `scaled_gradients`.
+        scale: what losses are multiplied by for backward, see `scaled_gradients`.
 
     Returns:
-        for each pair of tasks, in the model's order, `ner/qa` for example; empty if fewer than two
-        have a loss. It takes the memory of two gradients for each task meanwhile.
+        for each pair of tasks, in the model's order, for example `ner/qa`; empty if fewer than two
+        have a loss. Meanwhile it takes the memory of two gradients per task.
     """
     parts = model.shared_parts
     parameters = [p for part in parts.values() for p in part]
@@ -47,9 +47,9 @@ def gradient_conflict(
                 if gradient is not None:
                     # `split` gives views, so this adds to the row itself.
                     piece += gradient.flatten()
-    if len(rows) < 2:  # batches without labels of a second task
+    if len(rows) < 2:  # no labels for a second task in the batches
         return {}
-    names = [name for name in model.tasks if name in rows]  # a pair is always called the same
+    names = [name for name in model.tasks if name in rows]  # so that a pair has one name
     matrix = torch.stack([rows[name] for name in names])  # (tasks, parameters)
     widths = [sum(p.numel() for p in part) for part in parts.values()]
     measured = dict(zip(parts, matrix.split(widths, dim=1), strict=True)) | {"all": matrix}
@@ -66,9 +66,9 @@ def gradient_conflict(
 def _finite_gradients(
     loss: Tensor, parameters: Sequence[Tensor], scale: Tensor | float
 ) -> list[Tensor | None]:
-    """As `scaled_gradients`, with half the scale as long as it is too much for these losses."""
-    # A scale is chosen for gradients that are clipped and summed; of one loss alone they may be too
-    # large for it. Below 1 it is of no use: then the gradient itself is not finite.
+    """As `scaled_gradients`, halving the scale until it is not too large for these losses."""
+    # The scale is chosen for gradients that are clipped and summed; those of one loss alone may be
+    # too large for it. Below 1 it does not help: then the gradient itself is not finite.
     while True:
         gradients = scaled_gradients(loss, parameters, scale)
         if scale <= 1 or all(g.isfinite().all() for g in gradients if g is not None):

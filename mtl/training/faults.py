@@ -1,4 +1,4 @@
-"""A step that failed comes in, the error that explains it goes out: not finite, no memory left."""
+"""A step that failed comes in; the error that explains it goes out: not finite, out of memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .history import StepRecord, show_losses
 
 
 def check_weights(weighting: str, weights: Mapping[str, float], step: int) -> None:
-    """Raise ConfigError if a weighting lets losses count less than nothing, or NaN.
+    """Raise ConfigError if a weighting gives a negative weight, or one that is not finite.
 
     Args:
-        weighting: what errors call it.
+        weighting: its name in errors.
         step: the number of the step, from 1.
     """
     for name, weight in weights.items():
@@ -24,7 +24,7 @@ def check_weights(weighting: str, weights: Mapping[str, float], step: int) -> No
                 f"{weighting} gives the task {name!r} a weight that is not a finite "
                 f"number, 0 or more, at step {step}",
                 found=str(weight),
-                fix="look at its forward, or lower train.learning_rate if it learns; the "
+                fix="check its forward, or lower train.learning_rate if it learns; the "
                 "weights of the model are those before this step",
             )
 
@@ -32,11 +32,11 @@ def check_weights(weighting: str, weights: Mapping[str, float], step: int) -> No
 def not_finite(
     step: int, record: StepRecord, batches: Sequence[Batch], aggregation: str | None
 ) -> MTLError:
-    """The error for a loss or gradient that is no number; it names the examples.
+    """The error for a loss or gradient that is not finite; it names the examples.
 
     Args:
         step: its number, from 1.
-        aggregation: what made one gradient of several, if something did: it may be to blame.
+        aggregation: what combined the gradients, if anything did: it may be to blame.
     """
     spoiled = [name for name, loss in record.losses.items() if not math.isfinite(loss)]
     examples = {
@@ -59,11 +59,11 @@ def not_finite(
 def out_of_memory(
     tasks: Sequence[str], config: TrainConfig, max_length: int, where: str
 ) -> MTLError:
-    """The error for a step that needs more memory than there is; it names what would need less.
+    """The error for a step that needs more memory than there is; it says what would need less.
 
     Args:
-        tasks: names of those that the step was of.
-        max_length: tokens that the encoder reads at once.
+        tasks: the names of those in the step.
+        max_length: most tokens that the encoder reads at once.
         where: device, precision and threads, in words.
     """
     return MTLError(

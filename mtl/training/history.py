@@ -22,9 +22,9 @@ Metrics = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One update: the datasets it was on, and what `Round` says of a round, for this step.
+    """One update: its datasets, and what `Round` records, for this step alone.
 
-    Without any labelled row there are no losses, and it is no step.
+    Without any labelled row there are no losses, and it does not count as a step.
     """
 
     step: tuple[int, ...]
@@ -38,9 +38,9 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Conflict:
-    """How the gradients of two tasks, of their unweighted losses, lie to each other.
+    """How the gradients of two tasks' unweighted losses compare.
 
-    Keys are parts of the shared encoder, from the bottom to the top, and `all` of it.
+    Keys are the parts of the shared encoder, from bottom to top, and `all` for the whole.
 
     Attributes:
         cosine: of the angle between the two gradients: 1 same direction, -1 opposite.
@@ -60,11 +60,11 @@ class Round:
         step: optimiser steps made so far.
         total: weighted sum of the round's task losses.
         losses: mean loss of each task in the round, unweighted.
-        learning_rate: at the round's last step.
+        learning_rate: at the last step of the round.
         grad_norm: mean over the round's steps, before clipping.
-        examples: examples of each task seen so far.
-        weights: how much each task's loss counted (mean over the round's steps).
-        conflict: where it was measured, before the round's first step: see `Conflict`.
+        examples: how many of each task have been seen so far.
+        weights: how much each task's loss counted (mean over the steps of the round).
+        conflict: if measured, before the first step of the round: see `Conflict`.
     """
 
     epoch: int
@@ -80,7 +80,7 @@ class Round:
 
 @dataclass
 class OpenRound:
-    """A round while its steps are being made."""
+    """A round whose steps are still being made."""
 
     conflict: dict[str, Conflict] = field(default_factory=dict)
     records: list[StepRecord] = field(default_factory=list)
@@ -90,7 +90,7 @@ class OpenRound:
         return mean_by_task(record.losses for record in self.records)
 
     def close(self, epoch: int, step: int, examples: dict[str, int]) -> Round:
-        """The round as it goes into the history.
+        """The round as it enters the history.
 
         Args:
             epoch: from 1.
@@ -123,7 +123,7 @@ class OpenRound:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> OpenRound:
         """What `to_dict` gave."""
-        # A tuple again, as it is a key in `close`.
+        # A tuple again, since it is a key in `close`.
         records = [StepRecord(**r | {"step": tuple(r["step"])}) for r in content["records"]]
         return cls(_read_conflict(content["conflict"]), records)
 
@@ -136,7 +136,7 @@ class History:
         validation: for each finished epoch, metrics by task.
         best_epoch: the epoch whose weights were kept; 0 if nothing was validated.
         seconds: training time, validation included.
-        threads: of the CPU that it ran on; 0 if it ran on another device.
+        threads: CPU threads it ran on; 0 if it ran on another device.
     """
 
     rounds: list[Round] = field(default_factory=list)
@@ -157,8 +157,8 @@ class History:
 
     @property
     def conflicts(self) -> list[tuple[int, dict[str, Conflict]]]:
-        """For each time it was measured: steps made before, and by pair (`ner/qa`) what it was."""
-        # A round knows the steps after it; what was measured is from before it.
+        """For each measurement: steps made before it, and its result by pair (`ner/qa`)."""
+        # A round counts the steps up to its end; the measurement is from before it.
         before = [0, *(r.step for r in self.rounds)]
         return [(s, r.conflict) for s, r in zip(before, self.rounds, strict=False) if r.conflict]
 
@@ -184,7 +184,7 @@ class History:
 
     @classmethod
     def join(cls, stages: Sequence[History]) -> History:
-        """One history of several trainings of the same model; epochs, steps and examples add up."""
+        """One history from several runs of the same model; epochs, steps and examples add up."""
         joined = cls()
         for stage in stages:
             epoch, step = len(joined.validation), joined.rounds[-1].step if joined.rounds else 0
@@ -204,7 +204,7 @@ class History:
     def write_csv(self, path: str | Path) -> None:
         """One line per round; validation metrics appear in the last line of their epoch."""
         table = io.StringIO()
-        # restval: a task may have no loss in a round; "\n", since csv writes "\r\n" by itself.
+        # restval: a task may have no loss in a round; "\n", since csv writes "\r\n" by default.
         writer = csv.DictWriter(table, self._columns(), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows())
@@ -226,13 +226,13 @@ class History:
         columns = ["epoch", "step", "total_loss", *(f"{t}_loss" for t in self.tasks)]
         columns += ["learning_rate", "grad_norm", *(f"{t}_examples" for t in self.tasks)]
         columns += [f"{t}_weight" for t in self.tasks]
-        # dict.fromkeys: each once, in the order in which they came.
+        # dict.fromkeys: each once, in order of appearance.
         columns += dict.fromkeys(key for r in self.rounds for key in _flat_conflict(r.conflict))
         columns += dict.fromkeys(name for scores in self.validation for name in _flat(scores))
         return columns
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        """For each round what there is of the columns."""
+        """For each round, those of the columns that it has."""
         for i, r in enumerate(self.rounds):
             row: dict[str, Any] = {"epoch": r.epoch, "step": r.step, "total_loss": r.total}
             row |= {f"{t}_loss": loss for t, loss in r.losses.items()}
@@ -241,7 +241,7 @@ class History:
             row |= {f"{t}_weight": weight for t, weight in r.weights.items()}
             row |= _flat_conflict(r.conflict)
             ends_epoch = i + 1 == len(self.rounds) or self.rounds[i + 1].epoch > r.epoch
-            # A run that was stopped within an epoch has no scores for it yet.
+            # A run stopped within an epoch has no scores for it yet.
             if ends_epoch and r.epoch <= len(self.validation):
                 row |= _flat(self.validation[r.epoch - 1])
             yield row

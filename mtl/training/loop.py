@@ -1,4 +1,4 @@
-"""A model and its tasks come in, trained weights and a history go out: the training loop.
+"""A model and its tasks come in; trained weights and a history go out: the training loop.
 
     for each epoch:
         for each round (one batch of every dataset):
@@ -6,9 +6,9 @@
                 losses -> weighting -> backward -> clip -> one optimiser step
         validate; keep the weights that did best
 
-An epoch is one pass over the dataset with most batches; smaller ones start over, reshuffled.
-The state of a run is written between steps, so that a run that was killed goes on from there. The
-rows of all splits are made before the first step, so that no fault in the data stops a training.
+An epoch is one pass over the dataset with the most batches; smaller ones start over, reshuffled.
+The state of a run is written between steps, so that a killed run can resume from there. The rows
+of all splits are made before the first step, so that no fault in the data stops training midway.
 """
 
 from __future__ import annotations
@@ -63,62 +63,62 @@ def train(
     on_epoch: Callback | None = None,
     progress: bool = True,
 ) -> History:
-    """Train a model on several tasks; at the end it holds the best weights on validation.
+    """Train a model on one or more tasks; it ends with the weights that did best on validation.
 
     Args:
         model: with a head for each task; it is moved to `config.device`.
         tasks: with their datasets, or names of the model's own; one, several, or a dict of them.
-            By default all that the model has.
-        config: the settings, or a dict of those that are not the default.
+            By default, all that the model has.
+        config: the settings, or a dict of those that differ from the defaults.
         weighting: how losses are combined; by default what `config.weighting` names.
         aggregation: how gradients are combined; by default what `config.aggregation` names.
         checkpoint: a folder for the training state, written after each epoch.
-        save_every: write it after every so many steps too; 0 for never.
-        resume: go on from `checkpoint` where there is one; the end is the same, bit for bit, as
-            that of a run that was never stopped (on a CPU).
+        save_every: also write it after every `save_every` steps; 0 for never.
+        resume: continue from `checkpoint` if there is one; the result is the same, bit for bit,
+            as that of a run that was never stopped (on a CPU).
         cache: a folder that keeps encoded datasets for the next run; see `mtl.data.cache`.
         on_error: what to do with examples that cannot be used, such as a question that is too long
             for the model, in any split: "stop" raises all of them before anything is trained;
             "skip" leaves them out and says how many (DataWarning).
-        data: what `encode_datasets` gave for these tasks, and maybe others, if it was called
-            already; `cache` and `on_error` are then ignored.
+        data: what `encode_datasets` returned for these tasks, and maybe others, if it was
+            called already; `cache` and `on_error` are then ignored.
         on_round: called with the history after each round, `history.rounds[-1]`.
-        on_epoch: called with the history after each epoch, when it has been validated; the model
-            then has the weights of that epoch.
-        progress: show a bar with losses and time left, on stderr.
+        on_epoch: called with the history after each epoch, once validated; the model then
+            has the weights of that epoch.
+        progress: show a progress bar with losses and time left, on stderr.
 
     Returns:
         losses, learning rate, gradient norm and examples of every round, validation metrics of
-        every epoch. Torch's global random state is what it was before.
+        every epoch. Torch's global random state is left as it was.
 
     Raises:
         ConfigError: settings that contradict each other.
         DataError: a task without training examples, or examples of any split that cannot be used.
-        MTLError: a loss that is not finite, or no memory left; the checkpoint stays as it was.
+        MTLError: a loss that is not finite, or out of memory; the checkpoint stays as it was.
 
-    What a task raises when it is scored on validation is raised again, after the state has been
-    written to `checkpoint`: with the task put right, resume goes on with this validation.
+    What a task raises while being scored on validation is raised again, once the state has been
+    written to `checkpoint`: with the task fixed, resume continues with this validation.
     """
     check_model(model)
     if resume and not checkpoint:
         raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
     tasks, config = _as_tasks(model, tasks), _as_config(config)
-    # Before the optimiser is made: it holds the parameters that are on the device.
+    # Before the optimiser is made, since it must hold the parameters on the device.
     model.to(choose_device(config.device))
     if data is None:
-        # Encoding may take minutes: what can be seen without it is said before.
+        # Encoding may take minutes: faults that show without it are reported first.
         check_training(model, tasks, config)
         data = encode_datasets(model, tasks, on_error=on_error, cache=cache, progress=progress)
     frozen = model.freeze(*config.freeze)
     try:
-        # Dropout draws from the global generator, which a Run seeds: its state is the caller's.
+        # Dropout draws from the global generator, which a Run seeds but the caller owns.
         with kept_random_state(model.device), shown(progress):
             run = Run(model, tasks, config, weighting, data, aggregation)
-            # Without a state there is nothing to go on from, and the run begins afresh.
+            # Without a state there is nothing to resume, and the run starts afresh.
             if resume and checkpoint and has_state(checkpoint):
                 run.load_state_dict(load_state(checkpoint))
-                logger.info("going on after epoch %s, step %s", run.epoch, run.step)
-            # As many as it began with, also on another machine: the order of sums depends on it.
+                logger.info("resuming after epoch %s, step %s", run.epoch, run.step)
+            # As many as it began with, even on another machine: the order of sums depends on it.
             with use_threads(run.history.threads or torch.get_num_threads()):
                 _run_epochs(run, checkpoint, save_every, on_round, on_epoch, progress)
     finally:
@@ -128,14 +128,14 @@ def train(
 
 
 def _as_tasks(model: MultiTaskModel, tasks: Any) -> list[Task]:
-    """The tasks to train: all of the model's, or those that are given or named."""
+    """The tasks to train: all of the model's, or those given or named."""
     if tasks is None:
         return list(model.tasks.values())
-    # `train(model, config)` is what one writes where the tasks are the model's own.
+    # `train(model, config)` is an easy slip when the tasks are the model's own.
     has_tasks = isinstance(tasks, Mapping) and any(isinstance(t, Task) for t in tasks.values())
     if isinstance(tasks, TrainConfig | Mapping) and not has_tasks:
         raise ConfigError(
-            "these are settings, where tasks belong",
+            "settings were given where the tasks belong",
             found=repr(tasks)[:80],
             fix="give the settings as config=...",
         )
@@ -147,7 +147,7 @@ def _as_tasks(model: MultiTaskModel, tasks: Any) -> list[Task]:
 
 
 def _as_config(config: TrainConfig | Mapping[str, Any] | None) -> TrainConfig:
-    """The settings; of a dict, with the defaults for all that it does not name."""
+    """The settings; from a dict, with the defaults for all that it does not name."""
     if isinstance(config, TrainConfig):
         return config
     if config is None or isinstance(config, Mapping):
@@ -171,7 +171,7 @@ def _run_epochs(
     with progress_bar(progress=progress, **options) as bar:
         while not run.is_finished:
             started = time.perf_counter()
-            if not run.epoch_ended:  # it has, if a failed validation wrote the state
+            if not run.epoch_ended:  # it has ended if a failed validation wrote the state
                 losses = run.next_step()
                 if run.round_ended:
                     bar.set_postfix_str(show_losses(losses), refresh=False)
@@ -184,12 +184,12 @@ def _run_epochs(
                         on_round(run.history)
             epoch_ended = run.epoch_ended
             scores = _finish_epoch(run, checkpoint) if epoch_ended else {}
-            # Kept in the state, so that a resumed run knows how long it took in all.
+            # Kept in the state, so that a resumed run knows how long it took overall.
             run.history.seconds += time.perf_counter() - started
             if epoch_ended:
                 logger.info("epoch %s  %s", run.epoch, _show_scores(run, scores))
                 bar.total = run.n_rounds  # fewer, once it ends early
-            # Before the state: a kill in between then repeats the end of the epoch.
+            # Before the state is saved: a kill in between then repeats the end of the epoch.
             if epoch_ended and on_epoch:
                 on_epoch(run.history)
             if checkpoint and (epoch_ended or (save_every and run.step % save_every == 0)):
@@ -202,7 +202,7 @@ def _finish_epoch(run: Run, checkpoint: str | Path | None) -> Metrics:
     """Validate; if that fails, write the state, so that the steps of the epoch are not lost."""
     try:
         return run.finish_epoch()
-    # Ctrl-C during a long validation too, which is no Exception.
+    # Also Ctrl-C during a long validation, which is not an Exception.
     except BaseException:
         if checkpoint and run.epoch_ended:
             save_state(checkpoint, run.state_dict())
@@ -210,7 +210,7 @@ def _finish_epoch(run: Run, checkpoint: str | Path | None) -> Metrics:
 
 
 def _time_left(bar: tqdm) -> str:
-    """What the rounds that are left will take at the rate of those that were measured."""
+    """How long the remaining rounds will take at the speed of those measured."""
     now = bar.format_dict
     seconds = now["elapsed"] / MEASURED_ROUNDS * (now["total"] - now["n"])
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

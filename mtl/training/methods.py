@@ -1,4 +1,4 @@
-"""A name and options come in, a weighting or an aggregation goes out: what both have in common."""
+"""A name and options come in; a weighting or an aggregation goes out: what both share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..registry import Named, find_class
 
 
 class Method(Named, nn.Module):
-    """Base of weightings and aggregations: found by name, and what it remembers is saved.
+    """Base of weightings and aggregations: found by name, and saved with what they remember.
 
-    A subclass that sets `name` is registered under it, so that recipes find it. One that sets none
-    goes by its place, `mymodule:MyWeighting`.
+    A subclass that sets `name` is registered under it, so that recipes find it. One without
+    a name is known by its place, `mymodule:MyWeighting`.
     """
 
     name: ClassVar[str]
@@ -26,7 +26,7 @@ class Method(Named, nn.Module):
 
     @property
     def title(self) -> str:
-        """What errors call it."""
+        """Its name in errors."""
         return type(self).__name__
 
 
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=Method)
 
 
 class Drawing(Method):
-    """A method that draws from a generator of its own, whose state is saved with it."""
+    """A method that draws from its own generator, whose state is saved with it."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class Drawing(Method):
 def scaled_gradients(
     loss: Tensor, parameters: Sequence[Tensor], scale: Tensor | float
 ) -> list[Tensor | None]:
-    """The gradients of a loss by some parameters; None for one that it does not depend on.
+    """The gradients of a loss for some parameters; None for one that it does not depend on.
 
-    In float16 small gradients become 0 on their way back through a model. So the loss is multiplied
-    by `scale` on the way, and the gradients, which are float32, are divided by it at the end
+    In float16, small gradients become 0 on their way back through a model. So the loss is first
+    multiplied by `scale`, and the gradients, which are float32, are divided by it at the end
     (Micikevicius et al. 2018, section 3.2). The graph is kept, and no `.grad` is touched.
     """
     # `grad` instead of `backward`: the gradients that the step is about to follow stay clean.
@@ -66,7 +66,7 @@ def check_is_method(method: Any, base: type[Method]) -> None:
     if not isinstance(method, base):
         kind = base.__name__
         raise ConfigError(
-            f"this is no {kind.lower()}",
+            f"this is not an mtl.{kind}",
             found=repr(method),
             fix=f"give an object of a subclass of mtl.{kind}; a name goes into "
             f"TrainConfig({kind.lower()}=...)",
@@ -74,17 +74,17 @@ def check_is_method(method: Any, base: type[Method]) -> None:
 
 
 def check_result(method: Method, result: Any, shape: tuple[int, ...], what: str) -> None:
-    """Raise ConfigError if a method gave back something else than a tensor of this shape."""
+    """Raise ConfigError if a method returned anything but a tensor of this shape."""
     if not isinstance(result, Tensor) or result.shape != shape:
         raise ConfigError(
             f"{method.title} must return {what}",
             found=show_result(result),
-            fix="look at what its forward returns",
+            fix="check what its forward returns",
         )
 
 
 def show_result(result: Any) -> str:
-    """What a method gave back, for errors; of a tensor the shape, which says more than numbers."""
+    """What a method returned, for errors; the shape of a tensor says more than its numbers."""
     is_tensor = isinstance(result, Tensor)
     return f"a tensor of shape {tuple(result.shape)}" if is_tensor else repr(result)
 
@@ -94,25 +94,25 @@ def build_method(base: type[M], name: str, options: Mapping[str, Any], seed: int
 
     Args:
         base: `Weighting` or `Aggregation`.
-        options: of its class.
-        seed: for one that draws.
+        options: those of its class.
+        seed: for one that draws at random.
         where: the key that names it, for errors.
 
     Raises:
-        ConfigError: an unknown name or option (the nearest known one is named), or a bad value.
+        ConfigError: an unknown name or option (with the nearest known one), or a bad value.
     """
     cls = find_class(base, name, where)
-    # A class without options has the signature of `nn.Module`: `*args, **kwargs`, which are none.
+    # A class without options has the signature of `nn.Module`: `*args, **kwargs`, no options.
     parameters = inspect.signature(cls).parameters.values()
     known = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     for option in options:
         if option not in known:
-            what = f"{where}_options.{option} is unknown, of {name}"
-            fix = suggest(option, known) if known else "it has no options"
+            what = f"{where}_options.{option} is not an option of {name}"
+            fix = suggest(option, known) if known else f"leave it out: {name} has no options"
             raise ConfigError(what, fix=fix)
-    # The run's seed, unless the options give one of their own (they come last).
+    # The run's seed, unless the options give their own (they come last).
     own = {"seed": seed} if "seed" in known else {}
-    # A class checks the values of its options; a value of a wrong type may fail anywhere in it.
+    # A class checks the values of its options; a value of the wrong type may fail anywhere in it.
     try:
         return cls(**own | dict(options))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""A model and settings come in, AdamW goes out; and how its learning rate rises and falls."""
+"""A model and settings come in; AdamW and the schedule of its learning rate go out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def build_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); only weight matrices and embeddings decay.
 
-    A pretrained encoder has a learning rate of its own: what it knows is lost at the rate that
-    fresh weights need.
+    A pretrained encoder has its own learning rate: at the rate that fresh weights need, it would
+    lose what it knows.
     """
     is_pretrained = bool(model.encoder.pretrained)
     # Private layers are copies of the encoder's, so they are pretrained too.
@@ -33,13 +33,13 @@ def build_optimizer(
         vectors = [p for p in of_a_kind if p.dim() <= 1]  # biases and norms
         groups.append({"params": matrices, "lr": rate, "weight_decay": config.weight_decay})
         groups.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
-    # Decay would pull the learned weights of losses towards a value that means nothing.
+    # Decay would pull the learned loss weights towards a value that means nothing.
     groups.append({"params": list(weighting.parameters()), "weight_decay": 0.0})
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=(0.9, config.adam_beta2),
-        # Fewer and larger kernels: the parameters are many, and most of them small.
+        # Fewer, larger kernels: there are many parameters, and most are small.
         fused=True,
     )
 
@@ -47,18 +47,18 @@ def build_optimizer(
 class Schedule:
     """The factor of the learning rate at each step: it rises to 1, may stay there, and falls to 0.
 
-    With a `decay_ratio` of 1 it falls as soon as it has risen. With less it stays at its peak
-    first: warm-up, stable, decay (WSD; Hu et al. 2024, "MiniCPM", section 4). Until it falls, a
-    training need not know how long it will be, so `fall_now` may let it fall early.
+    With a `decay_ratio` of 1 it falls as soon as it has risen. With less it first stays at its
+    peak: warm-up, stable, decay (WSD; Hu et al. 2024, "MiniCPM", section 4). Until it falls,
+    training need not know how long it will last, so `fall_now` may let it fall early.
 
     Args:
-        steps: of the whole training: after them it is 0.
-        warmup_ratio: share of the steps in which it rises, in a straight line.
-        decay_ratio: share of the steps, the last ones, in which it falls, in a straight line; at
-            most those that are left after the rise.
+        steps: those of the whole run, after which it is 0.
+        warmup_ratio: share of the steps over which it rises linearly.
+        decay_ratio: share of the steps, at the end, over which it falls linearly; at most those
+            left after the rise.
 
     Attributes:
-        rising, falling: steps in which it rises, and in which it falls.
+        rising, falling: the number of steps over which it rises, and falls.
         end: the step at which it is 0.
     """
 
@@ -69,8 +69,8 @@ class Schedule:
         self.end = steps
 
     def __call__(self, step: int) -> float:
-        # Adam's first steps rest on hardly any statistics: small ones do less harm.
-        rise = (step + 1) / (self.rising + 1)  # not 0 in the first step, which would be lost
+        # Adam's first steps rest on few statistics: small steps do less harm.
+        rise = (step + 1) / (self.rising + 1)  # not 0 in the first step, which would be wasted
         fall = (self.end - step) / max(1, self.falling)
         return max(0.0, min(1.0, rise, fall))
 

@@ -1,6 +1,6 @@
-"""Model, tasks and settings come in; rows and targets, or all that forbids training, go out.
+"""Model, tasks and settings come in; rows and targets, or all that prevents training, go out.
 
-First what costs nothing is checked: settings, methods, labels. Then every split is encoded, so that
+Cheap checks come first: settings, methods, labels. Then every split is encoded, so that
 a fault in the last line of the test data is found before the first update.
 """
 
@@ -37,8 +37,8 @@ class EncodedDataset:
     """One dataset as the model reads it.
 
     Attributes:
-        dataset: the examples, including those that are left out.
-        tasks: that share it.
+        dataset: the examples, including those left out.
+        tasks: those that share it.
         splits: by name, the encoded examples with the targets of all these tasks.
     """
 
@@ -66,19 +66,19 @@ def encode_datasets(
     """Encode every split of the tasks' datasets, each dataset once.
 
     So a fault in the last line of the test data costs no training. One DataWarning per split says
-    what was changed, or lost because a text is read in windows.
+    what was changed, or lost because texts are read in windows.
 
     Args:
         on_error: "stop" raises the faults of all splits together; "skip" leaves out the examples
-            that have one, and says how many.
+            that have one and says how many.
         cache: a folder that keeps encoded datasets for the next run, if the model's tokenizer is
             slow enough to be worth it; see `mtl.data.cache`.
-        progress: say on stderr what is being done.
+        progress: report on stderr what is being done.
 
     Raises:
-        ConfigError: `on_error` is something else.
+        ConfigError: `on_error` is neither.
         DataError: examples that the model cannot read or a task cannot use; each fault names its
-            tasks, its split and its example. Or a task without training examples that can be used.
+            tasks, its split and its example. Or a task has no usable training examples.
     """
     check_on_error(on_error)
     with shown(progress):
@@ -114,7 +114,7 @@ def by_dataset(tasks: Sequence[Task]) -> list[tuple[Dataset, list[Task]]]:
 
 
 def of_tasks(data: Sequence[EncodedDataset], tasks: Sequence[Task]) -> list[EncodedDataset]:
-    """Of encoded datasets those that some tasks learn from, for these tasks alone."""
+    """The encoded datasets that some tasks learn from, for these tasks alone."""
     encoded = {id(one.dataset): one for one in data}
     return [replace(encoded[id(dataset)], tasks=sharing) for dataset, sharing in by_dataset(tasks)]
 
@@ -126,7 +126,7 @@ def _encode_split(
     where: str,
     cache: str | Path | None,
 ) -> tuple[list[EncodedExample], list[Fault]]:
-    """The examples that can be used, and what is wrong with the others."""
+    """The usable examples, and what is wrong with the others."""
     if not examples:
         return [], []
     shape = model.encoder.config
@@ -154,8 +154,8 @@ def _check_something_is_left(data: EncodedDataset) -> None:
 
 
 def check_training(model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig) -> None:
-    """Raise at once what `train` would raise about its arguments; nothing is changed."""
-    # As in training itself: whether anything is left to train depends on what is frozen.
+    """Raise right away what `train` would raise about its arguments; nothing is changed."""
+    # As in training itself: whether anything is left to train depends on the freezing.
     frozen = model.freeze(*config.freeze)
     try:
         check(model, tasks, config, config.build_weighting(), config.build_aggregation())
@@ -170,11 +170,11 @@ def check(
     weighting: Weighting,
     aggregation: Aggregation,
 ) -> None:
-    """Raise ConfigError or DataError unless the model can be trained on the tasks, here."""
-    # What this machine lacks is found here, not after the data is encoded.
+    """Raise ConfigError or DataError unless the model can be trained on the tasks here."""
+    # What this machine lacks must show now, not after the data is encoded.
     choose_precision(config.precision, choose_device(config.device))
     if not tasks:
-        raise ConfigError("there is no task to train")
+        raise ConfigError("there are no tasks to train")
     for task in tasks:
         _check_known(model, task)
     _check_methods(model, tasks, config, weighting, aggregation)
@@ -183,8 +183,7 @@ def check(
     for name, value in waiting.items():
         if value and not is_validated:
             raise ConfigError(
-                f"train.{name} waits for better scores on validation, and there is no validation "
-                "data",
+                f"train.{name} depends on scores on validation, but there is no validation data",
                 found=f"train.{name} = {value}",
                 fix=f"give the tasks validation examples, or set train.{name} to 0",
             )
@@ -193,7 +192,7 @@ def check(
 
 
 def _check_known(model: MultiTaskModel, task: Task) -> None:
-    """The model must have been built for a task of this name with the same labels."""
+    """Raise ConfigError unless the model was built for this task, with the same labels."""
     known = model.tasks
     if task.name not in known:
         raise ConfigError(
@@ -201,7 +200,7 @@ def _check_known(model: MultiTaskModel, task: Task) -> None:
             found=repr(task.name),
             fix=suggest(task.name, known),
         )
-    # The same name with other labels would train the head on ids that mean something else.
+    # With other labels, the head would be trained on ids that mean something else.
     if known[task.name].settings() != task.settings():
         raise ConfigError(
             f"the model's task {task.name!r} was built with other settings",
@@ -217,7 +216,7 @@ def _check_methods(
     weighting: Weighting,
     aggregation: Aggregation,
 ) -> None:
-    """The methods, which a caller may have given, must fit settings, tasks and model."""
+    """The methods, which the caller may have given, must fit settings, tasks and model."""
     check_is_method(weighting, Weighting)
     check_sampling(weighting, config.sampling)
     check_is_method(aggregation, Aggregation)
@@ -236,7 +235,7 @@ def _check_methods(
 
 
 def _check_something_to_learn(model: MultiTaskModel, task: Task) -> None:
-    """A task needs examples to learn from, and a parameter that its loss may move."""
+    """A task needs examples to learn from, and a parameter that its loss can move."""
     check_has_examples(task)
     parts = [model.encoder, model.heads[task.name], *_private(model, task.name)]
     if not any(map(_is_trainable, parts)):
@@ -257,29 +256,29 @@ def check_has_examples(task: Task) -> None:
 
 
 def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
-    """A head that stands still while the encoder moves no longer fits it: TrainingWarning."""
+    """Warn (TrainingWarning) of heads that stay fixed while the encoder they fit changes."""
     trained = {task.name for task in tasks}
-    # All heads of the model, and above all those of tasks that are not trained now.
+    # All heads of the model, especially those of tasks that are not trained now.
     for name, head in model.heads.items():
-        # Nothing below the head moves, so it goes on fitting.
+        # Nothing below the head changes, so it still fits.
         if not any(map(_is_trainable, [model.encoder, *_private(model, name)])):
             continue
         is_frozen = not _is_trainable(head)
         if is_frozen or (name not in trained and name in model.trained):
             warnings.warn(
                 f"the head of {name!r} is {'frozen' if is_frozen else 'not trained'} while the "
-                "encoder goes on training: what it learned before will no longer fit",
+                "encoder keeps training: what it learned before will no longer fit",
                 TrainingWarning,
-                # The line that calls `train`: its names are checked, it makes a Run, which warns.
+                # Points at the line that calls `train`, which makes a Run, which warns.
                 stacklevel=5,
             )
 
 
 def warn_of_idle_weighting(weighting: Weighting, epochs: int) -> None:
-    """A weighting that has too few epochs to change anything: TrainingWarning."""
+    """Warn (TrainingWarning) of a weighting with too few epochs to change anything."""
     if epochs < weighting.needs_epochs:
         warnings.warn(
-            f"{weighting.title} needs {weighting.needs_epochs} epochs to change a weight and gets "
+            f"{weighting.title} needs {weighting.needs_epochs} epochs to change a weight, but gets "
             f"{epochs}: all weights stay 1",
             TrainingWarning,
             stacklevel=5,  # as above

@@ -1,4 +1,4 @@
-"""One training between two steps: its parts, and what each of them needs to go on from there."""
+"""Model, tasks and settings come in; a run that can stop and resume between steps goes out."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ from .weighting import Weighting
 
 
 class Run:
-    """A training that is between two steps, and can make the next one.
+    """A training run between two steps, ready to make the next one.
 
     Attributes:
         streams: which batches come next.
         update: what a step does with them.
         best: the weights that did best on validation.
-        history: of all rounds that are closed.
+        history: of all finished rounds.
         open_round: the one whose steps are being made.
-        epoch: how many are finished and validated.
-        reached_in: the epoch whose score on validation reached `stop_at`; 0 before.
+        epoch: how many epochs are finished and validated.
+        reached_in: the epoch whose score on validation reached `stop_at`; 0 until then.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Run:
         self.config = config
         weighting = weighting or config.build_weighting()
         aggregation = aggregation or config.build_aggregation()
-        # Before the seed is set or anything moves: a refused run leaves the process as it was.
+        # Before the seed is set or anything moves: a rejected run leaves the process as it was.
         check(model, self.tasks, config, weighting, aggregation)
         names = [task.name for task in self.tasks]
-        # Before the optimiser is built, which needs the parameters that this makes.
+        # Before the optimiser is built, which needs the parameters that this creates.
         weighting.start(names)
         warn_of_spoiled_heads(model, self.tasks)
         warn_of_idle_weighting(weighting, config.epochs)
@@ -80,7 +80,7 @@ class Run:
         dtype = choose_precision(config.precision, model.device)
         if data is None:
             data = encode_datasets(model, self.tasks)
-        # A stage may train some of the tasks only; the rows of the others are left aside.
+        # A stage may train only some of the tasks; the rows of the others are set aside.
         self.data = of_tasks(data, self.tasks)
         self.streams = Streams(self.data, model, config, dtype)
         n_steps = self.streams.n_steps
@@ -92,15 +92,15 @@ class Run:
         self.reached_in = 0
 
     def _choose_threads(self) -> int:
-        """Of the CPU; 0 on another device."""
+        """How many CPU threads to use; 0 on another device."""
         if self.model.device.type != "cpu":
             return 0
-        # By the sizes alone and never by a clock, so that a run can be repeated elsewhere.
+        # By sizes alone and never by a clock, so that a run can be repeated elsewhere.
         multiply_adds = self.streams.usual_tokens() * self.model.encoder.config.multiply_adds
         return choose_threads(multiply_adds, self.config.threads)
 
     def describe(self) -> str:
-        """Where the run computes, what an epoch is in it, and whether it may end early."""
+        """Where the run computes, what an epoch is, and whether it may end early."""
         config = self.config
         end = f"; it ends early if validation reaches {config.stop_at:g}" if config.stop_at else ""
         return f"{self._where()}; {self.streams.describe_epoch()}{end}"
@@ -108,7 +108,7 @@ class Run:
     def _where(self) -> str:
         return describe_device(self.model.device, self.update.dtype, self.history.threads)
 
-    # --- where it stands --------------------------------------------------------------------------
+    # --- progress ---------------------------------------------------------------------------------
 
     @property
     def step(self) -> int:
@@ -117,53 +117,53 @@ class Run:
 
     @property
     def last_epoch(self) -> int:
-        """The epoch that the training ends with, as far as is known now."""
+        """The epoch that training ends with, as far as is known now."""
         if not self.reached_in:
             return self.config.epochs
         return min(self.reached_in + self._epochs_of_fall, self.config.epochs)
 
     @property
     def n_rounds(self) -> int:
-        """Of the whole training, as far as is known now."""
+        """Rounds in the whole run, as far as is known now."""
         return self.last_epoch * self.streams.rounds_per_epoch
 
     @property
     def _epochs_of_fall(self) -> int:
-        """In how many epochs the learning rate falls if it falls early."""
+        """Over how many epochs the learning rate falls if it falls early."""
         rounds = round(self.config.decay_ratio * self.streams.n_rounds)
         # Whole epochs: what is learned after the last validation would be lost.
         return math.ceil(rounds / self.streams.rounds_per_epoch)
 
     @property
     def round_ended(self) -> bool:
-        """Whether no step is left of the current round."""
+        """Whether no step of the current round is left."""
         return not self.streams.pending
 
     @property
     def epoch_ended(self) -> bool:
-        """Whether the last step was the last of an epoch that is still to be validated."""
+        """Whether the last step ended an epoch that is still to be validated."""
         rounds = (self.epoch + 1) * self.streams.rounds_per_epoch
         return self.round_ended and len(self.history.rounds) == rounds
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are done, or the last ones were of no use (early stopping)."""
+        """Whether all epochs are done, or the last ones brought no improvement (early stopping)."""
         return self.epoch == self.last_epoch or self.best.gives_up(self.epoch)
 
-    # --- one step on ------------------------------------------------------------------------------
+    # --- steps ------------------------------------------------------------------------------------
 
     def next_step(self) -> dict[str, float]:
-        """One update, from the losses of one or more batches.
+        """Make one update, from the losses of one or more batches.
 
         Returns:
             the mean loss of each task so far in the round.
         """
         if self.round_ended:
-            # Between two rounds, where no task has had a step that another still lacks.
+            # Between two rounds, so that every task has had its steps.
             conflict = self.measure_conflict() if self._is_time_to_measure() else {}
             self.open_round = OpenRound(conflict)
             self.streams.start_round(len(self.history.rounds))
-        # Validation, or a look at the conflict, has left it in evaluation mode.
+        # Validation, or measuring conflict, has left it in evaluation mode.
         if not self.model.training:
             self.model.train()
         step = self.streams.pending.pop(0)
@@ -174,7 +174,7 @@ class Run:
         return self.open_round.losses()
 
     def round(self) -> dict[str, float]:
-        """All steps that are left of a round, or of a new one: a batch of every dataset.
+        """Make all remaining steps of a round, or those of a new one: a batch of every dataset.
 
         Returns:
             the loss of each task.
@@ -188,7 +188,7 @@ class Run:
         try:
             return self.update(step, self.streams.batches(step))
         except (RuntimeError, MemoryError) as error:
-            # Seldom a bug: the settings ask for more than there is, and the error says which.
+            # Seldom a bug: the settings ask for too much memory, and the error says which.
             if is_out_of_memory(error):
                 raise self._out_of_memory(step) from error
             raise
@@ -198,35 +198,35 @@ class Run:
         return out_of_memory(self.streams.task_names(step), self.config, longest, self._where())
 
     def measure_conflict(self) -> dict[str, Conflict]:
-        """How the tasks' gradients lie to each other now, on the batches that come next.
+        """How the tasks' gradients compare now, on the batches that come next.
 
-        Without dropout; the streams stay where they are, so that training goes on unchanged.
+        Without dropout; the streams stay where they are, so that training continues unchanged.
         """
-        # Dropout would draw from the global generator, and so change the training.
+        # Dropout would draw from the global generator and so change training.
         self.model.eval()
         losses = self.update.losses(self.streams.coming_batches())
         return gradient_conflict(self.model, losses, self.update.loss_scale)
 
     def _is_time_to_measure(self) -> bool:
-        """At the start, and in the first round after every so many steps."""
+        """At the start, and in the first round after each multiple of `conflict_every` steps."""
         every, rounds = self.config.conflict_every, self.history.rounds
         if not every or len(self.tasks) < 2:
             return False
         if not rounds:
             return True
         before = rounds[-2].step if len(rounds) > 1 else 0
-        # By division, since a round may have several steps and jump over the multiple.
+        # By division, since a round of several steps may jump over the multiple.
         return self.step // every > before // every
 
-    # --- the end of an epoch, and of all of them --------------------------------------------------
+    # --- the end of an epoch, and of training -----------------------------------------------------
 
     def finish_epoch(self) -> Metrics:
-        """Validate, and keep the weights if they are the best so far.
+        """Validate; keep the weights if they are the best so far.
 
-        What a task raises when it is scored leaves the run as it was: at the end of an epoch that
-        is still to be validated.
+        If a task raises while being scored, the run stays as it was: at the end of an epoch that is
+        still to be validated.
         """
-        # First whatever may fail; only then is anything changed.
+        # First whatever may fail; only then does anything change.
         scores = self.validate()
         joint_score = self.joint_score(scores) if scores else None
         self.epoch += 1
@@ -240,15 +240,15 @@ class Run:
         return scores
 
     def _begin_to_end(self) -> None:
-        """Let the learning rate fall now; `last_epoch` is the one in which it becomes 0."""
+        """Let the learning rate start to fall; `last_epoch` is the one in which it reaches 0."""
         self.reached_in = self.epoch
-        if self.last_epoch < self.config.epochs:  # else it falls already, or is about to
+        if self.last_epoch < self.config.epochs:  # else it is falling already, or about to
             self.update.fall_now(self._epochs_of_fall * self.streams.steps_per_epoch)
 
     def validate(self) -> Metrics:
         """Scores on validation; tasks that share a dataset share the encoder's passes.
 
-        In the precision of the weights, as in the test and in use.
+        In the precision of the weights, as in testing and in use.
         """
         scores: Metrics = {}
         for data in self.data:
@@ -270,13 +270,13 @@ class Run:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What has to be the same for a run to go on from the state of another."""
+        """What must be the same for a run to continue from the state of another."""
         return identity_of(self.model, self.tasks, self.config)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides how the run goes on."""
+        """Everything that decides how the run continues."""
         return {
-            # Cached: the data are hashed once, and not each time that the state is saved.
+            # Cached: the data is hashed once, not each time the state is saved.
             "identity": self.identity,
             "epoch": self.epoch,
             "reached_in": self.reached_in,
@@ -290,7 +290,7 @@ class Run:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the run that gave `state` stood.
+        """Continue where the run that gave `state` was.
 
         Raises:
             ConfigError: that run had other settings or other data.
@@ -304,5 +304,5 @@ class Run:
         self.best.load_state_dict(state["best"])
         self.history = History.from_dict(state["history"])
         self.open_round = OpenRound.from_dict(state["open_round"])
-        # Last, so that nothing draws between here and the next step.
+        # Last, so that nothing draws random numbers between here and the next step.
         set_random_state(state["random_state"], self.model.device)

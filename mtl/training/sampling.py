@@ -20,8 +20,8 @@ class Sampler(ABC):
 
     Args:
         sizes: training examples of each dataset.
-        alpha, anneal: see `Sampled`; the others do not draw.
-        seed: of the sampler's own generator.
+        alpha, anneal: see `Sampled`; the others do not use them.
+        seed: for the sampler's own generator.
     """
 
     joint: ClassVar[bool] = False
@@ -33,7 +33,7 @@ class Sampler(ABC):
         self.sizes = list(sizes)
         self.alpha = alpha
         self.anneal = anneal
-        # Its own generator: what else is drawn in a training must not change whose turn it is.
+        # Its own generator: whatever else is drawn in training must not change whose turn it is.
         self.rng = random.Random(seed)
 
     @abstractmethod
@@ -41,32 +41,32 @@ class Sampler(ABC):
         """The steps of the next round, each a tuple of dataset indices.
 
         Args:
-            progress: how much of the training is done, from 0 to 1.
+            progress: how much of training is done, from 0 to 1.
         """
 
     @property
     def steps_per_round(self) -> int:
-        """How many steps every round has."""
+        """How many steps each round has."""
         return 1 if self.joint else len(self.sizes)
 
     def batches_per_round(self) -> list[float]:
-        """How many batches of each dataset a round has, on average over the training."""
+        """How many batches of each dataset a round has, on average over training."""
         return [1.0] * len(self.sizes)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the next rounds."""
         version, numbers, gauss = self.rng.getstate()
-        # The state has a tuple in it, of which JSON would make a list: so both ways by hand.
+        # The state contains a tuple, which JSON would turn into a list: so by hand, both ways.
         return {"random": [version, list(numbers), gauss]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the sampler that gave `state` stood."""
+        """Continue where the sampler that gave `state` was."""
         version, numbers, gauss = state["random"]
         self.rng.setstate((version, tuple(numbers), gauss))
 
 
 class Alternating(Sampler):
-    """One dataset a step, in turn (round-robin): NER, QA, NER, QA, ..."""
+    """One dataset per step, in turn (round-robin): NER, QA, NER, QA, ..."""
 
     def round(self, progress: float) -> list[Step]:
         return [(i,) for i in range(len(self.sizes))]
@@ -82,12 +82,12 @@ class Joint(Sampler):
 
 
 class Sampled(Sampler):
-    """One dataset a step, drawn with `p` proportional to `n^alpha`, `n` its number of examples.
+    """One dataset per step, drawn with `p` proportional to `n^alpha`, for `n` examples.
 
-    With alpha 1 a dataset is seen in proportion to its size; with 0 all are seen alike, so that
-    small ones are over-sampled; between the two lies sampling by temperature `1 / alpha`
+    With alpha 1 a dataset is seen in proportion to its size; with 0 all are seen equally, so
+    that small ones are over-sampled; between the two lies sampling with temperature `1 / alpha`
     (Arivazhagan et al. 2019, "Massively Multilingual Neural Machine Translation in the Wild").
-    `anneal` is how much alpha falls, evenly, from the start to the end of training (Stickland and
+    `anneal` is how far alpha falls, linearly, from the start to the end of training (Stickland and
     Murray 2019, "BERT and PALs": from 1 to 0.2).
 
     A round has as many steps as there are datasets, so that a run has the same number of steps
@@ -107,7 +107,7 @@ class Sampled(Sampler):
         return [weight / sum(weights) for weight in weights]
 
     def batches_per_round(self) -> list[float]:
-        # alpha falls evenly, so its mean is that of the middle: good enough for a line of text.
+        # alpha falls linearly, so its mean is its middle value: good enough for a line of text.
         return [len(self.sizes) * share for share in self.shares(0.5)]
 
 
@@ -124,5 +124,5 @@ def check_exponents(alpha: float, anneal: float) -> None:
         raise ConfigError(
             "train.alpha must lie between 0 and 1, and train.anneal between 0 and train.alpha",
             found=f"alpha {alpha}, anneal {anneal}",
-            fix="1 is proportional to size, 0 is uniform; anneal is how much alpha falls",
+            fix="1 is proportional to size, 0 is uniform; anneal is how far alpha falls",
         )

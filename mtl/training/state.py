@@ -1,4 +1,4 @@
-"""A training state goes into two files that hold no code, and back, if it is of this training.
+"""A training state goes into two files that hold no code, and back, if the run is the same.
 
 Tensors go into one (safetensors), the rest into the other (JSON).
 """
@@ -33,7 +33,7 @@ def save_state(folder: str | Path, state: dict[str, Any]) -> None:
     """Write a nested dict of tensors and JSON values.
 
     The tensors get a new file; the JSON, which names it, is moved into place last. So a kill at any
-    moment leaves the old state or the new one whole.
+    moment leaves either the old state or the new one whole.
     """
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
@@ -43,7 +43,7 @@ def save_state(folder: str | Path, state: dict[str, Any]) -> None:
     name = f"training_state-{sha256(content).hexdigest()[:12]}.safetensors"
     write_atomically(folder / name, content)
     write_atomically(folder / REST, json.dumps({"tensors": name, "state": rest}))
-    # Only now is the old one of no use.
+    # Only now is the old one useless.
     for old in folder.glob("training_state-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -58,7 +58,7 @@ def load_state(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     try:
         content = json.loads((folder / REST).read_text(encoding="utf-8"))
-        # JSON and safetensors hold no code: a state from somebody else can be opened.
+        # JSON and safetensors hold no code: a state from somebody else is safe to open.
         return _put_tensors(content["state"], load_file(folder / content["tensors"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(
@@ -77,9 +77,9 @@ def has_state(folder: str | Path) -> bool:
 def identity_of(
     model: MultiTaskModel, tasks: Sequence[Task], config: TrainConfig
 ) -> dict[str, Any]:
-    """What has to be the same for a training to go on from the state of another, by its name.
+    """What must be the same for a run to continue from the state of another, by name.
 
-    Data are hashed, since they may be too large to keep.
+    The data is hashed, since it may be too large to keep.
     """
     shape = model.encoder.config
     identity = {f"train.{key}": value for key, value in asdict(config).items()}
@@ -92,12 +92,12 @@ def identity_of(
         identity[f"the validation data of {names}"] = examples_hash(dataset.validation)
     identity["the tokenizer"] = tokenizer_hash(model.tokenizer)
     identity |= {f"the task {task.name}": task_hash(task) for task in tasks}
-    # By way of JSON, so that it equals what is read back from a file (tuples become lists).
+    # Through JSON, so that it equals what is read back from a file (tuples become lists).
     return {"version": __version__} | json.loads(json.dumps(identity))
 
 
 def check_identity(now: dict[str, Any], then: dict[str, Any]) -> None:
-    """Raise ConfigError unless a state with the identity `then` can be gone on from now."""
+    """Raise ConfigError unless training can continue now from a state with identity `then`."""
     if then.get("version") != now["version"]:  # it may compute something else
         raise ConfigError(
             "the checkpoint was written by another version of mtl",
@@ -108,21 +108,21 @@ def check_identity(now: dict[str, Any], then: dict[str, Any]) -> None:
     changed = [key for key in {**now, **then} if then.get(key) != now.get(key)]
     if changed:
         raise ConfigError(
-            "the checkpoint is of another training",
+            "the checkpoint belongs to a different run",
             found=f"changed since: {', '.join(changed)}",
             fix="resume with what it was started with, or start afresh",
         )
 
 
 def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` with each tensor moved into `tensors` and its name, a number, left in its place."""
+    """`value` with each tensor moved into `tensors`, and its name, a number, left in its place."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         # clone: safetensors refuses tensors that share memory, such as slices of one.
         tensors[name] = value.detach().cpu().contiguous().clone()
         return MARK + name
     if isinstance(value, dict):
-        # JSON has only text for keys; whoever reads numbers makes them numbers again.
+        # JSON keys can only be text; readers that need numbers convert them back.
         return {str(k): _take_tensors(v, tensors) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_take_tensors(v, tensors) for v in value]

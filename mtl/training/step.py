@@ -1,4 +1,4 @@
-"""One update: the batches of a step come in, the weights move, a record of the step goes out.
+"""The batches of a step come in, the weights move, and a record of the update goes out.
 
 losses -> weights -> backward -> clip -> optimiser -> schedule
 """
@@ -27,16 +27,16 @@ from .weighting import Weighting, weigh
 
 
 class Update:
-    """Moves the weights of a model, and those that a weighting learns, step by step.
+    """Updates the weights of a model, and those that a weighting learns, step by step.
 
     Args:
-        model: what is not frozen in it is trained.
-        tasks: their names, in the order in which an aggregation sees their gradients.
+        model: everything in it that is not frozen is trained.
+        tasks: names, in the order in which an aggregation sees their gradients.
         config: learning rates and their schedule, weight decay, clipping.
-        weighting: how much each loss counts; it has been started.
+        weighting: how much each loss counts; already started.
         aggregation: how the tasks' gradients on the shared parameters become one.
-        dtype: that matrix products are computed in.
-        n_steps: of the whole training: after them the learning rate is 0.
+        dtype: the one that matrix products are computed in.
+        n_steps: updates in the whole run, after which the learning rate is 0.
 
     Attributes:
         step: updates made so far.
@@ -65,7 +65,7 @@ class Update:
         self.optimizer = build_optimizer(model, weighting, config)
         self.factor = Schedule(n_steps, config.warmup_ratio, config.decay_ratio)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.factor)
-        # float16 has few small numbers: without scaling, gradients would become 0.
+        # float16 has few small numbers: without scaling, small gradients would become 0.
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
         self.step = 0
 
@@ -73,33 +73,33 @@ class Update:
         """Make one update.
 
         Args:
-            step: the datasets that the batches are of.
-            parts: the batch of each of them, in one part or in several.
+            step: the datasets that the batches come from.
+            parts: the batch of each, in one part or several.
 
         Raises:
             MTLError: a loss or a gradient is not finite; the weights are those before this step.
-            ConfigError: the weighting or the aggregation returned what it must not.
+            ConfigError: the weighting or the aggregation returned something invalid.
         """
         learning_rate = float(self.schedule.get_last_lr()[0])  # the update moves it on
         batches = [batch for of_dataset in parts for batch in of_dataset]
         examples = _count_labelled(batches)
         # In the order of the tasks, so that an aggregation sees the same rows in every step.
         names = [name for name in self.tasks if name in examples]
-        # Sets them to None: a task that sits out the step leaves its head untouched, momentum too.
+        # Sets them to None: a task that sits out the step leaves its head and momentum untouched.
         self.optimizer.zero_grad()
         if not names:  # no row of the batches is labelled: nothing to learn from
             return StepRecord(step, 0.0, 0.0, learning_rate, {}, {}, examples)
         sums, weights, total = self._backward(parts, names)
-        self.scaler.unscale_(self.optimizer)  # only now do gradients have their true length
-        # The model's alone: a weighting's gradients have a size of their own.
+        self.scaler.unscale_(self.optimizer)  # only now do gradients have their true size
+        # The model's alone: a weighting's gradients are on their own scale.
         norm = nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm)
-        # Not clipped, but looked at: a NaN in it would spoil what each loss counts.
+        # Not clipped, but checked: a NaN in it would spoil the weights of the losses.
         learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
         norm_of_weights = nn.utils.get_total_norm(learned).to(norm)
         losses, counted, measured = _to_numbers(
             sums, weights, {"total": total, "norm": norm, "norm of weights": norm_of_weights}
         )
-        # Without the penalty, which may be negative: what is plotted are losses.
+        # Without the penalty, which may be negative: only losses are plotted.
         weighted = sum(counted[name] * losses[name] for name in losses)
         record = StepRecord(
             step, weighted, measured["norm"], learning_rate, losses, counted, examples
@@ -107,29 +107,29 @@ class Update:
         if all(map(math.isfinite, losses.values())):  # else it is not the weighting's fault
             check_weights(self.weighting.title, counted, self.step + 1)
         is_total_finite, is_norm_finite, are_weights_finite = map(math.isfinite, measured.values())
-        # With float16 a gradient may overflow: the scaler then leaves the update out by itself,
-        # and halves its scale. That is no step.
+        # With float16 a gradient may overflow: the scaler then skips the update and halves
+        # its scale. That does not count as a step.
         may_overflow = self.scaler.is_enabled()
         if not (is_total_finite and (is_norm_finite or may_overflow)):
             method = None if isinstance(self.aggregation, Sum) else self.aggregation.title
             raise not_finite(self.step + 1, record, batches, method)
-        # The first that moves the model: an error above leaves its weights as they were.
+        # Only here does the model change: an error above leaves its weights as they were.
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        # The schedule counts updates, so one that was left out must not move it.
+        # The schedule counts updates, so a skipped one must not advance it.
         if not may_overflow or (is_norm_finite and are_weights_finite):
             self.schedule.step()
             self.step += 1
         return record
 
     def fall_now(self, n_steps: int) -> None:
-        """Let the learning rate fall to 0 in the next so many steps."""
+        """Let the learning rate fall to 0 over the next `n_steps` steps."""
         self.factor.fall_now(self.step, n_steps)
 
     def losses(self, parts: Sequence[list[Batch]]) -> Iterator[dict[str, Tensor]]:
         """The losses of a step, ready for backward: of all its batches at once, or of each part.
 
-        A part's loss counts by the share of its labels, so that the parts add up to the whole.
+        A part's loss is weighted by its share of the labels, so that the parts add up to the whole.
         """
         batches = [batch for of_dataset in parts for batch in of_dataset]
         if len(batches) == len(parts):  # each batch is in one part
@@ -141,7 +141,7 @@ class Update:
         for batch in batches:
             n_labels.update(count_labels(batch))
         for batch in batches:
-            # A mean of the parts' means would count a label more in a small part.
+            # A mean of the parts' means would give labels in small parts more weight.
             share = {name: n / n_labels[name] for name, n in count_labels(batch).items()}
             losses = self._forward([batch])
             if losses:
@@ -149,7 +149,7 @@ class Update:
 
     @property
     def loss_scale(self) -> Tensor | float:
-        """What the losses are multiplied by on their way back: 1, but in float16."""
+        """What the losses are multiplied by for backward: 1, except in float16."""
         if not self.scaler.is_enabled():
             return 1.0
         return self.scaler.scale(torch.ones((), device=self.model.device))
@@ -167,12 +167,12 @@ class Update:
         """Give all parameters their gradients.
 
         Returns:
-            the loss of each task and how much it counts, and the total that is minimised.
+            the loss of each task, how much each counts, and the total that is minimised.
         """
         sums: dict[str, Tensor] = {}
         weights: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.model.device)
-        # The sum of the gradients is the gradient of the sum: no need for one of each task.
+        # The sum of the gradients is the gradient of the sum: no need for one per task.
         separately = len(names) > 1 and not isinstance(self.aggregation, Sum)
         if separately:
             self.shared_gradients.clear(len(names))
@@ -185,12 +185,12 @@ class Update:
                 sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
             pulls = {name: self.scaler.scale(of_part[name]) for name in losses}
             if separately:
-                last = list(losses)[-1]  # the losses share a graph, which it may let go of
+                last = list(losses)[-1]  # the losses share a graph, which the last one may free
                 for name, loss in losses.items():
                     row = names.index(name)
                     self.shared_gradients.backward(row, loss, pulls[name], name != last)
             else:
-                # One pass for all losses: what they share of the model is gone through once.
+                # One pass for all losses: the parts of the model they share are traversed once.
                 torch.autograd.backward(list(losses.values()), list(pulls.values()))
         if separately:
             self.shared_gradients.combine(self.aggregation)
@@ -198,14 +198,14 @@ class Update:
 
     def _weigh(self, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """How much each loss counts, and their total; the weighting gets its own gradients."""
-        # Cut off: through its weights, a weighting must not reach into the model.
+        # Detached: a weighting must not reach into the model through its weights.
         values = {name: loss.detach() for name, loss in losses.items()}
         weights, penalty = weigh(self.weighting, values)
         total = torch.stack([weights[name] * values[name] for name in values]).sum() + penalty
         if total.requires_grad:  # the weighting learns
             total.backward()
         self.weighting.loss_scale = self.loss_scale
-        # Before backward, which lets go of the graph that gradients are taken from.
+        # Before backward, which frees the graph that gradients are taken from.
         self.weighting.observe(losses, self.last_shared)
         for parameter in self.weighting.parameters():
             if parameter.grad is not None:  # one optimiser: it is unscaled with the model's
@@ -213,7 +213,7 @@ class Update:
         return {name: weight.detach() for name, weight in weights.items()}, total.detach()
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the next updates, but for the model."""
+        """What decides the next updates, except for the model."""
         return {
             "step": self.step,
             "weighting": self.weighting.state_dict(),
@@ -224,11 +224,11 @@ class Update:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the one that gave `state` stood."""
+        """Continue where the one that gave `state` was."""
         self.step = state["step"]
         self.weighting.load_state_dict(state["weighting"])
         self.aggregation.load_state_dict(state["aggregation"])
-        # The optimiser numbers its parameters, and JSON, which the state was in, has only text.
+        # The optimiser numbers its parameters, but JSON, which held the state, has only text keys.
         of_parameter = {int(i): values for i, values in state["optimizer"]["state"].items()}
         self.optimizer.load_state_dict(state["optimizer"] | {"state": of_parameter})
         self.schedule.load_state_dict(state["schedule"])
@@ -249,6 +249,6 @@ def _count_labelled(batches: Sequence[Batch]) -> dict[str, int]:
 
 
 def _to_numbers(*groups: dict[str, Tensor]) -> list[dict[str, float]]:
-    """Tensors of shape () as numbers, all in one transfer: a step's only wait for a GPU."""
+    """Tensors of shape () as numbers, in one transfer: the only time a step waits for a GPU."""
     numbers = iter(torch.stack([t for group in groups for t in group.values()]).tolist())
     return [{name: next(numbers) for name in group} for group in groups]

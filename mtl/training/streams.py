@@ -20,18 +20,18 @@ from .sampling import SAMPLERS, Step
 
 
 class Streams:
-    """A stream of batches for each dataset, and the steps that are left of the current round.
+    """A stream of batches for each dataset, and the steps left in the current round.
 
     Tasks that share a dataset share its batches. Indexing and iterating give the streams.
 
     Args:
         data: encoded; the training splits are read.
-        model: whose tokenizer pads and hides words.
-        dtype: that the model computes in.
+        model: its tokenizer pads, and hides words.
+        dtype: the one that the model computes in.
 
     Attributes:
-        pending: the steps that are left of the current round.
-        rounds_per_epoch: one pass over the dataset with most batches, or what the config says.
+        pending: the steps left in the current round.
+        rounds_per_epoch: one pass over the dataset with the most batches, or as the config says.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Streams:
     ) -> None:
         self.data = list(data)
         self.config = config
-        # Kernels for half precision are built for a shape: few shapes save time and memory.
+        # Kernels for half precision are built per shape: few shapes save time and memory.
         longest = model.encoder.config.max_length
         sizes = () if dtype == torch.float32 else range(32, longest + 1, 32)
         self._streams = [
@@ -54,7 +54,7 @@ class Streams:
         self.sampler = SAMPLERS[config.sampling](
             n_examples, config.alpha, config.anneal, config.seed
         )
-        # By the largest: stopping with the shortest would never show the rest of the others.
+        # By the largest: stopping at the shortest would never show the rest of the others.
         self.rounds_per_epoch = config.rounds_per_epoch(max(s.batches_per_pass for s in self))
         self.steps_per_epoch = self.rounds_per_epoch * self.sampler.steps_per_round
         self.n_rounds = config.epochs * self.rounds_per_epoch
@@ -77,7 +77,7 @@ class Streams:
         return [self._next_parts(i) for i in step]
 
     def coming_batches(self) -> list[list[Batch]]:
-        """What `batches` will give for every dataset; the streams stay where they are."""
+        """What `batches` will return for every dataset; the streams stay where they are."""
         states = [stream.state_dict() for stream in self]
         parts = self.batches(tuple(range(len(states))))
         for stream, state in zip(self, states, strict=True):
@@ -89,7 +89,7 @@ class Streams:
         return [task.name for i in step for task in self.data[i].tasks]
 
     def usual_tokens(self) -> float:
-        """Tokens that go through the model at once: of the largest of the usual batches."""
+        """Tokens that go through the model at once, in the largest of the usual batches."""
         largest = max(self.config.batch_size * _mean_tokens(stream.items) for stream in self)
         return min(largest, self.config.max_tokens or largest)
 
@@ -114,16 +114,16 @@ class Streams:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the streams that gave `state` stood."""
+        """Continue where the streams that gave `state` were."""
         for stream, of_stream in zip(self, state["streams"], strict=True):
             stream.load_state_dict(of_stream)
         self.sampler.load_state_dict(state["sampler"])
-        # JSON has made lists of the tuples.
+        # JSON turned the tuples into lists.
         self.pending = [tuple(step) for step in state["pending"]]
 
     def _next_parts(self, index: int) -> list[Batch]:
         """The next batch of a dataset; whole where a loss compares its rows with each other."""
-        # InfoNCE compares every pair with all others: in parts it would be another loss.
+        # InfoNCE compares every pair with all others: in parts it would be a different loss.
         can_split = all(task.rows_alone for task in self.data[index].tasks)
         return self[index].next_parts(self.config.max_tokens if can_split else 0)
 
@@ -131,7 +131,7 @@ class Streams:
 class Batches:
     """The batches of one dataset without end: `next()` gives one, and a `for` loop one pass.
 
-    Its length is the number of batches in a pass. Each pass has an order of its own.
+    Its length is the number of batches in a pass. Each pass has its own order.
     """
 
     def __init__(self, stream: BatchStream, model: MultiTaskModel) -> None:
@@ -145,7 +145,7 @@ class Batches:
         return (self.next() for _ in range(len(self)))
 
     def next(self) -> Batch:
-        """The next batch, where the model is; after the last of a pass, the first of a new one."""
+        """The next batch, on the model's device; after the last of a pass, a new pass begins."""
         return self._stream.next().to(self._model.device)
 
 
@@ -158,10 +158,10 @@ def batches(
     batch_size: int = TrainConfig.batch_size,
     hide_words: float = TrainConfig.hide_words,
 ) -> Batches:
-    """The batches that `train` sees of a task, for a training loop of your own::
+    """The batches of a task that `train` sees, for your own training loop::
 
         ner, qa = mtl.batches(model, "ner"), mtl.batches(model, "qa")
-        for _ in range(max(len(ner), len(qa))):  # one epoch, in turns
+        for _ in range(max(len(ner), len(qa))):  # one epoch, taking turns
             for batch in (ner.next(), qa.next()):
                 loss = sum(model.losses(batch).values())
 
@@ -171,11 +171,11 @@ def batches(
 
     Args:
         task: its name; tasks that share its dataset have their targets in the same batches.
-        seed, batch_size, hide_words: as in `TrainConfig`. With other precisions than float32
-            `train` also pads its batches to multiples of 32 tokens.
+        seed, batch_size, hide_words: as in `TrainConfig`. With precisions other than
+            float32, `train` also pads its batches to multiples of 32 tokens.
 
     Raises:
-        ConfigError: no such task, or settings that cannot be.
+        ConfigError: no such task, or impossible settings.
         DataError: a task without training examples, or examples that cannot be used.
     """
     chosen = model.task(task)
@@ -197,7 +197,7 @@ def stream_of(
     config: TrainConfig,
     sizes: Sequence[int] = (),
 ) -> BatchStream:
-    """The stream of one of the datasets that are trained, by its number among them."""
+    """The stream of one of the datasets in training, by its number among them."""
 
     def hide(input_ids: Tensor, generator: torch.Generator) -> Tensor:
         return model.tokenizer.hide_words(input_ids, config.hide_words, generator)
@@ -214,5 +214,5 @@ def stream_of(
 
 
 def _mean_tokens(items: Sequence[EncodedExample]) -> float:
-    """Tokens of an example, on average."""
+    """Mean number of tokens per example."""
     return sum(len(row) for item in items for row in item.rows) / len(items)

@@ -1,4 +1,4 @@
-"""A training comes in, round by round and epoch by epoch; curves for TensorBoard go out."""
+"""A training run comes in, round by round and epoch by epoch; curves for TensorBoard go out."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class TensorBoard:
-    """Writes losses, learning rate and scores into a folder while a model is being trained::
+    """Writes losses, learning rate and scores into a folder while a model trains::
 
         with TensorBoard("board") as board:
             mtl.train(model, on_round=board.on_round, on_epoch=board.on_epoch)
 
-    `tensorboard --logdir board` draws them. A training that is resumed goes on with the curves that
-    the folder holds, and a new one replaces them.
+    `tensorboard --logdir board` draws them. A resumed run continues the curves in the
+    folder; a new one replaces them.
 
     Args:
-        folder: made with the first round.
+        folder: created with the first round.
 
     Raises:
         ConfigError: TensorBoard is not installed.
@@ -32,7 +32,7 @@ class TensorBoard:
         self.folder = Path(folder)
         self._writer: SummaryWriter | None = None
         try:
-            # Before the training and not in its first round.
+            # Fails before training, not in its first round.
             import torch.utils.tensorboard  # noqa: F401
         except ImportError:
             raise missing_extra("tensorboard", "tensorboard", "TensorBoard") from None
@@ -47,7 +47,7 @@ class TensorBoard:
         self._write(values, last.step)
 
     def on_epoch(self, history: History) -> None:
-        """Write the scores on validation of the last epoch."""
+        """Write the validation scores of the last epoch."""
         scores = history.validation[-1].items()
         values = {f"validation/{t}/{name}": x for t, of_t in scores for name, x in of_t.items()}
         self._write(values, history.rounds[-1].step)
@@ -55,7 +55,7 @@ class TensorBoard:
             self._writer.flush()
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what is still buffered."""
         if self._writer:
             self._writer.close()
             self._writer = None
@@ -70,7 +70,7 @@ class TensorBoard:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # purge_step: what a stopped training wrote after its last saved state comes again.
+            # purge_step: what a stopped run wrote after its last saved state is written again.
             self._writer = SummaryWriter(str(self.folder), purge_step=step)
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)

@@ -1,11 +1,11 @@
-"""The losses of a step come in, how much each of them counts goes out.
+"""The losses of a step come in; how much each of them counts goes out.
 
-A weighting sees losses, an aggregation sees gradients. A step minimises the total
+A weighting sees losses; an aggregation sees gradients. A step minimises the total
 
     sum over tasks of weight * loss, plus the penalty, if the weighting has one
 
-The weights reach the model as the factors with which each loss is sent backward. They reach the
-weighting itself, if it learns, as the gradient of the same total by its parameters.
+The weights reach the model as the factors by which each loss is multiplied for backward. They
+reach the weighting itself, if it learns, as the gradient of the same total for its parameters.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Weights = Mapping[str, Tensor | float]
 class Weighting(Method):
     """Base class: losses by task name in, weights by task name out.
 
-    What a weighting learns or remembers are its parameters and buffers; the loop trains the first
-    (without weight decay) and saves both.
+    What a weighting learns are its parameters; what it remembers, its buffers. The loop trains the
+    former (without weight decay) and saves both.
 
     Attributes:
         name: what recipes call the class (`train.weighting`): a short name, or its place.
         needs_joint_steps: True for a method that must see every task's loss in the same step.
-        needs_epochs: with fewer it does nothing, which `train` warns of.
+        needs_epochs: with fewer it does nothing, and `train` warns.
         loss_scale: of the step, for gradients that are taken in `observe`: see `scaled_gradients`.
-            It is 1, but in float16.
+            It is 1, except in float16.
     """
 
     kinds: ClassVar[dict[str, type[Any]]] = {}
@@ -45,21 +45,21 @@ class Weighting(Method):
     loss_scale: Tensor | float = 1.0
 
     def check_tasks(self, tasks: Sequence[str]) -> None:
-        """Say whether it can serve the tasks of these names; nothing is changed.
+        """Check that it can serve the tasks of these names; nothing is changed.
 
         Raises:
             ConfigError: it cannot.
         """
 
     def start(self, tasks: Sequence[str]) -> None:
-        """Get ready for the tasks of these names, before the first step."""
+        """Prepare for the tasks of these names, before the first step."""
 
     @abstractmethod
     def forward(self, losses: Mapping[str, Tensor]) -> Weights | tuple[Weights, Tensor]:
         """How much each loss of a step counts, and maybe a penalty.
 
         Args:
-            losses: by task; of the tasks in this step alone. They are plain numbers, cut off from
+            losses: by task, for the tasks in this step alone. They are plain numbers, detached from
                 the model.
 
         Returns:
@@ -70,10 +70,10 @@ class Weighting(Method):
         raise NotImplementedError
 
     def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor | None) -> None:
-        """Look at the same losses with the model behind them, after `forward`.
+        """Look at the same losses with their graph, after `forward`.
 
         Args:
-            losses: from which `scaled_gradients` reaches the model.
+            losses: through which `scaled_gradients` reaches the model.
             last_shared: the last weight matrix that all tasks share and that is trained; None if
                 there is none.
         """
@@ -83,17 +83,17 @@ class Weighting(Method):
 
 
 def weigh(weighting: Weighting, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """Ask a weighting for its weights, and check what it says.
+    """Ask a weighting for its weights, and check its answer.
 
     Args:
-        losses: by task, cut off from the model; at least one.
+        losses: by task, detached from the model; at least one.
 
     Returns:
-        the weight of each task and the penalty (0 if there is none), tensors of shape () of the
-        type of the losses, on their device.
+        the weight of each task and the penalty (0 if there is none), tensors of shape () with the
+        dtype and the device of the losses.
 
     Raises:
-        ConfigError: `forward` returned something else than it should.
+        ConfigError: `forward` returned anything else.
     """
     returned = weighting(losses)
     is_pair = isinstance(returned, tuple) and len(returned) == 2
@@ -114,9 +114,9 @@ def weigh(weighting: Weighting, losses: Mapping[str, Tensor]) -> tuple[dict[str,
 
 
 def _as_number(weighting: Weighting, value: Any, what: str, beside: Tensor) -> Tensor:
-    """A number as a tensor of shape (), of the type of another and on its device."""
+    """A number as a tensor of shape (), with the dtype and the device of another."""
     if isinstance(value, Real):
-        return beside.new_full((), float(value))  # made on the device: nobody waits for a copy
+        return beside.new_full((), float(value))  # created on the device: nothing waits for a copy
     check_result(weighting, value, (), f"{what} as a number, or a tensor of shape ()")
     return value.to(beside)
 
@@ -141,7 +141,7 @@ class FixedWeighting(Weighting):
                 )
 
     def check_tasks(self, tasks: Sequence[str]) -> None:
-        """Raise ConfigError if a weight is for a task that does not exist, or none counts."""
+        """Raise ConfigError if a weight is for a task that does not exist, or all are 0."""
         if not any(self.weights.get(task, 1.0) for task in tasks):
             raise ConfigError(
                 "the weights of all tasks are 0, so there is nothing to learn",
@@ -166,13 +166,13 @@ class UncertaintyWeighting(Weighting):
     large `sigma` and counts less; `s / 2` keeps it from growing without end. All `s` begin at 0,
     that is, with weights 1, and learn at `learning_rate`, free of weight decay.
 
-    When tasks alternate, a step moves the `s` of its own tasks only, from their losses in it.
+    When tasks alternate, a step moves only the `s` of its own tasks, from their losses in it.
     """
 
     name = "uncertainty"
 
     def start(self, tasks: Sequence[str]) -> None:
-        # A parameter for each task: one that has no loss in a step has no gradient either.
+        # One parameter per task: a task without a loss in a step has no gradient either.
         self.log_variance = nn.ParameterDict({task: torch.zeros(()) for task in tasks})
 
     def forward(self, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
@@ -196,13 +196,13 @@ class DynamicWeightAverage(Weighting):
     name = "dwa"
     needs_epochs = 3
 
-    # Buffers, `(K,)` each: of this epoch the sums of losses and how many; of the two before, means.
+    # Buffers, `(K,)` each: sums and counts of this epoch's losses; the means of the two before.
     sums: Tensor
     counts: Tensor
     last: Tensor
     before_last: Tensor
 
-    # 2 is the paper's.
+    # 2, as in the paper.
     def __init__(self, temperature: float = 2.0) -> None:
         super().__init__()
         if not temperature > 0:
@@ -216,10 +216,10 @@ class DynamicWeightAverage(Weighting):
             self.register_buffer(name, torch.zeros(len(tasks)))
 
     def weights(self) -> Tensor:
-        """`(K,)`: of each task in this epoch."""
-        # 0 means that there is no such epoch yet: then nothing is known of the task's speed.
+        """`(K,)`: the weight of each task in this epoch."""
+        # 0 means that there is no such epoch yet: the task's speed is not known.
         ratios = torch.where(self.before_last > 0, self.last / self.before_last, 1.0)
-        # Times K, so that the mean weight is 1 and the learning rate means what it always does.
+        # Times K, so that the mean weight is 1 and the learning rate keeps its meaning.
         return len(self.tasks) * (ratios / self.temperature).softmax(0)
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -240,7 +240,7 @@ class DynamicWeightAverage(Weighting):
 
 
 class GradNorm(Weighting):
-    """Weights that give all tasks a like pull (Chen et al. 2018, "GradNorm", algorithm 1).
+    """Weights that make all tasks pull equally hard (Chen et al. 2018, "GradNorm", algorithm 1).
 
     `G_i` is the length of the gradient of `w_i * loss_i` at the last weight matrix that all tasks
     share. It should be `mean(G) * r_i^alpha`, where `r_i` is how much of its first loss the task
@@ -249,15 +249,15 @@ class GradNorm(Weighting):
     the model and `learning_rate`, and are scaled so that their sum is the number of tasks.
 
     Args:
-        alpha: how strongly tasks are made to train at the same speed; 0 only makes the pulls equal.
+        alpha: how strongly tasks are made to train at the same speed; 0 only equalises the pulls.
     """
 
     name = "gradnorm"
     needs_joint_steps = True
 
-    first_losses: Tensor  # a buffer, `(K,)`; 0 for a task that had no loss yet
+    first_losses: Tensor  # a buffer, `(K,)`; 0 for a task without a loss so far
 
-    # 1.5 is what the paper uses for NYUv2.
+    # 1.5, as in the paper for NYUv2.
     def __init__(self, alpha: float = 1.5) -> None:
         super().__init__()
         if not (math.isfinite(alpha) and alpha >= 0):
@@ -270,11 +270,11 @@ class GradNorm(Weighting):
         self.register_buffer("first_losses", torch.zeros(len(tasks)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with torch.no_grad():  # the optimiser may have left negative weights, and another sum
+        with torch.no_grad():  # the optimiser may have left negative weights, or changed their sum
             self.weights.clamp_(min=0)
             self.weights.mul_(len(self.tasks) / self.weights.sum())
-        # Cut off: they do not learn from the total, which all weights 0 would minimise, but from
-        # the lengths of gradients, in `observe`.
+        # Detached: they do not learn from the total, which all-zero weights would minimise, but
+        # from the lengths of gradients, in `observe`.
         weights = self.weights.detach()
         return {name: weights[self.tasks.index(name)] for name in losses}
 
@@ -287,14 +287,14 @@ class GradNorm(Weighting):
         self.first_losses[index] = first
         if last_shared is None:
             raise ConfigError(
-                f"{self.title} looks at the last weight matrix that all tasks share, and none is "
+                f"{self.title} needs the last weight matrix that all tasks share, but none is "
                 "trained",
                 fix="train one of the encoder's matrices, or choose another train.weighting",
             )
         lengths = torch.stack([self._length(loss, last_shared) for loss in losses.values()])
         gradient = torch.zeros_like(self.weights)
         gradient[index] = self.slope(values / first, lengths, self.weights[index].detach())
-        # Put there by hand: it is no gradient of the total, which backward would give.
+        # Set by hand: it is not the gradient of the total, which backward would compute.
         self.weights.grad = gradient
 
     def _length(self, loss: Tensor, last_shared: Tensor) -> Tensor:
@@ -303,10 +303,10 @@ class GradNorm(Weighting):
         return self.weights.new_zeros(()) if gradient is None else gradient.norm()
 
     def slope(self, remaining: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
-        """The gradient of `sum |G_i - mean(G) * r_i^alpha|` by the weights, the target held still.
+        """The gradient of `sum |G_i - mean(G) * r_i^alpha|` for the weights, the target held fixed.
 
         Args:
-            remaining: `(K,)`, each loss divided by its first.
+            remaining: `(K,)`, each loss divided by its first value.
             lengths: `(K,)`, of the gradients of the unweighted losses.
             weights: `(K,)`.
         """
@@ -317,7 +317,7 @@ class GradNorm(Weighting):
 
 
 class RandomWeighting(Drawing, Weighting):
-    """New weights in each step: the softmax of normal numbers (Lin et al. 2022).
+    """New weights in each step: the softmax of normally distributed numbers (Lin et al. 2022).
 
     They are scaled so that their sum is the number of tasks ("Reasonable Effectiveness of Random
     Weighting", where it is 1), so that a loss counts 1 on average, as with fixed weights. When
@@ -330,7 +330,7 @@ class RandomWeighting(Drawing, Weighting):
         self.tasks = list(tasks)
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, float]:
-        # Drawn on the CPU, so that a seed means the same weights on every device.
+        # Drawn on the CPU, so that a seed gives the same weights on every device.
         drawn = torch.randn(len(self.tasks), generator=self.generator)
         weights = (len(self.tasks) * drawn.softmax(0)).tolist()
         return {name: weights[self.tasks.index(name)] for name in losses}

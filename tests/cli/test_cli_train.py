@@ -219,7 +219,7 @@ def test_stages_are_announced_and_what_is_seldom_meant_is_noted(staged_run):
     first, second = "stage 1: trains topic, embedding; frozen: heads.tags", "stage 2: trains tags"
     assert err.index(first) < err.index(second)
     assert "stage 2: trains tags; frozen: encoder\n" in err
-    assert err.count("mtl: note: the head of 'tags' is frozen while the encoder goes on") == 1
+    assert err.count("mtl: note: the head of 'tags' is frozen while the encoder keeps") == 1
 
 
 def test_save_every_epoch_across_stages(mtl_, staged_run):
