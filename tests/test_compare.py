@@ -49,7 +49,7 @@ def without_times(runs):
 
 
 def test_every_run_is_there_once(compared):
-    """Alone with two budgets, 2 and 4 rounds an epoch; together once with each method."""
+    """Alone with two budgets, 2 and 4 rounds per epoch; together once with each method."""
     found = [
         tuple(run[key] for key in ("seed", "size", "method", "task", "rounds"))
         for run in compared.runs
@@ -225,7 +225,7 @@ def test_one_seed_has_no_interval_and_the_json_is_valid(recipe, tmp_path, no_pic
         assert row.get("distinguishable", False) is False
     tables = comparison_tables(content["summary"])
     assert "±" not in tables
-    assert "One seed tells nothing apart" in tables
+    assert "One seed cannot tell methods apart" in tables
 
 
 def test_cost_by_hand(compared):
@@ -411,7 +411,7 @@ def test_runs_without_their_recipe_are_refused(compared, recipe, tmp_path, no_tr
     folder = shutil.copytree(compared.folder, tmp_path / "out")
     (folder / "recipe.toml").unlink()
     before = contents(folder)
-    with pytest.raises(ConfigError, match=r"holds runs, but not the recipe(.|\n)*give another"):
+    with pytest.raises(ConfigError, match=r"holds runs, but not their recipe(.|\n)*give another"):
         compare(recipe, folder, seeds=1, methods=["joint"], progress=False)
     assert contents(folder) == before
 
@@ -424,7 +424,7 @@ def test_another_recipe_is_refused(compared, recipe, tmp_path, no_training):
         replace(recipe, seed=1),
         with_size(recipe, "qa=0.5"),
     ):
-        with pytest.raises(ConfigError, match="had another recipe"):
+        with pytest.raises(ConfigError, match="had a different recipe"):
             compare(other, folder, seeds=1, progress=False)
     assert contents(folder) == before
 

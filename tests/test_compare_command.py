@@ -26,7 +26,7 @@ def test_json_on_stdout_progress_on_stderr_and_the_default_folder(mtl_, tmp_path
     assert [run["method"] for run in content["runs"]] == ["alone", "alone", "joint", "pcgrad"]
     assert {run["size"] for run in content["runs"]} == {"qa=0.5"}
     assert "4 runs" in err
-    assert "[4/4] qa=0.5, seed 0, together, pcgrad, 1 rounds an epoch" in err
+    assert "[4/4] qa=0.5, seed 0, together, pcgrad, 1 rounds per epoch" in err
     assert re.search(r"about \d+ (min|s) left", err)
 
 

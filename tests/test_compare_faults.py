@@ -137,8 +137,8 @@ def test_a_run_that_breaks_costs_no_other_and_is_tried_again(mtl_, recipe, tmp_p
         status, out, err = mtl_(*command)
     assert len(tried) == 3 * 5
     assert status == 1
-    broken = "all data, seed 1, together, fixed, 2 rounds an epoch"
-    assert f"mtl: note: {broken}: failed; everything else goes on. ZeroDivisionError" in err
+    broken = "all data, seed 1, together, fixed, 2 rounds per epoch"
+    assert f"mtl: note: {broken}: failed; everything else continues. ZeroDivisionError" in err
     assert f"mtl: error: {broken}: ZeroDivisionError: nothing to divide by" in err
     assert "[2 of 3 seeds]" in out
     content = json.loads((tmp_path / "out" / "compare.json").read_text())
@@ -155,7 +155,7 @@ def test_a_run_that_breaks_costs_no_other_and_is_tried_again(mtl_, recipe, tmp_p
 def test_if_all_break_there_is_nothing_to_compare(recipe, tmp_path, monkeypatch):
     breaking(monkeypatch, lambda plan: True)
     with (
-        pytest.warns(TrainingWarning, match="everything else goes on"),
+        pytest.warns(TrainingWarning, match="everything else continues"),
         pytest.raises(MTLError, match=r"nothing to compare(.|\n)*ZeroDivisionError"),
     ):
         compare(load_recipe(recipe), tmp_path / "out", seeds=1, progress=False)

@@ -41,8 +41,8 @@ def test_stages_are_refused(recipe, tmp_path, no_training):
         ("", "''"),
         ("(c=1)", "'(c=1)'"),
         ("gradnorm(alpha=1.5", "'gradnorm(alpha=1.5'"),
-        ("gradnorm(alpha)", "written like CAGrad(c=0.4)"),
-        ("gradnorm(alpha=1.5))", "written like CAGrad(c=0.4)"),
+        ("gradnorm(alpha)", "write them like CAGrad(c=0.4)"),
+        ("gradnorm(alpha=1.5))", "write them like CAGrad(c=0.4)"),
         ("gradnorm(alpha=-1)", "0 or more"),
         ("gradnorm(alpha='x')", "gradnorm"),
         ("gradnorm(beta=1.5)", "use one of alpha"),
@@ -72,7 +72,7 @@ def test_methods_that_differ_in_capitals_only(recipe, tmp_path, no_training):
     """Both exist, and a file system may take the files of their runs for one."""
     pytest.importorskip("torchjd")
     words = refused(recipe, tmp_path, methods=["pcgrad", "joint", "PCGrad"])
-    assert "capital letters only\n  found: pcgrad, PCGrad" in words
+    assert "upper and lower case\n  found: pcgrad, PCGrad" in words
 
 
 @pytest.mark.parametrize(

@@ -353,9 +353,9 @@ def test_a_stopped_run_says_what_to_do(recipe, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         stop_in_second_validation(patch)
         assert main(["train", str(recipe), "--output", output]) == 130
-    assert f"{output} holds what --resume goes on from" in capsys.readouterr().err
+    assert f"{output} holds what --resume continues from" in capsys.readouterr().err
     assert main(["train", str(recipe), "--output", output]) == 2
-    assert "--overwrite to replace it, or --resume to go on" in capsys.readouterr().err
+    assert "--overwrite to replace it, or --resume to continue" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_said_to_be_and_its_metrics_are_printed(recipe, tmp_path, capsys):
@@ -383,7 +383,7 @@ def test_a_finished_run_is_said_to_be_and_its_metrics_are_printed(recipe, tmp_pa
 def test_with_another_recipe_it_does_not_go_on(recipe, tmp_path, monkeypatch, setting, then, now):
     stopped_run(recipe, tmp_path / "run", monkeypatch, 2)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match=f"had another recipe(.|\n)*then: {then}; now: {now}"):
+    with pytest.raises(ConfigError, match=f"had a different recipe(.|\n)*then: {then}; now: {now}"):
         run_recipe(load_recipe(recipe, [setting]), tmp_path / "run", resume=True, progress=False)
     assert {path: path.read_bytes() for path in before} == before
 

@@ -117,7 +117,7 @@ def test_a_metric_that_breaks_on_the_test_data(recipe, whole, tmp_path, monkeypa
         break_test_score(patch, recipe)
         status, out, err = mtl_(*command)
         assert status == 1
-        assert "mtl: note: test scores of ner: failed; everything else goes on." in err
+        assert "mtl: note: test scores of ner: failed; everything else continues." in err
         assert "mtl: error: test scores of ner: ZeroDivisionError: nothing to divide by" in err
         assert "the model is trained and saved" in err
         assert "qa" in out  # the scores that there are
@@ -129,7 +129,7 @@ def test_a_metric_that_breaks_on_the_test_data(recipe, whole, tmp_path, monkeypa
     assert (output / "ner_mistakes.txt").read_bytes() == whole["ner_mistakes.txt"]
     status, _, err = mtl_(*command)
     assert status == 2
-    assert "--resume to go on" in err
+    assert "--resume to continue" in err
     no_training(monkeypatch)
     status, _, _ = mtl_(*command, "--resume")
     assert status == 0
@@ -182,7 +182,7 @@ def test_stopped_by_its_user_while_it_tests(
         patch.setattr(QATask, "baselines", stop)
         status, _, err = mtl_(*command, *["--overwrite"] * overwrite)
     assert status == 130
-    assert f"the trained model is in {output}; --resume does the tests and reports" in err
+    assert f"the trained model is in {output}; --resume runs the tests and reports" in err
     status, *_ = mtl_("predict", output, "--task", "ner", "--text", "Ann met Bob .")
     assert status == 0
     no_training(monkeypatch)

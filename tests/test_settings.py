@@ -294,7 +294,7 @@ def test_a_recipe_made_in_python_is_checked_too():
         "the recipe's name must be a word without slashes",
         "the recipe has no task",
         "seed must be at least 0 and below 4294967296",
-        "on_error is stop or skip",
+        "on_error must be stop or skip",
     ]
     with pytest.raises(ConfigError, match="share must be above 0 and at most 1"):
         TaskRecipe("ner", toy="ner", share=0)
@@ -334,7 +334,7 @@ aggregation = "pcgrad"
 """
 FAULTS = [
     "unknown key sede",
-    "on_error is stop or skip",
+    "on_error must be stop or skip",
     "encoder.dropout must be at least 0 and below 1",
     "encoder.d_model must be a multiple of encoder.n_heads",
     "datasets.texts.limit must be at least 0",
@@ -461,7 +461,7 @@ def test_how_each_stage_is_trained_is_worked_out_once():
     [
         (
             *("practical7", "datasets.records.limit=5", "the recipe has no dataset 'records'"),
-            "its tasks have data of their own: tasks.ner.limit or tasks.qa.limit",
+            "its tasks have their own data: tasks.ner.limit or tasks.qa.limit",
         ),
         (
             *("jsonl", "datasets.recrods.limit=5", "the recipe has no dataset 'recrods'"),

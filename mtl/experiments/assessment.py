@@ -23,16 +23,16 @@ from ..training.history import History, Metrics
 from ..training.preflight import EncodedDataset
 from .folder import CASES_FILE, CONFLICT_FILE, CURVES_FILE, WEIGHTS_FILE
 
-# By task: labelled test examples, and what the model says about each.
+# By task: labelled test examples, and the model's prediction for each.
 Tested = dict[str, tuple[list[Any], list[Any]]]
 
 
 class Parts:
-    """Things that are done one after the other. If one fails, a warning says so, it is remembered,
-    and the others go on.
+    """Things done one after the other. If one fails, a warning says so, it is remembered, and the
+    others continue.
 
     Attributes:
-        failed: what failed, and what it raised.
+        failed: what failed, with what it raised.
     """
 
     def __init__(self) -> None:
@@ -45,16 +45,16 @@ class Parts:
             yield
         except Exception as error:  # a user's task may raise anything
             self.failed[what] = _describe(error)
-            message = f"{what}: failed; everything else goes on. {self.failed[what]}"
+            message = f"{what}: failed; everything else continues. {self.failed[what]}"
             warnings.warn(message, TrainingWarning, stacklevel=4)
 
 
 def _describe(error: Exception) -> str:
-    """The kind and the text of an error; where it was raised, if that was not on purpose."""
+    """The kind and the text of an error, and where it was raised if that was not on purpose."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MTLError):
         return text
-    # An unexpected error is a bug, maybe the user's own: without its place nobody finds it.
+    # An unexpected error is a bug, maybe the user's own: its place helps to find it.
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{text} (in {last.name}, {last.filename}:{last.lineno})"
 
@@ -62,7 +62,7 @@ def _describe(error: Exception) -> str:
 def score_everything(
     model: MultiTaskModel, data: Sequence[EncodedDataset], parts: Parts, progress: bool = False
 ) -> tuple[dict[str, Metrics], Tested]:
-    """Scores on all held-out splits and of the baselines, and what the model said on the test."""
+    """Scores on all held-out splits and of the baselines, and the predictions on the test split."""
     metrics: dict[str, Any] = {}
     tested: Tested = {}
     for split in ("validation", "test", "test_unseen"):
@@ -76,7 +76,7 @@ def score_everything(
                     if said[0]:
                         metrics[split][task.name] = score_of(task, *said)
                         _warn_of_remarks(task, split, metrics[split][task.name])
-    # A score alone says little: beside it stands what one gets without understanding.
+    # A score alone says little: beside it go those of methods without understanding.
     metrics["baselines"] = {}
     for one in data:
         for task in one.tasks:
@@ -89,7 +89,7 @@ def score_everything(
 
 
 def _warn_of_remarks(task: Task, split: str, scores: dict[str, float]) -> None:
-    """Say what a task remarks on the scores of the test, as a DataWarning."""
+    """Pass on what a task remarks on its test scores, as a DataWarning."""
     for remark in task.remarks(scores) if split == "test" else ():
         warnings.warn(f"{task.name}: {remark}", DataWarning, stacklevel=4)
 
@@ -118,9 +118,9 @@ def write_findings(
 
 
 def _draw_balance(history: History, output: Path, parts: Parts) -> None:
-    """Pictures of what the tasks' weights and gradients did, if there is anything to see."""
+    """Pictures of the tasks' weights and gradients over time, if there is anything to see."""
     for name in (WEIGHTS_FILE, CONFLICT_FILE):
-        # A picture that an earlier attempt left would be taken for this run's.
+        # A picture left by an earlier attempt would be taken for this run's.
         (output / name).unlink(missing_ok=True)
     weights = {item for r in history.rounds for item in r.weights.items()}
     with parts.part("picture of the tasks' weights"):

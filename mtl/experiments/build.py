@@ -1,4 +1,4 @@
-"""A recipe goes in; its tasks with their datasets come out, and its model."""
+"""A recipe goes in; its tasks with their datasets, and its model, come out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .data import read_dataset
 from .recipe import Recipe
 from .sections import DatasetRecipe
 
-# What a recipe may say of the shape of a pretrained encoder; the checkpoint decides the rest.
+# What a recipe may say about a pretrained encoder; the checkpoint decides the rest.
 FROM_RECIPE = ("max_length", "dropout", "attention_dropout")
 
 
@@ -63,7 +63,7 @@ def _build_dataset(
     train = list(dataset.train)
     n = min(data.limit or len(train), max(1, round(data.share * len(train))))
     if n < len(train):
-        # A seed of its own: with the seed alone, it would draw the same numbers as other places do.
+        # Its own seed: with the recipe's alone, it would draw the same numbers as other places do.
         train = random.Random(f"limit {recipe.seed}").sample(train, n)
     if data.augment:
         # After the limit, or changed copies of examples that were left out would come in.
@@ -75,9 +75,9 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
     """A model with fresh heads for the tasks; its encoder is fresh too, or pretrained.
 
     The vocabulary of a fresh encoder is the words of the tasks' training texts. A pretrained one
-    comes with its own vocabulary and shape; of the recipe it takes `FROM_RECIPE`.
+    comes with its own vocabulary and shape; from the recipe it takes `FROM_RECIPE`.
     """
-    # Whatever was drawn before: the same recipe and seed begin with the same weights.
+    # Whatever was drawn before, the same recipe and seed start with the same weights.
     torch.manual_seed(recipe.seed)
     if recipe.encoder.get("pretrained"):
         options = {k: value for k, value in recipe.encoder_shape.items() if k in FROM_RECIPE}
@@ -96,7 +96,7 @@ def _fresh_encoder(config: EncoderConfig) -> TransformerEncoder:
     try:
         return TransformerEncoder(config)
     except (MemoryError, RuntimeError) as error:
-        # Where even the number of bytes is too large for torch, it speaks of an overflow.
+        # If even the number of bytes is too large for torch, it reports an overflow.
         if not is_out_of_memory(error) and "overflow" not in str(error):
             raise
         sizes = ("d_model", "d_ff", "n_layers", "max_length", "n_types")

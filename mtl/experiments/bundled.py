@@ -1,4 +1,4 @@
-"""The recipes that come with the package: their names, and what each of them does."""
+"""Files of the package go in; the names of its bundled recipes, and what each does, come out."""
 
 from __future__ import annotations
 

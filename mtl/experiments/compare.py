@@ -1,15 +1,15 @@
-"""A recipe goes in; each of its tasks trained alone and all trained together come out, compared.
+"""A recipe goes in; a comparison of its tasks trained alone and all together comes out.
 
 They are trained on the same examples, over several seeds. For each seed and size of the data:
 
-    alone       a model for each task, which knows the words of its own texts only
-    together    one model for all tasks, once with each method of sharing
+    alone       one model per task, which knows only the words of its own texts
+    together    one model for all tasks, once per method of sharing
 
 Two budgets are compared. "per task": a model alone makes as many steps as its task has in the
 shared training. "total": it makes as many as the whole shared training. An epoch has
 `train.rounds` rounds, or as many as the largest dataset has batches, whatever share of it is used.
-No run ends early (`train.patience`, `train.stop_at`), so all of a budget make the same steps.
-Each run keeps the epoch that was best on validation and reads its test data once; a difference is
+No run ends early (`train.patience`, `train.stop_at`), so all runs of a budget make the same steps.
+Each run keeps the epoch that was best on validation and reads its test data once; differences are
 paired, seed by seed.
 """
 
@@ -65,42 +65,42 @@ def compare(
     command: str = "",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train, test and compare; a comparison that was stopped goes on from its finished runs.
+    """Train, test and compare; a stopped comparison continues from its finished runs.
 
     The rows of all splits are made for every seed and size before the first update. A run that
-    fails nevertheless does not stop the others: a TrainingWarning names it, the summary covers the
-    seeds that are complete, and the same call tries it again.
+    still fails does not stop the others: a TrainingWarning names it, the summary covers the seeds
+    that are complete, and the same call tries it again.
 
     Args:
-        recipe: of two or more tasks, with one stage.
+        recipe: one with two or more tasks and a single stage.
         output: a folder for `compare.json`, `compare.csv` (the summary), `compare.md`,
             `compare.png`, and every run's result.
-        seeds: how many, counted up from the recipe's; at most 1,000.
-        methods: how the tasks share steps, losses or gradients, each with all else as in the
+        seeds: how many, counting up from the recipe's; at most 1,000.
+        methods: how the tasks share steps, losses or gradients, with everything else as in the
             recipe: `alternating`, `joint`, `sampled`; a weighting (`fixed`, `uncertainty`, ...); an
-            aggregation (`pcgrad`, `UPGrad`, ...), with options in brackets: `CAGrad(c=0.4)`. One
-            that needs joint steps gets them.
+            aggregation (`pcgrad`, `UPGrad`, ...), with options in brackets: `CAGrad(c=0.4)`. Those
+            that need joint steps get them.
         sizes: the data to train on, such as `qa=0.1`: this share of that task's examples, and all
-            of the others'; several shares with commas between.
-        command: what makes the same comparison again; it is kept with the results.
-        progress: say what runs, and how long it will take, on stderr.
+            of the others'; several shares are separated by commas.
+        command: the one that makes the same comparison again; it is kept with the results.
+        progress: report on stderr what is running and how long it will take.
 
     Returns:
-        what `compare.json` holds: above all `runs`, `summary` and `cost`; under `failed` the runs
-        that failed, if any.
+        the content of `compare.json`: above all `runs`, `summary` and `cost`; under `failed`, the
+        runs that failed, if any.
 
     Raises:
-        ConfigError: fewer than two tasks, an unknown method, task or share; a folder that holds
-            something else.
-        DataError: no test data, or examples that cannot be used. All of it before anything is
+        ConfigError: fewer than two tasks, an unknown method, task or share; or a folder that
+            holds something else.
+        DataError: no test data, or examples that cannot be used. Raised before anything is
             trained or written.
         ModelError: the file of a finished run is broken.
         MTLError: too many runs failed: there is nothing to compare.
     """
     _check_arguments(recipe, seeds, methods, sizes)
-    # All runs make all their steps: what ends early would be compared on another budget.
+    # All runs make all their steps: one that ended early would be on a different budget.
     recipe = replace(recipe, train=recipe.train | {"patience": 0, "stop_at": 0.0})
-    # Each once, without blanks: "qa=0.1, ner=0.5" and "qa=0.1,ner=0.5" are the same folder.
+    # Each once, without spaces: "qa=0.1, ner=0.5" and "qa=0.1,ner=0.5" are the same folder.
     methods = list(dict.fromkeys("".join(method.split()) for method in methods))
     sizes = list(dict.fromkeys("".join(size.split()) for size in sizes)) or [""]
     settings = {method: method_settings(method, recipe) for method in methods}
@@ -115,7 +115,7 @@ def compare(
         for plan in plans:
             if (path := output / RUNS / plan.file).exists():
                 _read_result(path, plan)  # so a broken file is found before anything is trained
-        # All of it now: a fault in the last seed's data would come after hours of training.
+        # All of it now: a fault in the last seed's data would only show after hours of training.
         _check_rows([p for p in plans if not (output / RUNS / p.file).exists()], recipe, progress)
         _make_output(output, recipe)
         runs, failed = _run_all(plans, recipe, settings, output)
@@ -136,7 +136,7 @@ def compare(
 def _check_arguments(
     recipe: Recipe, seeds: int, methods: Sequence[str], sizes: Sequence[str]
 ) -> None:
-    """Raise ConfigError for what can be seen to be wrong without looking at any data."""
+    """Raise ConfigError for what is visibly wrong without looking at any data."""
     if len(recipe.tasks) < 2:
         raise ConfigError(
             "a comparison needs at least two tasks",
@@ -144,7 +144,7 @@ def _check_arguments(
             fix="give a recipe with several, such as practical7",
         )
     if recipe.stages:
-        raise ConfigError("a recipe with stages cannot be compared", fix="take its stages out")
+        raise ConfigError("a recipe with stages cannot be compared", fix="remove its stages")
     for what, names in (("methods", methods), ("sizes", sizes)):
         if isinstance(names, str) or not all(isinstance(name, str) for name in names):
             raise ConfigError(f"{what} must be a list of names", found=repr(names))
@@ -154,7 +154,7 @@ def _check_arguments(
         raise ConfigError(
             f"--seeds must be a whole number from 1 to {MOST_SEEDS:,}",
             found=str(seeds),
-            fix="5 are a good beginning",
+            fix="5 is a good start",
         )
 
 
@@ -164,10 +164,10 @@ def _lengths(
     """The rounds of an epoch, and how many steps these are with each method.
 
     A joint step takes a batch of every dataset: a round is one step. Other methods take one dataset
-    after the other, and a round is a step for each.
+    at a time, and a round has a step for each.
     """
     config = TrainConfig(**recipe.train)
-    # Of the whole data, whatever share is used: runs on less data make as many steps.
+    # For the whole data, whatever share is used: runs on less data make as many steps.
     longest = max(len(task.dataset.train) for task in tasks)
     rounds = config.rounds_per_epoch(math.ceil(longest / config.batch_size))
     n_datasets = len({id(task.dataset) for task in tasks})
@@ -179,7 +179,7 @@ def _lengths(
 
 
 def _write_comparison(content: Mapping[str, Any], output: Path) -> None:
-    """All results, then what is made of them.
+    """Write all results, then what is made of them.
 
     Raises:
         MTLError: so many runs failed that no seed is complete.
@@ -192,7 +192,7 @@ def _write_comparison(content: Mapping[str, Any], output: Path) -> None:
             fix="see why they failed, and give the same command again",
         )
     command = content["command"]
-    # Written first: whatever fails in tables and pictures, the results are there.
+    # Written first: whatever fails in tables and pictures, the results are safe.
     write_atomically(output / RESULT, json.dumps(content, indent=1) + "\n")
     write_summary(output / SUMMARY, content["summary"], command)
     tables = comparison_tables(content["summary"], content["cost"], format_markdown)
@@ -204,10 +204,10 @@ def _write_comparison(content: Mapping[str, Any], output: Path) -> None:
 def _check_trainings(
     recipe: Recipe, tasks: list[Task], settings: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Raise at once what one of the trainings would raise about its settings."""
+    """Raise right away what any of the runs would raise about its settings."""
     if not any(task.labelled(task.dataset.test) for task in tasks):
         raise DataError("there is no test data to compare on", fix="give a task a test split")
-    # Built once and thrown away: what a model cannot be is found before anything runs.
+    # Built once and thrown away: an impossible model is found before anything runs.
     together = build_model(recipe, tasks)
     for train_settings in settings.values():
         check_training(together, tasks, TrainConfig(**train_settings))
@@ -217,10 +217,10 @@ def _check_trainings(
 
 
 def _check_rows(todo: Sequence[Plan], recipe: Recipe, progress: bool) -> None:
-    """Encode all splits of every seed and size once: what cannot be used is found now.
+    """Encode all splits of every seed and size once: unusable examples are found now.
 
-    Which examples these are does not depend on the tasks that a model has; and the cache keeps
-    what takes long to encode.
+    Which examples these are does not depend on a model's tasks, and the cache keeps what takes
+    long to encode.
     """
     for size, seed in dict.fromkeys((plan.size, plan.seed) for plan in todo):
         own = replace(with_size(recipe, size), seed=seed)
@@ -229,7 +229,7 @@ def _check_rows(todo: Sequence[Plan], recipe: Recipe, progress: bool) -> None:
 
 
 def _build_again(recipe: Recipe) -> list[Task]:
-    """The tasks for another seed or size; what there is to say of their files was said before."""
+    """The tasks for another seed or size; warnings about their files were already shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         return build_tasks(recipe)
@@ -252,12 +252,12 @@ def _check_output(output: Path, recipe: Recipe) -> None:
         )
     if not path.exists() and any((output / RUNS).glob("*.json")):
         raise ConfigError(
-            "the output folder holds runs, but not the recipe that they are of",
+            "the output folder holds runs, but not their recipe",
             path=path,
             found="no such file",
             fix="put it back, or give another --output",
         )
-    fix = "give another --output, or the settings it began with"
+    fix = "give another --output, or the settings it was started with"
     check_same_recipe(path, recipe, fix)
 
 
@@ -277,7 +277,7 @@ def _run_all(
     settings: Mapping[str, dict[str, Any]],
     output: Path,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The result of every plan, in order, reading those that are done; and what failed."""
+    """The result of every plan, in order, with those already done read back; and what failed."""
     seconds: list[float] = []
     todo = [plan for plan in plans if not (output / RUNS / plan.file).exists()]
     done = f", {len(plans) - len(todo)} of them done already" if len(todo) < len(plans) else ""
@@ -292,7 +292,7 @@ def _run_all(
                 tasks = _build_again(replace(with_size(recipe, plan.size), seed=plan.seed))
                 built_for = (plan.size, plan.seed)
             result = _run(plan, recipe, settings, tasks)
-            # After every run, so that a comparison that is stopped loses one run at most.
+            # After every run, so that a stopped comparison loses at most one run.
             write_atomically(output / RUNS / plan.file, json.dumps(result) + "\n")
         seconds.append(time.perf_counter() - started)
         left = sum(seconds) / len(seconds) * (len(todo) - len(seconds))
@@ -309,12 +309,12 @@ def _duration(seconds: float) -> str:
 def _read_result(path: Path, plan: Plan) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        # Signs are replaced in its name, so two runs may share one; what it says is certain.
+        # Characters are replaced in its name, so two runs may share one; the content is certain.
         if not (isinstance(result, dict) and asdict(plan).items() <= result.items()):
-            raise ValueError("it is not of this run")
+            raise ValueError("it belongs to another run")
         scores = [score for of_task in result["test"].values() for score in of_task.values()]
         if not all(isinstance(score, int | float) for score in scores):
-            raise ValueError("a score is no number")
+            raise ValueError("a score is not a number")
         return result
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(
@@ -329,7 +329,7 @@ def _run(
     chosen = dict(settings_alone(recipe) if plan.task else settings[plan.method])
     chosen |= {"rounds": plan.rounds, "seed": plan.seed}
     tasks = [task for task in tasks if plan.task in ("", task.name)]
-    # The seed of the plan for every method: the same start and order, so differences can be paired.
+    # The plan's seed for every method: the same start and order, so differences can be paired.
     model = build_model(replace(recipe, seed=plan.seed), tasks)
     config = TrainConfig(**chosen)
     with warnings.catch_warnings():
@@ -360,6 +360,6 @@ def _time_predictions(model: MultiTaskModel, data: Sequence[EncodedDataset]) -> 
     started = time.perf_counter()
     for one in data:
         examples = [item.example for item in one.splits["test"]]
-        # The whole way from text to answer, tokenizing included: that is what a user waits for.
+        # All the way from text to answer, tokenizing included: that is what a user waits for.
         predict_examples(model, examples, [task.name for task in one.tasks])
     return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""A dataset of a recipe goes in; its files are found and read, and its splits compared."""
+"""A dataset of a recipe goes in; its examples, read from its files and compared, come out."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .sections import FILE_KEYS, DatasetRecipe
 def read_dataset(
     task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
 ) -> Dataset:
-    """The files of a dataset, or those of the folder that it names; missing splits are held out.
+    """Read a dataset's files, or those of the folder it names; missing splits are held out.
 
     A `DataWarning` says what two splits have in common, and which entity types training lacks.
 
     Args:
-        task_class: of the first task on it, which reads the files.
-        fields: of the records, that its tasks learn from.
+        task_class: that of its first task, which reads the files.
+        fields: those of the records that its tasks learn from.
     """
     named = {split: Path(file) for split in FILE_KEYS if (file := getattr(data, split))}
     files = files_of(named["train"]) | {s: f for s, f in named.items() if s != "train"}
@@ -38,13 +38,13 @@ def read_dataset(
         )
     options = reader_options(data, recipe.strict, fields)
     splits = {s: task_class.read(f, recipe.on_error, **options) for s, f in files.items()}
-    # The task that learns classes warns of new ones itself.
+    # The task that learns classes warns about new ones itself.
     for name, value in texts_in_two_splits(splits) + names_not_in_train(splits, "type"):
         warnings.warn(f"{data.train}: {name}: {value}", DataWarning, stacklevel=2)
     missing = [split for split in ("validation", "test") if split not in splits]
     if missing:
         try:
-            # By the seed: the same recipe holds out the same examples, also when it is resumed.
+            # By the seed: the same recipe holds out the same examples, even when resumed.
             splits["train"], *parts = hold_out(splits["train"], recipe.seed, parts=len(missing))
         except DataError as error:
             raise error.at(data.train) from None

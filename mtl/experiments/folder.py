@@ -1,11 +1,11 @@
-"""What is where in the folder of a run, and how nothing in it is lost.
+"""A run folder goes in; where its files are, and whether they may be written, comes out.
 
 DIR/                        a model folder, with metrics, history, reports and pictures
 DIR/best-TASK/              the model of the epoch that was best for one task
-DIR/checkpoint-epochN/      the model after epoch N, where asked for
+DIR/checkpoint-epochN/      the model after epoch N, if asked for
 DIR/training_state/         what a stopped run resumes from; gone once all is tested and written
 DIR/unfinished/             the same for a run that will replace another, until it is trained
-DIR/.lock                   held by the process that trains here
+DIR/.lock                   held by the process that is training here
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BEFORE_THE_END = (f"{CHECKPOINT}[0-9]*", f"{BEST}*", STATE, OLD_STATE)  # writte
 
 @contextmanager
 def claimed(output: Path) -> Generator[None]:
-    """Lock a run folder, made if missing; if it is still empty at the end, it is removed again.
+    """Lock a run folder, created if missing; if still empty at the end, it is removed again.
 
     The lock is the operating system's. It goes with the process that holds it, however that ends,
     so a killed run can be resumed at once.
@@ -43,9 +43,9 @@ def claimed(output: Path) -> Generator[None]:
     Raises:
         ConfigError: another process holds the folder, or it cannot be made.
     """
-    # First of all, with an error that names what stands in the way.
+    # First of all, with an error that names what is in the way.
     _check_place(output)
-    # Remembered, so that a run that is refused leaves no empty folders behind.
+    # Remembered, so that a rejected run leaves no empty folders behind.
     made = _missing(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def _lock(path: Path) -> int:
                 fix="wait for it, stop it, or choose another --output",
             ) from None
         with suppress(OSError):
-            # The file that we locked may be one that its last holder has just deleted.
+            # The file that we locked may be one that its last holder just deleted.
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 return file
         os.close(file)  # the process that held it before has just removed it
@@ -95,7 +95,7 @@ def _lock_file(file: int) -> None:
         import fcntl
 
         try:
-            # LOCK_NB: say at once that the folder is taken, rather than wait for hours.
+            # LOCK_NB: report at once that the folder is taken, rather than wait for hours.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
@@ -104,7 +104,7 @@ def _lock_file(file: int) -> None:
 
 
 def _check_place(output: Path) -> None:
-    """Raise ConfigError if the folder is a file, or stands where nothing can be written."""
+    """Raise ConfigError if the folder is a file, or is where nothing can be written."""
     if output.exists() and not output.is_dir():
         raise ConfigError(
             "the output is a file, not a folder", path=output, fix="give another --output"
@@ -128,7 +128,7 @@ def holds_run(output: Path) -> bool:
 
 
 def is_finished(output: Path) -> bool:
-    """Whether a run is done, all that is said about it included."""
+    """Whether a run is done, including all its reports."""
     is_going_on = (output / STATE).exists() or (output / UNFINISHED).exists()
     return (output / METRICS_FILE).exists() and not is_going_on
 
@@ -140,7 +140,7 @@ def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
         return
     is_run = (output / METRICS_FILE).exists()
     was_stopped = any((place / STATE).exists() for place in (output, output / UNFINISHED))
-    # What a run writes while it trains: with nothing else, one was killed here.
+    # What a run writes while it trains: if nothing else is there, one was killed here.
     known = {path for pattern in BEFORE_THE_END for path in output.glob(pattern)}
     if not (holds_run(output) or was_stopped) and not known.issuperset(there):
         raise ConfigError(
@@ -150,17 +150,17 @@ def check_folder(output: Path, overwrite: bool, resume: bool = False) -> None:
         raise ConfigError(
             "the output folder already holds a run"
             if is_run
-            else "the output folder holds a run that was stopped",
+            else "the output folder holds a stopped run",
             path=output,
             fix="give another --output, or --overwrite to replace it"
-            + (", or --resume to go on" if was_stopped or not is_run else ""),
+            + (", or --resume to continue" if was_stopped or not is_run else ""),
         )
 
 
 def choose_place(output: Path, resume: bool) -> Path:
     """Where the run writes while it trains.
 
-    A run that is being replaced stays whole until then. A resumed run goes on where its state is.
+    A run that is being replaced stays whole until then. A resumed run continues where its state is.
     """
     unfinished = output / UNFINISHED
     goes_on_there = resume and (unfinished / STATE).exists()
@@ -169,7 +169,7 @@ def choose_place(output: Path, resume: bool) -> Path:
 
 
 def prepare(output: Path, place: Path, resume: bool) -> None:
-    """Take away what a stopped run left, unless it is to go on."""
+    """Remove what a stopped run left, unless it is to continue."""
     if resume:
         return
     try:
@@ -184,20 +184,20 @@ def check_same_recipe(
     recipe: Recipe,
     fix: str = "resume with the settings it was started with, or --overwrite it",
 ) -> None:
-    """Raise ConfigError if the run that is to go on had another recipe, which is in `path`.
+    """Raise ConfigError if the run to continue had a different recipe, which is in `path`.
 
     Args:
         fix: what to do then.
     """
     if not path.exists():
         return
-    # Both by way of TOML, so that 1 and 1.0, lists and tuples, compare as the file has them.
+    # Both through TOML, so that 1 and 1.0, lists and tuples, compare as the file has them.
     before, now = _values_of(read_run_toml(path)), _values_of(tomllib.loads(recipe.to_toml()))
     gone = [line for place, line in before.items() if now.get(place) != line]
     new = [line for place, line in now.items() if before.get(place) != line]
     if gone or new:
         raise ConfigError(
-            "the run that is to go on had another recipe",
+            "the run to continue had a different recipe",
             path=path,
             found=f"then: {'; '.join(gone) or 'nothing more'}; now: "
             f"{'; '.join(new) or 'nothing more'}",
@@ -208,28 +208,28 @@ def check_same_recipe(
 def _values_of(content: dict[str, Any]) -> dict[Any, str]:
     """The values of a recipe file by their place in it.
 
-    The order of keys does not matter, but for the tasks: their heads are drawn one after the other.
+    The order of keys does not matter, except for the tasks: their heads are drawn one by one.
     """
     order = f"tasks in the order {', '.join(content.get('tasks', {}))}"
     return lines_by_place(content) | {"order of tasks": order}
 
 
 def clear(place: Path) -> None:
-    """Take away what a run wrote while it trained."""
+    """Remove what a run wrote while it trained."""
     for pattern in BEFORE_THE_END:
         for old in place.glob(pattern):
             shutil.rmtree(old)
 
 
 def put_in_place(place: Path, output: Path) -> None:
-    """Move what the run wrote while it trained to where the run before has its files.
+    """Move what the run wrote while it trained to where the earlier run has its files.
 
     A kill at any moment leaves what `choose_place` finds again: the state moves last.
     """
     if place == output:
         return
     if holds_run(output):
-        # Not before: until now, the old run was all that there was.
+        # Not earlier: until now, the old run was all there was.
         clear(output)
         (output / METRICS_FILE).unlink(missing_ok=True)
         (output / HISTORY_FILE).unlink(missing_ok=True)  # from now on this is a stopped run
@@ -240,7 +240,7 @@ def put_in_place(place: Path, output: Path) -> None:
 
 
 def finish(output: Path) -> None:
-    """Take away what --resume would go on from; the run is then finished."""
+    """Remove what --resume would continue from; the run is then finished."""
     clear_away(output)  # or the renaming below would fail
     with suppress(FileNotFoundError):
         (output / STATE).rename(output / OLD_STATE)  # renaming takes one moment, deleting does not
@@ -249,13 +249,13 @@ def finish(output: Path) -> None:
 
 
 def clear_away(output: Path) -> None:
-    """Take away what `finish` left if it was killed while it deleted."""
+    """Remove what `finish` left if it was killed while deleting."""
     shutil.rmtree(output / OLD_STATE, ignore_errors=True)
 
 
 @contextmanager
 def next_run_folder(name: str) -> Generator[Path]:
-    """`runs/NAME/1`, or the first number that is free; made, so that no other run takes it.
+    """`runs/NAME/1`, or the first free number; created, so that no other run takes it.
 
     If it is still empty at the end, it is removed again.
     """
@@ -265,7 +265,7 @@ def next_run_folder(name: str) -> Generator[Path]:
     while True:
         folder = runs / str(number)
         try:
-            # mkdir itself is the test: of two processes at once only one can make it.
+            # mkdir itself is the test: of two processes at once, only one can create it.
             folder.mkdir(parents=True)
             break
         except FileExistsError:
@@ -279,7 +279,7 @@ def next_run_folder(name: str) -> Generator[Path]:
 
 
 def _missing(folder: Path) -> list[Path]:
-    """The folder and its parents, as far as they are not there yet, innermost first."""
+    """Those of the folder and its parents that do not exist yet, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 

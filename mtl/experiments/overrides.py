@@ -1,4 +1,4 @@
-"""The content of a recipe file goes in, and comes out as presets, --data and --set change it."""
+"""The content of a recipe file goes in; it comes out as changed by presets, --data and --set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import ConfigError, Fault, suggest
 
 HELD_OUT = ("validation", "test", "test_unseen")
-# A key that a section must have to be one, so that setting it may begin a new section.
+# A key that every such section must have, so that setting it may start a new section.
 FIRST_KEYS = {"datasets": ("toy", "train"), "tasks": ("kind",)}
 
 
@@ -23,9 +23,9 @@ def with_table(content: dict[str, Any], kind: str, chosen: str | None, path: str
         chosen: name of a table of this kind; None for none.
 
     Raises:
-        ConfigError: there is no such table; the nearest one is named.
+        ConfigError: there is no such table; the message names the nearest one.
     """
-    # The tables are taken out, chosen or not: a recipe itself has no such section.
+    # The tables are removed, chosen or not: a recipe itself has no such section.
     rest = {key: value for key, value in content.items() if key != kind}
     if chosen is None:
         return rest
@@ -40,14 +40,14 @@ def with_table(content: dict[str, Any], kind: str, chosen: str | None, path: str
 
 
 def _tables(content: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
-    """The tables `[kind.NAME]` by name; what is no table is left for the checks."""
+    """The tables `[kind.NAME]` by name; what is not a table is left for the checks."""
     tables = content.get(kind)
     tables = tables if isinstance(tables, dict) else {}
     return {name: table for name, table in tables.items() if isinstance(table, dict)}
 
 
 def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`content` with the values of `changes` in the place of its own, section by section."""
+    """`content` with its values replaced by those of `changes`, section by section."""
     merged = dict(content)
     for key, value in changes.items():
         is_section = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -59,7 +59,7 @@ def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
 
 
 def split_data(item: str) -> tuple[str | None, str]:
-    """`tasks.ner=PATH` as the section it names and the path; a bare path without a section."""
+    """`tasks.ner=PATH` as the section it names and the path; a bare path has no section."""
     match = re.fullmatch(r"((?:tasks|datasets)\.[^.=/\\]+)(?:\.train)?=(.+)", item)
     return (match[1], match[2]) if match else (None, item)
 
@@ -101,13 +101,13 @@ def _shares(task: Mapping[str, Any]) -> bool:
 
 
 def apply_settings(content: dict[str, Any], settings: Iterable[str], path: str) -> None:
-    """Change the content as `KEY=VALUE` strings say, each later one over the earlier ones.
+    """Change the content by `KEY=VALUE` strings; later ones override earlier ones.
 
-    A file to train on comes first: it takes others away, which may be set again.
+    A file to train on comes first: it removes others, which may then be set again.
 
     Raises:
-        ConfigError: all settings that are none, or are for what is not there; the others have been
-            applied, so that the content can be checked all the same.
+        ConfigError: all settings that are malformed, or are for what is not there; the others have
+            been applied, so that the content can be checked all the same.
     """
     settings = list(settings)
     faults: list[Fault] = []
@@ -129,10 +129,10 @@ def _sets_train_file(setting: str) -> bool:
 def _check_section_exists(
     content: Mapping[str, Any], setting: str, settings: Iterable[str]
 ) -> None:
-    """Raise ConfigError if a setting is for a dataset or task that neither file nor setting makes.
+    """Raise ConfigError for a setting of a dataset or task that neither file nor setting creates.
 
-    It would make a section of this one key, and the fault found would be what that section lacks.
-    A stage cannot be made so at all.
+    It would create a section with this one key, and the fault found would be what else is missing.
+    A stage cannot be created like this at all.
     """
     if re.match(r"\s*stages\.", setting) and "stages" not in content:
         raise ConfigError(
@@ -155,7 +155,7 @@ def _check_section_exists(
     raise ConfigError(
         f"the recipe has no {kind.removesuffix('s')} {name!r}",
         found=repr(setting),
-        fix=suggest(name, known) if known else f"its tasks have data of their own: {elsewhere}",
+        fix=suggest(name, known) if known else f"its tasks have their own data: {elsewhere}",
     )
 
 
@@ -176,17 +176,17 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
         section = _subsection(section, part, setting)
     if _sets_train_file(setting):
         for split in HELD_OUT:
-            # The recipe's own test file must never score a model that was trained on other data.
+            # The recipe's own test file must never score a model trained on other data.
             section.pop(split, None)
     section[_entry(section, name, setting) if isinstance(section, list) else name] = value
 
 
 def _subsection(section: dict[str, Any] | list[Any], part: str, setting: str) -> Any:
-    """The section `part`; of a list such as `stages`, the entry of that number, from 0."""
+    """The section `part`; in a list such as `stages`, the entry with that number, from 0."""
     if isinstance(section, list):
         section = section[_entry(section, part, setting)]
     else:
-        # A setting may begin a section that the recipe does not have, such as `model`.
+        # A setting may start a section that the recipe does not have, such as `model`.
         section = section.setdefault(part, {})
     if not isinstance(section, dict | list):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Methods, sizes and seeds of a comparison go in; its trainings come out, one `Plan` for each."""
+"""Methods, sizes and seeds of a comparison go in; its training runs come out, one `Plan` each."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .summary import ALONE
 
 @dataclass(frozen=True)
 class Plan:
-    """One training: with which share of the data, seed and method, for how many rounds an epoch.
+    """One training run: its share of the data, seed and method, and its rounds per epoch.
 
-    `task` is the one that is trained alone; empty for all together.
+    `task` is the one trained alone; empty for all together.
     """
 
     size: str
@@ -36,18 +36,19 @@ class Plan:
     @property
     def file(self) -> str:
         parts = [self.size or "all", f"seed{self.seed}", self.method, self.task, str(self.rounds)]
-        # Commas, brackets and slashes are not for file names.
+        # Commas, brackets and slashes do not belong in file names.
         return re.sub(r"[^\w.=-]+", "_", "-".join(filter(None, parts))) + ".json"
 
     def __str__(self) -> str:
         what = f"{self.task} alone" if self.task else f"together, {self.method}"
-        return f"{self.size or 'all data'}, seed {self.seed}, {what}, {self.rounds} rounds an epoch"
+        data = self.size or "all data"
+        return f"{data}, seed {self.seed}, {what}, {self.rounds} rounds per epoch"
 
 
 def plans_of(
     recipe: Recipe, seeds: int, sizes: Sequence[str], rounds: int, total: Mapping[str, int]
 ) -> Iterator[Plan]:
-    """All trainings, seed by seed, so that a table over fewer seeds is there early."""
+    """All training runs, seed by seed, so that a table over fewer seeds is available early."""
     # Each length once: methods with the same number of steps share their models alone.
     alone = dict.fromkeys([rounds, *total.values()])
     for seed in range(recipe.seed, recipe.seed + seeds):
@@ -63,13 +64,13 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
     """The `train` section of a recipe for one method of sharing.
 
     Raises:
-        ConfigError: an unknown method (the nearest known one is named) or option.
+        ConfigError: an unknown method (with the nearest known one) or option.
     """
     name, options = _name_and_options(method)
     own = {"weighting", "weighting_options", "aggregation", "aggregation_options"}
     # Only one thing differs from run to run, so the recipe's own method must not come on top.
     train = {key: value for key, value in recipe.train.items() if key not in own}
-    # Said outright, since `compare` reads the steps from these settings.
+    # Set explicitly, since `compare` reads the steps from these settings.
     train.setdefault("sampling", TrainConfig().sampling)
     if name in SAMPLERS and not options:
         return train | {"sampling": name}
@@ -78,7 +79,7 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
     weighting = known_class(Weighting, name)
     if weighting is not None:
         if name != FixedWeighting.name:
-            train.pop("loss_weights", None)  # the method weighs the losses itself
+            train.pop("loss_weights", None)  # the method weights the losses itself
         train |= {"weighting": name, "weighting_options": options}
         needs_joint_steps = weighting.needs_joint_steps
     elif _is_aggregation(name):
@@ -88,7 +89,7 @@ def method_settings(method: str, recipe: Recipe) -> dict[str, Any]:
         raise _unknown_method(name, method)
     if needs_joint_steps:
         train["sampling"] = "joint"
-    TrainConfig(**train)  # so that what it refuses is refused before anything is trained
+    TrainConfig(**train)  # so that what it rejects is rejected before anything is trained
     return train
 
 
@@ -105,7 +106,7 @@ def _name_and_options(method: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(
             "the options of a method cannot be read",
             found=f"{method!r}: {error}",
-            fix="they are written like CAGrad(c=0.4)",
+            fix="write them like CAGrad(c=0.4)",
         ) from None
 
 
@@ -137,7 +138,7 @@ def with_size(recipe: Recipe, size: str) -> Recipe:
     """The recipe with a share of some tasks' data: `qa=0.1`, or `ner=0.5,qa=0.1`.
 
     Raises:
-        ConfigError: an unknown task, one that is named twice, or something that is no share.
+        ConfigError: an unknown task, one that is named twice, or something that is not a share.
     """
     named = set()
     for part in filter(None, size.split(",")):
@@ -177,13 +178,13 @@ def _with_share(recipe: Recipe, name: str, share: float) -> Recipe:
 
 
 def check_distinct(methods: Iterable[str], sizes: Iterable[str], recipe: Recipe) -> None:
-    """ConfigError if two names mean the same, or are taken for the same by a file system."""
+    """Raise ConfigError if two names mean the same, or a file system takes them for the same."""
     by_lower_case: dict[str, str] = {}
     for method in methods:
         other = by_lower_case.setdefault(method.lower(), method)
         if other != method:
             raise ConfigError(
-                "two methods differ in small and capital letters only",
+                "two methods differ only in upper and lower case",
                 found=f"{other}, {method}",
                 fix="pcgrad, random and sum are ours, PCGrad, Random and Sum TorchJD's; compare "
                 "them in two folders",

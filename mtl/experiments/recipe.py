@@ -1,4 +1,4 @@
-"""A whole experiment as one readable TOML file: the file goes in, a Recipe comes out; and back.
+"""A TOML file with a whole experiment goes in, a Recipe comes out; and back.
 
 `mtl.experiments.run` runs it.
 """
@@ -30,7 +30,7 @@ def _check_name(name: str, _: str) -> None:
 
 def _check_on_error(on_error: str, name: str) -> None:
     if on_error not in ("stop", "skip"):
-        raise ConfigError(f"{name} is stop or skip", found=repr(on_error))
+        raise ConfigError(f"{name} must be stop or skip", found=repr(on_error))
 
 
 def _check_has_task(tasks: dict[str, Any], _: str) -> None:
@@ -43,23 +43,23 @@ class Recipe:
     """What to train on what, and how. Relative paths count from the working directory.
 
     Args:
-        name: of the run.
-        seed: of everything random: toy data, held-out parts, initial weights, order, dropout.
-        on_error: what to do with bad records of a file, `stop` or `skip`.
-        strict: refuse tags that break the scheme of their file, rather than repair and count them.
+        name: the name of the run.
+        seed: for everything random: toy data, held-out parts, initial weights, order, dropout.
+        on_error: what to do with bad records in a file, `stop` or `skip`.
+        strict: reject tags that break the scheme of their file, rather than repair and count them.
         tasks: by name.
-        datasets: that tasks share, by name.
-        stages: trainings one after the other, each a dict of `TrainConfig` fields that differ from
+        datasets: those that tasks share, by name.
+        stages: training runs in order, each a dict of `TrainConfig` fields that differ from
             `train`, and `tasks`, the names of those that take part (by default all).
         tokenizer: options of `WhitespaceTokenizer.train`.
-        encoder: fields of `EncoderConfig`, but `vocab_size`; `overlap`, the pieces that windows
+        encoder: fields of `EncoderConfig`, except `vocab_size`; `overlap`, the pieces that windows
             share; and `pretrained`, the folder or name of a checkpoint, which then decides the
             shape and the tokenizer.
         model: options of `MultiTaskModel`, such as `private_layers`.
-        train: fields of `TrainConfig`, but `seed`.
+        train: fields of `TrainConfig`, except `seed`.
 
     Raises:
-        ConfigError: values that cannot be, all of them together.
+        ConfigError: impossible values, all reported together.
     """
 
     name: str = setting(check=_check_name)
@@ -79,7 +79,7 @@ class Recipe:
 
     @property
     def encoder_shape(self) -> dict[str, Any]:
-        """The fields of `EncoderConfig` in `encoder`: all but its windows and its checkpoint."""
+        """The fields of `EncoderConfig` in `encoder`: all except its windows and its checkpoint."""
         return {key: x for key, x in self.encoder.items() if key not in ("overlap", "pretrained")}
 
     def source_of(self, task: str) -> DatasetRecipe:
@@ -88,14 +88,14 @@ class Recipe:
         return recipe if recipe.has_own_data else self.datasets[recipe.data]
 
     def fields_of(self, task: str) -> list[str]:
-        """The fields of records that the tasks on a task's dataset name with `field`."""
+        """The record fields that the tasks on a task's dataset name with `field`."""
         source = self.source_of(task)
         together = [t for name, t in self.tasks.items() if self.source_of(name) is source]
         fields = (t.options.get("field") for t in together)
         return list(dict.fromkeys(field for field in fields if field))
 
     def to_toml(self) -> str:
-        """A TOML file that `load_recipe` reads back, its paths absolute: it may lie anywhere."""
+        """A TOML file that `load_recipe` reads back; absolute paths let it be anywhere."""
         top = {"name": self.name, "seed": self.seed, "on_error": self.on_error}
         lines = section_lines(top | ({"strict": True} if self.strict else {}))
         sections = {
@@ -120,12 +120,12 @@ class Recipe:
         return "\n".join(lines) + "\n"
 
     def train_config(self, **changes: Any) -> TrainConfig:
-        """How to train, by the section `[train]`, with some settings changed: `epochs=3`.
+        """How to train, from the section `[train]`, with some settings changed: `epochs=3`.
 
-        Stages are left aside: `train_configs` has the settings of each.
+        Stages are ignored: `train_configs` has the settings of each.
 
         Raises:
-            ConfigError: an unknown setting, or a value that cannot be.
+            ConfigError: an unknown setting, or an impossible value.
         """
         settings: dict[str, Any] = {"seed": self.seed} | self.train | changes
         return TrainConfig(**settings)
@@ -139,7 +139,7 @@ class Recipe:
             config = self.train_config(**settings)
             names = stage.get("tasks", list(self.tasks))
             resting = self.tasks.keys() - set(names)
-            # The weight of a task that rests in this stage would be one for an unknown task.
+            # The weight of a task that rests in this stage would be for an unknown task.
             weights = {t: w for t, w in config.loss_weights.items() if t not in resting}
             configs.append((replace(config, loss_weights=weights), names))
         return configs
@@ -150,7 +150,7 @@ def _data_section(dataset: DatasetRecipe) -> dict[str, Any]:
     values = {f.name: getattr(dataset, f.name) for f in fields(DatasetRecipe)}
     files = {key: str(Path(values[key]).resolve()) for key in FILE_KEYS if values[key]}
     unset = vars(DatasetRecipe())
-    # What is empty by default need not be written; a default that was emptied must.
+    # What is empty by default need not be written; a default that was emptied must be.
     return {key: value for key, value in values.items() if value or unset[key]} | files
 
 
@@ -162,55 +162,55 @@ def load_recipe(
     preset: str | None = None,
     hardware: str | None = None,
 ) -> Recipe:
-    """Read a recipe and change some of its values: by its preset, then hardware, then settings.
+    """Read a recipe and change some of its values: by preset, then hardware, then settings.
 
-    A task, weighting or aggregation of your own is named `mymodule:MyTask`: reading the recipe
-    imports `mymodule`, which may lie in the working directory.
+    Your own task, weighting or aggregation is named `mymodule:MyTask`: reading the recipe imports
+    `mymodule`, which may be in the working directory.
 
-    A setting of a `train` file also takes away the validation and test files that the recipe names
-    for the same data, unless they are set too.
+    Setting a `train` file also removes the validation and test files that the recipe names for the
+    same data, unless they are set too.
 
     Args:
         name_or_path: a bundled name such as `practical7`, or a TOML file.
-        data: files or folders to train on instead of the recipe's: a path where the recipe has one
+        data: files or folders to train on instead of the recipe's: a path if the recipe has one
             dataset, else `tasks.NAME=PATH` or `datasets.NAME=PATH`.
         preset, hardware: a table `[presets.NAME]`, `[hardware.NAME]` of the recipe.
         settings: `KEY=VALUE` strings, the key with dots as in `train.epochs=4`; the value as TOML,
             or a plain string.
 
     Raises:
-        ConfigError: an unknown recipe or preset, a file that is not TOML; or all that is wrong with
-            the settings, then with keys and values in the order of the file (the nearest known name
-            is named).
+        ConfigError: an unknown recipe or preset, a file that is not TOML; or everything wrong with
+            the settings, then with keys and values in the order of the file (with the nearest known
+            name).
     """
     content, path = _read_recipe(name_or_path)
     content = with_table(content, "presets", preset, path)
     content = with_table(content, "hardware", hardware, path)
-    # Before the settings, so that --set can still change what --data has set.
+    # Before the settings, so that --set can still change what --data set.
     settings = [*(data_setting(content, item, path) for item in data), *settings]
     faults = raised_by(apply_settings, content, settings, path)
-    # The user chose this file, so what it names may be imported.
+    # The user chose this file, so the modules it names may be imported.
     return recipe_of(content, path, faults, import_class)
 
 
 def recipe_of(
     content: dict[str, Any], path: str, faults: Sequence[Fault] = (), find: Find = find_class
 ) -> Recipe:
-    """The recipe that the content of a TOML file is.
+    """The recipe that the content of a TOML file describes.
 
     Args:
-        path: where the content comes from; without a name of its own, the recipe has this one's.
-        faults: found on the way to this content, and said before those that are in it.
+        path: where the content comes from; the recipe's name, if it does not give one.
+        faults: those found on the way to this content, reported before its own.
         find: how the classes of tasks and methods are found; `import_class` imports their modules.
 
     Raises:
-        ConfigError: all that is wrong with it.
+        ConfigError: everything that is wrong with it.
     """
     content = content | {
         "name": content.get("name", Path(path).stem),
         "tasks": content.get("tasks", {}),
     }
-    # Before anything is made of it: a dataclass would stop at the first wrong section.
+    # Before anything is built from it: a dataclass would stop at the first wrong section.
     if faults := [*faults, *content_faults(content, settings_of(Recipe), find)]:
         raise ConfigError.collect(faults).at(path)
     tasks = {name: _task_of(section) for name, section in content["tasks"].items()}
@@ -220,7 +220,7 @@ def recipe_of(
 
 
 def _task_of(section: dict[str, Any]) -> TaskRecipe:
-    """A task of a recipe; what is not common to all tasks is an option of its class."""
+    """A task of a recipe; keys not common to all tasks are options of its class."""
     common = settings_of(TaskRecipe, "options")
     options = settings_of(Task.of_kind(section["kind"]), "name", "dataset")
     return TaskRecipe(
@@ -234,9 +234,9 @@ def _is_toml(name: str) -> bool:
 
 
 def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
-    """What a bundled recipe or a file says, and what to call it."""
+    """The content of a bundled recipe or a file, and what to call it."""
     path = Path(name_or_path)
-    # Without the ending it is a bundled name: a folder `practical7` must not get in between.
+    # Without the extension it is a bundled name: a folder `practical7` must not get in the way.
     if not _is_toml(path.name):
         known = bundled_recipes()
         if str(name_or_path) not in known:
@@ -252,15 +252,15 @@ def _read_recipe(name_or_path: str | Path) -> tuple[dict[str, Any], str]:
 def recipe_of_run(path: Path) -> Recipe:
     """The recipe that a run folder holds, whichever version wrote it.
 
-    The folder may come from anybody: no module that it names is imported.
+    The folder may come from anyone: no module that it names is imported.
     """
     return recipe_of(read_run_toml(path), str(path))
 
 
 def read_run_toml(path: Path) -> dict[str, Any]:
-    """What the recipe file of a run folder says, in the names of today."""
+    """The content of a run folder's recipe file, in today's names."""
     content = read_toml(path)
-    # Here old names are nobody's mistake: the file was written by the version that had them.
+    # Here old names are not a mistake: the version that wrote the file had them.
     for section in (content.get("train", {}), *content.get("stages", [])):
         for old in OLD_NAMES.keys() & section.keys():
             section[OLD_NAMES[old]] = section.pop(old)
@@ -268,7 +268,7 @@ def read_run_toml(path: Path) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a recipe file says, not checked yet.
+    """The content of a recipe file, not checked yet.
 
     Raises:
         ConfigError: it cannot be read, or is not TOML.

@@ -1,4 +1,4 @@
-"""Run a recipe: tasks with datasets, model -> train -> save -> test -> run folder."""
+"""A recipe goes in; a run folder comes out: build tasks and model, train, save, test, report."""
 
 from __future__ import annotations
 
@@ -61,51 +61,51 @@ def run_recipe(
     tensorboard: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train, save, test once, and write the run folder (see `mtl.experiments.folder`).
+    """Train, save, test once and write the run folder (see `mtl.experiments.folder`).
 
-    The rows of all splits are made before the first update, and all that is wrong with them is
+    The rows of all splits are made before the first update, and everything wrong with them is
     raised together; with the recipe's `on_error = "skip"` such examples are left out and counted.
 
-    The trained model is on disk before anything is tested. What then fails, a task's metric or a
-    picture, is a TrainingWarning that names the part, and costs only this part: everything else is
-    written, and `metrics.json` lists what is not under `not_reported`. Resuming then repeats the
-    tests and reports, without training.
+    The trained model is on disk before anything is tested. If something then fails, such as a
+    metric or a picture, a TrainingWarning names the part, and only this part is lost: everything
+    else is written, and `metrics.json` lists what is missing under `not_reported`. Resuming then
+    repeats the tests and reports, without training.
 
     Args:
-        output: the folder; made if missing.
-        overwrite: replace the results of a run that is already there.
-        resume: go on with a run that was stopped there; if there is none, start afresh.
-        save_every: after so many epochs the model is saved in a folder `checkpoint-epochN`; 0 for
-            never.
-        save_every_steps: the training state is saved after so many steps, and after each epoch.
-        tensorboard: a folder for curves that can be watched meanwhile; each stage has one in it.
-        progress: show how it goes, on stderr.
+        output: the folder; created if missing.
+        overwrite: replace the results of an earlier run there.
+        resume: continue a run that was stopped there; if there is none, start afresh.
+        save_every: save the model every `save_every` epochs, in a folder `checkpoint-epochN`; 0
+            for never.
+        save_every_steps: save the training state every so many steps, besides after each epoch.
+        tensorboard: a folder for curves to watch during training; each stage has one in it.
+        progress: report progress on stderr.
 
     Returns:
-        what `metrics.json` holds.
+        the content of `metrics.json`.
 
     Raises:
-        ConfigError: the folder holds a run, or anything else, already; another process is working
-            in it; or the run that was stopped had another recipe.
-        DataError: files or examples that cannot be used; nothing is trained or changed then.
+        ConfigError: the folder already holds a run or anything else; another process is working
+            in it; or the stopped run had a different recipe.
+        DataError: files or examples that cannot be used; then nothing is trained or changed.
     """
     for name, value in (("save_every", save_every), ("save_every_steps", save_every_steps)):
         if value < 0:
             option = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{name} ({option}) must be at least 0", found=str(value))
     if overwrite and resume:
-        raise ConfigError("a run is overwritten or resumed, not both", fix="leave one out")
+        raise ConfigError("a run can be overwritten or resumed, not both", fix="leave one out")
     output = Path(output)
     boards = _boards(recipe, tensorboard)
     if resume and is_finished(output):
         with shown(progress):
             return _finished_metrics(recipe, output)
     with shown(progress), claimed(output):
-        # Under the lock: between a look and the first write nobody else can come in.
+        # Under the lock: nobody else can come in between this check and the first write.
         check_folder(output, overwrite, resume)
         for config, _ in recipe.train_configs:  # before data is read and weights are downloaded
             choose_precision(config.precision, choose_device(config.device))
-        # Tasks before the model: their texts make its vocabulary, their labels its heads.
+        # Tasks before the model: their texts give its vocabulary, their labels its heads.
         tasks = build_tasks(recipe)
         model = build_model(recipe, tasks)
         logger.info("%s, seed %s\n%r", recipe.name, recipe.seed, model)
@@ -116,7 +116,7 @@ def run_recipe(
         data = encode_datasets(
             model, tasks, on_error=recipe.on_error, cache=cache_folder(), progress=progress
         )
-        # From here on things are changed on disk: all that can be refused has been.
+        # From here on, files change: whatever could be rejected has been.
         place = choose_place(output, resume)
         if resume and not (place / STATE).exists():
             logger.info("%s has nothing to resume: starting afresh", output)
@@ -128,31 +128,31 @@ def run_recipe(
                 opened.enter_context(board)
             history = _train(recipe, saver, data, save_every_steps, progress)
         put_in_place(place, output)
-        # Saved before it is tested: no fault in the test can cost the training.
+        # Saved before testing: no fault in a test can cost the trained model.
         _save_trained(recipe, model, history, output)
         return _assess(recipe, model, tasks, data, history, output, progress)
 
 
 @contextmanager
 def _resumable(recipe: Recipe, place: Path) -> Generator[None]:
-    """If what runs within it is stopped, the folder keeps what a resumed run needs, or nothing."""
+    """If the code within is stopped, the folder keeps what a resumed run needs, or nothing."""
     try:
-        # First of all, so that a resumed run can be held against it.
+        # First of all, so that a resumed run can be compared with it.
         write_atomically(place / STATE / RECIPE_FILE, recipe.to_toml())
         yield
     except BaseException:
         can_go_on = any(map(has_state, (place / STATE).glob("stage*")))
-        if not can_go_on:  # then what was written is of no use
+        if not can_go_on:  # then what was written is useless
             clear(place)
             with suppress(OSError):
                 place.rmdir()
         else:
-            logger.info("%s holds what --resume goes on from", place)
+            logger.info("%s holds what --resume continues from", place)
         raise
 
 
 def _save_trained(recipe: Recipe, model: MultiTaskModel, history: History, output: Path) -> None:
-    """Write all that the training produced; from now on the folder can predict."""
+    """Write everything that training produced; from now on the folder can predict."""
     model.save_pretrained(output)
     history.write_csv(output / HISTORY_FILE)
     write_atomically(output / RECIPE_FILE, recipe.to_toml())
@@ -167,13 +167,13 @@ def _assess(
     output: Path,
     progress: bool,
 ) -> dict[str, Any]:
-    """Test the model, write all that is said about it, and end the run if nothing failed."""
+    """Test the model, write all reports, and end the run if nothing failed."""
     parts = Parts()
     try:
         scores, tested = score_everything(model, data, parts, progress)
         write_findings(model, tasks, history, tested, output, parts)
-    except BaseException:  # stopped by its user
-        logger.info("the trained model is in %s; --resume does the tests and reports", output)
+    except BaseException:  # stopped by the user
+        logger.info("the trained model is in %s; --resume runs the tests and reports", output)
         raise
     metrics = {
         "recipe": recipe.name,
@@ -185,7 +185,7 @@ def _assess(
     }
     if parts.failed:
         metrics["not_reported"] = parts.failed
-    # With this file, and once `finish` has taken the state away, a run is done.
+    # With this file, and once `finish` has removed the state, a run is done.
     write_atomically(output / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     if not parts.failed:
         finish(output)
@@ -193,7 +193,7 @@ def _assess(
 
 
 def _finished_metrics(recipe: Recipe, output: Path) -> dict[str, Any]:
-    """The metrics of a run that is done already."""
+    """The metrics of a run that is already done."""
     check_same_recipe(output / RECIPE_FILE, recipe)
     clear_away(output)
     logger.info("the run in %s is finished: there is nothing to resume", output)
@@ -201,7 +201,7 @@ def _finished_metrics(recipe: Recipe, output: Path) -> dict[str, Any]:
 
 
 def _what_the_checkpoint_says(recipe: Recipe) -> str:
-    """A line about the settings of a recipe that a pretrained encoder leaves without effect."""
+    """A line about the settings of a recipe that have no effect on a pretrained encoder."""
     if not recipe.encoder.get("pretrained"):
         return ""
     unused = [f"encoder.{key}" for key in recipe.encoder_shape if key not in FROM_RECIPE]
@@ -213,12 +213,12 @@ def _what_the_checkpoint_says(recipe: Recipe) -> str:
 
 @dataclass
 class Saver:
-    """What is saved while it trains: the best model of each task, some epochs' models, curves.
+    """Saves during training: the best model of each task, some epochs' models, and curves.
 
     Args:
         place: the folder that the models are saved in.
-        save_every: after so many epochs, counted over all stages, the model is saved; 0 for never.
-        boards: for the curves of each stage, if they are wanted.
+        save_every: epochs, counted over all stages, from one saved model to the next; 0 for never.
+        boards: for the curves of each stage, if wanted.
         earlier: the histories of the stages before this one.
     """
 
@@ -232,16 +232,16 @@ class Saver:
 
     @property
     def board(self) -> TensorBoard | None:
-        """That of the present stage."""
+        """The board of the current stage."""
         return self.boards[len(self.earlier)] if self.boards else None
 
     def on_round(self, history: History) -> None:
-        """Add the last round of `history`, that of the present stage, to the curves."""
+        """Add the last round of `history`, that of the current stage, to the curves."""
         if self.board:
             self.board.on_round(history)
 
     def on_epoch(self, history: History) -> None:
-        """Save what the last epoch of `history` asks for."""
+        """Save what is due after the last epoch of `history`."""
         if self.board:
             self.board.on_epoch(history)
         so_far = History.join([*self.earlier, history])
@@ -251,12 +251,12 @@ class Saver:
             folders.append(f"{CHECKPOINT}{epoch}")
         for folder in folders:
             self.model.save_pretrained(self.place / folder)
-            # With its recipe, so that `mtl evaluate` finds the test data of this folder as well.
+            # With its recipe, so that `mtl evaluate` finds the test data for this folder too.
             write_atomically(self.place / folder / RECIPE_FILE, self.recipe.to_toml())
 
 
 def _boards(recipe: Recipe, folder: str | Path | None) -> list[TensorBoard]:
-    """One for each stage, in a folder of its own if there are several; none without a folder."""
+    """One board per stage, in its own folder if there are several; none without a folder."""
     if folder is None:
         return []
     stages = [f"stage{number}" for number, _ in enumerate(recipe.stages, start=1)]
@@ -270,7 +270,7 @@ def _train(
     save_every_steps: int,
     progress: bool,
 ) -> History:
-    """Every stage goes on from its own state; one that is done is only read."""
+    """Every stage continues from its own state; a finished one is only read."""
     for number, (config, names) in enumerate(recipe.train_configs, start=1):
         if recipe.stages:
             what = ", ".join(config.freeze) or "nothing"
@@ -281,7 +281,7 @@ def _train(
             config,
             checkpoint=saver.place / STATE / f"stage{number}",
             save_every=save_every_steps,
-            # Always: `prepare` has taken away what must not be gone on from.
+            # Always: `prepare` has removed any state that must not be resumed.
             resume=True,
             data=data,
             on_round=saver.on_round,
@@ -293,7 +293,7 @@ def _train(
 
 
 def best_now(tasks: Sequence[Task], history: History) -> list[str]:
-    """The tasks that the last epoch is the best for so far; of a single task it is the model."""
+    """The tasks for which the last epoch is the best so far; for a single task: the model."""
     if len(tasks) == 1:
         return []
     *earlier, last = history.validation
@@ -301,7 +301,7 @@ def best_now(tasks: Sequence[Task], history: History) -> list[str]:
     for task in tasks:
         before = [task.main_score(e[task.name])[1] for e in earlier if task.name in e]
         now = task.main_score(last[task.name])[1] if task.name in last else -math.inf
-        # Strictly better: of two equal epochs the first.
+        # Strictly better: of two equal epochs, the first counts.
         if now > max(before, default=-math.inf):
             names.append(task.name)
     return names

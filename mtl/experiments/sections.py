@@ -1,4 +1,4 @@
-"""The sections of a recipe as TOML gives them go in, and every fault in them comes out."""
+"""The sections of a recipe, as TOML gives them, go in; every fault in them comes out."""
 
 from __future__ import annotations
 
@@ -56,23 +56,23 @@ class DatasetRecipe:
     """Where examples come from.
 
     Args:
-        toy: kind of toy data, where no file is given.
+        toy: kind of toy data, if no file is given.
         toy_train: how many toy examples to train on.
         toy_held_out: how many in each of the other splits.
         train: a file to train on, instead of toy data. Without a validation (test) file, a tenth
             of its texts, drawn by the seed, is held out for validation (test).
             It may be a folder with a file for each split.
         validation, test, test_unseen: files for the other splits.
-        column: of the tags, or of the label in a table, in all its files: a number from 1 or a
-            name; by default it is found.
-        label_names: what tags or labels that are whole numbers mean, in order from 0.
-        limit: train on no more than so many examples, drawn by the seed; 0 for all.
-        share: train on this share of the examples, drawn by the seed; the smaller of the two holds.
-        augment: how many changed copies of each training example are added; see `augment`.
+        column: that of the tags, or of the label in a table, in all files: a number from 1 or a
+            name; by default it is detected.
+        label_names: the meanings of tags or labels that are whole numbers, in order from 0.
+        limit: train on at most this many examples, drawn by the seed; 0 for all.
+        share: train on this share of the examples, drawn by the seed; the smaller one applies.
+        augment: how many changed copies of each training example to add; see `augment`.
         synonyms: for `augment`, by word.
 
     Raises:
-        ConfigError: values that cannot be, all of them together.
+        ConfigError: impossible values, all reported together.
     """
 
     toy: str = setting("", check=_check_toy)
@@ -95,10 +95,10 @@ class DatasetRecipe:
 
 @dataclass(frozen=True)
 class TaskRecipe(DatasetRecipe):
-    """One task of a recipe, with a dataset of its own or one that it shares.
+    """One task of a recipe, with its own dataset or one that it shares.
 
     Args:
-        kind: of the task class, for example `ner`, or the place of your own, `mymodule:MyTask`.
+        kind: of the task class, such as `ner`, or the place of your own class, `mymodule:MyTask`.
         data: name of a dataset of the recipe; a task that names its own `toy` or `train` does not
             use it. Tasks on one dataset share its batches: one pass of the encoder serves them all.
         options: what the task's class takes besides its name and dataset.
@@ -113,28 +113,28 @@ class TaskRecipe(DatasetRecipe):
         return bool(self.toy or self.train)
 
 
-# Whose settings a section holds, and those among them that the package itself gives.
+# Whose settings a section holds, and which of them the package itself sets.
 OWNERS: dict[str, tuple[Any, ...]] = {
     "tokenizer": (WhitespaceTokenizer.train, "texts"),
     "encoder": (EncoderConfig, "vocab_size"),
     "model": (MultiTaskModel, "encoder", "tokenizer", "tasks", "overlap"),
     "train": (TrainConfig, "seed"),
 }
-# What the section of the encoder says beside its shape: how texts are cut, where weights are from.
+# What the encoder's section says besides its shape: how texts are cut, where weights come from.
 BESIDE_SHAPE = {"overlap": Setting(int, rules=Rules(least=0)), "pretrained": Setting(str)}
 
 
 def content_faults(
     content: Mapping[str, Any], top: Mapping[str, Setting], find: Find
 ) -> list[Fault]:
-    """All that is wrong with the content of a recipe file, in the order of the file.
+    """Everything wrong with the content of a recipe file, in the order of the file.
 
     Args:
         top: the settings at the top of a recipe, its sections among them.
         find: how the classes of tasks and methods are found, see `mtl.registry`.
     """
     wrong = faults_by_key(content, top)
-    # About what is no section at all there is no more to say, not even that it lacks a name.
+    # If it is not a section at all, there is no more to say, not even that it lacks a name.
     sections = {key: None if key in wrong else value for key, value in content.items()}
     checks: dict[str, Callable[[Mapping[str, Any]], Iterable[Fault]]] = {
         "encoder": _encoder_faults,
@@ -167,7 +167,7 @@ def _faults(section: Any, settings: Mapping[str, Setting], where: str) -> list[F
 
 
 def _encoder_faults(sections: Mapping[str, Any]) -> list[Fault]:
-    shape = {"vocab_size": 1} | sections["encoder"]  # the tokenizer will know the size
+    shape = {"vocab_size": 1} | sections["encoder"]  # the tokenizer will set the size
     return contradictions_in(EncoderConfig, shape, "encoder.")
 
 
@@ -181,9 +181,9 @@ def _train_faults(sections: Mapping[str, Any], find: Find) -> Iterator[Fault]:
 
 
 def _method_faults(section: Mapping[str, Any], where: str, find: Find) -> dict[str, list[Fault]]:
-    """What is wrong with a weighting or an aggregation of the user's own, by its key.
+    """What is wrong with the user's own weighting or aggregation, by its key.
 
-    Of names without a colon, `TrainConfig` knows more: they may be TorchJD's.
+    Names without a colon are left to `TrainConfig`: they may be TorchJD's.
     """
     bases: dict[str, type[Named]] = {"weighting": Weighting, "aggregation": Aggregation}
     named = {key: section[key] for key in bases if ":" in str(section.get(key))}
@@ -197,21 +197,21 @@ def _without(train: Mapping[str, Any], methods: Iterable[str]) -> dict[str, Any]
 
 
 def _weights_faults(train: Mapping[str, Any], tasks: Any, what: str) -> Iterator[Fault]:
-    """Weights of losses that no task has."""
+    """Loss weights for unknown tasks."""
     weights = train.get("loss_weights")
     if isinstance(weights, Mapping):
         yield from _unknown_tasks(weights, tasks, what)
 
 
 def _unknown_tasks(names: Iterable[Any], tasks: Any, what: str) -> Iterator[Fault]:
-    """The names that no task has; where there is no task at all, that is another fault."""
+    """Names that no task has; if there is no task at all, that is a different fault."""
     for name in names:
         if tasks and isinstance(name, str) and name not in tasks:
             yield Fault(f"{what} names an unknown task", found=repr(name), fix=suggest(name, tasks))
 
 
 def _stages_faults(sections: Mapping[str, Any], find: Find) -> Iterable[Fault]:
-    # No seed: that is the recipe's, one for all that is random.
+    # No seed: the recipe has one, for everything random.
     settings = settings_of(TrainConfig, "seed") | {"tasks": Setting(list[str])}
     faults: list[Fault] = []
     together: list[Fault] = []
@@ -222,7 +222,7 @@ def _stages_faults(sections: Mapping[str, Any], find: Find) -> Iterable[Fault]:
             faults += _weights_faults(stage, sections["tasks"], f"stages.{i}.loss_weights")
             wrong = _method_faults(stage, f"stages.{i}.", find)
             faults += chain(*wrong.values())
-            # A stage says only what differs, so it is judged together with the section `train`.
+            # A stage says only what differs, so it is checked together with the section `train`.
             values = _without({**(sections.get("train") or {}), **stage}, wrong)
             together += contradictions_in(TrainConfig, values, "train.")
     faults += dict.fromkeys(together)  # two stages may have the same
@@ -232,7 +232,7 @@ def _stages_faults(sections: Mapping[str, Any], find: Find) -> Iterable[Fault]:
 def _names_faults(stage: Mapping[str, Any], tasks: Any, what: str) -> Iterator[Fault]:
     """What is wrong with the names of the tasks of a stage."""
     names = stage.get("tasks")
-    if not isinstance(names, list):  # all take part, or it is no list at all
+    if not isinstance(names, list):  # all take part, or it is not a list at all
         return
     if not names:
         yield Fault(f"{what} is empty", fix="name a task, or leave it out")
@@ -245,7 +245,7 @@ def _resting_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
     trained = {name for stage in stages for name in stage.get("tasks", tasks)}
     for name in tasks:
         if stages and name not in trained:
-            fix = "name it in the tasks of a stage, or take its section out"
+            fix = "name it in the tasks of a stage, or remove its section"
             yield Fault(f"no stage trains the task {name!r}", fix=fix)
 
 
@@ -262,7 +262,7 @@ def _datasets_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
             yield from _source_faults(section, where)
             continue
         known = datasets.keys() & used
-        add = f'add data = "{name}" to a task, or take the section out'
+        add = f'add data = "{name}" to a task, or remove the section'
         fix = suggest(name, known) if known else add
         yield Fault(f"no task uses the dataset {name!r}", found=f"[datasets.{name}]", fix=fix)
 
@@ -287,7 +287,7 @@ def _task_faults(
         return
     try:
         settings |= settings_of(find(Task, section["kind"], f"{where}kind"), "name", "dataset")
-    except ConfigError as error:  # then nobody knows which other keys there may be
+    except ConfigError as error:  # then it is unknown which other keys there may be
         yield from error.faults
         section = {key: section[key] for key in section if key in settings and key != "kind"}
         settings.pop("kind")
@@ -296,7 +296,7 @@ def _task_faults(
         yield from _faults(section, settings, where)
         yield from _source_faults(section, where)
         return
-    # Whatever it says about data of its own has no effect, and is not looked at any closer.
+    # Whatever it says about its own data has no effect, and is not checked any further.
     stray = settings_of(DatasetRecipe)
     rest = {key: value for key, value in section.items() if key not in stray}
     yield from _faults(rest, settings, where)
@@ -324,7 +324,7 @@ def _shared_faults(
 
 
 def _source_faults(section: Any, where: str) -> Iterator[Fault]:
-    """It must be said, and once, where the examples come from."""
+    """Faults unless it says, exactly once, where the examples come from."""
     if not isinstance(section, Mapping) or section.get("train"):
         return
     for split in HELD_OUT:

@@ -26,20 +26,20 @@ MEASURED = Path(__file__).parent / "measured" / "sharing.csv"
 def summarise(
     runs: Sequence[dict[str, Any]], tasks: Sequence[Task], rounds: int, total: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Over the seeds: the mean test score of each task, and its difference from the model alone.
+    """Over the seeds: each task's mean test score, and its difference from the model alone.
 
     Args:
         runs: results of all runs.
-        tasks: which tell their main metric.
-        rounds: of an epoch of the shared training.
+        tasks: they name their main metrics.
+        rounds: those of an epoch of the shared training.
         total: its steps in an epoch, by method.
 
     Returns:
-        a dict for each size, budget, task and method, the models alone among them. Intervals are
-        of 95% (see `mtl.metrics.interval`), None for a single seed; the difference is method minus
-        alone, and `distinguishable` if its interval excludes 0. `control_rounds`, of an epoch, is
-        how long the model alone trained. `n` counts the seeds that have what a row needs; a row
-        that no seed has is left out.
+        a dict for each size, budget, task and method, including the models alone. Intervals are
+        95% (see `mtl.metrics.interval`), None for a single seed; the difference is method minus
+        alone, and `distinguishable` if its interval excludes 0. `control_rounds` is how
+        many rounds per epoch the model alone trained. `n` counts the seeds that have what a row
+        needs; a row without any is left out.
     """
     metric = {task.name: _common_metric(task, runs) for task in tasks}
     scores = {
@@ -53,7 +53,7 @@ def summarise(
     seeds = dict.fromkeys(run["seed"] for run in runs)
     rows = []
     for size, budget, task in product(sizes, BUDGETS, tested):
-        # How many rounds the model alone trains that each method is compared with.
+        # How many rounds the model alone trains, for each method compared with it.
         controls = {m: rounds if budget == BUDGETS[0] else n for m, n in total.items()}
         for method, control in {ALONE: max(controls.values()), **controls}.items():
             trained = control if method == ALONE else rounds
@@ -71,25 +71,25 @@ def summarise(
 
 
 def _statistics(pairs: Sequence[tuple[float, float]], is_alone: bool) -> dict[str, Any]:
-    """The mean of some scores, and that of their differences from the model alone, with intervals.
+    """The means of scores and of their differences from the model alone, with intervals.
 
     Args:
         pairs: for each seed, the score of a model and that of the model alone. With the same seed
-            both saw the same examples, so that their difference says more than that of two means.
+            both saw the same examples, so their difference says more than that of two means.
     """
     found = _with_interval("", [own for own, _ in pairs])
     if not is_alone:
         found |= _with_interval("difference", [own - alone for own, alone in pairs])
-        # One seed can distinguish nothing.
+        # One seed cannot distinguish anything.
         low, high = found["difference_interval"] or (-math.inf, math.inf)
         found["distinguishable"] = low > 0 or high < 0
     return found
 
 
 def _common_metric(task: Task, runs: Sequence[dict[str, Any]]) -> str:
-    """The main metric of a task's tests; of several, the first of those that most runs have.
+    """The main metric of a task's tests; of several, the first that most runs have.
 
-    A task may choose it by its test data, and each seed may hold out different examples.
+    A task may choose it from its test data, and each seed may hold out different examples.
     """
     tests = [run["test"][task.name] for run in runs if task.name in run["test"]]
     names = dict.fromkeys(task.main_score(scores)[0] for scores in tests)
@@ -99,7 +99,7 @@ def _common_metric(task: Task, runs: Sequence[dict[str, Any]]) -> str:
 
 def _with_interval(what: str, values: Sequence[float]) -> dict[str, Any]:
     centre, half = interval(values)
-    # A single seed has no spread, and JSON no infinity.
+    # A single seed has no spread, and JSON has no infinity.
     ends = [centre - half, centre + half] if math.isfinite(half) else None
     return {what or "mean": centre, f"{what}_interval".lstrip("_"): ends}
 
@@ -107,9 +107,9 @@ def _with_interval(what: str, values: Sequence[float]) -> dict[str, Any]:
 def costs(
     runs: Sequence[dict[str, Any]], rounds: int, total: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """What one shared model costs, and all separate ones together, as means over the seeds.
+    """What one shared model costs, and what all separate ones cost together: means over the seeds.
 
-    The separate models are those of the budget "per task". A seed counts where all these models
+    The separate models are those of the budget "per task". A seed counts if all these models
     are there.
 
     Returns:
@@ -121,7 +121,7 @@ def costs(
         of_size = [run for run in runs if run["size"] == size]
         alone = [run for run in of_size if run["method"] == ALONE and run["rounds"] == rounds]
         n_alone = Counter(run["seed"] for run in alone)
-        # A seed of which a model failed would make the separate ones look cheaper.
+        # A seed with a failed model would make the separate ones look cheaper.
         whole = {seed for seed, n in n_alone.items() if n == max(n_alone.values())}
         shared = [run for run in of_size if run["method"] == method and run["seed"] in whole]
         seeds = {run["seed"] for run in shared}
@@ -137,7 +137,7 @@ def costs(
 
 
 def write_summary(path: Path, summary: Sequence[Mapping[str, Any]], command: str) -> None:
-    """A CSV with a line for each dict of `summarise`, under the command as a comment."""
+    """Write a CSV with a line for each dict of `summarise`, under the command as a comment."""
     ends = ("interval", "difference_interval")
     longest = max(summary, key=len)  # a row of a shared model, which has more than one of ALONE
     columns = [key for key in longest if key not in ends]
@@ -156,10 +156,10 @@ def write_summary(path: Path, summary: Sequence[Mapping[str, Any]], command: str
 
 
 def read_comparison(path: str | Path | None = None) -> tuple[list[dict[str, Any]], str]:
-    """The summary of a comparison from its `compare.csv`, and the command that makes it again.
+    """The summary of a comparison from its `compare.csv`, and the command that repeats it.
 
     Args:
-        path: of the file; by default that of practical7, which comes with the package.
+        path: the file; by default that of practical7, which comes with the package.
 
     Raises:
         DataError: the file cannot be read, or `mtl compare` did not write it.
@@ -203,10 +203,10 @@ def comparison_tables(
     cost: Sequence[Mapping[str, Any]] = (),
     layout: Callable[[Sequence[str], Sequence[Sequence[Any]]], str] = format_table,
 ) -> str:
-    """The scores, a table for each budget, and what the models cost.
+    """The scores, one table per budget, and what the models cost.
 
     Args:
-        summary, cost: of `compare.json`.
+        summary, cost: those of `compare.json`.
         layout: `format_table`, or `format_markdown`.
     """
     n = max(row["n"] for row in summary)
@@ -215,7 +215,7 @@ def comparison_tables(
         "difference from the model alone, paired by seed; * where its interval excludes 0."
         if n > 1
         else "Test scores of one seed; in brackets the difference from the model alone. One seed "
-        "tells nothing apart: give --seeds 5."
+        "cannot tell methods apart: give --seeds 5."
     ]
     for budget, whose in zip(BUDGETS, ("its task", "the whole shared training"), strict=True):
         rows = [row for row in without_repeats(summary) if row["budget"] == budget]
@@ -226,7 +226,7 @@ def comparison_tables(
         for row in rows:
             line = (f"{row['task']} {row['metric'].replace('_', ' ')}", row["size"] or "all data")
             by_line.setdefault(line, {})[row["method"]] = _cell(row, n)
-        # `get`: a method may lack a row, where none of its seeds is complete.
+        # `get`: a method may lack a row, if none of its seeds is complete.
         lines = [[*line, *map(cells.get, methods)] for line, cells in by_line.items()]
         text.append(f"A model alone makes as many steps as {whose}:")
         text.append(layout(["", "", *methods], lines))

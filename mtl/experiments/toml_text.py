@@ -1,4 +1,4 @@
-"""Plain values go in, the text of a TOML file comes out; `tomllib` reads it back."""
+"""Plain values go in; the text of a TOML file, which `tomllib` reads back, comes out."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml_value, value)) + "]"
     if isinstance(value, float):
-        return repr(value)  # inf and nan too, which JSON writes otherwise
+        return repr(value)  # inf and nan too, which JSON writes differently
     if isinstance(value, date | time):
         return value.isoformat()
-    # A JSON string, whole number or bool is TOML, but for one character.
+    # A JSON string, whole number or bool is TOML, except for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

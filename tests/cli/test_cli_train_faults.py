@@ -66,7 +66,7 @@ WRONG_SETTINGS = {
     "tasks.ner.kind=nerr": ["tasks.ner.kind is unknown", 'did you mean "ner"'],
     "tasks.qa.toy=qaa": ["unknown kind of toy data", 'did you mean "qa"'],
     "tasks.ner.test=x.conll": ["tasks.ner.test names a file", "never mixed"],
-    "on_error=ignore": ["on_error is stop or skip", "'ignore'"],
+    "on_error=ignore": ["on_error must be stop or skip", "'ignore'"],
     "seed=-1": ["seed must be at least 0", "-1"],
     "train.epochs": ["--set takes KEY=VALUE", "train.epochs=4"],
 }
