@@ -174,7 +174,7 @@ def test_what_is_no_number_of_private_layers(build, tasks, private_layers):
 @pytest.mark.parametrize("private_layers", [0, 1])
 def test_an_encoder_that_another_model_took_layers_off_is_not_whole(build, tasks, private_layers):
     model = build(tasks, 1)
-    with pytest.raises(ConfigError, match=r"not whole(.|\n)*2 of 3 layers"):
+    with pytest.raises(ConfigError, match=r"is incomplete(.|\n)*2 of 3 layers"):
         MultiTaskModel(model.encoder, model.tokenizer, tasks, private_layers)
 
 
@@ -488,7 +488,7 @@ def test_a_split_encoder_is_not_written_for_transformers(tasks, tmp_path):
     save_for_transformers(encoder, tokenizer, tmp_path / "whole")
     assert (tmp_path / "whole" / "model.safetensors").exists()
     model = MultiTaskModel(encoder, tokenizer, tasks, 1)
-    with pytest.raises(ModelError, match=r"not whole(.|\n)*1 of 2 layers(.|\n)*save_pretrained"):
+    with pytest.raises(ModelError, match=r"is incomplete(.|\n)*1 of 2 layers(.|\n)*save_pretrained"):
         save_for_transformers(model.encoder, tokenizer, tmp_path / "split")
     assert not (tmp_path / "split").exists()
 

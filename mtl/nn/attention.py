@@ -1,4 +1,4 @@
-"""Vectors of tokens go in; each token's mixture of the others comes out: attention, by hand too.
+"""Token vectors go in; each token's mixture of the others comes out: attention, fused or by hand.
 
 Letters: B batch, T tokens, D model width, H heads, K head width (D = H*K).
 """
@@ -17,7 +17,7 @@ from .config import EncoderConfig
 def sinusoidal_positions(length: int, width: int) -> Tensor:
     """`(T, D)`: `sin(t / 10000^(2i/D))` at even columns, `cos` at odd (Vaswani et al. 2017)."""
     angles = position_angles(length, width)  # (T, D/2)
-    # `[:, :width]`: an odd width has one sine more than it has cosines.
+    # `[:, :width]`: an odd width has one more sine than cosines.
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
 
 
@@ -30,9 +30,9 @@ def position_angles(length: int, width: int) -> Tensor:
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn each pair of features by its position's angle (Su et al. 2021, equation 34).
 
-    A pair of features is a point in the plane, and so a complex number; to turn it by an angle is
-    to multiply it by `e^(i angle)`. The dot product of a turned query and a turned key then depends
-    on how far apart they stand, not on where.
+    A pair of features is a point in the plane, that is, a complex number; multiplying it by
+    `e^(i angle)` turns it by that angle. The dot product of a turned query and a turned key then
+    depends on how far apart they are, not on where.
 
     Args:
         x: `(..., H, T, K)`; features 0 and 1 are a pair, 2 and 3, and so on.
@@ -47,7 +47,7 @@ def rotations(config: EncoderConfig) -> Tensor:
     """What `rotate` multiplies by, `(H, T, K/2)` complex; heads that do not rotate have angle 0."""
     angles = position_angles(config.max_length, config.head_width)  # (T, K/2)
     rotates = torch.arange(config.n_heads) < config.n_rotating
-    # Angle 0 is multiplication by 1: such a head sees the words, but not where they stand.
+    # Angle 0 is multiplication by 1: such a head sees the words, but not where they are.
     angles = angles * rotates[:, None, None]  # (H, T, K/2)
     table = torch.polar(torch.ones_like(angles), angles)
     # The heads of a token are neighbours in memory, as in the queries and keys: that is faster.
@@ -62,7 +62,7 @@ def attention(
     Args:
         q, k, v: `(B, H, T, K)`.
         mask: True where a key may be attended to, broadcastable to `(B, H, T, T)`; None for all.
-        dropout: share of the weights that are set to 0, the others scaled up.
+        dropout: share of the weights set to 0; the others are scaled up.
 
     Returns:
         `(B, H, T, K)` mixed values, and `(B, H, T, T)` weights; each row of weights sums to 1.
@@ -101,7 +101,7 @@ class MultiHeadSelfAttention(nn.Module):
             part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, T, H, K) -> (B, H, T, K)
             for part in parts
         )
-        if rotation is not None:  # values say what a word means, which does not depend on where
+        if rotation is not None:  # values say what a word means, wherever it is
             q, k = rotate(q, rotation), rotate(k, rotation)
         return q, k, v
 
@@ -112,17 +112,17 @@ class MultiHeadSelfAttention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`; `mask` as in `attention`."""
         q, k, v = self.project(x, rotation)
-        # A function, unlike nn.Dropout, does not know of `eval()` by itself.
+        # Unlike nn.Dropout, a function does not know about `eval()`.
         dropout = self.dropout if self.training else 0.0
         if dropout and q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            # The CPU's fused kernel has no dropout, and what stands in for it is slow in bfloat16.
+            # The CPU's fused kernel has no dropout, and its fallback is slow in bfloat16.
             return self.merge(attention(q, k, v, mask, dropout)[0])
         return self.merge(F.scaled_dot_product_attention(q, k, v, mask, dropout))
 
     def match_keys_to_queries(self, first: int) -> None:
         """Copy the query projection to the key projection, in the features from `first` on.
 
-        A query of these heads then scores highest with the key of an equal word.
+        In these heads a query then scores highest with the key of an equal word.
         """
         with torch.no_grad():
             query, key, _ = self.query_key_value.weight.chunk(3)  # (D, D) each, views of the weight

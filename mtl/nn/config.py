@@ -20,22 +20,22 @@ class EncoderConfig:
     """Shape and kind of a `TransformerEncoder`.
 
     Args:
-        vocab_size: V, ids of the tokenizer.
+        vocab_size: V, the number of ids of the tokenizer.
         d_model: D, width of every hidden state.
         n_heads: H, attention heads; divides `d_model`.
         n_layers: encoder layers.
         d_ff: F, width of the feed-forward layer; 0 means `4 * d_model`.
-        max_length: most tokens in a row, and how many positions there are.
+        max_length: most tokens in a row, and the number of positions.
         positions: `sinusoidal` (Vaswani et al. 2017, section 3.5), `learned` (BERT), or `rotary`
             (Su et al. 2021, equation 34).
-        rotary_heads: with rotary positions, how many heads rotate; the others do not see where a
-            word stands. 0 means all.
+        rotary_heads: with rotary positions, how many heads rotate; the others do not see positions.
+            0 means all.
         norm: `pre` (before each sublayer, and once at the end) or `post` (after each sublayer, and
             once after the embeddings, as BERT).
         activation: of the feed-forward layer, `relu` or `gelu`.
         dropout: after embeddings, attention weights and each sublayer.
-        attention_dropout: of the attention weights, if it is another. At 0, attention is one fused
-            kernel on every device; a CPU has none with dropout, and is slower with it.
+        attention_dropout: of the attention weights, if it differs. At 0, attention is one fused
+            kernel on every device; a CPU has no fused kernel with dropout, and is slower.
         n_types: segments, 2 for question and context; 0 for none.
         match_heads: in heads that do not rotate, start the key projection as a copy of the query
             projection, so that a fresh head attends to words equal to its own (kin to Trockman and
@@ -46,8 +46,8 @@ class EncoderConfig:
         layer_norm_eps: added to the variance in layer norm.
 
     Raises:
-        ConfigError: values that cannot be, all of them together; of an unknown kind the nearest
-            known one is named.
+        ConfigError: impossible values, all reported together; for an unknown kind the nearest known
+            one is named.
     """
 
     vocab_size: int = setting(least=1)
@@ -64,19 +64,19 @@ class EncoderConfig:
     attention_dropout: float | None = setting(None, least=0, below=1)
     n_types: int = setting(2, least=0)
     match_heads: bool = False
-    # 0.02 is what BERT and GPT-2 begin with.
+    # 0.02 is what BERT and GPT-2 start with.
     embedding_std: float = setting(0.02, least=0)
     type_std: float = setting(0.02, least=0)
-    # PyTorch's own; BERT's is 1e-12, so a checkpoint's config decides.
+    # PyTorch's default; BERT's is 1e-12, so a checkpoint's config decides.
     layer_norm_eps: float = setting(1e-5, least=0)
 
     def __post_init__(self) -> None:
         check(self, "encoder.")
 
     def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
-        """What cannot be together; nothing is said of settings that are `wrong` already."""
+        """Settings that contradict each other; those that are `wrong` already are skipped."""
         fine = set(wrong).isdisjoint
-        # What follows divides by them.
+        # The checks below divide by them.
         if not fine(["d_model", "n_heads"]):
             return
         if self.d_model % self.n_heads:
@@ -122,7 +122,7 @@ class EncoderConfig:
 
     @property
     def multiply_adds(self) -> int:
-        """What the linear layers do to one token: four D x D and two D x F matrices in a layer."""
+        """Those of the linear layers for one token: four D x D and two D x F matrices per layer."""
         # Attention's T x T products are left out: in short rows they are the smaller part.
         return self.n_layers * self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
 
@@ -132,7 +132,7 @@ class EncoderConfig:
 
 
 def as_encoder_config(config: EncoderConfig | Mapping[str, Any]) -> EncoderConfig:
-    """A config as it is, or one with the values of a dict; ConfigError if it is neither."""
+    """A config unchanged, or one made from a dict; ConfigError if it is neither."""
     if isinstance(config, Mapping):
         return EncoderConfig(**config)
     if not isinstance(config, EncoderConfig):

@@ -24,7 +24,7 @@ ACTIVATION = {"relu": F.relu, "gelu": F.gelu}
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a nonlinearity between them, at each token alone (section 3.3)."""
+    """Two linear layers with a nonlinearity between them, for each token alone (section 3.3)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -56,8 +56,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
         """`(B, T, D)` to `(B, T, D)`."""
-        # A residual connection adds what a sublayer found to what was there: the gradient has a
-        # straight way down, and a layer need only learn what to change.
+        # A residual connection adds a sublayer's output to its input: the gradient has a straight
+        # way down, and a layer need only learn what to change.
         if self.pre_norm:
             x = x + self.dropout(self.attention(self.attention_norm(x), mask, rotation))
             return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
@@ -77,8 +77,8 @@ class TransformerEncoder(nn.Module):
     """Token ids in, one vector per token out; the part that all tasks share.
 
     Attributes:
-        pretrained: name of the checkpoint that the weights came from; "" if they began fresh.
-            Training gives pretrained weights a learning rate of their own.
+        pretrained: name of the checkpoint that the weights came from; "" if they started fresh.
+            Training gives pretrained weights their own learning rate.
 
     Example:
         >>> encoder = TransformerEncoder(EncoderConfig(vocab_size=100))
@@ -102,7 +102,7 @@ class TransformerEncoder(nn.Module):
             self.position_embedding = nn.Embedding(config.max_length, config.d_model)
         elif config.positions == "sinusoidal":
             # Sines and cosines have a standard deviation of 1 / sqrt(2). Scaled to that of the
-            # embeddings they are added to, neither drowns the other.
+            # embeddings they are added to, neither drowns out the other.
             table = sinusoidal_positions(config.max_length, config.d_model)
             self.register_buffer(
                 "position_table", table * math.sqrt(2) * config.embedding_std, persistent=False
@@ -118,11 +118,11 @@ class TransformerEncoder(nn.Module):
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Embedding):
-                # PyTorch's own start has deviation 1, and would drown what the layers add.
+                # PyTorch's default has deviation 1, and would drown out what the layers add.
                 nn.init.normal_(module.weight, std=self.config.embedding_std)
             elif isinstance(module, nn.Linear):
-                # What goes in and what comes out, forwards and backwards, is of about one size in
-                # every layer (Glorot and Bengio 2010), so that no layer learns much faster.
+                # Values and gradients keep about the same size through every layer (Glorot and
+                # Bengio 2010), so that no layer learns much faster than another.
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         if self.type_embedding is not None:
@@ -155,14 +155,14 @@ class TransformerEncoder(nn.Module):
             )
         x = self.token_embedding(input_ids)
         if self.type_embedding is not None:
-            # Segment 0 has a vector too; a pretrained encoder has never seen a token without.
+            # Segment 0 has a vector too; a pretrained encoder has never seen a token without one.
             zeros = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             x = x + self.type_embedding(zeros)
         if self.config.positions == "learned":
             x = x + self.position_embedding.weight[:length]
         elif self.config.positions == "sinusoidal":
             x = x + self.position_table[:length]
-        if self.config.norm == "post":  # as in BERT, where each layer too ends with a norm
+        if self.config.norm == "post":  # as in BERT, where each layer also ends with a norm
             x = self.norm(x)
         return self.dropout(x)
 
@@ -190,7 +190,7 @@ class TransformerEncoder(nn.Module):
             token_type_ids: `(B, T)` segments; None means all 0.
 
         Returns:
-            `(B, T, D)`; what stands at padding means nothing.
+            `(B, T, D)`; the vectors at padding mean nothing.
 
         Raises:
             ValueError: more tokens than the encoder has positions.
@@ -206,11 +206,11 @@ class TransformerEncoder(nn.Module):
         token_type_ids: Tensor | None,
         tops: Mapping[str, Iterable[nn.Module]],
     ) -> dict[str, Tensor]:
-        """Encode once, and go on from the last layer along several branches.
+        """Encode once, then continue from the last layer along several branches.
 
         Args:
             input_ids, attention_mask, token_type_ids: as in `forward`.
-            tops: by name, the further layers of each branch; none is a branch too.
+            tops: the further layers of each branch, by name; a branch may have none.
 
         Returns:
             `(B, T, D)` for each branch.

@@ -25,7 +25,7 @@ def save_for_transformers(
     """Write a folder that `transformers` loads as a BertModel, DistilBertModel or RobertaModel.
 
     Raises:
-        ModelError: an encoder or a tokenizer that none of the three can be.
+        ModelError: an encoder or a tokenizer that fits none of the three.
     """
     config, folder = encoder.config, Path(folder)
     model_type = _model_type(config, tokenizer)
@@ -40,9 +40,9 @@ def save_for_transformers(
         )
     if len(encoder.layers) < config.n_layers:
         raise ModelError(
-            "the encoder is not whole: some of its layers are private to the tasks of a model",
+            "the encoder is incomplete: some of its layers are private to the tasks of a model",
             found=f"{len(encoder.layers)} of {config.n_layers} layers",
-            fix="MultiTaskModel.save_pretrained keeps the whole model",
+            fix="MultiTaskModel.save_pretrained saves the whole model",
         )
     theirs = _to_their_config(config, model_type) | {"pad_token_id": tokenizer.pad_id}
     write_atomically(folder / CONFIG, json.dumps(theirs, indent=2))
@@ -62,11 +62,11 @@ def save_for_transformers(
 
 
 def _model_type(config: EncoderConfig, tokenizer: Tokenizer) -> str | None:
-    """Which of theirs the encoder can be, if any."""
+    """Which of their model types the encoder fits, if any."""
     is_like_theirs = config.norm == "post" and config.positions == "learned"
     if not is_like_theirs or not isinstance(tokenizer, SubwordTokenizer):
         return None
-    # Two separators are RoBERTa's, which counts its positions from the padding on.
+    # Only RoBERTa has two separators; it counts positions from the id of its padding.
     if len(tokenizer.pair_separator) == 2:
         return "roberta" if tokenizer.pad_id == ROBERTA.reserved - 1 else None
     is_distilbert = config.n_types == 0 and config.layer_norm_eps == DISTILBERT_EPS
@@ -89,7 +89,7 @@ def _to_their_config(config: EncoderConfig, model_type: str) -> dict[str, Any]:
 
 
 def _to_theirs(encoder: TransformerEncoder, family: Family) -> dict[str, Tensor]:
-    """Their names; what was cut off or folded together by `load_pretrained` is filled with 0."""
+    """Under their names; what `load_pretrained` cut off or folded together is filled with 0."""
     weights = {name: t.detach().cpu() for name, t in encoder.state_dict().items()}
     positions = weights["position_embedding.weight"]
     reserved = positions.new_zeros(family.reserved, positions.shape[1])

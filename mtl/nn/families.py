@@ -22,7 +22,7 @@ from .config import EncoderConfig
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the files of a checkpoint
 
-# position_ids are no head, but a buffer that old versions of transformers saved: 0, 1, 2, ...
+# position_ids are not a head but a buffer that old versions of transformers saved: 0, 1, 2, ...
 HEADS = ("classifier.", "qa_outputs.", "pooler.", "score.", "embeddings.position_ids")
 
 
@@ -31,12 +31,12 @@ class Family:
     """How one model type spells its config and its tensors.
 
     Attributes:
-        shape: the key of each of our config's fields.
+        shape: their key for each of our config's fields.
         layers: what the layers are called.
         layer: what the parts of a layer are called, by our names; three for queries, keys, values.
         segments: whether it has segment (type) embeddings.
         reserved: rows of the position table before that of the first token.
-        heads: beginnings of the names of what belongs to its heads; tasks bring heads of their own.
+        heads: how the names of its heads' tensors begin; tasks bring their own heads.
     """
 
     shape: dict[str, str]
@@ -99,13 +99,13 @@ DISTILBERT = Family(
     heads=("vocab_transform.", "vocab_layer_norm.", "vocab_projector.", "pre_classifier.", *HEADS),
 )
 DISTILBERT_EPS = 1e-12  # of its layer norms; its config does not say
-# RoBERTa counts positions from the id of its padding, which is 1, and one more.
+# RoBERTa's first position is one past the id of its padding, which is 1.
 ROBERTA = replace(BERT, reserved=2, heads=("lm_head.", *HEADS))
 FAMILIES = {"bert": BERT, "distilbert": DISTILBERT, "roberta": ROBERTA}
 
 
 def tensor_names(config: EncoderConfig, family: Family) -> dict[str, list[str]]:
-    """Each of our tensors, with theirs that it is made of: one, or three beside one another."""
+    """Each of our tensors, with those of theirs that make it up: one, or three concatenated."""
     names = {
         "token_embedding.weight": ["embeddings.word_embeddings.weight"],
         "position_embedding.weight": ["embeddings.position_embeddings.weight"],

@@ -21,7 +21,7 @@ def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
     if how == "cls":
         return hidden[:, 0]
     if how == "max":
-        # -inf and not 0: all real features of a row may be negative.
+        # -inf, not 0: all real features of a row may be negative.
         return hidden.masked_fill(~keep, float("-inf")).amax(dim=1)
     # Divided by the row's own number of tokens, so that more padding changes nothing.
     return hidden.masked_fill(~keep, 0.0).sum(dim=1) / keep.sum(dim=1)
@@ -95,7 +95,7 @@ def merge_rows(vectors: Tensor, owner: Tensor, n: int) -> Tensor:
 
     Args:
         vectors: one per row, such as the windows of long texts.
-        owner: `(B,)`, from 0 to n - 1; one without rows gets zeros.
+        owner: `(B,)`, from 0 to n - 1; an owner without rows gets zeros.
         n: how many owners.
     """
     # index_add sums all rows of an owner at once; a loop over owners would be slow on a GPU.

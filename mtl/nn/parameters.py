@@ -14,35 +14,35 @@ from .encoder import TransformerEncoder
 def parameters_called(
     names: Iterable[str], model: nn.Module, encoder: TransformerEncoder
 ) -> list[str]:
-    """All parameters of a model that these names mean; every name is looked up before any is used.
+    """All parameters that these names stand for; every name is looked up before any is used.
 
     Args:
         names: `encoder`, `encoder.embeddings`, `encoder.layers[:2]` (the first two layers), or any
             beginning of parameter names, such as `heads.ner`.
-        model: what has the parameters.
+        model: the module with the parameters.
         encoder: its submodule `encoder`.
 
     Raises:
-        ConfigError: a name that fits no parameter; the nearest known one is named.
+        ConfigError: a name that matches no parameter; the nearest known one is named.
     """
     return [parameter for name in names for parameter in _parameters_of(name, model, encoder)]
 
 
 def _parameters_of(name: str, model: nn.Module, encoder: TransformerEncoder) -> list[str]:
     parts = [name]
-    # "encoder.layers[:2]" is no beginning of a parameter's name; the names of its parts are.
+    # "encoder.layers[:2]" is not how any parameter's name begins; those of its parts are.
     first_layers = re.fullmatch(r"encoder\.layers\[:(\d+)\]", name)
     if first_layers and 1 <= int(first_layers[1]) <= len(encoder.layers):
         parts = [f"encoder.layers.{i}" for i in range(int(first_layers[1]))]
     elif name == "encoder.embeddings":
         parts = [f"encoder.{part}" for part in encoder.embedding_parts]
     parameters = [parameter for parameter, _ in model.named_parameters()]
-    # With the dots, so that "heads.ner" is not the beginning of "heads.ner_2.weight".
+    # With the dots, so that "heads.ner" does not match "heads.ner_2.weight".
     starts = tuple(f"{part}." for part in parts)
     found = [parameter for parameter in parameters if f"{parameter}.".startswith(starts)]
     if not found:
         layers = f"encoder.layers[:N] (N from 1 to {len(encoder.layers)})"
-        # Heads and private layers, which are kept by the name of their task: "heads.ner".
+        # Heads and private layers, which are stored under the name of their task: "heads.ner".
         of_tasks = {".".join(parameter.split(".")[:2]) for parameter in parameters}
         of_tasks = {part for part in of_tasks if not part.startswith("encoder.")}
         raise ConfigError(

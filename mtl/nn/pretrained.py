@@ -43,22 +43,22 @@ def load_pretrained(
 ) -> tuple[TransformerEncoder, SubwordTokenizer]:
     """Our encoder with the weights of a Hugging Face checkpoint, and its tokenizer.
 
-    What of the checkpoint is left out, such as the heads of its pretraining, is logged (INFO).
+    Whatever is left out, such as the heads of the checkpoint's pretraining, is logged (INFO).
 
     Args:
         folder_or_name: a folder with `config.json`, `model.safetensors` and the tokenizer's files,
             or a name on the Hugging Face hub, which is then downloaded.
-        max_length: most tokens in a row; positions beyond are left out. By default all stay.
-        dropout: another than the checkpoint's, also of the attention weights.
-        attention_dropout: another of the attention weights alone.
+        max_length: most tokens in a row; further positions are left out. By default all stay.
+        dropout: replaces the checkpoint's, also for the attention weights.
+        attention_dropout: replaces that of the attention weights alone.
 
     Returns:
         the encoder, in evaluation mode, and the tokenizer.
 
     Raises:
         ModelError: no such folder or name, a model type we do not know, files that are missing,
-            broken or do not fit each other, tensors that are missing, unexpected or mis-shaped.
-        ConfigError: a library that is not installed, or a value that cannot be.
+            broken or do not match, tensors that are missing, unexpected or mis-shaped.
+        ConfigError: a library that is not installed, or an impossible value.
     """
     folder = find_checkpoint(folder_or_name)
     theirs = read_json(folder / CONFIG)
@@ -66,25 +66,25 @@ def load_pretrained(
     tensors, left_out = _read_weights(folder, theirs["model_type"], family)
     config = _read_config(theirs, family, folder)
     tokenizer = SubwordTokenizer.load(folder)
-    # Before any weight is moved: ids of another vocabulary would give other words' vectors.
+    # Before any weight is moved: ids of another vocabulary would fetch the vectors of other words.
     _check_vocabulary(tokenizer, config, folder)
     weights = _to_ours(tensors, config, family, folder)
     config, weights = _cut_positions(config, weights, family.reserved, max_length)
     if config.n_types == 1:
-        # A single segment (RoBERTa) tells nothing apart, and pairs would ask for a second.
+        # A single segment (RoBERTa) tells nothing apart, and pairs would need a second.
         config, weights = _without_segments(config, weights)
     if dropout is not None:
         config = replace(config, dropout=dropout, attention_dropout=None)
     if attention_dropout is not None:
         config = replace(config, attention_dropout=attention_dropout)
-    with torch.device("meta"):  # no fresh weights are drawn, only to be thrown away
+    with torch.device("meta"):  # no fresh weights are drawn just to be thrown away
         encoder = TransformerEncoder(config)
     # assign: tensors on "meta" have no memory that values could be copied into.
     encoder.load_state_dict(weights, assign=True)
     encoder.pretrained = Path(folder_or_name).absolute().name  # absolute, for "." has no name
     heads = ", ".join(f"{name} ({n} tensors)" for name, n in left_out.items()) or "nothing"
     logger.info("%s: %r; left out: %s", encoder.pretrained, encoder, heads)
-    # As `transformers` does: who only wants vectors must not get dropout.
+    # As `transformers` does: anyone who only wants vectors must not get dropout.
     return encoder.eval(), tokenizer
 
 
@@ -118,7 +118,7 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
     try:
         # Only these files: a repository often holds the same weights in several forms.
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, *TOKENIZER_FILES]))
-    except Exception as error:  # no network, no such name, no space: the library has many kinds
+    except Exception as error:  # no network, no such name, no space: the library raises many kinds
         reason = (str(error).splitlines() or [""])[0].strip()
         raise ModelError(
             f"there is no folder {name!r}, and no such model could be downloaded from the "
@@ -148,7 +148,7 @@ def _family(theirs: dict[str, Any], folder: Path) -> Family:
 
 
 def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> EncoderConfig:
-    """Our config from theirs; as yet with all their positions and segments."""
+    """Our config from theirs; for now with all their positions and segments."""
     wrong = _unlike_ours(theirs, family)
     if not wrong:
         ours: dict[str, Any] = {"layer_norm_eps": DISTILBERT_EPS}  # unless their config says it
@@ -159,7 +159,7 @@ def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> Encode
         except ConfigError as error:
             wrong = [f"{fault.what}; {fault.found}" for fault in error.faults]
     raise ModelError(
-        "the checkpoint's config is not one that the encoder can be built from",
+        "the encoder cannot be built from the checkpoint's config",
         path=folder / CONFIG,
         found="; ".join(wrong),
         fix=f"use a checkpoint of {', '.join(FAMILIES)} with learned positions and an "
@@ -168,7 +168,7 @@ def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> Encode
 
 
 def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
-    """What their config lacks, and what it asks for that our encoder does not do."""
+    """What their config lacks, and what it asks for that our encoder does not support."""
     wrong = [f"no key {key!r}" for key in family.shape.values() if key not in theirs]
     # Relative positions would load as if they were absolute, and compute something else.
     positions = theirs.get("position_embedding_type", "absolute")
@@ -177,7 +177,7 @@ def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
     activation = theirs.get(family.shape["activation"])
     if activation is not None and activation not in ACTIVATIONS:
         wrong.append(f"activation {activation!r}")
-    # RoBERTa counts positions from the id of its padding on.
+    # RoBERTa counts positions from the id of its padding.
     padding = theirs.get("pad_token_id", family.reserved - 1)
     if family.reserved and padding != family.reserved - 1:
         wrong.append(f"pad_token_id {padding!r}, which positions are counted from")
@@ -187,7 +187,7 @@ def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
 def _read_weights(
     folder: Path, model_type: str, family: Family
 ) -> tuple[dict[str, Tensor], Counter[str]]:
-    """Tensors by their names without prefix, and how many of which heads are left out."""
+    """Tensors by name, without prefix, and how many tensors of each head are left out."""
     if (folder / PICKLE).exists() and not (folder / WEIGHTS).exists():
         raise ModelError(
             f"the folder holds its weights only as a pickle ({PICKLE}), and a pickle can run any "
@@ -200,7 +200,7 @@ def _read_weights(
         name = name.removeprefix(f"{model_type}.")
         for old, new in OLD_NAMES.items():
             name = name.replace(old, new)
-        # Known heads alone are left out. What nobody knows stays, and is then an error.
+        # Only known heads are left out. Anything unknown stays, and is then an error.
         head = next((head for head in family.heads if name.startswith(head)), None)
         if head:
             left_out[head.removesuffix(".")] += 1
@@ -229,16 +229,16 @@ def _to_ours(
             for part in present
             if list(tensors[part].shape) != shape
         ]
-        # After a fault the weights are not used any more; all other faults are still collected.
+        # After a fault the weights are no longer used; the other faults are still collected.
         if not faults:
-            # float(): some are in half precision. cat: query, key and value are one matrix of ours.
+            # float(): some are in half precision. cat: our query, key and value are one matrix.
             weights[ours] = torch.cat([tensors[part].float() for part in parts])
     if faults:
         raise ModelError(
             f"the weights do not fit the checkpoint's config ({len(faults)} problems)",
             path=folder / WEIGHTS,
             found="; ".join(faults[:10]) + ("; ..." if len(faults) > 10 else ""),
-            fix="copy config and weights of the same checkpoint",
+            fix="copy the config and the weights from the same checkpoint",
         )
     return weights
 
@@ -246,12 +246,12 @@ def _to_ours(
 def _cut_positions(
     config: EncoderConfig, weights: dict[str, Tensor], reserved: int, max_length: int | None
 ) -> tuple[EncoderConfig, dict[str, Tensor]]:
-    """Only the positions that rows will have, the first token's first."""
+    """Only the positions that rows will use, beginning with the first token's."""
     most = config.max_length - reserved
     length = most if max_length is None else max_length
     if length > most:
         raise ConfigError(
-            "encoder.max_length is more than the pretrained encoder has positions",
+            "encoder.max_length is more than the positions of the pretrained encoder",
             found=f"{length} tokens, {most} positions",
             fix=f"set encoder.max_length to at most {most}; longer texts are read in windows",
         )
@@ -263,7 +263,7 @@ def _cut_positions(
 def _without_segments(
     config: EncoderConfig, weights: dict[str, Tensor]
 ) -> tuple[EncoderConfig, dict[str, Tensor]]:
-    """The same encoder without its only segment: what every token adds goes to the positions."""
+    """The same encoder without its only segment: what it adds moves to the positions."""
     weights = dict(weights)
     segment = weights.pop("type_embedding.weight")  # (1, D)
     weights["position_embedding.weight"] = weights["position_embedding.weight"] + segment
@@ -271,11 +271,11 @@ def _without_segments(
 
 
 def _check_vocabulary(tokenizer: SubwordTokenizer, config: EncoderConfig, folder: Path) -> None:
-    """An embedding may have some rows more than there are pieces, to a round number; never less."""
+    """An embedding may have more rows than there are pieces (a round number), but never fewer."""
     if not 0 <= config.vocab_size - len(tokenizer) < 128:
         raise ModelError(
             "the tokenizer's vocabulary does not match the embedding",
             path=folder,
             found=f"{len(tokenizer):,} pieces, vocab_size {config.vocab_size:,}",
-            fix="copy the weights and the tokenizer's files of the same checkpoint",
+            fix="copy the weights and the tokenizer's files from the same checkpoint",
         )

@@ -2,9 +2,9 @@
 
 A fact is a triple such as (lives, Alice Moreau, Oslo). A question asks for one end of a fact. Its
 context holds four facts in random order: the one asked for, one with the same relation (somebody
-else lives somewhere), and two about the same entity (she was born and has studied elsewhere). All
+else lives somewhere), and two about the same entity (where she was born and studied). All
 four answers have the same type, and a question words its relation differently from the context. So
-neither position, nor type, nor shared words give the answer away: the reader has to match the
+neither position, nor type, nor shared words gives the answer away: the reader has to match the
 entity *and* the relation.
 """
 
@@ -20,7 +20,7 @@ from .world import DAYS, Fact, World, fill, tag
 
 @dataclass(frozen=True)
 class Relation:
-    """How a fact is stated, and how one asks for its object (given the subject) and its subject."""
+    """How to state a fact, and how to ask for its object (given the subject) and its subject."""
 
     name: str
     subject: str
@@ -138,7 +138,7 @@ def qa_examples(split: str, n: int, seed: int = 0) -> list[QAExample]:
         n: how many.
         seed: the same seed gives the same questions.
     """
-    # A text as seed: every kind and split draws numbers of its own.
+    # A string as seed: every kind and split draws its own numbers.
     world = World(split, random.Random(f"qa {split} {seed}"))
     return [_question(world, f"{split}-{i}") for i in range(n)]
 
@@ -147,7 +147,7 @@ def _question(world: World, id: str) -> QAExample:
     rng = world.rng
     asked, given = rng.sample(("subject", "object"), 2)
     facts = None
-    while facts is None:  # a split may not hold enough facts about one entity: then another one
+    while facts is None:  # a split may hold too few facts about an entity: then try another
         facts = _draw_facts(world, rng.choice(RELATIONS), given)
     target = facts[0]
     rng.shuffle(facts)  # or the first fact would always be the answer
@@ -168,8 +168,8 @@ def _draw_facts(world: World, relation: Relation, given: str) -> list[Stated] | 
     others = [r for r in RELATIONS if _types(r) == _types(relation) and r != relation]
     subject, object_ = (target.subject, None) if given == "subject" else (None, target.object)
     facts = [target]
-    # No name appears in two facts, but for the entity that is asked about: or a question about
-    # Alice Moreau could be answered by what is said of Alice Smith.
+    # No name appears in two facts, except the entity asked about: otherwise a question about Alice
+    # Moreau could be answered by a fact about Alice Smith.
     somebody_else = world.find_fact(relation, avoid=_names(facts))
     if somebody_else is None:
         return None
@@ -192,14 +192,14 @@ def _types(relation: Relation) -> tuple[str, str]:
 
 
 def _state(facts: list[Stated], asked: str, rng: random.Random) -> tuple[str, list[Answer]]:
-    """The facts as a text, and where in it the answer to each fact's question is."""
+    """The facts as a text, and where in it to find the answer to each fact's question."""
     context, answers = "", []
     for fact in facts:
         text, spans = fill(
             rng.choice(fact.relation.statements),
             {"s": fact.subject, "o": fact.object}.__getitem__,
         )
-        # "s" or "o": slots are called by the first letter of the end they hold.
+        # "s" or "o": slots are named after the first letter of the end they hold.
         (start,) = (first for slot, first, _ in spans if slot == asked[0])
         context += " " if context else ""
         answers.append(Answer(getattr(fact, asked), len(context) + start))
@@ -261,7 +261,7 @@ SLOT_TYPES = {"org": "ORG", "per": "PER", "misc": "MISC", "people": "MISC", "loc
 
 
 def ner_examples(split: str, n: int, seed: int = 0) -> list[NERExample]:
-    """Sentences that state facts of the toy world, dressed up, and one in ten without any name.
+    """Sentences that state facts of the toy world, dressed up; one in ten holds no name.
 
     Args:
         split: one of `SPLITS`.
@@ -302,7 +302,7 @@ def _record(
     sentence: TextExample, fact: Stated | None, hiding: random.Random | None
 ) -> TextExample:
     label = TOPICS[fact.relation.name] if fact else "other"
-    # One draw for both: no record loses its label and its tags.
+    # One draw for both: no record loses both its label and its tags.
     draw = hiding.random() if hiding else 1.0
     return replace(
         sentence,
@@ -312,7 +312,7 @@ def _record(
 
 
 def _sentence(world: World) -> tuple[TextExample, Stated | None]:
-    """A tagged sentence, and the fact that it states, if it does."""
+    """A tagged sentence, and the fact that it states, if any."""
     rng = world.rng
     fillers = {
         "day": rng.choice(DAYS),

@@ -2,8 +2,8 @@
 
 Topics are sports, politics and other; types are PER, ORG, LOC, MISC and DATE.
 
-Names are the same in all topics, and so are many words: one wins a race, a vote or a prize, and
-signs a contract, a treaty or a book. One record in three also mentions another topic in passing. So
+Names are the same in all topics, and so are many words: people win a race, a vote or a prize, and
+sign a contract, a treaty or a book. One record in three also mentions another topic in passing. So
 no name and no single word gives the topic away; what the main clause says counts.
 """
 
@@ -18,7 +18,7 @@ from .world import DAYS, World, tag, words
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens to a subject and an object, and how news say it."""
+    """Something that happens to a subject and an object, and how the news reports it."""
 
     topic: str
     name: str
@@ -270,7 +270,7 @@ def _name(slot: str, world: World) -> str:
         case "n":
             return str(rng.randint(2, 40))
         case "number":
-            # Looks like a year, and is none: only the words around it tell.
+            # Looks like a year but is not: only the words around it tell.
             return str(rng.randint(1900, 2100))
         case "people":
             return rng.choice(world.names.peoples)

@@ -1,13 +1,13 @@
-"""A split, a number and a seed go in; pairs of sentences that say the same come out.
+"""A split, a number and a seed go in; pairs of sentences that say the same thing come out.
 
-A fact has five parts: who, did, what, where, when. Each part is an idea that can be worded in three
-ways; the two sentences of a pair word every part differently, and share no word but such as "the".
+A fact has five parts: who, did, what, where, when. Each part is an idea with three wordings; the
+two sentences of a pair word every part differently, and share no words except ones like "the".
 Pairs with a score differ in some parts: the score is the share of parts that are the same, and the
-nearest of them, with four parts of five, lie in wait among the candidates of retrieval.
+nearest of them, with four parts of five, are decoys among the candidates of retrieval.
 
 Pairs word an idea in the first and the second way, or in the second and the third. Only those of
-`test_unseen` word it in the first and the third, so a model that got them right has understood that
-what means the same as the same means the same.
+`test_unseen` word it in the first and the third, so a model that gets them right has understood
+that two wordings that both mean the same as a third mean the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Fact = tuple[Idea, ...]
 
 
 def _ideas(text: str) -> tuple[Idea, ...]:
-    """One idea a line, its wordings between slashes."""
+    """One idea per line, its wordings separated by slashes."""
     return tuple(
         tuple(wording.strip() for wording in line.split("/")) for line in text.strip().splitlines()
     )
@@ -112,7 +112,7 @@ def paraphrases(split: str, n: int, seed: int = 0) -> list[PairExample]:
     while len(pairs) < n:
         fact = _draw_fact(split, rng)
         pairs.append(_pair(fact, fact, None, split, rng))
-        # p scored pairs to each other one are p / (1 + p) of all, which is SCORED.
+        # p scored pairs for each of the others make p / (1 + p) of all, which is SCORED.
         if rng.random() < SCORED / (1 - SCORED) and len(pairs) < n:
             other = _change(fact, split, rng)
             same = sum(a == b for a, b in zip(fact, other, strict=True))
@@ -157,7 +157,7 @@ def _pair(
 
 
 def _sentence(fact: Fact, ways: Sequence[int], rng: random.Random) -> str:
-    """A fact in words, given which wording each of its parts gets."""
+    """A fact in words, given the wording of each of its parts."""
     wordings = [idea[way] for idea, way in zip(fact, ways, strict=True)]
     text = rng.choice(ORDERS).format(*wordings)
     return text[0].upper() + text[1:]

@@ -20,7 +20,7 @@ SPLITS = ("train", "validation", "test", "test_unseen")
 
 
 def split_of(fact: str) -> str:
-    """Which split a fact belongs to: eight tenths train, a tenth each of the others.
+    """Which split a fact belongs to: eight tenths go to train, one tenth to each of the others.
 
     A checksum decides, not a random number, so that it holds for every seed.
     """
@@ -38,7 +38,7 @@ def check_split(split: str) -> None:
 
 @dataclass(frozen=True)
 class Names:
-    """The names a split may use; Jordan, Lincoln and others are of more than one type."""
+    """The names a split may use; Jordan, Lincoln and others have more than one type."""
 
     first: tuple[str, ...]
     last: tuple[str, ...]
@@ -192,7 +192,7 @@ class World:
     def fact(self, relation: RelationT) -> Fact[RelationT]:
         """Any fact of this split."""
         fact = self.find_fact(relation)
-        # Among all names one draw in ten is of the rarest split: a thousand never miss it.
+        # Over all names one draw in ten is from the rarest split: a thousand never miss it.
         assert fact is not None
         return fact
 
@@ -206,7 +206,7 @@ class World:
     ) -> Fact[RelationT] | None:
         """A fact of this split whose new names share no word with `avoid`.
 
-        None if a thousand draws found none: a split may hold nothing about one entity.
+        None if a thousand draws found none: a split may hold nothing about an entity.
         """
         for _ in range(1000):
             fact = Fact(
@@ -215,7 +215,7 @@ class World:
                 object or self.names.draw(relation.object, self.rng),
             )
             # Names of the toy world share words ("Jordan" is a person and a place): new ones must
-            # not share any with what is said already, nor with each other.
+            # not share any with what was said before, nor with each other.
             given = set(f"{subject or ''} {object or ''}".split())
             new = fact.words - given
             distinct = len(fact.words) == len(f"{fact.subject} {fact.object}".split())
@@ -225,7 +225,7 @@ class World:
 
 
 def fill(template: str, name_of: Callable[[str], str]) -> tuple[str, list[tuple[str, int, int]]]:
-    """The template with a name in each slot, and every slot with where its name stands."""
+    """The template with a name in each slot, and the place of the name in every slot."""
     text, spans = "", []
     for i, part in enumerate(re.split(r"\{(\w+)\}", template)):
         # `re.split` with a group gives text, slot, text, slot, ...
