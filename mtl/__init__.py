@@ -1,7 +1,7 @@
 """mtl: one Transformer encoder, written from scratch, shared by several language tasks.
 
-The public names are listed in `mtl.api`, and loaded when the first of them is asked for: `mtl
---help` and `mtl check` need neither torch nor matplotlib, which take seconds to load.
+The public names are listed in `mtl.api`, and loaded when the first one is used: `mtl --help` and
+`mtl check` need neither torch nor matplotlib, which take seconds to load.
 """
 
 from importlib import import_module

@@ -14,7 +14,7 @@ from .errors import ConfigError, suggest
 DEVICES = ("auto", "cuda", "mps", "cpu")
 LARGE = 2e9  # multiply-adds: about a tenth of a second on one core
 PRECISIONS = ("float32", "bfloat16", "float16", "auto")
-# What CUDA says, and torch on the CPU of Linux and of Windows; see `is_out_of_memory`.
+# What CUDA says, and torch on the CPU under Linux and Windows; see `is_out_of_memory`.
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -24,13 +24,13 @@ def check_device_name(name: str, what: str = "the device") -> None:
     Whether this machine has the device is another matter: see `choose_device`.
     """
     if name not in DEVICES and not re.fullmatch(r"cuda:[0-9]+", str(name)):
-        nearest = "cuda" if str(name).lower() == "gpu" else str(name)  # by its letters, cpu
+        nearest = "cuda" if str(name).lower() == "gpu" else str(name)  # by spelling, cpu would be
         fix = f"{suggest(nearest, DEVICES)}; or cuda:0, cuda:1 and so on"
         raise ConfigError(f"{what} is unknown", found=repr(name), fix=fix)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of a name; `auto` takes CUDA before MPS (Apple silicon) before the CPU.
+    """The device with this name; `auto` takes CUDA, else MPS (Apple silicon), else the CPU.
 
     Args:
         name: one of `DEVICES`, or one GPU of several: `cuda:0` is the first.
@@ -55,7 +55,7 @@ def choose_device(name: str = "auto") -> torch.device:
             found=", ".join(device for device, is_there in present.items() if is_there),
             fix='use "auto", or install the torch that was built for the device',
         )
-    # torch would say so only at the first tensor, and in words of its own.
+    # torch would say so only at the first tensor, and in its own words.
     if number and int(number) >= torch.cuda.device_count():
         n = torch.cuda.device_count()
         raise ConfigError(
@@ -101,12 +101,12 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Within it matrix products are computed in `dtype` (Micikevicius et al. 2018)."""
+    """In this context, matrix products are computed in `dtype` (Micikevicius et al. 2018)."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def full_precision(device: torch.device) -> torch.autocast:
-    """Within it everything is computed in the type it has, even inside `autocast`."""
+    """In this context, everything is computed in the type it has, even inside `autocast`."""
     return torch.autocast(device.type, enabled=False)
 
 
@@ -121,7 +121,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put back what `random_state` gave; a state of another kind of device is left out."""
+    """Restore what `random_state` returned; the state of another kind of device is skipped."""
     # Always there, since much is drawn on the CPU whatever the model's device.
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
@@ -132,7 +132,7 @@ def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None
 
 @contextmanager
 def kept_random_state(device: torch.device) -> Generator[None]:
-    """What is drawn within it, or seeded, leaves no trace in torch's global generators."""
+    """Drawing or seeding in this context leaves no trace in torch's global generators."""
     states = random_state(device)
     try:
         yield
@@ -141,7 +141,7 @@ def kept_random_state(device: torch.device) -> Generator[None]:
 
 
 def choose_threads(multiply_adds: float, asked: int = 0) -> int:
-    """How many threads a CPU computes batches of one size with.
+    """How many threads a CPU should use for batches of one size.
 
     A small batch is computed by one thread. The threads of an operation wait for each other, and
     if another program keeps one core busy, all of them wait for the one that has to share it,
@@ -150,7 +150,7 @@ def choose_threads(multiply_adds: float, asked: int = 0) -> int:
 
     Args:
         multiply_adds: in one pass of the encoder; see `EncoderConfig.multiply_adds`.
-        asked: this many, whatever the size; 0 for the rule.
+        asked: use this many, whatever the size; 0 for the rule.
 
     Returns:
         1, or as many as torch has: the cores that this process may use, or fewer if
@@ -161,13 +161,13 @@ def choose_threads(multiply_adds: float, asked: int = 0) -> int:
 
 @contextmanager
 def use_threads(n: int) -> Generator[None]:
-    """Within it torch computes with `n` threads on the CPU."""
+    """In this context, torch computes with `n` threads on the CPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
         yield
     finally:
-        # The number is one for the whole process, and the caller may have set it.
+        # The number holds for the whole process, and the caller may have set it.
         torch.set_num_threads(before)
 
 
@@ -185,6 +185,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # Nothing else in this package decides by the text of an error. Here there is nothing else to
-    # look at: torch raises a bare RuntimeError where a CPU, or cuBLAS on a GPU, gets no memory.
+    # look at: torch raises a bare RuntimeError where a CPU, or cuBLAS on a GPU, runs out of memory.
     told = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)

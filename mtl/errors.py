@@ -12,7 +12,7 @@ MOST_PRINTED = 20
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, said so that its reader knows what to do next."""
+    """One thing that is wrong, worded so that its reader knows what to do next."""
 
     what: str
     path: str | None = None
@@ -30,7 +30,7 @@ class Fault:
 class MTLError(Exception):
     """Base of every error this package raises on purpose; `faults` lists all that is wrong."""
 
-    # What a shell sees; 2 means wrong usage, as argparse has it.
+    # What a shell sees; 2 means wrong usage, as in argparse.
     exit_code = 1
 
     def __init__(
@@ -53,7 +53,7 @@ class MTLError(Exception):
         return error
 
     def at(self, path: object | None = None, what: str = "") -> Self:
-        """The same faults as an error of a caller who knows more of the place: `raise error.at(p)`.
+        """The same faults, from a caller who knows more about where they are: `raise error.at(p)`.
 
         Args:
             path: the file that the faults are in; None keeps theirs.
@@ -71,7 +71,7 @@ class MTLError(Exception):
         )
 
     def __str__(self) -> str:
-        # A file with a wrong column has a fault in every line: nobody reads thousands of them.
+        # A file with a wrong column has a fault on every line: nobody reads thousands of them.
         lines = [str(fault) for fault in self.faults[:MOST_PRINTED]]
         if len(self.faults) > 1:
             lines.append(f"{len(self.faults)} problems in all" + self._unprinted())
@@ -97,11 +97,11 @@ class ConfigError(MTLError):
 
 
 class DataWarning(UserWarning):
-    """Something about the data that its user should know and that stops nothing."""
+    """Something that users should know about their data, but that stops nothing."""
 
 
 class TrainingWarning(UserWarning):
-    """Something about a training run that is allowed and seldom meant."""
+    """Something about a training run that is allowed but seldom intended."""
 
 
 def missing_extra(library: str, extra: str, what: str = "this") -> ConfigError:
@@ -109,7 +109,7 @@ def missing_extra(library: str, extra: str, what: str = "this") -> ConfigError:
     return ConfigError(f"{what} needs the extra {extra!r} of mtl: pip install {library}")
 
 
-# What version 0.4 called otherwise.
+# What version 0.4 called by another name.
 OLD_NAMES = {
     "after_epoch": "on_epoch",
     "beta2": "adam_beta2",
@@ -118,7 +118,7 @@ OLD_NAMES = {
     "type_ids": "token_type_ids",
     "warmup": "warmup_ratio",
 }
-# What transformers calls otherwise: the names that its users will try first.
+# What transformers calls by another name: the ones that its users will try first.
 NAMES_ELSEWHERE = {
     "attention_probs_dropout_prob": "attention_dropout",
     "bf16": "precision",

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write beside `path` and move over it; missing folders are made.
+    """Write beside `path`, then move over it; missing folders are created.
 
-    Each call writes a temporary file of its own, so that processes which write the same file at
-    once never mix their contents: the last one wins. It is gone when the call is over.
+    Each call writes a temporary file of its own, so that processes writing the same file at once
+    never mix their contents: the last one wins. It is gone when the call is over.
 
     Raises:
-        DataError: the file cannot be written; what was there before still is.
+        DataError: the file cannot be written; what was there before is untouched.
     """
     path = Path(path)
     # In the same folder, since `os.replace` is atomic only within one file system.
     beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Bytes: on Windows, text mode would write other line ends.
+        # Bytes: on Windows, text mode would write other line endings.
         beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         # From here on the new file is there, whole; until here the old one was.
         os.replace(beside, path)
@@ -60,7 +60,7 @@ def missing_file(path: Path) -> ModelError:
     fix = "copy the whole folder that a training run wrote, or that the checkpoint came in"
     # The model is written at the end of training, its state from the start.
     if "training_state" in names:
-        fix = "its training did not end: give the same mtl train command with --resume"
+        fix = "its training did not finish: run the same mtl train command with --resume"
         saved = [*path.parent.glob("checkpoint-*"), *path.parent.glob("best-*")]
         if saved:
             # The newest.

@@ -1,8 +1,8 @@
-"""What the package says goes through `logging`; for those who have not set it up, it is shown here.
+"""The package's messages go to `logging`; where nobody has set that up, they come out on stderr.
 
-Every module has a logger of its own name (`mtl.training.loop`, ...), and says what it does at the
-level INFO. An application decides as usual what becomes of that, with `logging.basicConfig` or
-handlers of its own. A script or a notebook that has set up nothing sees the lines on stderr.
+Every module has a logger of its own name (`mtl.training.loop`, ...) and reports what it does at
+level INFO. As usual, an application decides what happens to that, with `logging.basicConfig` or its
+own handlers. A script or a notebook that has set up nothing sees the lines on stderr.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class StderrHandler(logging.Handler):
 
 @contextmanager
 def shown(progress: bool) -> Generator[None]:
-    """While it lasts, messages are shown on stderr, unless the application listens itself.
+    """In this context, messages are shown on stderr, unless the application handles them itself.
 
     Args:
-        progress: False keeps all messages back, also from the application's handlers.
+        progress: False holds all messages back, even from the application's handlers.
     """
     level, propagate, handler = LOGGER.level, LOGGER.propagate, StderrHandler()
     if not progress:
@@ -41,7 +41,7 @@ def shown(progress: bool) -> Generator[None]:
     elif not _application_decides():
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
-        # The root logger's handlers do not look at its level: they would show all of it once more.
+        # The root logger's handlers do not look at its level: they would show all of it again.
         LOGGER.propagate = False
     try:
         yield
@@ -52,10 +52,10 @@ def shown(progress: bool) -> Generator[None]:
 
 
 def _application_decides() -> bool:
-    """Whether somebody has said what should become of our messages, or an outer `shown` has.
+    """Whether somebody, or an outer `shown`, already handles our messages.
 
-    Handlers of the root logger count only if they would get them: some notebooks bring one along
-    that is for warnings, and their users would see nothing.
+    Handlers of the root logger count only if our messages reach them: some notebooks come with one
+    that is for warnings alone, and their users would see nothing.
     """
     silenced = LOGGER.level > logging.INFO
     has_own = any(not isinstance(handler, logging.NullHandler) for handler in LOGGER.handlers)

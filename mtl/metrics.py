@@ -1,6 +1,6 @@
 """References and predictions as plain lists go in; scores between 0 and 1 come out.
 
-Of them only `spearman` can be below 0.
+Only `spearman` can be below 0.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def token_accuracy(references: TagSequences, predictions: TagSequences) -> float
 def entity_scores(references: TagSequences, predictions: TagSequences) -> dict[str, float]:
     """Entity-level precision, recall and F1 (Tjong Kim Sang and De Meulder 2003, section 2.4).
 
-    An entity counts as found only if its type and both its borders are right. Counts are summed
+    An entity counts as found only if its type and both its boundaries are right. Counts are summed
     over all sentences first (micro average).
 
     Returns:
@@ -82,7 +82,7 @@ def entity_scores(references: TagSequences, predictions: TagSequences) -> dict[s
         found.update(kind for kind, _, _ in guess)
     # Summed before dividing: a mean of F1 over sentences would count one entity more than another.
     scores = _entity(_precision_recall_f1(right.total(), found.total(), wanted.total()))
-    # Types that were only predicted too: each is a mistake, and scores 0.
+    # Types that were only predicted count too: each is a mistake, and scores 0.
     for kind in sorted(wanted | found):
         by_type = _precision_recall_f1(right[kind], found[kind], wanted[kind])
         scores |= {f"{name}_{kind}": value for name, value in _entity(by_type).items()}
@@ -218,7 +218,7 @@ def _word_f1(prediction: str, reference: str) -> float:
     # "The" has no words left: there is nothing to divide by.
     if not guess or not gold:
         return float(guess == gold)
-    # As multisets: a word that is repeated in one of them counts only as often as in both.
+    # As multisets: a repeated word counts only as often as it occurs in both.
     shared = (Counter(guess) & Counter(gold)).total()
     return 2 * shared / (len(guess) + len(gold))
 
@@ -238,8 +238,8 @@ T_975 = (
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The mean, and half the width of its 95% confidence interval (Student's t; Student 1908).
 
-    For values of independent runs, such as one a seed; the half width of a single value is
-    infinite. For more than 31 values that of 31 is used, which is a little too wide.
+    For values of independent runs, such as one per seed; the half width of a single value is
+    infinite. Above 31 values, t for 31 is used, which is a little too wide.
     """
     n, centre = len(values), mean(values)
     if n < 2:

@@ -24,7 +24,7 @@ from .settings import names_checked
 from .tasks import Task
 from .tasks.base import as_tasks
 
-OVERLAP = 32  # pieces that neighbouring windows share, unless somebody says otherwise
+OVERLAP = 32  # pieces that neighbouring windows share, unless set otherwise
 
 
 class MultiTaskModel(nn.Module):
@@ -33,10 +33,10 @@ class MultiTaskModel(nn.Module):
     Args:
         encoder: the shared encoder.
         tokenizer: what turns text into the encoder's ids.
-        tasks: what the heads are for; their names must differ.
+        tasks: one head is built for each; their names must differ.
         private_layers: how many of the encoder's layers, from the top, are not shared: each task
-            has them for itself, all starting as copies of the same. The model then works on a copy
-            of the encoder; the one that is given stays whole.
+            has its own, which all start as identical copies. The model then works on a copy of the
+            encoder; the one you pass stays intact.
         overlap: pieces that neighbouring windows of a long text share (at most half a window).
 
     Raises:
@@ -61,7 +61,7 @@ class MultiTaskModel(nn.Module):
         self.encoder = copy.deepcopy(encoder) if private_layers else encoder
         self.tokenizer = tokenizer
         self.tasks: dict[str, Task] = {}
-        self.trained: set[str] = set()  # names of the tasks that some training was for
+        self.trained: set[str] = set()  # names of the tasks that have been trained
         self.heads = nn.ModuleDict()
         self.private = nn.ModuleDict()
         self.private_layers = private_layers
@@ -72,7 +72,7 @@ class MultiTaskModel(nn.Module):
     def add_task(self, task: Task) -> None:
         """Add a fresh head for a task; the encoder and the other heads stay as they are.
 
-        Its private layers, if the model has such, start as those of the first task are.
+        Its private layers, if the model has any, start as copies of the first task's.
 
         Raises:
             ConfigError: there is a task of this name already, or the encoder cannot read its pairs.
@@ -89,7 +89,7 @@ class MultiTaskModel(nn.Module):
         # The model may be on a GPU already when a task is added.
         self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
         if self.private_layers:
-            # Trained, even where those of the first task are frozen.
+            # Trained, even if those of the first task are frozen.
             self.private[task.name] = self._own_layers().requires_grad_()
         self.tasks[task.name] = task
 
@@ -97,7 +97,7 @@ class MultiTaskModel(nn.Module):
         """The private layers of one more task.
 
         The first task gets the encoder's top layers themselves, and leaves the encoder those that
-        all tasks share. Every other task gets a copy of what the first has.
+        all tasks share. Every other task gets a copy of the first task's.
         """
         if self.private:
             first = next(iter(self.private.values()))
@@ -110,8 +110,8 @@ class MultiTaskModel(nn.Module):
     def freeze(self, *names: str) -> list[str]:
         """Take parameters out of training; they keep their values to the last bit.
 
-        A frozen head fits the encoder it was trained on: if the encoder goes on training, the head
-        is spoiled, and `train` warns.
+        A frozen head fits the encoder it was trained on: if the encoder keeps training, the head no
+        longer fits, and `train` warns.
 
         Args:
             names: `encoder`, `encoder.embeddings`, `encoder.layers[:2]` (the first two layers),
@@ -122,14 +122,14 @@ class MultiTaskModel(nn.Module):
             the parameters that were trained before, for `unfreeze`.
 
         Raises:
-            ConfigError: a name that fits no parameter; the nearest known one is named.
+            ConfigError: a name that matches no parameter; the nearest known one is named.
         """
         frozen = []
         for name in parameters_called(names, self, self.encoder):
             parameter = self.get_parameter(name)
             if parameter.requires_grad:
                 parameter.requires_grad_(False)
-                # An optimiser that holds it would go on moving it by an old gradient.
+                # An optimiser that holds it would keep moving it by an old gradient.
                 parameter.grad = None
                 frozen.append(name)
         return frozen
@@ -160,14 +160,14 @@ class MultiTaskModel(nn.Module):
         return next(self.parameters()).device
 
     def task(self, name: str) -> Task:
-        """The task of a name, or the only one of a kind.
+        """The task with this name, or the only one of this kind.
 
         Raises:
             ConfigError: there is none, or several of the kind; the known names are listed.
         """
         if not isinstance(name, str):
             raise ConfigError(
-                "a task is asked for by its name",
+                "ask for a task by its name",
                 found=repr(name)[:80],
                 fix=f"use one of {', '.join(self.tasks)}",
             )
@@ -184,9 +184,9 @@ class MultiTaskModel(nn.Module):
         )
 
     def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
-        """What the heads of `tasks` say about a batch, from one pass of the encoder."""
+        """The output of each head of `tasks` for a batch, from one pass of the encoder."""
         hidden = self.hidden(batch, tasks)
-        with full_precision(self.device):  # the heads are small, and scores want all digits
+        with full_precision(self.device):  # the heads are small, and scores need all digits
             return {
                 name: self.tasks[name].run_head(self.heads[name], states.float(), batch)
                 for name, states in hidden.items()
@@ -228,7 +228,7 @@ class MultiTaskModel(nn.Module):
 
     def untrained(self) -> MultiTaskModel:
         """The same model with fresh weights, always the same ones: what training has to beat."""
-        # A baseline must not move the random state that a training goes on from.
+        # A baseline must not change the random state that training continues from.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
             encoder = TransformerEncoder(self.encoder.config)
@@ -259,7 +259,7 @@ class MultiTaskModel(nn.Module):
         Returns:
             the model, in evaluation mode. Its tasks have no examples.
 
-        A task of your own must be imported before: the folder itself never names code to run.
+        A task of your own must be imported first: the folder itself never names code to run.
 
         Raises:
             ModelError: no such folder or name; a file is missing, broken or does not fit the
@@ -289,7 +289,7 @@ class MultiTaskModel(nn.Module):
         private = ""
         if self.private:
             each = _count(next(iter(self.private.values())))
-            private = f", {self.private_layers} private layers a task ({each:,} parameters each)"
+            private = f", {self.private_layers} private layers per task ({each:,} parameters each)"
         return (
             f"MultiTaskModel({self.encoder!r}{private}, heads: {heads}, "
             f"{_count(self):,} parameters)"
@@ -297,7 +297,7 @@ class MultiTaskModel(nn.Module):
 
 
 def _check_fit(encoder: TransformerEncoder, tokenizer: Tokenizer, private_layers: int) -> None:
-    """Raise ConfigError unless the parts of a model are such, and go together."""
+    """Raise ConfigError unless these are the parts of a model, and fit together."""
     if not isinstance(encoder, TransformerEncoder) or not isinstance(tokenizer, Tokenizer):
         raise ConfigError(
             "a model takes an encoder of mtl, then its tokenizer, then tasks",
@@ -313,7 +313,7 @@ def _check_fit(encoder: TransformerEncoder, tokenizer: Tokenizer, private_layers
         )
     if len(encoder.layers) < encoder.config.n_layers:
         raise ConfigError(
-            "the encoder is not whole: some of its layers are private to the tasks of a model",
+            "the encoder is incomplete: some of its layers are private to the tasks of a model",
             found=f"{len(encoder.layers)} of {encoder.config.n_layers} layers",
             fix="build another encoder",
         )
@@ -327,7 +327,7 @@ def _check_fit(encoder: TransformerEncoder, tokenizer: Tokenizer, private_layers
 
 
 def _check_overlap(overlap: int) -> None:
-    """Raise ConfigError unless windows can share so many pieces."""
+    """Raise ConfigError unless windows can share that many pieces."""
     if type(overlap) is not int or overlap < 0:
         raise ConfigError("encoder.overlap must be a whole number, at least 0", found=repr(overlap))
 

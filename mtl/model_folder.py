@@ -1,8 +1,8 @@
 """The parts of a model go into a folder, and come out of it again; nothing there is ever code.
 
 A folder holds `config.json` (the encoder's shape, the tasks with their labels), the weights in
-`model.safetensors`, and the tokenizer's file. No pickle is read, and no module imported that a
-folder names.
+`model.safetensors`, and the tokenizer's file. No pickle is read, and no module that a folder names
+is imported.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .nn.encoder import TransformerEncoder
 from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-# What a config.json of an older version may lack, and what the model then was.
+# What a config.json of an older version may lack, with the values that held then.
 ADDED_LATER = {"overlap": 32, "pretrained": "", "private_layers": 0, "words_given": {}}
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     cls.__name__: cls for cls in (WhitespaceTokenizer, SubwordTokenizer)
@@ -36,7 +36,7 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What a model is made of, by the names of its arguments; the weights are not among them."""
+    """What a model is made of, by the names of its arguments; the weights are not included."""
 
     encoder: TransformerEncoder
     tokenizer: Tokenizer
@@ -46,7 +46,7 @@ class Parts:
 
 
 def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> None:
-    """Write the parts of a model and its weights; missing folders are made."""
+    """Write the parts of a model and its weights; missing folders are created."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "encoder": parts.encoder.config.to_dict(),
@@ -91,7 +91,7 @@ def read_folder(folder: Path) -> Parts:
             by_name[name].joining = Joining(**joining | {"whole": tuple(joining["whole"])})
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise bad_config(folder, error) from None
-    # Not above: where a library is missing, that is to be said, and nothing about the config.
+    # Not in the `try`: if a library is missing, the error must say that, and not blame the config.
     tokenizer = tokenizer_class.load(folder)
     return Parts(encoder, tokenizer, tasks, config["private_layers"], config["overlap"])
 
@@ -110,7 +110,7 @@ def _saved_task(name: str, saved: dict[str, Any], folder: Path) -> Task:
 
 
 def bad_config(folder: Path, error: Exception) -> ModelError:
-    """The error for a config that cannot be used, from what Python or a check says of it."""
+    """The error for a config that cannot be used, from what Python or a check says about it."""
     return ModelError(
         "config.json is not one that save_pretrained wrote",
         path=folder / CONFIG,

@@ -1,4 +1,4 @@
-"""The plots by the name that users know; they are drawn in `mtl.reports`."""
+"""The plots under the names that users know; they are drawn in `mtl.reports`."""
 
 from .reports.curves import plot_conflict as plot_conflict
 from .reports.curves import plot_losses as plot_losses

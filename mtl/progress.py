@@ -1,4 +1,4 @@
-"""How much there is to do comes in; a bar goes out, on stderr or in the cell of a notebook."""
+"""The amount of work comes in; a progress bar goes out, on stderr or in the cell of a notebook."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def progress_bar(*, progress: bool, **options: Any) -> tqdm:
 
 
 class NotebookBar(tqdm):
-    """A bar with one place in the output of its cell, where it is drawn again and again.
+    """A bar that keeps one place in the output of its cell, where it is redrawn.
 
-    tqdm's own needs ipywidgets, and in a notebook that was saved its text stays at 0%. Written to
+    tqdm's own needs ipywidgets, and in a saved notebook its text stays at 0%. Written to
     stderr, each change would be one more line of a saved notebook.
     """
 
     def __init__(self, **options: Any) -> None:
         self._place: Any = None
-        # What tqdm itself would write is not needed; it would also take this file for one that can
-        # show nothing but ASCII.
+        # tqdm's own output is not needed. It would also take this file for one that can show
+        # nothing but ASCII.
         super().__init__(file=io.StringIO(), ascii=False, **options)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
@@ -45,7 +45,7 @@ class NotebookBar(tqdm):
 
 def _display() -> Any:
     """What draws in the cell of a notebook; None where there is no notebook."""
-    # Not imported: it is there already where it is of use.
+    # Not imported: where it is of use, it is loaded already.
     ipython = sys.modules.get("IPython")
     # IPython in a terminal has no kernel.
     if ipython is None or getattr(ipython.get_ipython(), "kernel", None) is None:

@@ -1,11 +1,11 @@
 """The name of a task, weighting or aggregation goes in, its class comes out: ours or your own.
 
-A class goes by the short name that it sets, such as `ner`, or by its place, `mymodule:MyTask`.
+A class goes by the short name that it sets, such as `ner`, or by where it is, `mymodule:MyTask`.
 
-A recipe is its user's own, so a module that it names is imported (`import_class`). A model folder
+A recipe belongs to its user, so a module that it names is imported (`import_class`). A model folder
 may come from anybody: what it names must be known already (`find_class`), or whoever wrote the
-folder would choose what runs on your machine. Known is what the program has imported, and what the
-installed packages say that they have (their entry points).
+folder could choose what runs on your machine. A class is known if the program has imported it, or
+if an installed package declares it (as an entry point).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Named:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Its own name: by that of its parent, a model folder would be read as the parent's.
+        # Only its own name: under its parent's, a model folder would be read as the parent's.
         if cls.name_in in cls.__dict__:
             name = getattr(cls, cls.name_in)
             _check_is_free(name, cls)
@@ -67,9 +67,9 @@ def _check_is_free(name: str, cls: type[Named]) -> None:
     other = cls.kinds.get(name, cls)
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(
-            f"the name {name!r} of {cls.__name__} is that of {other.__name__} already",
+            f"the name {name!r} of {cls.__name__} is taken by {other.__name__}",
             found=f"{cls.__module__}.{cls.__qualname__}, {other.__module__}.{other.__qualname__}",
-            fix="give it another",
+            fix="give it another name",
         )
 
 
@@ -123,7 +123,7 @@ def _is_subclass(found: Any, base: type[Named]) -> bool:
 
 def _missing_methods(cls: type[Named]) -> list[str]:
     """The abstract methods that a class has not defined."""
-    # Not `__abstractmethods__`: weightings and aggregations are modules of PyTorch, and no ABCs.
+    # Not `__abstractmethods__`: weightings and aggregations are modules of PyTorch, not ABCs.
     return [name for name in dir(cls) if _is_abstract(getattr(cls, name, None))]
 
 
@@ -132,12 +132,12 @@ def _is_abstract(method: Any) -> bool:
 
 
 def known_names(base: type[Named]) -> list[str]:
-    """The short names that are known, those of installed packages among them."""
+    """The short names that are known, including those of installed packages."""
     return sorted({*base.kinds, *_entry_points(base)})
 
 
 def _unknown(base: type[Named], name: Any, where: str) -> ConfigError:
-    """Why a name is that of no class that is known, and what to do."""
+    """Why a name belongs to no known class, and what to do."""
     place = PLACE.fullmatch(name) if isinstance(name, str) else None
     if place is None:
         own = (
@@ -157,9 +157,9 @@ def _unknown(base: type[Named], name: Any, where: str) -> ConfigError:
         # Not the value itself, which may be a secret: a model folder could ask for `os:environ`.
         found = content[wanted] if inspect.isclass(content[wanted]) else type(content[wanted])
         return ConfigError(
-            f"{where} names what is no {_noun(base)}",
+            f"{where} names no {_noun(base)}",
             found=f"{name}, {found!r}",
-            fix=f"name a class that is derived from {_door(base)}",
+            fix=f"name a class derived from {_door(base)}",
         )
     there = [key for key, value in content.items() if _is_subclass(value, base)]
     return ConfigError(
@@ -182,10 +182,10 @@ def _door(base: type[Named]) -> str:
 
 
 def _entry_points(base: type[Named]) -> dict[str, set[EntryPoint]]:
-    """What installed packages say that they have, by its short name."""
+    """What installed packages declare, by short name."""
     from importlib.metadata import distributions  # slow to load, and seldom needed
 
-    # A folder that one happens to be in is nothing that one has installed.
+    # The folder that you happen to be in is not something you have installed.
     path = [entry for entry in sys.path if Path(entry).resolve() != Path.cwd()]
     found: dict[str, set[EntryPoint]] = {}
     for package in distributions(path=path):
@@ -212,10 +212,10 @@ def _load_entry_point(base: type[C], name: str) -> type[C] | None:
     (point,) = points
     with _failures_told(f"the entry point {name} = {point.value} of {_package_of(point)}"):
         point.load()
-    # By the class's own name, which model folders have: another could not be found from there.
+    # By the class's own name, which model folders hold: they could not find it by another.
     if name not in base.kinds:
         raise ConfigError(
-            f"the entry point {name!r} of {_package_of(point)} is no {_noun(base)} of this name",
+            f"the entry point {name!r} of {_package_of(point)} holds no {_noun(base)} of this name",
             found=point.value,
             fix=f"set {base.name_in} = {name!r} in a class derived from {_door(base)}",
         )
@@ -257,7 +257,8 @@ def import_named(module: str, where: str) -> None:
             found=repr(module),
             fix='write it as Python imports it: "mymodule" for mymodule.py',
         )
-    # `python -m mtl` looks there, the command `mtl` would not. To stay: it may import on demand.
+    # `python -m mtl` looks there, the command `mtl` would not. It stays: the module may import on
+    # demand.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     importlib.invalidate_caches()  # the file may have been written a moment ago
@@ -265,19 +266,20 @@ def import_named(module: str, where: str) -> None:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            # Of `a.b` it names `a` where that is missing; any other is one that the module imports.
+            # For `a.b` it may name `a`, if that is missing; any other is one that the module
+            # imports.
             if not f"{module}.".startswith(f"{error.name}."):
                 raise
             raise ConfigError(
                 "there is no such module",
                 found=f"none in {os.getcwd()}, nor among the installed packages",
-                fix="give the command in the folder of its file, or install its package",
+                fix="run the command in the folder of its file, or install its package",
             ) from None
 
 
 @contextmanager
 def _failures_told(what: str) -> Generator[None]:
-    """Whatever goes wrong in the code of others within it becomes a ConfigError of one line."""
+    """In this context, whatever goes wrong in others' code becomes a ConfigError of one line."""
     try:
         yield
     except MTLError as error:  # such as a name that another class has

@@ -1,7 +1,7 @@
 """Values go in, with the class or function that they are settings of; all faults come out.
 
 A setting is a field of a dataclass, or a parameter of a function. Its type is its annotation, and
-what else its value must be is written beside its default:
+any further rules for its value are written beside its default:
 
     epochs: int = setting(8, least=1)
     sampling: str = setting("alternating", choices=("alternating", "joint"))
@@ -210,10 +210,10 @@ def _wrong_type(wanted: Any, value: Any) -> str:
 
 
 def names_checked(function: Callable[P, R]) -> Callable[P, R]:
-    """A function that meets an unknown keyword with a ConfigError that names the nearest known one.
+    """A function that answers an unknown keyword with a ConfigError naming the nearest known one.
 
     Python's own TypeError would not know what the keyword was called in an earlier version, or is
-    in another library.
+    called in another library.
     """
     known = [name for name in inspect.signature(function).parameters if name != "self"]
     title = getattr(function, "__qualname__", "")
@@ -231,7 +231,7 @@ def names_checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def class_names_checked(cls: type[C]) -> type[C]:
-    """A class decorator: the same for what makes its objects, and for their attributes."""
+    """A class decorator: the same for the constructor, and for the attributes of its objects."""
 
     def missing(self: Any, name: str) -> Any:
         called = OLD_NAMES.get(name)
@@ -275,10 +275,10 @@ def faults_by_key(
 
 
 def check(settings: Any, where: str = "") -> None:
-    """Raise one ConfigError with all that is wrong with a settings dataclass.
+    """Raise one ConfigError with everything that is wrong with a settings dataclass.
 
     Values are checked alone, then together by the method `contradictions`, if the class has one.
-    It is given the names of the settings that are wrong already, and says nothing about these.
+    It is given the names of the settings that are wrong already, and says nothing about them.
     """
     values = {f.name: getattr(settings, f.name) for f in fields(settings)}
     alone = faults_by_key(values, settings_of(type(settings)), where)
@@ -290,14 +290,14 @@ def check(settings: Any, where: str = "") -> None:
 
 
 def contradictions_in(cls: type, values: Mapping[str, Any], where: str) -> list[Fault]:
-    """What a settings dataclass refuses in some values together, beyond each of them alone.
+    """What a settings dataclass refuses about some values together, though each alone is fine.
 
     Args:
-        values: by name; what is no setting of the class is left out.
+        values: by name; those that are not settings of the class are skipped.
         where: as its `__post_init__` gives it to `check`.
     """
     settings = settings_of(cls)
     values = {key: value for key, value in values.items() if key in settings}
     alone = [f for faults in faults_by_key(values, settings, where).values() for f in faults]
-    # Made once for its complaints: `__post_init__` runs the very same checks.
+    # Created once for its complaints: `__post_init__` runs the very same checks.
     return [fault for fault in raised_by(lambda: cls(**values)) if fault not in alone]

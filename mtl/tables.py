@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-BUDGETS = ("per task", "total")  # of the training that a model alone gets in a comparison
+BUDGETS = ("per task", "total")  # of the training that a single-task model gets in a comparison
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns side by side: numbers with three decimals and to the right, text to the left.
+    """Columns side by side: numbers with three decimals on the right, text on the left.
 
     None leaves a cell empty.
     """
@@ -20,7 +20,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
-            # The padding of the last column is nothing but blanks at the ends of lines.
+            # The padding of the last column would only be blanks at the ends of lines.
         ).rstrip()
         for row in cells
     ]
@@ -34,7 +34,7 @@ def format_markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:
-    """What `metrics.json` holds, for people: each task's splits beside its trivial baselines."""
+    """What `metrics.json` holds, for people: each task's splits next to its trivial baselines."""
     tables = []
     tasks = metrics["validation"] | metrics["test"] | metrics["test_unseen"]
     for task in tasks:
@@ -94,6 +94,6 @@ def _cell(value: Any) -> str:
 
 
 def without_repeats(summary: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Leave out what is under both budgets: with joint steps their models alone are the same."""
+    """Leave out repeats: with joint steps both budgets give the same single-task models."""
     shortest = min(row["control_rounds"] for row in summary)
     return [r for r in summary if r["budget"] == BUDGETS[0] or r["control_rounds"] > shortest]

@@ -188,7 +188,7 @@ def test_a_file_of_another_kind(model, questions, tmp_path):
 
 def test_a_task_is_asked_for_by_its_name(model, tasks, sentences):
     for slip in (tasks[0], sentences, ["ner"]):
-        with pytest.raises(ConfigError, match="a task is asked for by its name") as caught:
+        with pytest.raises(ConfigError, match="ask for a task by its name") as caught:
             model.evaluate(slip)
         assert "to do: use one of ner, qa" in str(caught.value)
     with pytest.raises(ConfigError, match="evaluate has no split"):

@@ -22,7 +22,7 @@ def kinds(monkeypatch):
 @pytest.mark.parametrize("kind", ["ner", "qa", "classification", "embedding"])
 def test_the_kind_of_a_built_in_task_is_taken(kinds, kind):
     before = dict(kinds)
-    with pytest.raises(ConfigError, match=f"the name '{kind}' of Mine is that of .*Task already"):
+    with pytest.raises(ConfigError, match=f"the name '{kind}' of Mine is taken by .*Task"):
         type("Mine", (NERTask,), {"kind": kind})
     assert kinds == before
 

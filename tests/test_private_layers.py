@@ -160,7 +160,7 @@ def test_parameters_by_formula(build, tasks, private_layers):
     assert f"({3 - private_layers} layers" in shown
     assert f"{of_encoder:,} parameters), " in shown
     assert shown.endswith(f"{total:,} parameters)")
-    private = f"{private_layers} private layers a task ({private_layers * layer:,} parameters each)"
+    private = f"{private_layers} private layers per task ({private_layers * layer:,} parameters each)"
     assert (private in shown) is bool(private_layers)
 
 
@@ -174,7 +174,7 @@ def test_what_is_no_number_of_private_layers(build, tasks, private_layers):
 @pytest.mark.parametrize("private_layers", [0, 1])
 def test_an_encoder_that_another_model_took_layers_off_is_not_whole(build, tasks, private_layers):
     model = build(tasks, 1)
-    with pytest.raises(ConfigError, match=r"is incomplete(.|\n)*2 of 3 layers"):
+    with pytest.raises(ConfigError, match=r"incomplete(.|\n)*2 of 3 layers"):
         MultiTaskModel(model.encoder, model.tokenizer, tasks, private_layers)
 
 
@@ -488,7 +488,7 @@ def test_a_split_encoder_is_not_written_for_transformers(tasks, tmp_path):
     save_for_transformers(encoder, tokenizer, tmp_path / "whole")
     assert (tmp_path / "whole" / "model.safetensors").exists()
     model = MultiTaskModel(encoder, tokenizer, tasks, 1)
-    with pytest.raises(ModelError, match=r"is incomplete(.|\n)*1 of 2 layers(.|\n)*save_pretrained"):
+    with pytest.raises(ModelError, match=r"incomplete(.|\n)*1 of 2 layers(.|\n)*save_pretrained"):
         save_for_transformers(model.encoder, tokenizer, tmp_path / "split")
     assert not (tmp_path / "split").exists()
 

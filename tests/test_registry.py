@@ -146,9 +146,9 @@ WRONG = {
     "mymodule.py:LengthTask": ["names no module", 'write it as Python imports it: "mymodule"'],
     "my/module:LengthTask": ["names no module", 'write it as Python imports it: "mymodule"'],
     "mymodule:LenghtTask": ["mymodule has no LenghtTask", 'did you mean "LengthTask"'],
-    "mymodule:NUMBER": ["names what is no task", "<class 'int'>", r"derived from mtl\.tasks\.Task"],
-    "mymodule:Task": ["names what is no task"],  # the base class itself
-    "mymodule:Scaled": ["names what is no task", r"<class 'mymodule\.Scaled'>"],
+    "mymodule:NUMBER": ["names no task", "<class 'int'>", r"derived from mtl\.tasks\.Task"],
+    "mymodule:Task": ["names no task"],  # the base class itself
+    "mymodule:Scaled": ["names no task", r"<class 'mymodule\.Scaled'>"],
     "mymodule:Unfinished": ["lacks methods", "no collate, decode, loss, score, targets"],
     "mymodule:": ["is unknown"],
     "broken:MyTask": [
@@ -158,7 +158,7 @@ WRONG = {
     "typo:MyTask": ["typo fails while it is imported", r"SyntaxError: .*typo.py, line 1"],
     "needy:MyTask": ["needy fails while it is imported", "No module named 'not_there'", "line 1"],
     "quits:MyTask": ["quits fails while it is imported", "SystemExit: 3"],
-    "clash:MyTask": ["clash: the name 'ner' of MyTask is that of NERTask already"],
+    "clash:MyTask": ["clash: the name 'ner' of MyTask is taken by NERTask"],
 }
 
 
@@ -193,7 +193,7 @@ def test_what_is_wrong_is_said_once_among_the_other_faults(kind):
     ("name", "words"),
     [
         ("mymodule:Silent", "train.weighting: Silent lacks methods that every weighting needs"),
-        ("mymodule:Mean", "train.weighting names what is no weighting"),
+        ("mymodule:Mean", "train.weighting names no weighting"),
         ("broken:Any", "train.weighting: broken fails while it is imported"),
     ],
 )
@@ -271,7 +271,7 @@ def test_a_model_folder_may_name_what_is_installed(install):
     ("points", "words"),
     [
         ("other = lengthy:NamedLengthTask", r"'other' of lengthy is no task.*set kind = 'other'"),
-        ("other = lengthy:NUMBER", "'other' of lengthy is no task of this name"),
+        ("other = lengthy:NUMBER", "'other' of lengthy holds no task of this name"),
         ("other = lengthy:gone", "lengthy fails while it is imported.*AttributeError"),
         ("other = gone:MyTask", "lengthy fails while it is imported.*No module named 'gone'"),
     ],

@@ -455,7 +455,7 @@ def test_what_is_no_weighting(build_model, tasks, given):
 
 
 def test_two_classes_cannot_have_one_name_and_one_may_be_defined_again():
-    with pytest.raises(ConfigError, match="'dwa' of Other is that of DynamicWeightAverage"):
+    with pytest.raises(ConfigError, match="'dwa' of Other is taken by DynamicWeightAverage"):
         type("Other", (Weighting,), {"name": "dwa"})
     assert Weighting.kinds["dwa"] is DynamicWeightAverage
     for _ in range(2):  # as when a cell of a notebook runs twice
