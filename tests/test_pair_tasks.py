@@ -207,7 +207,7 @@ def test_in_the_menu(model):
     assert "nli: yes or no" in seen[0]
     assert seen[2:4] == ["premise: ", "hypothesis: "]
     assert f"\n{expected}\n" in seen
-    assert "hypothesis (Enter: the same again): " in seen
+    assert "hypothesis (Enter: same as before): " in seen
     assert f"\n{mtl.predict(model, ('Bob has a dog', HYPOTHESIS))}\n" in seen
 
 

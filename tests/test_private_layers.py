@@ -160,7 +160,8 @@ def test_parameters_by_formula(build, tasks, private_layers):
     assert f"({3 - private_layers} layers" in shown
     assert f"{of_encoder:,} parameters), " in shown
     assert shown.endswith(f"{total:,} parameters)")
-    private = f"{private_layers} private layers per task ({private_layers * layer:,} parameters each)"
+    each = f"{private_layers * layer:,} parameters each"
+    private = f"{private_layers} private layers per task ({each})"
     assert (private in shown) is bool(private_layers)
 
 

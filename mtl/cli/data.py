@@ -27,7 +27,7 @@ def run_check(options: argparse.Namespace) -> int:
     """`mtl check`."""
     report = check_file(options.file, **_options_of_reading(options))
     print(report)
-    # So that a script, or a continuous integration, can stop at bad data.
+    # So that a script, or continuous integration, can stop at bad data.
     return 1 if report.problems else 0
 
 

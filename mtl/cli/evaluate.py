@@ -52,7 +52,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 
 def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
-    """The examples that --data names, by task; the options of its reader are the recipe's."""
+    """The examples that --data names, by task; its reader gets the options of the recipe."""
     path = Path(options.folder) / RECIPE_FILE
     recipe = recipe_of_run(path) if path.exists() else None
     examples: dict[str, Sequence[Any]] = {}
@@ -74,7 +74,7 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
 
 
 def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:
-    """The tasks that data is for: of a section, or all if they share one dataset."""
+    """The tasks that data is for: those of a section, or all if they share one dataset."""
     kind, _, name = (section or "").partition(".")
     of = {t: recipe.tasks[t].data for t in recipe.tasks} if recipe is not None else {}
     if kind == "tasks":
@@ -99,12 +99,12 @@ def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str,
     path = Path(options.folder) / RECIPE_FILE
     if not path.exists():
         raise DataError(
-            f"the folder has no {RECIPE_FILE} that says what the test data is",
+            f"the folder has no {RECIPE_FILE} to say what the test data is",
             path=options.folder,
             fix="give --task and --data",
         )
     recipe = recipe_of_run(path)
-    if recipe.on_error == "skip":  # as the run itself did in its test
+    if recipe.on_error == "skip":  # as the run itself did when it tested
         options.on_error = "skip"
     tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
     examples = {

@@ -17,10 +17,10 @@ def interact(
     read: Callable[[str], str] = input,
     write: Callable[[str], object] = print,
 ) -> None:
-    """Ask for a task and what it reads, a text or two; print the prediction, and again.
+    """Ask for a task and what it reads, one or two texts; print the prediction; repeat.
 
-    `q`, Ctrl-D (or the end of a pipe) and Ctrl-C end it. What cannot be used is said, and asked
-    for again.
+    `q`, Ctrl-D (or the end of a pipe) and Ctrl-C end it. Input that cannot be used is reported, and
+    asked for again.
 
     Args:
         read: what shows a prompt and returns a line; raises `EOFError` where there is none.
@@ -39,7 +39,7 @@ def interact(
                 task = model.tasks[chosen[0]]
                 given = _ask_pair(read, task, seconds) if task.reads_pairs else _ask(read, "text: ")
                 write(f"\n{predict(model, given, chosen)}\n")
-            # A mistyped text should not cost the user another loading of the model.
+            # A mistyped text should not cost the user another wait for the model to load.
             except MTLError as error:
                 write(f"error: {error}")
     except (EOFError, KeyboardInterrupt):
@@ -65,14 +65,14 @@ def _menu(model: MultiTaskModel, choices: dict[str, list[str]]) -> str:
 
 
 def _ask_pair(read: Callable[[str], str], task: Task, seconds: dict[str, str]) -> tuple[str, str]:
-    """Both texts, asked for by the names that the task has for them.
+    """Both texts, asked for by the task's names for them.
 
     `seconds` keeps the last second text of each name, so that nobody has to paste a long context
     for every question.
     """
     first_name, second_name = task.text_names
     first = _ask(read, f"{first_name}: ")
-    again = " (Enter: the same again)" if second_name in seconds else ""
+    again = " (Enter: same as before)" if second_name in seconds else ""
     second = _ask(read, f"{second_name}{again}: ") or seconds.get(second_name, "")
     if second:
         seconds[second_name] = second
@@ -80,7 +80,7 @@ def _ask_pair(read: Callable[[str], str], task: Task, seconds: dict[str, str]) -
 
 
 def _ask(read: Callable[[str], str], prompt: str) -> str:
-    """The line that is given; EOFError for `q`, as where the input ends."""
+    """The line that is typed; EOFError for `q`, as at the end of the input."""
     line = read(prompt).strip()
     if line == QUIT:
         raise EOFError

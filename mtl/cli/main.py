@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = build_parser().parse_args(arguments)
-    # Kept with the results of a comparison, so that somebody can repeat it.
+    # Kept with the results of a comparison, so that it can be repeated.
     options.line = _without_output(arguments)
     with warnings.catch_warnings():
         # By default Python shows a warning once per place, and hides those of other files.
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except KeyboardInterrupt:
             print("\nmtl: stopped", file=sys.stderr)
-            # 128 + 2 (SIGINT), as shells have it.
+            # 128 + 2 (SIGINT), as in shells.
             return 130
         except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
             # Python flushes stdout once more at exit, and would fail again without this.
@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> int | None:
 
 
 def _without_output(arguments: Sequence[str]) -> str:
-    """The command as one line; where it wrote to does not change what it did."""
+    """The command as one line; where it wrote does not change what it did."""
     words = [word for word in arguments if not word.startswith("--output=")]
     if "--output" in words:
         at = words.index("--output")
@@ -79,7 +79,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Our own warnings are notes to the user; the place in the code says nothing to them."""
+    """Our own warnings are notes to the user; the place in the code means nothing to them."""
     if issubclass(category, DataWarning | TrainingWarning):
         print(f"mtl: note: {message}", file=sys.stderr)
     else:

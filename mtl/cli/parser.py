@@ -1,6 +1,6 @@
 """The options of every command: a command line goes in, a namespace comes out.
 
-`mtl --help` waits for all that is imported here: nothing that needs torch, which takes seconds.
+`mtl --help` waits for every import here, so none may need torch, which takes seconds.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 STRICT = "refuse tags that break the scheme of their file, rather than repair and count them"
-COLUMN = "of the tags, or of the label in a table: its number from 1, or its name"
+COLUMN = "the column of the tags, or of the label in a table: its number from 1, or its name"
 LABEL_NAMES = "what tags or labels that are whole numbers mean, in order from 0"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands with their options; `group` of what it parses is the file that runs them."""
+    """All commands with their options; the parsed `group` is the file that runs them."""
     parser = argparse.ArgumentParser(
         prog="mtl", description="One Transformer encoder, shared by several language tasks."
     )
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class ShowVersion(argparse.Action):
-    """`--version`; its text is made when it is asked for, since it needs torch."""
+    """`--version`; its text is made only when asked for, since it needs torch."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest, nargs=0, help=help)
@@ -77,14 +77,14 @@ def add_train(commands: Commands) -> None:
     command.add_argument("--output", metavar="DIR", help="run folder; default runs/RECIPE/N")
     command.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
     command.add_argument(
-        "--resume", action="store_true", help="go on with the run that was stopped in DIR, if any"
+        "--resume", action="store_true", help="continue the run that was stopped in DIR, if any"
     )
     command.add_argument(
         "--save-every-steps",
         type=int,
         default=0,
         metavar="N",
-        help="save what --resume goes on from after every N steps, not only after each epoch",
+        help="save what --resume continues from after every N steps, not only after each epoch",
     )
     command.add_argument(
         "--save-every",
@@ -106,9 +106,9 @@ def add_compare(commands: Commands) -> None:
         "compare",
         help="does sharing help? each task alone and all together, over seeds",
         description="Writes compare.json (all runs) and compare.csv, compare.md, compare.png "
-        "(their summary). A comparison that was stopped goes on with the same command and "
-        "--output. With more seeds, methods or sizes only the new runs are made; the summary is of "
-        "what the last command names.",
+        "(their summary). To continue a comparison that was stopped, give the same command and "
+        "--output. With more seeds, methods or sizes only the new runs are made; the summary "
+        "covers what the last command names.",
     )
     add_recipe_options(command)
     command.add_argument("--seeds", type=int, default=5, metavar="N", help="how many; default 5")
@@ -119,7 +119,7 @@ def add_compare(commands: Commands) -> None:
         metavar="M",
         help="alternating, joint, sampled; fixed, uncertainty, dwa, gradnorm, random; pcgrad, "
         "UPGrad and others of TorchJD, with options in brackets: 'CAGrad(c=0.4)'; capitals count: "
-        "pcgrad is ours, PCGrad TorchJD's; mymodule:MyWeighting is one of your own",
+        "pcgrad is ours, PCGrad TorchJD's; mymodule:MyWeighting is one you wrote",
     )
     command.add_argument(
         "--sizes",
@@ -134,7 +134,7 @@ def add_compare(commands: Commands) -> None:
 
 
 def add_recipe_options(command: argparse.ArgumentParser) -> None:
-    """Which recipe, and what is changed in it."""
+    """Which recipe, and what to change in it."""
     command.add_argument("recipe", metavar="RECIPE", help="a bundled name, or a .toml file")
     command.add_argument(
         "--set",
@@ -164,7 +164,7 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_import(command: argparse.ArgumentParser) -> None:
-    """Which modules hold the user's own tasks and methods; a model folder cannot say it."""
+    """Which modules hold the user's own tasks and methods; a model folder cannot name them."""
     command.add_argument(
         "--import",
         # `options.import` would be a syntax error.
@@ -210,7 +210,7 @@ def add_predict(commands: Commands) -> None:
     command.add_argument("folder", metavar="DIR", help="a run folder")
     add_import(command)
     command.add_argument(
-        "--task", metavar="T", help="name or kind of a task, or all (that read what is given)"
+        "--task", metavar="T", help="name or kind of a task, or all (those that read such input)"
     )
     command.add_argument("--text", help="a text, or the first of two")
     command.add_argument("--text-pair", metavar="TEXT", help="the second of two texts")
@@ -225,7 +225,7 @@ def add_predict(commands: Commands) -> None:
         metavar="FILE",
         help="a file with one word per line and a blank line after each sentence",
     )
-    command.add_argument("--question", metavar="TEXT", help="goes with --context")
+    command.add_argument("--question", metavar="TEXT", help="used with --context")
     command.add_argument("--context", metavar="TEXT")
     command.add_argument(
         "--top",
@@ -274,7 +274,7 @@ def add_check(commands: Commands) -> None:
     """The options of `mtl check`."""
     command = commands.add_parser(
         "check",
-        help="say what is in a data file or folder, and what is wrong with it",
+        help="show what is in a data file or folder, and what is wrong with it",
         description="Exit status 1 if there is any problem.",
     )
     command.add_argument("file", metavar="PATH", help="a file of any form, or a folder of files")
@@ -289,7 +289,7 @@ def add_convert(commands: Commands) -> None:
     command = commands.add_parser("convert", help="write a data file in another form")
     command.add_argument("input", metavar="IN", help="a file of any form")
     command.add_argument("output", metavar="OUT", help="the file to write")
-    command.add_argument("--to", choices=list(WRITERS), help="default: what the ending of OUT says")
+    command.add_argument("--to", choices=list(WRITERS), help="default: by the ending of OUT")
     command.add_argument("--column", metavar="C", help=COLUMN)
     command.add_argument("--label-names", metavar="NAME", nargs="+", help=LABEL_NAMES)
     command.add_argument("--strict", action="store_true", help=STRICT)

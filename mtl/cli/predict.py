@@ -30,7 +30,7 @@ def run_predict(options: argparse.Namespace) -> int:
     pair = _pair_given(options)
     if options.data and (options.text is not None or pair):
         raise ConfigError("give --text, or --data, not both")
-    # Of lines that are still to come, each says itself which it is.
+    # Lines that are still to come will each show which they are.
     pairs = bool(pair) if pair or options.data or options.text is not None else None
     tasks = _tasks_to_predict(model, options.task, pairs)
     _check_fits(options, tasks)
@@ -55,7 +55,7 @@ def run_predict(options: argparse.Namespace) -> int:
 
 
 def _pair_given(options: argparse.Namespace) -> tuple[str, str] | None:
-    """The two texts that are given, if two are."""
+    """The two texts, if two are given."""
     # `is not None`: an empty question was given too, and gets its own error.
     asked = options.question is not None or options.context is not None
     if asked and (options.question is None or options.context is None):
@@ -70,7 +70,7 @@ def _pair_given(options: argparse.Namespace) -> tuple[str, str] | None:
 
 
 def _check_fits(options: argparse.Namespace, tasks: Sequence[Task]) -> None:
-    """Raise ConfigError for options that do not go with what the tasks read."""
+    """Raise ConfigError for options that do not fit what the tasks read."""
     read_pairs = [task for task in tasks if task.reads_pairs]
     if len(read_pairs) == len(tasks) and (options.words or options.data):
         what = "--words and --data are for tasks that read single texts"
@@ -135,7 +135,7 @@ def _readable(
         if len(inputs) == 1:
             faults += [replace(fault, path="stdin", line=inputs[0][0]) for fault in error.faults]
             return
-        # The error does not say which inputs it is about; on its own, each can only blame itself.
+        # The error does not say which inputs it is about; alone, each can only blame itself.
         for one in inputs:
             yield from _readable(model, tasks, [one], faults, options)
 
@@ -144,7 +144,7 @@ def _predict_inputs(
     model: MultiTaskModel, tasks: Sequence[Task], given: list[Any], options: argparse.Namespace
 ) -> list[Predictions]:
     """What the tasks predict for texts, lists of words, and pairs of texts."""
-    # Where no task is named, each input goes to those that read it.
+    # Where no task is named, each input goes to all tasks that read it.
     names = None if options.task in (None, ALL) else [task.name for task in tasks]
     results = predict(model, given, names, progress=True, batch_size=options.batch_size)
     assert isinstance(results, list)  # for a list was given
@@ -162,7 +162,7 @@ def _print_predictions(
     inputs: Iterable[str | list[str] | tuple[str, str]],
     options: argparse.Namespace,
 ) -> None:
-    """Task, input and prediction; or one JSON object a line, by task name for `--task all`."""
+    """Task, input and prediction; or one JSON object per line, by task name for `--task all`."""
     for result, given in zip(results, inputs, strict=True):
         if options.json:
             plain = result.to_dict()
@@ -187,7 +187,7 @@ def _shown(given: str | list[str] | tuple[str, str]) -> str:
 
 
 def _tasks_to_predict(model: MultiTaskModel, name: str | None, pairs: bool | None) -> list[Task]:
-    """The one task of a name or kind, or all tasks that read what is given.
+    """The one task with this name or of this kind, or all tasks that read what is given.
 
     Args:
         pairs: whether two texts are given; None if that is not known yet.
@@ -248,7 +248,7 @@ def _record_of(line: str, names: tuple[str, str]) -> dict[str, Any]:
 
 
 def _parse_text(line: str, options: argparse.Namespace) -> str | list[str]:
-    """A line as it is; with --words, the words that it holds."""
+    """A line unchanged; with --words, the words that it holds."""
     if not options.words:
         return line
     if line.lstrip().startswith("["):
@@ -256,7 +256,7 @@ def _parse_text(line: str, options: argparse.Namespace) -> str | list[str]:
             words = json.loads(line)
             if all(isinstance(word, str) for word in words):
                 return words
-            if not all(isinstance(word, int | float) for word in words):  # "[ 1 ]" are three words
+            if not all(isinstance(word, int | float) for word in words):  # "[ 1 ]" is three words
                 fix = 'write every word in quotes: ["Ann", "left"]'
                 raise DataError("the list holds more than words", found=repr(line[:80]), fix=fix)
     return line.split()

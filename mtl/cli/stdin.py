@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 from ..errors import DataError
 
-MOST_LINES = 256  # that are answered together
+MOST_LINES = 256  # to answer together
 
-Line = tuple[int, bytes]  # its number, from 1, and what is in it
+Line = tuple[int, bytes]  # its number, from 1, and its content
 
 
 def arriving_lines() -> Iterator[list[Line]]:
-    """All lines that have arrived by the time they are asked for; waits for at least one.
+    """All lines that have arrived by the time you ask; waits for at least one.
 
     Raises:
         DataError: the input cannot be read, at the start or at some later line.
@@ -34,12 +34,12 @@ def arriving_lines() -> Iterator[list[Line]]:
 
     if sys.stdin is None:  # closed by whoever started us
         return
-    # A thread of its own waits for the input, so that we can see what is there without waiting.
+    # A separate thread waits for the input, so that we can see what is there without waiting.
     threading.Thread(target=read, daemon=True).start()
     last: Line | OSError | None = arrived.get()
     while isinstance(last, tuple):
         lines = [last]
-        # Whatever is there already is answered in one batch, which is quicker than one by one.
+        # Whatever has arrived is answered in one batch, which is quicker than one by one.
         while len(lines) < MOST_LINES and not arrived.empty():
             last = arrived.get()
             if not isinstance(last, tuple):
@@ -49,7 +49,7 @@ def arriving_lines() -> Iterator[list[Line]]:
         if isinstance(last, tuple):
             last = arrived.get()
     if isinstance(last, OSError):
-        fix = "look at what writes it"
+        fix = "check the program that writes it"
         raise DataError("the input cannot be read", path="stdin", found=str(last), fix=fix)
 
 

@@ -41,7 +41,7 @@ def run_train(options: argparse.Namespace) -> int:
     for what, why in metrics.get("not_reported", {}).items():
         print(f"mtl: error: {what}: {why}", file=sys.stderr)
     if "not_reported" in metrics:
-        fix = f"fix this, and give the same command with --output {output} --resume"
+        fix = f"fix this, then run the same command with --output {output} --resume"
         print(f"  to do: the model is trained and saved; {fix}", file=sys.stderr)
         return 1
     return 0
@@ -67,7 +67,7 @@ def _output_folder(options: argparse.Namespace, name: str) -> AbstractContextMan
 
 def _chosen_recipe(options: argparse.Namespace) -> Recipe:
     settings = list(options.set)
-    # After --set: an option of its own is the more deliberate, and the later setting wins.
+    # After --set: a dedicated option is the more deliberate one, and the later setting wins.
     settings += [f"seed={options.seed}"] if options.seed is not None else []
     settings += [f'on_error="{options.on_error}"'] if options.on_error else []
     settings += ["strict=true"] if options.strict else []
