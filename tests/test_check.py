@@ -65,7 +65,7 @@ QUESTION_FACTS = [
     ("question words", "2 to 5, median 4"),
     ("answer words", "1 to 1, median 1"),
     ("answers whose text occurs more than once", "1 (33.3%): q1"),
-    ("answers not on token borders", "1 (33.3%): q3"),
+    ("answers not on token boundaries", "1 (33.3%): q3"),
 ]
 
 
@@ -206,7 +206,7 @@ def test_more_than_three_questions_are_counted_and_the_first_named(checked):
     questions = [(f"q{i}", "What?", "Rosa", 0) for i in range(5)]
     facts = dict(checked(squad(questions), "x.json").facts)
     assert facts["answers whose text occurs more than once"] == "5 (100.0%): q0, q1, q2, ..."
-    assert facts["answers not on token borders"] == "0"
+    assert facts["answers not on token boundaries"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_an_answer_is_on_token_borders_if_it_begins_and_ends_with_words(
     answer, start, on_borders, checked
 ):
     facts = dict(checked(squad([("q", "What?", answer, start)]), "x.json").facts)
-    assert (facts["answers not on token borders"] == "0") == on_borders
+    assert (facts["answers not on token boundaries"] == "0") == on_borders
 
 
 @pytest.mark.parametrize("kind", ["news", "records", "paraphrases", "qa", "ner"])
@@ -316,7 +316,7 @@ def test_problems_are_all_listed_with_line_and_fix(checked):
                 ("question words", "2 to 2, median 2"),
                 ("answer words", "1 to 1, median 1"),
                 ("answers whose text occurs more than once", "0"),
-                ("answers not on token borders", "0"),
+                ("answers not on token boundaries", "0"),
             ],
         ),
     ],

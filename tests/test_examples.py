@@ -19,7 +19,7 @@ from mtl.errors import DataError
         (lambda: TextExample(None), "the sentence is empty"),
         (lambda: TextExample("a", ("a", " ")), "a sentence needs at least one token"),
         (lambda: TextExample("a", (), ""), "the label is empty"),
-        (lambda: TextExample("a", (), 3), "a label is a name"),
+        (lambda: TextExample("a", (), 3), "a label must be text"),
         (lambda: TextExample("a", ("a",), None, ("B-\ud800",)), "the text holds half a character"),
         (lambda: PairExample("a", "\n"), "the second sentence of a pair is empty"),
         (lambda: PairExample(3, "b"), "the first sentence of a pair is empty"),

@@ -1,4 +1,4 @@
-"""A few training examples go in; more come out, entities and words replaced, labels still right."""
+"""A few training examples go in; more come out: entities and words replaced, labels still right."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def augment(
 
     An entity becomes another entity of the same type that occurs in the examples (mention
     replacement: Dai and Adel 2020, "An Analysis of Simple Data Augmentation for Named Entity
-    Recognition", section 3), its tags as long as itself; a word outside entities becomes one of its
+    Recognition", section 3), with as many tags as words; a word outside entities becomes one of its
     synonyms. The label of the text stays.
 
     Args:
         examples: of the training split only.
         copies: of each example.
         seed: the same seed gives the same copies.
-        synonyms: for a word in lower case, what may stand in its place, one word or more.
+        synonyms: for a word in lower case, what may replace it, one word or more.
 
     Raises:
         ConfigError: examples of another kind, such as questions.
@@ -51,8 +51,8 @@ def augment(
                 found=repr(others),
                 fix='write at least one, as in ["large", "rather big"]',
             )
-    # A name that another sentence of the training data has: its type is right for sure, and the
-    # model learns that the words around a name say its type.
+    # A name from another sentence of the training data: its type is certainly right, and the model
+    # learns that the words around a name tell its type.
     rng = random.Random(f"augment {seed}")
     mentions = _mentions(examples)
     made = [
@@ -92,7 +92,7 @@ def _changed(
         tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(words))]
     if isinstance(example, NERExample):
         return NERExample(tuple(tokens), tuple(tags))
-    # A text that was never tagged must not become one that is tagged with nothing.
+    # A text that was never tagged must not become one tagged as having no entities.
     kept = None if example.tags is None else tuple(tags)
     return replace(example, text=join_words(tokens)[0], tokens=tuple(tokens), tags=kept)
 

@@ -1,7 +1,7 @@
 """Encoded examples go in; batches of similar length come out, padded, in an endless stream.
 
-Each random choice here comes from the stream's own generator, so a stream that is loaded from its
-`state_dict` goes on exactly where the saved one stood.
+Each random choice here comes from the stream's own generator, so a stream loaded from its
+`state_dict` continues exactly where the saved one was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .tokenizers.base import Tokenizer
 @class_names_checked
 @dataclass(frozen=True)
 class Batch:
-    """`B` rows of some examples of one dataset, padded to `T` tokens.
+    """`B` rows from examples of one dataset, padded to `T` tokens.
 
     Attributes:
         items: the examples; all rows of an example are in the batch.
@@ -54,7 +54,7 @@ class Batch:
         return len(self.labelled(task))
 
     def row_parts(self, max_rows: int) -> Iterator[Batch]:
-        """The rows in parts of at most so many.
+        """The rows in parts of at most that many.
 
         A part knows all of `items`, whose other rows are in other parts.
         """
@@ -91,7 +91,7 @@ def collate(
 ) -> Batch:
     """Pad the rows of some examples to the longest and stack them.
 
-    Where `sizes` are given, rising, rows are padded to the first that holds the longest.
+    With `sizes`, which must rise, rows are padded to the first that holds the longest.
     """
     rows = [row for item in items for row in item.rows]
     length = padded_length(max(len(row) for row in rows), sizes)
@@ -99,7 +99,7 @@ def collate(
     positions = torch.arange(length)
     # (T,) against (B, 1) broadcasts to (B, T).
     attention_mask = positions < torch.tensor([len(row) for row in rows])[:, None]
-    # The text that is labelled: behind [CLS], or behind the question; up to the last [SEP].
+    # The text that is labelled: after [CLS], or after the question; up to the last [SEP].
     text_start = torch.tensor([row.text_start for row in rows])
     text_end = text_start + torch.tensor([row.n_pieces for row in rows])
     is_text_or_end = (positions >= text_start[:, None]) & attention_mask
@@ -131,21 +131,21 @@ def length_buckets(
     """Indices in batches of similar length, in random order.
 
     All indices are shuffled, cut into pools of `pool` batches, sorted by length within each pool
-    and cut into batches, so that batches waste little on padding and still differ at each pass.
+    and cut into batches, so that batches waste little on padding and still differ in each pass.
     """
-    # Sorting all of them would give the same batches at each pass; sorting none would pad short
+    # Sorting all of them would give the same batches in each pass; sorting none would pad short
     # texts to the longest of their batch.
     order = torch.randperm(len(lengths), generator=generator).tolist()
     batches = []
     for start in range(0, len(order), pool * batch_size):
         bucket = sorted(order[start : start + pool * batch_size], key=lengths.__getitem__)
         batches += [bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size)]
-    # Shuffled once more: within a pool the batches would come from short to long.
+    # Shuffled again: otherwise the batches of a pool would go from short to long.
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 class BatchStream:
-    """An endless stream of batches of one dataset, reshuffled at each pass; it can be resumed.
+    """An endless stream of batches of one dataset, reshuffled in each pass; it can be resumed.
 
     Args:
         items: the encoded examples.
@@ -192,11 +192,11 @@ class BatchStream:
     def next(self) -> Batch:
         """The next batch; after the last of a pass, the first of a new one."""
         batch = self._collate(self._next_items())
-        # Anew at each pass: the same sentence shows other gaps, and cannot be learned by heart.
+        # Afresh in each pass: the same sentence shows other gaps, and cannot be learned by heart.
         return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 
     def next_parts(self, max_tokens: int) -> list[Batch]:
-        """The next batch in parts of at most so many tokens, padding included; 0 for no limit.
+        """The next batch in parts of at most that many tokens, padding included; 0 for no limit.
 
         Each part has at least one example, however long. Words are hidden in the whole batch before
         it is cut, so that the parts hold what the batch would.
@@ -204,8 +204,8 @@ class BatchStream:
         batch = self.next()
         if not max_tokens:
             return [batch]
-        # A part is made anew and not cut out: it is only as long as its own longest row. The ids
-        # are those of the batch, in which words are hidden.
+        # A part is made afresh, not cut out: it is only as long as its own longest row. The ids are
+        # those of the batch, in which words are hidden.
         parts, first = [], 0
         for items in self._cut(batch.items, max_tokens):
             part = self._collate(items)
@@ -223,7 +223,7 @@ class BatchStream:
         return [self.items[i] for i in self.order[self.position - 1]]
 
     def _cut(self, items: list[EncodedExample], max_tokens: int) -> list[list[EncodedExample]]:
-        """The examples in groups, none of which has more tokens than allowed, if it can be."""
+        """The examples in groups, none of which has more tokens than allowed, if possible."""
         parts: list[list[EncodedExample]] = [[]]
         for item in items:
             # The items rise in length, so the last one added is the longest: it sets the width.
@@ -245,7 +245,7 @@ class BatchStream:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where the stream that gave `state` stood."""
+        """Continue where the stream that gave `state` was."""
         self.order_generator.set_state(state["order"])
         self._start_pass()
         # `_start_pass` set it to 0.
@@ -258,7 +258,7 @@ def sorted_batches(
 ) -> Iterable[tuple[list[int], Batch]]:
     """Every example once, longest first, without targets: the batches of prediction.
 
-    Longest first, so that memory runs out in the first batch, if it does. A batch that is padded to
+    Longest first, so that memory runs out in the first batch, if at all. A batch that is padded to
     `T` tokens has at most `max_rows(T)` rows, or a single example.
 
     Yields:

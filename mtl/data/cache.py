@@ -1,12 +1,12 @@
-"""Examples go in; what encoding made of them the last time comes out, if it is still on disk.
+"""Examples go in; what encoding them gave last time comes out, if it is still on disk.
 
 A file is named by a hash of everything that shaped its content: the examples, the tokenizer, the
-tasks with their labels, the length and overlap of the rows, and the code of this package. So it
-is never stale, and never has to be looked at: the folder may be deleted at any time.
+tasks with their labels, the length and overlap of the rows, and the code of this package. So it is
+never stale and needs no care: the folder may be deleted at any time.
 
-What a user's own classes shape is not kept. The targets that a task makes follow from its code, and
-from whatever that code calls: helpers in other cells of a notebook, constants, other modules. No
-hash covers all of it, and one that covers most of it would one day return old targets.
+Nothing that a user's own classes shape is cached. The targets that a task makes follow from its
+code, and from whatever that code calls: helpers in other cells of a notebook, constants, other
+modules. No hash covers all of it, and one that covers most of it would one day return old targets.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def encode_cached(
 ) -> tuple[list[EncodedExample], Counter[str]]:
     """As `encode_examples`; read from `folder` if the same was encoded before, else written there.
 
-    A cache that cannot be read or written costs time and nothing else. With a task, a tokenizer or
+    A cache that cannot be read or written costs nothing but time. With a task, a tokenizer or
     examples of a class that is not this package's, nothing is read or written.
     """
     if not all(map(_is_ours, [tokenizer, *tasks, *examples])):  # see the top of this file
@@ -53,7 +53,7 @@ def encode_cached(
     try:
         return _unpack(read_tensors(path), examples)
     except (OSError, ModelError, ValueError, KeyError):
-        pass  # missing, cut off by a kill, or on a broken disk: it is made again
+        pass  # missing, cut off by a kill, or on a broken disk: encode again
     encoded, notes = encode_examples(examples, tokenizer, tasks, max_length, overlap)
     # A full disk, or a folder without write permission, should not stop a training.
     with suppress(DataError):
@@ -68,14 +68,14 @@ def cache_key(
     max_length: int,
     overlap: int,
 ) -> str:
-    """A hash of all that decides what the encoded examples are."""
+    """A hash of everything that decides what the encoded examples are."""
     parts = [__version__, own_code(), f"{max_length} {overlap}", tokenizer_hash(tokenizer)]
     parts += [*map(task_hash, tasks), examples_hash(examples)]
     return sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:
-    """A hash of what a tokenizer says of itself."""
+    """A hash of what a tokenizer says about itself."""
     return sha256(f"{type(tokenizer).__qualname__}\n{tokenizer.to_json()}".encode()).hexdigest()
 
 
@@ -115,7 +115,7 @@ def _is_ours(thing: Any) -> bool:
 
 
 def _pack(encoded: Sequence[EncodedExample], notes: Counter[str]) -> dict[str, Tensor]:
-    """Every list of numbers one after the other in one tensor, with its length in another."""
+    """All lists of numbers, one after the other in one tensor, with their lengths in another."""
     rows = [row for item in encoded for row in item.rows]
     # The windows of a long text share its Encoding: it is stored once, and shared again when read.
     texts = list({id(row.text): row.text for row in rows}.values())

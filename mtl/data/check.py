@@ -78,7 +78,7 @@ def _problems(problems: Sequence[Fault]) -> list[str]:
 
 
 def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
-    """Read a file of any form that we know, or each file of a folder, and look at everything in it.
+    """Read a file of any form we know, or each file of a folder, and look at everything in it.
 
     Args:
         path: a file, a folder of parallel files, or one with files for train, dev and test.
@@ -87,7 +87,7 @@ def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
     Raises:
         DataError: a file is missing, empty, or not UTF-8; a folder holds no data.
     """
-    # A folder of parallel files is one set of data, and not one for each split.
+    # A folder of parallel files is one set of data, not one for each split.
     if not Path(path).is_dir() or files_of(path) == {"train": Path(path)}:
         return _check(path, options)[0]
     checked = {split: _check(file, options) for split, file in files_of(path).items()}
@@ -107,11 +107,11 @@ def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, li
         warnings.simplefilter("always", DataWarning)
         try:
             examples = form.read(path, "stop", **given)
-        except SoundDataError as error:  # the file is fine; somebody has a choice to make
+        except SoundDataError as error:  # the file is fine; its user has a choice to make
             facts = [("note", _in_one_line(fault)) for fault in error.faults]
         except DataError as error:
             problems = error.faults
-            # What is good is described too: one bad line should not hide what the file is.
+            # The good part is described too: one bad line should not hide what the file is.
             examples = _readable(path, form, given)
     if examples:
         facts += _DESCRIBE[type(examples[0])](examples)
@@ -145,7 +145,7 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
         # A text that was trained on tests memory, not understanding.
         shared = [text for text in texts[second] if text in texts[first]]
         if shared:
-            # Examples and not different texts: that is what a score is a mean over.
+            # Examples, not different texts: those are what a score is averaged over.
             n = sum(texts[second][text] for text in shared)
             shown = ", ".join(repr(_short(" / ".join(text))) for text in shared[:3])
             share = f"{n:,} of the {len(splits[second]):,} of {second}"
@@ -166,14 +166,14 @@ def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list
     for split, examples in splits.items():
         new = Counter(name for name in _names(examples) if name not in known)
         names = [f"{k} {name!r} ({n:,})" for (k, name), n in new.items() if not kinds or k in kinds]
-        # Where training has no names at all, everything would be new.
+        # If training has no names at all, everything would be new.
         if names and known:
             facts.append((f"in {split} and never in train", ", ".join(names[:20])))
     return facts
 
 
 def _identity(example: Any) -> tuple[str, ...]:
-    """The texts of an example, by which it is recognised."""
+    """The texts of an example, which identify it."""
     match example:
         case QAExample():
             return (example.question, example.context)
@@ -223,7 +223,7 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
 
 
 def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
-    # Many questions share a context: it is split once.
+    # Many questions share a context: it is split only once.
     words = {context: split_words(context) for context in {e.context for e in examples}}
     borders = {context: _borders(places) for context, places in words.items()}
     # Where the file gives no offset, any of them may be meant.
@@ -236,7 +236,7 @@ def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
         ("question words", _lengths([_n_words(example.question) for example in examples])),
         ("answer words", _lengths([_n_words(e.answers[0].text) for e in examples])),
         ("answers whose text occurs more than once", _some(several, examples)),
-        ("answers not on token borders", _some(inside, examples)),
+        ("answers not on token boundaries", _some(inside, examples)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Examples go in; a dataset with its splits comes out, parts of it held out where asked."""
+"""Examples go in; a dataset with its splits comes out, with parts held out if asked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Dataset:
 
     Raises:
         ConfigError: a split of another name.
-        DataError: a dict that is not a record of any form we know, or what is no example.
+        DataError: a dict that is not a record of any form we know, or something that is
+            not an example.
     """
 
     train: Sequence[Any] = ()
@@ -45,7 +46,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            # Frozen, since tasks share it; so even its own `__post_init__` has to take this way.
+            # Frozen, since tasks share it; so even its own `__post_init__` has to go this way.
             object.__setattr__(self, f.name, as_examples(getattr(self, f.name)))
 
     def split(self, name: str) -> Sequence[Any]:
@@ -57,7 +58,7 @@ class Dataset:
         return (example for f in fields(self) for example in getattr(self, f.name))
 
     def training_texts(self) -> Iterator[str]:
-        """Every text of the training split: what a vocabulary may be built from."""
+        """Every text of the training split: all that a vocabulary may be built from."""
         return (
             text
             for example in self.train
@@ -75,7 +76,7 @@ SPLITS = tuple(f.name for f in fields(Dataset))
 
 
 def as_dataset(data: Dataset | Mapping[str, Any] | None) -> Dataset:
-    """A dataset as it is, or one with the splits of a dict, such as a `datasets.DatasetDict`.
+    """A dataset unchanged, or one with the splits of a dict, such as a `datasets.DatasetDict`.
 
     Raises:
         ConfigError: a split of another name, or something else, such as a list of examples.
@@ -85,9 +86,9 @@ def as_dataset(data: Dataset | Mapping[str, Any] | None) -> Dataset:
         return data
     if data is None or isinstance(data, Mapping):
         return Dataset(**(data or {}))
-    # A list might be what to learn from, or what to be tested on: its user says which.
+    # A list might be for learning or for testing: its user has to say which.
     raise ConfigError(
-        "a task takes a Dataset, which says what to learn from and what to be tested on",
+        "a task takes a Dataset, which says what to learn from and what to test on",
         found=short(data),
         fix="give mtl.Dataset(train=..., validation=..., test=...); a file is read with "
         "mtl.read(PATH)",
@@ -99,9 +100,9 @@ def hold_out(
 ) -> list[list[Example]]:
     """Split off `parts` held-out parts of about `share` each, whole groups at a time.
 
-    Examples that share a group (for pairs: either sentence) are linked, and so are those that are
-    linked to the same third. All that are linked stay together; where more than `share` of the
-    examples are linked, they stay in the rest.
+    Examples that share a group (for pairs: either sentence) are linked, and so are those linked to
+    the same third. Linked examples stay together; where more than `share` of the examples are
+    linked, they stay in the rest.
 
     Returns:
         the remaining examples, then each held-out part.
@@ -111,10 +112,10 @@ def hold_out(
             examples are linked.
     """
     # Whole groups: a question about a context that was trained on, or a sentence of a pair that
-    # was, would make held-out scores better than use is.
+    # was, would make held-out scores too good.
     group_of = _linked_groups(examples)
     counts = Counter(group_of)
-    # Counted in groups and not in examples: a group goes into one part whole.
+    # Counted in groups, not in examples: a whole group goes into one part.
     size = round(share * len(counts))
     most = max(1, share * len(examples))
     # Sorted before it is shuffled: the split depends on the seed, not on the order of the file.
@@ -123,7 +124,7 @@ def hold_out(
         raise DataError(
             "there are too few different texts to hold out a tenth of them",
             found=f"{len(groups)}; at least {math.ceil(1 / share)} are needed",
-            fix="give validation and test files of their own",
+            fix="give separate validation and test files",
         )
     random.Random(seed).shuffle(groups)
     part_of = {group: i // size for i, group in enumerate(groups[: parts * size])}
@@ -136,7 +137,7 @@ def hold_out(
 
 
 def _linked_groups(examples: Sequence[Any]) -> list[Any]:
-    """For each example, the first of all the groups that it is linked to (union-find)."""
+    """For each example, the first of all groups that it is linked to (union-find)."""
     parent: dict[Any, Any] = {}
 
     def root(group: Any) -> Any:

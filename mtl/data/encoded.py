@@ -17,7 +17,7 @@ from .words import Joining
 
 # A protocol, since data lies below the tasks and must not import them.
 class Target(Protocol):
-    """What data needs to know of a task: how its targets are made and stacked, and by what."""
+    """What data needs to know about a task: how its targets are made and stacked, and by what."""
 
     name: str
 
@@ -66,7 +66,7 @@ def encode_examples(
             are then left out. Without it, all faults are raised together.
 
     Returns:
-        the encoded examples, and notes: what had to be bent or left out, with how often.
+        the encoded examples, and notes: what had to be adapted or left out, and how often.
 
     Raises:
         DataError: examples that cannot be encoded, all of them, unless `faults` takes them.
@@ -102,8 +102,8 @@ def check_on_error(on_error: str) -> None:
 
 
 def warn_of_encoding(where: str, notes: Counter[str], faults: Sequence[Fault]) -> None:
-    """Say as DataWarnings what was bent, and how many examples were left out."""
-    # Counted and told once: a warning for each example would bury all others.
+    """Report as DataWarnings what was adapted, and how many examples were left out."""
+    # Counted and reported once: a warning for each example would bury all others.
     for note, count in notes.items():
         warnings.warn(f"{where}: {count:,} {note}", DataWarning, stacklevel=3)
     if faults:

@@ -17,7 +17,7 @@ Input = tuple[str, str | None]
 
 
 def check_unicode(*texts: str) -> None:
-    """Raise DataError if a text holds half a character (a lone surrogate, as JSON can spell)."""
+    """Raise DataError if a text holds half a character (a lone surrogate, which JSON can spell)."""
     for text in texts:
         try:
             # Tokenizers and files need UTF-8, which has no half characters: better here than there.
@@ -27,7 +27,7 @@ def check_unicode(*texts: str) -> None:
             raise DataError(
                 "the text holds half a character",
                 found=f"{text[error.start]!a} after {before!r}",
-                fix="take it out, or write the whole character",
+                fix="remove it, or write the whole character",
             ) from None
 
 
@@ -46,7 +46,7 @@ class TokenExample:
     tokens: tuple[str, ...]
     tags: tuple[str, ...] | None = None
 
-    # A frozen dataclass forbids `self.tokens = ...`, also to itself: hence object.__setattr__.
+    # A frozen dataclass forbids `self.tokens = ...`, even to itself: hence object.__setattr__.
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", tuple(self.tokens))
         check_tokens(self.tokens)
@@ -71,7 +71,7 @@ class TokenExample:
 
     @property
     def word_places(self) -> list[Place]:
-        """Where each token is in `text`, as characters from and to."""
+        """Where each token is in `text`, as (first character, one past the last)."""
         return self._joined[1]
 
     @property
@@ -82,7 +82,7 @@ class TokenExample:
     def group(self) -> str:
         """Examples with the same group stay on one side when data is split.
 
-        The same sentence twice, once to learn from and once to be tested on, tests nothing.
+        Testing on a sentence that was trained on tests nothing.
         """
         return self.text
 
@@ -112,7 +112,7 @@ def check_tokens(tokens: Sequence[str]) -> None:
         raise DataError(
             "a sentence needs at least one token, and none may be empty",
             found=repr(list(tokens)),
-            fix="leave empty sentences and empty tokens out",
+            fix="leave out empty sentences and empty tokens",
         )
     check_unicode(*tokens)
 
@@ -138,7 +138,7 @@ def check_iob2(tags: Sequence[str]) -> None:
     """Raise DataError unless `tags` is valid IOB2: `I-X` only after `B-X` or `I-X`."""
     previous = "O"
     for i, tag in enumerate(tags):
-        # At the first hyphen only: types such as `geo-loc` have one of their own.
+        # At the first hyphen only: types such as `geo-loc` contain one.
         prefix, _, kind = tag.partition("-")
         if tag != "O" and (prefix not in ("B", "I") or not kind):
             raise DataError(
@@ -161,7 +161,7 @@ class TextExample:
 
     Args:
         text: as it was written.
-        tokens: its words; what the tags count. Without them the tokenizer says what the words are.
+        tokens: its words, which the tags count. Without them the tokenizer decides what a word is.
         label: the class of the whole text; None if not labelled.
         tags: IOB2 as in `NERExample`, one per token; None if not tagged.
         fields: further labels of the text, by the name of their field.
@@ -185,7 +185,7 @@ class TextExample:
         labels = {"label": self.label} if self.label is not None else {}
         for name, label in (labels | dict(self.fields)).items():
             if not isinstance(label, str):
-                raise DataError(f"a {name} is a name", found=repr(label), fix="put it in quotes")
+                raise DataError(f"a {name} must be text", found=repr(label), fix="put it in quotes")
             _check_text(f"the {name}", label)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
@@ -209,7 +209,7 @@ class TextExample:
 
     @property
     def inputs(self) -> list[Input]:
-        """The text as it is written; the joined tokens where these do not spell it."""
+        """The text as written; the joined tokens where these do not spell it."""
         return [(self._read[0], None)]
 
     @property
@@ -220,13 +220,13 @@ class TextExample:
 
 @dataclass(frozen=True)
 class PairExample:
-    """Two sentences, and how much alike their meanings are.
+    """Two sentences, and how similar their meanings are.
 
     Args:
         first, second: the sentences.
-        score: from 1 (the same) over 0 (nothing in common) to -1; None for two sentences that mean
-            the same, without a number.
-        negative: a third sentence, which looks like the first and means something else.
+        score: from 1 (the same) through 0 (nothing in common) to -1; None for two sentences that
+            mean the same, without a number.
+        negative: a third sentence, which looks like the first but means something else.
 
     Raises:
         DataError: an empty sentence, a score that is not a number from -1 to 1.
@@ -263,7 +263,7 @@ class PairExample:
 
     @property
     def group(self) -> str:
-        """What names the pair where one sentence has to: its first."""
+        """The sentence that stands for the pair where one must: its first."""
         return self.first
 
     @property
@@ -327,7 +327,7 @@ class QAExample:
         if not answer.text.strip():
             raise DataError(f"question {self.id!r} has an empty answer", fix="give it a text")
         # An offset that is off by one would train the model to begin answers inside words, and no
-        # score would say why: so a wrong one is an error, and not looked for nearby.
+        # score would say why: so a wrong one is an error, and we do not search nearby.
         # max: a negative index would count from the end, and might even find the text there.
         there = self.context[max(0, answer.start) : max(0, answer.end)]
         if answer.start < 0 or there != answer.text:

@@ -33,14 +33,14 @@ OTHERS_WITHOUT_SPACES = (
     "\u0e01-\u0e4e\u0e5a\u0e5b\u0e80-\u0ecf\u0edc-\u0eff\u1000-\u103f\u104a-\u108f\u109a-\u109f"
     "\ua9e0-\ua9ef\ua9fa-\ua9ff\uaa60-\uaa7f\u1780-\u17df"
 )
-CJK_SIGNS = "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms stand without blanks too
+CJK_SIGNS = "\u3000-\u303f\uff01-\uff60"  # 。、「」 and full-width forms, written without blanks
 STACKERS = "\u1039\u17d2"  # Burmese and Khmer: the next letter is written below the one before
 JOINERS = "\u00ad\u200c\u200d\u2060"  # soft hyphen, (non-)joiners, word joiner
-BLANKS = r"\s\u200b\ufeff"  # the zero-width space parts words in Thai and Khmer
+BLANKS = r"\s\u200b\ufeff"  # the zero-width space separates words in Thai and Khmer
 ALONE = re.compile(f"[{IDEOGRAPHS}{OTHERS_WITHOUT_SPACES}]")
 HAN_OR_KANA = re.compile(f"[{IDEOGRAPHS}]")
 WITHOUT_BLANK = re.compile(f"[{IDEOGRAPHS}{CJK_SIGNS}]")
-ASCII_WORD = re.compile(r"\w+|[^\w\s]")  # what `_pattern` is for such a text, and quicker
+ASCII_WORD = re.compile(r"\w+|[^\w\s]")  # the same as `_pattern` for such a text, and faster
 SPACE = re.compile(f"[{BLANKS}]")
 
 
@@ -69,7 +69,7 @@ def _combining_marks() -> str:
 
 
 def split_words(text: str) -> list[Place]:
-    """The place of every word of `text`, as characters from and to."""
+    """The place of every word of `text`, as (first character, one past the last)."""
     pattern = ASCII_WORD if text.isascii() else _pattern()
     return [match.span() for match in pattern.finditer(text)]
 
@@ -79,10 +79,10 @@ class Joining:
     """What holds words together in a file that says what its words are.
 
     Attributes:
-        inner: signs that join the two words they stand between, as in `Jean-Luc`.
-        leading: signs that belong to the word behind them, as in `@handle`.
-        whole: words that are known as one although they would be cut, such as `U.S.`, `C++`, or a
-            word of Thai. Where several fit, the longest does (maximal matching).
+        inner: signs that join the words on either side, as in `Jean-Luc`.
+        leading: signs that belong to the word after them, as in `@handle`.
+        whole: words that are known to be one although they would be cut, such as `U.S.`, `C++`, or
+            a word of Thai. Where several fit, the longest wins (maximal matching).
     """
 
     inner: str = ""
@@ -99,8 +99,8 @@ def learn_joining(sentences: Sequence[Sequence[str]]) -> Joining:
     """What holds words together in these sentences.
 
     A sign joins if it is more often inside words than between them: where a file has `O'Hara`, but
-    far more often `Ann` and `'s`, the apostrophe does not join. What is still cut then is kept
-    whole if it comes more than once; but Han and kana always stand alone.
+    far more often `Ann` and `'s`, the apostrophe does not join. Words that would still be cut are
+    kept whole if they occur more than once; but Han and kana are always separate.
     """
     inside, between = Counter[str](), Counter[str]()
     leading, alone = Counter[str](), Counter[str]()
@@ -123,7 +123,7 @@ def learn_joining(sentences: Sequence[Sequence[str]]) -> Joining:
         "".join(sorted(sign for sign, n in inside.items() if n > between[sign])),
         "".join(sorted(sign for sign, n in leading.items() if n > alone[sign])),
     )
-    # A word that came only once may be a slip, and would be carried with the model for ever.
+    # A word that occurred only once may be a slip, and would stay in the model for ever.
     often = sorted(word for word, n in cut.items() if n > 1)
     return replace(
         signs,
@@ -132,7 +132,7 @@ def learn_joining(sentences: Sequence[Sequence[str]]) -> Joining:
 
 
 def join_parts(text: str, places: Sequence[Place], joining: Joining) -> list[Place]:
-    """The same words, but those that something holds together are one.
+    """The same words, but those that something holds together count as one.
 
     Args:
         places: of the words of `text`, from `split_words`.
@@ -156,7 +156,7 @@ def join_parts(text: str, places: Sequence[Place], joining: Joining) -> list[Pla
 
 
 def _keep_whole(text: str, places: Sequence[Place], known: Mapping[str, int]) -> list[Place]:
-    """The same words, but neighbours that spell a known longer one are that one.
+    """The same words, but neighbours that spell a known longer word become that word.
 
     Args:
         known: longer words, and how many words each would be cut into.
@@ -167,7 +167,7 @@ def _keep_whole(text: str, places: Sequence[Place], known: Mapping[str, int]) ->
         # Maximal matching: try every length and keep the longest that is known.
         n_joined = 1
         for n in range(2, min(most, len(places) - i) + 1):
-            if places[i + n - 2][1] < places[i + n - 1][0]:  # a blank parts them
+            if places[i + n - 2][1] < places[i + n - 1][0]:  # a blank separates them
                 break
             if known.get(text[places[i][0] : places[i + n - 1][1]]) == n:
                 n_joined = n
@@ -188,7 +188,7 @@ def _joins(text: str, places: Sequence[Place], i: int, signs: str) -> bool:
 
 
 def _is_letter(word: str) -> bool:
-    """Whether a word begins with a letter or digit of a script that is written with spaces."""
+    """Whether a word begins with a letter or digit of a script written with spaces."""
     return bool(word) and (word[0].isalnum() or word[0] == "_") and not ALONE.match(word)
 
 
@@ -201,7 +201,7 @@ def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:
     text, places = io.StringIO(), []
     end, before = 0, ""
     for word in words:
-        # Chinese and Japanese texts have no blanks in use, so none are put in here.
+        # Chinese and Japanese texts have no blanks in use, so none are added here.
         if before and not (WITHOUT_BLANK.match(before[-1]) and WITHOUT_BLANK.match(word)):
             end += text.write(" ")
         places.append((end, end + len(word)))
@@ -211,9 +211,9 @@ def join_words(words: Iterable[str]) -> tuple[str, list[Place]]:
 
 
 def find_words(text: str, words: Iterable[str]) -> list[Place] | None:
-    """Where the words stand in the text that they were cut from; None if they do not spell it.
+    """Where the words are in the text that they were cut from; None if they do not spell it.
 
-    Blanks count for nothing: the words `do` and `n't` are found in `don't`.
+    Blanks do not count: the words `do` and `n't` are found in `don't`.
     """
     places, end = [], 0
     for word in words:
@@ -226,7 +226,7 @@ def find_words(text: str, words: Iterable[str]) -> list[Place] | None:
 
 
 def _after_blanks(text: str, position: int) -> int:
-    """The first place from `position` on where no blank is."""
+    """The first place at or after `position` that is not a blank."""
     while SPACE.match(text, position):
         position += 1
     return position
@@ -265,8 +265,8 @@ def owners(words: Sequence[Place], given: Sequence[Place]) -> list[int | None]:
 def first_parts(words: Sequence[Place], given: Sequence[Place]) -> list[int]:
     """For each given word, the index of the first word that it owns (see `owners`).
 
-    A given word that owns none, such as `km` where `12km` is one word, has the word that it stands
-    in, or else the next.
+    A given word that owns none, such as `km` where `12km` is one word, gets the word that it is in,
+    or else the next.
     """
     first: dict[int | None, int] = {}
     for i, owner in enumerate(owners(words, given)):

@@ -1,7 +1,7 @@
-"""A text goes in; its pieces as ids and character places come out, and the rows of the encoder.
+"""A text goes in; its pieces, as ids and character places, come out, and the rows of the encoder.
 
 A tokenizer turns one text into an `Encoding` (pieces, ids, character offsets), and one or two
-encodings into `Row`s, what the encoder reads:
+encodings into `Row`s, which the encoder reads:
 
     [CLS] sentence [SEP]            one text
     [CLS] question [SEP] context [SEP]      a pair; the second text has segment (type) 1
@@ -37,7 +37,7 @@ class Encoding:
         ids: their vocabulary ids.
         offsets: start and end character of each piece in `text`.
         word_ids: which word each piece belongs to.
-        words: start and end character of each word in `text`; words that share a piece are one.
+        words: start and end character of each word in `text`; words sharing a piece are one.
     """
 
     text: str
@@ -71,13 +71,13 @@ class Row:
 
     @property
     def token_type_ids(self) -> list[int]:
-        """The segment of each token: 0, and from `text_start` on `text_type`."""
+        """The segment of each token: 0, then `text_type` from `text_start` on."""
         # To the end: the last [SEP] belongs to the text before it, as in BERT.
         return [0] * self.text_start + [self.text_type] * (len(self) - self.text_start)
 
 
 def window_starts(n: int, size: int, overlap: int) -> list[int]:
-    """Where windows of `size` begin so that they cover `n` pieces and share `overlap` of them."""
+    """Where windows of `size` begin so that they cover `n` pieces and overlap by `overlap`."""
     if n <= size:
         return [0]
     step = size - overlap
@@ -92,7 +92,7 @@ def pad_lists(lists: Sequence[Sequence[int]], fill: int, length: int = 0) -> Ten
     """
     longest = max(length, *(len(numbers) for numbers in lists))
     padded = [[*numbers, *[fill] * (longest - len(numbers))] for numbers in lists]
-    # By way of NumPy, which reads nested lists four times as fast as torch does.
+    # Through NumPy, which reads nested lists four times as fast as torch.
     return torch.from_numpy(np.array(padded, dtype=np.int64))
 
 
@@ -100,8 +100,8 @@ class Tokenizer(ABC):
     """What every tokenizer offers: `encode` a text, `rows` of one or two texts, `save`, `load`.
 
     Attributes:
-        is_slow: whether encoding a text takes longer than reading from a file what came of it, so
-            that it is worth keeping (see `mtl.data.cache`).
+        is_slow: whether encoding a text takes longer than reading the result from a file, so that
+            it is worth caching (see `mtl.data.cache`).
     """
 
     is_slow: ClassVar[bool] = True
@@ -125,7 +125,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def to_json(self) -> str:
-        """All that decides what `encode` gives."""
+        """Everything that decides what `encode` returns."""
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's file into `folder`."""
@@ -162,7 +162,7 @@ class Tokenizer(ABC):
             unknowns = ["", *text.tokens, *[""] * len(self.pair_separator)]
             text, text_type = self._encode_filled(second), 1
         size = max_length - len(prefix) - 1  # [SEP] follows
-        # Nobody can find an answer in a window of a few words: a quarter of the row is the least.
+        # Nobody can find an answer in a window of a few words: it has a quarter of the row or more.
         if size < min(len(text), max_length // 4):
             n_question = len(prefix) - 1 - len(self.pair_separator)
             raise DataError(
@@ -175,7 +175,7 @@ class Tokenizer(ABC):
         # At most half a window is shared, so that each window brings something new.
         for start in window_starts(len(text), size, min(overlap, size // 2)):
             ids = text.ids[start : start + size]
-            # Unknown words are numbered by row and not by text: a word has the same number in the
+            # Unknown words are numbered by row, not by text: a word has the same number in the
             # question and in the context, which is how an unseen name can be found.
             tokens = [*unknowns, *text.tokens[start : start + size]]
             rows.append(
@@ -192,7 +192,7 @@ class Tokenizer(ABC):
 
     def _encode_filled(self, text: str) -> Encoding:
         encoding = self.encode(text)
-        # A text of control characters alone has a length and yet no piece.
+        # A text of nothing but control characters has a length, yet no piece.
         if not len(encoding):
             raise DataError(
                 "the text is empty", found=repr(text), fix="give at least one word or sign"
@@ -200,9 +200,9 @@ class Tokenizer(ABC):
         return encoding
 
     def number_unknowns(self, ids: list[int], tokens: list[str]) -> list[int]:
-        """The same ids; a tokenizer whose vocabulary can miss words tells them apart here."""
+        """The same ids; a tokenizer whose vocabulary can lack words tells them apart here."""
         return ids
 
     def hide_words(self, input_ids: Tensor, share: float, generator: torch.Generator) -> Tensor:
-        """The same ids; a tokenizer whose vocabulary can miss words hides some here in training."""
+        """The same ids; a tokenizer whose vocabulary can lack words hides some in training."""
         return input_ids

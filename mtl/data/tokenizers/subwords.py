@@ -1,10 +1,10 @@
-"""A text goes in; sub-words come out: rare words in pieces, so that none is unknown.
+"""A text goes in; subwords come out: rare words in pieces, so that none is unknown.
 
     embeddings -> em ##bed ##ding ##s           WordPiece (BERT, DistilBERT, MiniLM)
     He sleeps. -> He Ġsleeps .                  byte-level BPE (RoBERTa); Ġ: after a blank
 
 Cutting is left to the `tokenizers` library, with the vocabulary that came with the pretrained
-weights; here its pieces are led back to characters and words.
+weights; here its pieces are mapped back to characters and words.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .base import Encoding, Tokenizer
 if TYPE_CHECKING:
     import tokenizers
 
-# Special tokens by what they are for.
+# Special tokens by their purpose.
 BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
 ROBERTA_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>"}
 VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
@@ -31,8 +31,8 @@ class SubwordTokenizer(Tokenizer):
     """Words in pieces, by a vocabulary that somebody trained (WordPiece or byte-level BPE).
 
     Args:
-        backend: a `tokenizers.Tokenizer`; what it says about padding, truncation and special tokens
-            around a text is not used.
+        backend: a `tokenizers.Tokenizer`; its settings for padding, truncation and special tokens
+            around a text are not used.
 
     Raises:
         ModelError: the vocabulary lacks special tokens that BERT or RoBERTa have.
@@ -41,7 +41,7 @@ class SubwordTokenizer(Tokenizer):
     file_name = "tokenizer.json"
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        backend.no_truncation()  # or the end of a long text is lost without a word
+        backend.no_truncation()  # or the end of a long text would be lost silently
         backend.no_padding()
         backend.encode_special_tokens = True  # "[SEP]" in a user's text is plain text
         self.backend = backend
@@ -60,16 +60,16 @@ class SubwordTokenizer(Tokenizer):
     def encode(self, text: str) -> Encoding:
         """Pieces of `text` with their offsets; every word has at least one piece.
 
-        Words that share a piece are one, and one that leaves no piece, such as a lone control
+        Words that share a piece count as one, and a word without a piece, such as a lone control
         character, is left out.
         """
-        # Special tokens are added by `rows`, which knows of pairs and windows.
+        # Special tokens are added by `rows`, which knows about pairs and windows.
         found = self.backend.encode(text, add_special_tokens=False)
         words = _join_words(split_words(text), found.offsets)
         if not words:  # RoBERTa has pieces for blanks too
             return Encoding(text, [], [], [], [], [])
         word_ids = _words_of_pieces(found.offsets, words)
-        # Numbered anew, so that a word without pieces leaves no gap in the count.
+        # Renumbered, so that a word without pieces leaves no gap in the count.
         kept = sorted(set(word_ids))
         number = {word: i for i, word in enumerate(kept)}
         word_ids = [number[word] for word in word_ids]
@@ -120,8 +120,8 @@ class SubwordTokenizer(Tokenizer):
 
 
 def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict[str, int]]:
-    """The family of special tokens that the vocabulary has whole, and their ids."""
-    # By the vocabulary and not by a name: fine-tuned checkpoints are called anything.
+    """The family of special tokens that the vocabulary has in full, and their ids."""
+    # By the vocabulary, not by a name: fine-tuned checkpoints may be called anything.
     for tokens in (BERT_TOKENS, ROBERTA_TOKENS):
         found = {use: backend.token_to_id(token) for use, token in tokens.items()}
         ids = {use: i for use, i in found.items() if i is not None}
@@ -135,7 +135,7 @@ def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict
 
 
 def _join_words(words: list[Place], offsets: list[Place]) -> list[Place]:
-    """The same words, but neighbours are one if a piece holds characters of both."""
+    """The same words, but neighbours become one if a piece holds characters of both."""
     # Places where a piece could be cut in two: a word that begins there shares the piece.
     inner = {position for start, end in offsets for position in range(start + 1, end)}
     joined: list[Place] = []
@@ -147,9 +147,9 @@ def _join_words(words: list[Place], offsets: list[Place]) -> list[Place]:
 
 
 def _words_of_pieces(offsets: list[Place], words: list[Place]) -> list[int]:
-    """The word that each piece is of; both are in the order of the text.
+    """The word that each piece belongs to; both are in the order of the text.
 
-    A piece that holds only blanks is of the word before.
+    A piece that holds only blanks belongs to the word before.
     """
     word_ids, word = [], 0
     for start, end in offsets:
@@ -160,10 +160,10 @@ def _words_of_pieces(offsets: list[Place], words: list[Place]) -> list[int]:
 
 
 def _word_piece(path: Path, settings: dict[str, Any]) -> tokenizers.Tokenizer:
-    """BERT's tokenizer from its list of pieces, one a line (Devlin et al. 2019, section 4.1)."""
+    """BERT's tokenizer from its list of pieces, one per line (Devlin et al. 2019, section 4.1)."""
     import tokenizers
 
-    # Not `splitlines`: a piece may be one of the characters that it would cut at.
+    # Not `splitlines`: a piece may be one of the characters that this cuts at.
     pieces = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     vocabulary = {piece: i for i, piece in enumerate(pieces)}
     backend = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))

@@ -1,8 +1,8 @@
-"""A text goes in; whole words come out, those of the training text and numbers for all others.
+"""A text goes in; whole words come out: those of the training text, and numbers for all others.
 
 This tokenizer knows whole words only, so a name it has never seen has no id. It gets a
 *numbered unknown*: the first unseen word of a row becomes `[UNK Xx 0]`, the next `[UNK Xx 1]`, and
-a word that returns keeps its number. So the model cannot know what the word means, but it can see
+a word that recurs keeps its number. So the model cannot know what the word means, but it can see
 its shape (`Xx`: capitalised) and that the same word appears in the question and in the context.
 """
 
@@ -30,7 +30,7 @@ def word_shape(word: str) -> str:
         return "9"
     if not any(character.isalpha() for character in word):
         return "."
-    # A single capital, as in "I" or "A", says no more than that a word is capitalised.
+    # A single capital, as in "I" or "A", only says that a word is capitalised.
     if word.isupper() and len(word) > 1:
         return "XX"
     return "Xx" if word[0].isupper() else "x"
@@ -47,7 +47,8 @@ def first_places(ids: Tensor) -> Tensor:
     which is place  0 0 0 3 1 1
     put back        0 1 0 3 1 0
     """
-    # Comparing each with each other would be quadratic in a text. Stable: equal ids stay in order.
+    # Comparing every pair would be quadratic in the length of a text. Stable: equal ids stay in
+    # order.
     in_order, place = ids.sort(dim=1, stable=True)
     is_new = torch.ones_like(in_order, dtype=torch.bool)
     is_new[:, 1:] = in_order[:, 1:] != in_order[:, :-1]
@@ -64,7 +65,7 @@ def number_in_order(hidden: Tensor, first: Tensor) -> Tensor:
         hidden, new     1 0 0 1 0 0     a hidden word at its first place
         counted so far  1 1 1 2 2 2
         less 1          0 0 0 1 1 1
-        at the first    0 0 0 1 0 0     so 7 is number 0 wherever it stands, and 8 is number 1
+        at the first    0 0 0 1 0 0     so 7 is number 0 wherever it appears, and 8 is number 1
 
     Args:
         hidden: `(B, T)`, the same at all places of a word.
@@ -130,11 +131,11 @@ class WhitespaceTokenizer(Tokenizer):
         """
         counts: Counter[str] = Counter()
         for text in texts:
-            # Lists of words too are joined and cut again: the vocabulary is of words met in use.
+            # Lists of words are joined and cut again too: the vocabulary has the words met in use.
             joined = text if isinstance(text, str) else join_words(text)[0]
             words = [joined[start:end] for start, end in split_words(joined)]
             counts.update(word.lower() if lower_case else word for word in words)
-        # By frequency, then by the alphabet: the same texts give the same ids in any order.
+        # By frequency, then alphabetically: the same texts give the same ids in any order.
         kept = sorted((-n, word) for word, n in counts.items() if n >= min_count)
         return cls(
             {word: -n for n, word in kept},
@@ -170,7 +171,7 @@ class WhitespaceTokenizer(Tokenizer):
         numbered = list(ids)
         for i, (token_id, token) in enumerate(zip(ids, tokens, strict=True)):
             if token_id == self.unk_id:
-                # By the word, not by its place: a name that returns keeps its number.
+                # By the word, not by its place: a name that recurs keeps its number.
                 number = numbers.setdefault(token, len(numbers))
                 numbered[i] = self._unknown_id(SHAPES.index(word_shape(token)), number)
         return numbered
@@ -183,7 +184,7 @@ class WhitespaceTokenizer(Tokenizer):
         )
 
     def hide_words(self, input_ids: Tensor, share: float, generator: torch.Generator) -> Tensor:
-        """Make words of some rows unknown, so that the model learns to live with unknown words.
+        """Make some words of some rows unknown, so that the model learns to cope with them.
 
         In `share` of the rows a rate is drawn (1 in half of them, else uniform), and each word is
         hidden with that rate times its weight: 1 for what looks like a name or a number, and
@@ -241,10 +242,10 @@ class WhitespaceTokenizer(Tokenizer):
             shapes[i] = (i - self.first_unknown) // self.numbered_unknowns
         for word, count in self.counts.items():
             shape = word_shape(word)
-            # "Where" is also seen as "where": it only stood at the start of a sentence.
+            # "Where" is also seen as "where": it was only at the start of a sentence.
             name_like = shape in ("Xx", "XX", "9") and word.lower() not in self.counts
             shapes.append(SHAPES.index(shape))
-            # In use, unseen words are mostly names and rare words: these are hidden most readily.
+            # In use, unseen words are mostly names and rare words: these are hidden most often.
             weights.append(1.0 if name_like else 0.25 / (0.25 + count))
         return torch.tensor(shapes), torch.tensor(weights)
 
