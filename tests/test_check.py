@@ -269,7 +269,7 @@ def test_problems_are_all_listed_with_line_and_fix(checked):
                 ("tokens", "1 to 2, median 1"),
                 (
                     "note",
-                    "tags that break IOB2, read as conlleval reads them: 1 (the first in line 8: "
+                    "tags that break IOB2, read as conlleval reads them: 1 (the first at line 8: "
                     "I-LOC after O); --strict refuses them",
                 ),
             ],

@@ -125,7 +125,7 @@ def test_a_bracket_that_never_closes_is_one_word_and_counted(file):
     path = file("Mira (PER*\nHolt *)\nin *\nGraz (LOC*\n. *\n\nUlm (LOC*\nis *\n")
     examples, notes = noted(path)
     assert [e.tags for e in examples] == [("B-PER", "I-PER", "O", "B-LOC", "O"), ("B-LOC", "O")]
-    assert "never close, read as entities of one word: 2 (the first in line 4)" in notes[0]
+    assert "never close, read as entities of one word: 2 (the first at line 4)" in notes[0]
     with pytest.raises(DataError) as caught:
         read(path, strict=True)
     assert [fault.line for fault in caught.value.faults] == [4, 7]
@@ -240,7 +240,7 @@ def test_a_stray_tag_begins_an_entity_and_is_counted(content, line, scheme, file
     examples, notes = noted(path)
     assert {tag[0] for e in examples for tag in e.tags} <= set("BIO")
     assert len([s for e in examples for s in entity_spans(e.tags)]) >= 2
-    assert any(f"break {scheme}" in n and f"first in line {line}" in n for n in notes)
+    assert any(f"break {scheme}" in n and f"first at line {line}" in n for n in notes)
     with pytest.raises(DataError) as caught:
         read(path, strict=True)
     assert caught.value.faults[0].line == line

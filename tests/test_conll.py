@@ -122,7 +122,7 @@ def test_tags_that_break_the_scheme_of_the_file(content, line, what, file):
     assert "tokens [" in fault.found
     with pytest.warns(DataWarning, match="read as conlleval reads them: ") as warned:
         read_conll(file(content))
-    assert f"the first in line {line}: {what.split(' breaks')[0]})" in str(warned[0].message)
+    assert f"the first at line {line}: {what.split(' breaks')[0]})" in str(warned[0].message)
 
 
 def test_all_faults_of_a_conll_file_come_together_in_order(file):

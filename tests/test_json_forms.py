@@ -193,7 +193,7 @@ def test_tags_that_break_the_scheme_are_repaired_and_counted(file):
     )
     _, examples, (note,) = read(path)
     assert examples[1].tags == ("O", "B-P")
-    assert "read as conlleval reads them: 1 (the first in line 2: I-P after O)" in note
+    assert "read as conlleval reads them: 1 (the first at line 2: I-P after O)" in note
     assert [fault.line for fault in faults_of(path, strict=True)] == [2]
 
 

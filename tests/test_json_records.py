@@ -115,7 +115,7 @@ def test_tokens_that_do_not_spell_the_sentence_are_noted(file):
     examples, notes = notes_of(read_jsonl, file(json.dumps(records)))
     assert examples[1].tokens == ("quite", "different")
     (note,) = notes
-    assert note.startswith("tokens that do not spell the sentence in 1 records, first in line 1")
+    assert note.startswith("tokens that do not spell the sentence in 1 records, first at line 1")
     assert "(record 2)" in note
 
 
@@ -409,7 +409,7 @@ def test_where_the_reading_of_an_array_ended_is_said_even_if_skipped(file):
     path = file('[{"sentence": "a"}, {"sentence": ""},\n{"sentence": }, {"sentence": "lost"}]')
     examples, notes = notes_of(read_jsonl, path, on_error="skip")
     assert [example.text for example in examples] == ["a"]
-    assert "the JSON is broken in line 2; what comes after it was not read" in notes
+    assert "the JSON is broken on line 2; what comes after it was not read" in notes
 
 
 @pytest.mark.parametrize("as_array", [False, True])

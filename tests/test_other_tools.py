@@ -60,7 +60,7 @@ def test_a_class_that_looks_like_a_tag_stays_a_class(tmp_path):
 
 def test_the_language_before_every_word_of_wikiann_is_taken_off(tmp_path):
     path = _file(tmp_path, "a.txt", "es:Lima\tB-LOC\nes:arde\tO\n\nes:10:30\tO\nes:h\tO\n")
-    with pytest.warns(mtl.errors.DataWarning, match="'es:' stands before every word"):
+    with pytest.warns(mtl.errors.DataWarning, match="'es:' comes before every word"):
         first, second = mtl.read(path)
     assert first.tokens == ("Lima", "arde")
     assert second.tokens == ("10:30", "h")

@@ -110,8 +110,8 @@ def test_a_folder_gives_a_file_for_each_split_and_leaves_the_rest(folder):
     ("files", "words"),
     [
         (["train.csv", "train.tsv"], ["2 files for train", "train.csv, train.tsv"]),
-        (["a.csv", "b.csv"], ["no file whose name says its split", "a.csv, b.csv"]),
-        ([".hidden"], ["no file whose name says its split"]),
+        (["a.csv", "b.csv"], ["no file whose name shows its split", "a.csv, b.csv"]),
+        ([".hidden"], ["no file whose name shows its split"]),
     ],
 )
 def test_a_folder_that_does_not_say_what_to_use(files, words, folder):

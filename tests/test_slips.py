@@ -76,7 +76,7 @@ def test_a_task_is_not_given_examples_or_a_file(sentences):
 
 @pytest.mark.parametrize("slip", [["Ann left.", "Bob left."], [3, 4], [None]])
 def test_what_is_no_example(slip):
-    with pytest.raises(DataError, match=r"this is no example \(number 1\)") as caught:
+    with pytest.raises(DataError, match=r"this is not an example \(number 1\)") as caught:
         mtl.Dataset(train=slip)
     assert "mtl.NERExample, TextExample, QAExample or PairExample" in str(caught.value)
     assert "mtl.read(PATH)" in str(caught.value)

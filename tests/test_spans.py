@@ -145,7 +145,7 @@ def test_what_an_annotator_rejects_is_left_out_and_counted(read):
 
 def test_of_several_annotators_the_first_is_read_and_it_is_told(read):
     _, notes = read(label_studio({"result": RESULTS}, {"result": []}))
-    assert notes == ["texts with several annotations, of which the first is read: 1"]
+    assert notes == ["texts with several annotations, of which only the first is read: 1"]
     (example, _), notes = read(label_studio(), label_studio({"result": RESULTS}))
     assert example.tags is None
     assert notes == ["texts without an annotation, or with a cancelled one: 1"]

@@ -2,7 +2,7 @@
 
 `read` finds from the content which form a file is in (`detect`): columns (`columns`, with `blocks`,
 `layout`, `schemes`), JSON (`json_forms`, `records`, `squad`, `pairs`), tables (`tables`, with
-`table`, `cells`), folders of parallel files (`parallel`). `write` has the way back.
+`table`, `cells`), folders of parallel files (`parallel`). `write` goes the other way.
 
 A reader looks at the whole file before it complains: every fault is collected, with its line and
 what to do about it, and all are raised together. With `on_error="skip"` the bad records are left

@@ -18,10 +18,10 @@ _ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
 
 
 class Lines:
-    """The lines of a file as rows, of which some that begin with # may be comments.
+    """The lines of a file as rows; some that begin with # may be comments.
 
     Which of them are comments follows from the layout (`#Oslo  B-LOC` is a word with a tag), and
-    the layout is found from rows: so it is found from `certain_blocks`, which leave out all lines
+    the layout is found from rows. So it is found from `certain_blocks`, which leave out every line
     with a #, and `blocks` are cut once it is known.
     """
 
@@ -33,23 +33,23 @@ class Lines:
         self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
         self._take_out_misc()
         self.header = self._take_header()
-        # Blank lines before the first row and after the last part no sentences.
+        # Blank lines before the first row and after the last separate no sentences.
         self.has_blanks = any(not cells for _, cells in self.rows[self._first() : self._last()])
 
     def _take_out_misc(self) -> None:
-        """Of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`) only the entity tags."""
+        """Only the entity tags of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`)."""
         last = [cells[9] if len(cells) == 10 else "" for _, cells in self.rows]
         found = [_ENTITY_IN_MISC.search(cell) for cell in last]
-        # Then the last column is left as it is: in other files it may be the tags themselves.
+        # If not, the last column stays as it is: in other files it may be the tags themselves.
         if not any(found):
             return
         for (_, cells), match in zip(self.rows, found, strict=True):
             if len(cells) == 10:
-                # In such files the words outside entities carry no mark at all.
+                # In such files, words outside entities are not marked at all.
                 cells[9] = match[1] if match else "O"
 
     def _take_header(self) -> list[str]:
-        """The names of the columns, if the first line holds nothing but such names.
+        """The names of the columns, if the first line holds nothing but known ones.
 
         All must be known: a first sentence may well begin with `Word` or `Index`.
         """
@@ -69,18 +69,18 @@ class Lines:
     def certain_blocks(self) -> list[Block]:
         """The rows of each sentence that do not begin with #; all rows if every one does."""
         certain = list(self.split(lambda row, begins: self._may_be_comment(row)))
-        # A file in which every line begins with # is one of hashtags.
+        # A file in which every line begins with # is a file of hashtags.
         return certain or list(self.split(lambda row, begins: False))
 
     def blocks(self, layout: Layout) -> list[Block]:
         """The rows of each sentence."""
         blocks = list(self.split(lambda row, begins: self._is_comment(row, begins, layout)))
-        # Without any blank line, a column that counts 1, 2, 3, 1, 2 still says where a sentence
+        # Without blank lines, a column that counts 1, 2, 3, 1, 2 still shows where a sentence
         # begins.
         if not self.has_blanks and layout.index is not None:
             width, index = layout.width, layout.index
             blocks = [part for b in blocks for part in _where_counting_begins(b, width, index)]
-        # Rows of another width stay: each is a fault, to be named with its line.
+        # Rows of another width stay: each is a fault, to be reported with its line.
         width = layout.width
         blocks = [[r for r in b if len(r[1]) != width or layout.is_word(r)] for b in blocks]
         return [block for block in blocks if block]
@@ -89,12 +89,12 @@ class Lines:
         """The rows of each sentence, without comments.
 
         Args:
-            is_comment: whether a row is one, given the row and whether it begins a sentence.
+            is_comment: tells whether a row is one, given the row and whether it begins a sentence.
         """
         block: Block = []
         for row in self.rows:
             comment = bool(row[1]) and is_comment(row, not block)
-            # Where no blank line separates sentences, the comments above them do.
+            # If no blank lines separate sentences, the comments above them do.
             if block and (not row[1] or (comment and not self.has_blanks)):
                 yield block
                 block = []
@@ -109,7 +109,7 @@ class Lines:
     def _is_comment(self, row: Row, begins: bool, layout: Layout) -> bool:
         """Whether a line that begins with # is a comment, and not a word such as #tag.
 
-        In a file whose words are counted, it always is. Elsewhere it is one if it comes before a
+        In a file that counts its words, it always is. Elsewhere it is one if it comes before a
         sentence, has a blank or = after the #, and has no tag in the column of the tags.
         """
         if not self._may_be_comment(row):
@@ -125,7 +125,7 @@ class Lines:
         return not is_row or layout.spelling.canonical([layout.tag_of(cells)])[0] is None
 
     def text_before(self, line: int) -> str | None:
-        """What the comment `# text = ...` above a sentence of CoNLL-U says."""
+        """What the comment `# text = ...` above a CoNLL-U sentence says."""
         for above in reversed(self.lines[: line - 1]):
             if not above.startswith("#"):
                 return None
@@ -135,7 +135,7 @@ class Lines:
 
 
 def columns_of(line: str) -> list[str]:
-    """The columns of a line; none where the line only parts sentences or documents."""
+    """The columns of a line; none if the line only separates sentences or documents."""
     # Editors and exports leave blanks at the end, which would count as one more column.
     line = line.rstrip(" \t")
     # One tab is enough: then a blank is part of a cell, such as a word of Vietnamese.
@@ -143,14 +143,14 @@ def columns_of(line: str) -> list[str]:
         columns = [column.strip(" ") for column in line.split("\t")]
     else:
         columns = [column for column in line.split(" ") if column]
-    # CoNLL-2003 writes -DOCSTART- between documents: no word, though it has a tag.
+    # CoNLL-2003 writes -DOCSTART- between documents: not a word, though it has a tag.
     return [] if not line.strip() or columns[0] == "-DOCSTART-" else columns
 
 
 def _where_counting_begins(block: Block, width: int, index: int) -> Iterator[Block]:
-    """A file without blank lines, cut where its index column begins anew."""
+    """A file without blank lines, cut where its index column starts again."""
     part: Block = []
-    # Counting begins at 0 or at 1, depending on the tool.
+    # Counting starts at 0 or at 1, depending on the tool.
     first = next((cells[index] for _, cells in block if len(cells) == width), "1")
     for row in block:
         if part and len(row[1]) == width and row[1][index] == first:

@@ -13,14 +13,14 @@ from typing import Any
 from ...errors import DataError
 from .source import lines_of
 
-Rows = list[tuple[int, list[str]]]  # the line that a row begins in, and its cells; [] if empty
+Rows = list[tuple[int, list[str]]]  # the line that a row begins on, and its cells; [] if empty
 
 
 def table_rows(text: str, delimiter: str, path: str = "") -> Rows:
     """The rows of a table, from the first that holds something.
 
     With tabs, a quote is a quote unless all of them wrap whole cells: most TSV files are unquoted,
-    and a `"` in them is part of a text. With other signs, quotes wrap cells (RFC 4180).
+    and a `"` in them is part of a text. With other separators, quotes wrap cells (RFC 4180).
 
     Raises:
         DataError: a quote is never closed.
@@ -31,8 +31,8 @@ def table_rows(text: str, delimiter: str, path: str = "") -> Rows:
 
 
 def head_rows(text: str, delimiter: str, lines: int = 500) -> Rows:
-    """The first rows of a table; none if they are not one."""
-    # To see which form it is, a large file need not be read whole.
+    """The first rows of a table; none if this is not a table."""
+    # To see which form it is, a large file need not be read to the end.
     head = lines_of(text)[:lines]
     with suppress(DataError):
         return table_rows("\n".join(head), delimiter)
@@ -52,11 +52,11 @@ def _tab_rows(text: str) -> Rows:
     rows = [(n, cells if any(cell.strip() for cell in cells) else []) for n, cells in rows]
     if '"' not in text:
         return rows
-    # Whether quotes wrap cells is decided once for the file: to unwrap them line by line would take
-    # the marks off a text that is a quotation.
+    # Whether quotes wrap cells is decided once for the file: unwrapping them line by line would
+    # strip the marks off a text that is a quotation.
     full = [cells for _, cells in rows if cells]
     if any(len(cells) != len(full[0]) for cells in full):
-        # A cell with a tab or line break inside quotes: only if all rows then have one width.
+        # A cell with a tab or line break inside quotes: only if all rows then have the same width.
         with suppress(DataError):
             quoted = quoted_rows(text, "\t", "")
             if len({len(cells) for _, cells in quoted if cells}) == 1:
@@ -81,13 +81,13 @@ def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
     # newline="" and strict: line breaks inside cells stay as they are, a broken quote is an error.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, line = [], 1
-    # A long context does not mean a broken quote. The limit is one for all of Python, so it is put
-    # back at the end.
+    # A long context does not mean a broken quote. The limit holds for all of Python, so it is
+    # restored at the end.
     limit = csv.field_size_limit(len(text) + 1)
     try:
         for row in reader:
             rows.append((line, row if any(cell.strip() for cell in row) else []))
-            # A row may span several lines; people look for the one it begins in.
+            # A row may span several lines; people look for the one it begins on.
             line = reader.line_num + 1
     except csv.Error as error:
         what = "the table cannot be read from here on"
@@ -107,7 +107,7 @@ def list_in(cell: str) -> list[Any] | None:
     cell = cell.strip()
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
-    if _NUMPY_LIST.fullmatch(cell):  # no commas: Python would join the texts to one
+    if _NUMPY_LIST.fullmatch(cell):  # no commas: Python would join the texts into one
         items = re.findall(_NUMPY_ITEM, cell)
         return [item[1:-1] if item[0] in "'\"" else int(item) for item in items]
     # literal_eval reads what Python prints, and never runs code as eval would.

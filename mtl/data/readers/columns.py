@@ -31,7 +31,7 @@ class _Sentence(NamedTuple):
     lines: list[int]  # one per word
     tokens: list[str]
     tags: list[str]
-    never_closed: Sequence[int] = ()  # words whose bracket opens and never closes
+    never_closed: Sequence[int] = ()  # words whose bracket opens but never closes
 
     def __str__(self) -> str:
         return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
@@ -47,11 +47,11 @@ def read_conll(
 ) -> list[NERExample] | list[TextExample]:
     """Read columns: one word per line with its tag, a blank line after each sentence.
 
-    Columns are separated by tabs or blanks. The tags are found by what they look like, whichever
-    column they are in, and in all the spellings and schemes of `mtl.data.readers.schemes`; they
-    become IOB2. Comment lines (`# ...`, `-DOCSTART-`), a leading column that counts, and columns
-    that name the document are skipped. In CoNLL-U, ranges and empty nodes are left out; a
-    CoNLL-U file without entity tags gives untagged texts.
+    Columns are separated by tabs or blanks. The tags are recognised by how they look, in whichever
+    column, and in all the spellings and schemes of `mtl.data.readers.schemes`; they become IOB2.
+    Comment lines (`# ...`, `-DOCSTART-`), a leading column that counts, and columns that name the
+    document are skipped. In CoNLL-U, ranges and empty nodes are left out; a CoNLL-U file without
+    entity tags gives untagged texts.
 
     Sources: Tjong Kim Sang and De Meulder (2003), "Introduction to the CoNLL-2003 shared task",
     section 2.2; for the schemes, Ratinov and Roth (2009), "Design challenges and misconceptions in
@@ -72,8 +72,8 @@ def read_conll(
         ConfigError: `on_error` or `column` is something else.
     """
     report = Report(path, on_error)
-    # The whole file is looked at before any sentence is made: its column of tags, their spelling
-    # and their scheme are each one for all sentences, and one sentence alone seldom shows them.
+    # The whole file is looked at before any sentence is made: all sentences have the same column of
+    # tags, spelling and scheme, and one sentence alone seldom shows them.
     lines = Lines(read_text(path))
     layout = layout_of(
         lines.certain_blocks(),
@@ -94,7 +94,7 @@ def read_conll(
 
 
 def read_words(path: FilePath) -> list[list[str]]:
-    """The words of a file with a word per line, sentence by sentence; any tags are ignored.
+    """The words of a file with one word per line, sentence by sentence; any tags are ignored.
 
     Raises:
         DataError: the file cannot be read or is empty.
@@ -110,7 +110,7 @@ def read_words(path: FilePath) -> list[list[str]]:
             token = layout_of(blocks, str(path), names=lines.header).token
         except DataError:  # no tags, or several columns of them: here it does not matter which
             token = first_word_column(blocks, lines.header)
-    # A short row still has its word; nobody asks for its tags here.
+    # A short row still has its word; its tags are not needed here.
     return [[cells[min(token, len(cells) - 1)] for _, cells in block] for block in blocks]
 
 
@@ -135,24 +135,24 @@ def tagged_examples(
             repaired += [(f"line {sentence.lines[i]}", before, tag) for i, before, tag in broken]
             examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
     report.note_strays(repaired, scheme)
-    # Then each I- would be read as an entity of its own, which is easily overlooked.
+    # Then each I- would be read as a separate entity, which is easily overlooked.
     if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
         report.notes.append("every sentence is one word: does a blank line follow every word?")
     if layout.spelling.is_plain:
         report.notes.append(PLAIN_TYPES)
     if never_closed:
         report.notes.append(
-            f"brackets that open and never close, read as entities of one word: "
-            f"{len(never_closed):,} (the first in line {never_closed[0]}); --strict refuses them"
+            f"brackets that open but never close, read as entities of one word: "
+            f"{len(never_closed):,} (the first at line {never_closed[0]}); --strict refuses them"
         )
     return examples
 
 
 def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> None:
-    """Raise DataError if the whole file is one sentence that cannot be one."""
+    """Raise DataError if the whole file looks like one sentence, but is not."""
     tokens = [c[layout.token] for b in blocks for _, c in b if len(c) == layout.width]
     ends = sum(token in _SENTENCE_ENDS for token in tokens)
-    # Cut into windows, such a "sentence" would train without any complaint, and badly.
+    # Cut into windows, such a "sentence" would train badly, and without any complaint.
     if len(blocks) == 1 and len(tokens) > _TOO_LONG and ends > 2:
         raise DataError(
             "the whole file is one sentence: are the blank lines missing?",
@@ -163,18 +163,18 @@ def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> No
 
 
 def _take_off_language(blocks: Iterable[Block], layout: Layout, report: Report) -> None:
-    """Take off what WikiANN writes before every word, such as the `en:` of `en:Paris`.
+    """Strip what WikiANN writes before every word, such as the `en:` of `en:Paris`.
 
     Source: Pan et al. (2017), "Cross-lingual name tagging and linking for 282 languages".
     """
     rows = [cells for block in blocks for _, cells in block if len(cells) == layout.width]
     words = [cells[layout.token] for cells in rows]
     language = re.match(r"[a-z]{2,3}(-[a-z]+)*:", words[0]) if len(words) > 1 else None
-    # Every word or none: a text may well hold `it:` or `de:` once.
+    # Every word or none: a text may well hold an `it:` or `de:`.
     if language and all(w.startswith(language[0]) and w != language[0] for w in words):
         for cells in rows:
             cells[layout.token] = cells[layout.token].removeprefix(language[0])
-        report.notes.append(f"{language[0]!r} stands before every word and is left out")
+        report.notes.append(f"{language[0]!r} comes before every word and is left out")
 
 
 def _sentence(rows: Block, layout: Layout) -> _Sentence:
@@ -216,7 +216,7 @@ def _refuse_strays(
     for i in sentence.never_closed:
         line, found = sentence.lines[i], str(sentence)
         fix = "write (PER) for an entity of one word, and (PER* *) for a longer one"
-        faults[line] = Fault("a bracket opens and never closes", None, line, found, fix)
+        faults[line] = Fault("a bracket opens but never closes", None, line, found, fix)
     for i, before, tag in broken:
         what, line = what_breaks(scheme, before, tag), sentence.lines[i]
         faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
@@ -236,9 +236,9 @@ def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
 
 
 def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:
-    """A sentence of CoNLL-U as its `# text` comment spells it, or else as its words joined."""
+    """A CoNLL-U sentence as its `# text` comment spells it, or else its words joined."""
     tokens = [cells[layout.token] for _, cells in block if len(cells) == layout.width]
-    # The comment may be out of date; then only the words can be trusted.
+    # The comment may be out of date; only the words can be trusted then.
     if text is None or find_words(text, tokens) is None:
         text, _ = join_words(tokens)
     return TextExample(text, tuple(tokens))

@@ -1,6 +1,6 @@
-"""A file of any form goes in; its form comes out, found from the content and not from the name.
+"""A file of any form goes in; its form comes out, found from the content, not from the name.
 
-`mtl check`, `mtl train`, `mtl evaluate` and `mtl.read` all ask here, so they see the same.
+`mtl check`, `mtl train`, `mtl evaluate` and `mtl.read` all ask here, so they all see the same.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def detect(path: FilePath) -> Form:
             "asked for; or one with seq.in, seq.out and label",
         )
     text = read_text(path)
-    # From what cannot be mistaken to what can: a bracket begins JSON, a header that we know a
-    # table, and letters such as B-PER down a column are tags. Only without any of them does the
-    # shape of the lines decide: prose has commas too, and a bare table may look like columns.
+    # From the unmistakable to the doubtful: a bracket begins JSON, a header that we know begins a
+    # table, and letters such as B-PER down a column are tags. Only if there are none of these does
+    # the shape of the lines decide: prose has commas too, and a bare table may look like columns.
     form = json_form(text) or table_form(text)
     if form is None and not _has_column_of_tags(text):
         form = clear_table_form(text)
@@ -94,14 +94,14 @@ def read(
         a list of examples whose `form` says what was found.
 
     Raises:
-        DataError: the file cannot be read as what it is; every fault with its line.
+        DataError: the file cannot be read in its form; every fault with its line.
         ConfigError: `on_error` or `column` is something else.
     """
     form = detect(path)
-    # Options at their defaults are left out: not every reader takes every one of them.
+    # Options at their defaults are left out: not every reader takes all of them.
     options = only_set(strict=strict, column=column, label_names=label_names, fields=fields)
     examples = Examples(form.read(path, on_error, **options))
-    # A list with an attribute, so that whoever only wants the examples never meets the form.
+    # A list with an attribute, so that those who only want the examples never meet the form.
     examples.form = form.name
     return examples
 
@@ -114,7 +114,7 @@ def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> lis
 
 def _rows(text: str) -> tuple[list[list[str]], float]:
     """The rows of the first lines that have the usual number of columns, and their share."""
-    # The first lines show the form of a file of any size, at the same price.
+    # The first lines show the form of a file of any size, at the same cost.
     rows = [columns_of(line) for line in lines_of(text)[:2000] if not line.startswith("#")]
     rows = [cells for cells in rows if cells]
     widths = Counter(map(len, rows))
@@ -129,12 +129,12 @@ def _has_column_of_tags(text: str) -> bool:
     read = [spelling_of(Counter(column)) for column in zip(*rows, strict=True)]
     # Types without letters (PER) do not count: in a table they may be classes.
     tagged = any(known and known[1] > 0.9 and not known[0].is_plain for known in read)
-    # A few broken lines must not change the form: they are faults to be named later.
+    # A few broken lines must not change the form: they are faults to be reported later.
     return share > 0.5 and tagged
 
 
 def _looks_like_columns(text: str) -> bool:
-    """Whether lines have the same number of columns, whose cells look like words.
+    """Whether lines have the same number of columns, with cells that look like words.
 
     With tabs, a word may contain blanks, but seldom does; with blanks, all lines have the same
     number of words only if they are meant as columns.
@@ -148,7 +148,7 @@ def _looks_like_columns(text: str) -> bool:
 def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
     """Text without tabs, and without tags at the ends of lines, is not meant as columns."""
     rows = [columns_of(line) for line in lines_of(text)[:2000]]
-    # A tag at the end of each line is meant as a column, even where lines differ in length.
+    # A tag at the end of each line is meant as a column, even if lines differ in length.
     ends = Counter(cells[-1] for cells in rows if len(cells) > 1)
     return None if "\t" in text or spelling_of(ends) else ("plain text", _refuse_plain_text)
 

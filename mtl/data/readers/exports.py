@@ -17,8 +17,8 @@ TEXT_FIELDS = (
 
 
 def plain_record(record: Any, notes: Counter[str]) -> Any:
-    """The record as a plain one; None where its annotator rejected it, which `notes` counts."""
-    # What each tool exports, as far as it can be told apart by its shape alone.
+    """The record as a plain one; None if its annotator rejected it, which `notes` counts."""
+    # What each tool exports, as far as its shape alone gives it away.
     match record:
         case [str(text), dict(about)]:  # spaCy
             return _with_category({"text": text, **about})
@@ -57,7 +57,7 @@ def _with_category(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prodigy(record: dict[str, Any]) -> dict[str, Any]:
-    """An accepted record of Prodigy: chosen options are labels; no spans means that none are."""
+    """An accepted record of Prodigy: chosen options are labels; no spans means none."""
     if record.get("answer") != "accept" or "question" in record:
         return record
     record = {key: value for key, value in record.items() if key != "answer"}
@@ -91,9 +91,9 @@ def _label_studio(
     if not kept:
         notes["texts without an annotation, or with a cancelled one"] += 1
         return record
-    # Annotators may disagree. To merge what they said would invent data that nobody wrote.
+    # Annotators may disagree. Merging what they said would invent data that nobody wrote.
     if len(kept) > 1:
-        notes["texts with several annotations, of which the first is read"] += 1
+        notes["texts with several annotations, of which only the first is read"] += 1
     results = [r for r in kept[0].get("result") or [] if isinstance(r, dict)]
     values = [r["value"] if isinstance(r.get("value"), dict) else {} for r in results]
     spans = [value for value in values if "start" in value]
@@ -103,5 +103,5 @@ def _label_studio(
         notes["results that are neither spans nor choices, which are not read"] += others
     if choices:
         record["label"] = choices
-    # An empty list says "read, and nothing found", which is something to learn from.
+    # An empty list says "read, and nothing found", and that can be learned from.
     return record if choices and not spans else record | {"spans": spans}

@@ -21,9 +21,9 @@ NO_DATA_NAMES = {"readme", "license", "licence", "labels", "label", "classes", "
 def splits_in(folder: FilePath) -> dict[str, Path]:
     """The train, validation, test and test_unseen files of a folder, those that are there.
 
-    A file's name says its split, with any ending and anything around it: `train.conll`,
+    A file's name shows its split, with any ending and anything around it: `train.conll`,
     `eng.testa`, `train-v1.1.json`, `wnut17train.conll`. A subfolder counts if it holds parallel
-    files. A single file that says nothing is the training file.
+    files. A single file that shows nothing is the training file.
 
     Raises:
         DataError: no file of any split, or two files for one.
@@ -35,7 +35,7 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
         split = split_of(path.name)
         if split:
             found.setdefault(split, []).append(path)
-    # A lone file of any name cannot be mistaken for another split.
+    # A lone file, whatever its name, cannot be mistaken for another split.
     if not found and len(files) == 1:
         found["train"] = files
     for split, paths in found.items():
@@ -50,9 +50,9 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
     if not found:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing"
         fix = "name its files train.ENDING, dev.ENDING and test.ENDING, or name one of them"
-        what = "the folder has no file whose name says its split"
+        what = "the folder has no file whose name shows its split"
         raise DataError(what, path=folder, found=names, fix=fix)
-    # In this order whatever the file system says, so that reports look alike everywhere.
+    # In this order, whatever the file system's, so that reports look the same everywhere.
     order = ("train", "validation", "test", "test_unseen")
     return {split: found[split][0] for split in order if split in found}
 
@@ -70,7 +70,7 @@ def files_of(path: FilePath) -> dict[str, Path]:
 def file_to_score(path: FilePath) -> Path:
     """The file itself, or the test (or else dev) file of a folder; never what it trains on."""
     files = files_of(path)
-    if files == {"train": Path(path)}:  # a file, or parallel files, that say nothing of a split
+    if files == {"train": Path(path)}:  # a file, or parallel files, that show no split
         return Path(path)
     for split in ("test", "validation"):
         if split in files:
@@ -80,8 +80,8 @@ def file_to_score(path: FilePath) -> Path:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a file's name says; None if it says none."""
-    # Whole words: "contest.txt" is no test file.
+    """The split that a file's name shows; None if it shows none."""
+    # Whole words: "contest.txt" is not a test file.
     words = re.findall(r"[a-z]+", name.lower())
     for split, names in SPLIT_NAMES.items():
         if not set(words).isdisjoint(names):
@@ -92,7 +92,7 @@ def split_of(name: str) -> str | None:
 
 
 def _may_be_data(path: Path) -> bool:
-    # Hidden files, and what tools leave beside the data, such as __MACOSX.
+    # Hidden files, and what tools leave next to the data, such as __MACOSX.
     if path.name.startswith((".", "_")):
         return False
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""A JSON text, or records in memory, go in; which form they are in, and examples, come out."""
+"""A JSON text, or records in memory, go in; their form, and examples, come out."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .squad import questions_from, read_squad
 
 Examples = list[QAExample] | list[TextExample] | list[PairExample]  # of one kind in one file
 Reader = Callable[..., Examples]
-SAMPLE = 100  # records that are looked at
+SAMPLE = 100  # records to look at
 
-# What records are, and which reader they go to; a form's name may say more, such as the tool.
+# What records are, and which reader they go to; the name of a form may say more, such as the tool.
 _QUESTIONS, _PAIRS, _TEXTS = "JSON questions", "JSON pairs of sentences", "JSON records"
 _CONTEXTS = {"context", "passage", "paragraph", "document", "article", "Context", "Passage"}
 _ANSWERS = {"answer", "answers", "answer_start", "answer_text", "is_impossible"}
 
 
 def json_form(text: str) -> tuple[str, Reader] | None:
-    """The form of a JSON text in words, and its reader; None if it is no JSON.
+    """The form of a JSON text in words, and its reader; None if it is not JSON.
 
-    The reader takes a path, `on_error`, and the options `strict`, `label_names` and `fields`, as
-    far as it uses them; it ignores others (`column`).
+    The reader takes a path, `on_error`, and those of the options `strict`, `label_names` and
+    `fields` that it uses; it ignores others (`column`).
     """
     if not looks_like_json(text):
         return None
@@ -66,11 +66,11 @@ def _read(
 
 
 def _form_of(records: Sequence[Any]) -> tuple[str, str]:
-    """What records are, from what they hold: questions, pairs or texts; and their form's name.
+    """What records are, by what they hold: questions, pairs or texts; and their form's name.
 
     A field may mean several things: `question` is in a pair of questions too, `query` may be a text
     with an intent, `label` a class or a list of spans. So the order decides: first what only one
-    kind has (paragraphs), then two sentences, then a question, and a text is what is left.
+    kind has (paragraphs), then two sentences, then a question; what is left is a text.
     """
     keys: set[str] = set()
     inside: set[str] = set()  # keys of objects in them
@@ -93,10 +93,10 @@ def _form_of(records: Sequence[Any]) -> tuple[str, str]:
 
 
 def _have_classes(records: Sequence[Any]) -> bool:
-    """Whether records are lists of a text and its class, a name that comes again."""
+    """Whether records are lists of a text and its class, a name that recurs."""
     pairs = [r for r in records if isinstance(r, list) and len(r) == 2]
     seconds = [second for _, second in pairs if isinstance(second, str)]
-    # Paraphrases hardly repeat; names of classes do, and are one word.
+    # Paraphrases hardly repeat; names of classes do, and are single words.
     few = 4 <= len(seconds) == len(records) and 2 * len(set(seconds)) <= len(seconds)
     return few and all(len(second.split()) == 1 for second in seconds)
 
@@ -164,7 +164,7 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
 
 
 def _is_record(item: Any) -> bool:
-    # Examples have `inputs`; one that is a tuple as well (a NamedTuple) is no record.
+    # Examples have `inputs`; one that is also a tuple (a NamedTuple) is not a record.
     return isinstance(item, dict | list | tuple) and not hasattr(item, "inputs")
 
 
@@ -174,7 +174,7 @@ def _check_are_examples(items: Sequence[Any]) -> None:
         # Its class first: an item's own `inputs` may be a property that joins a whole text.
         if not hasattr(type(item), "inputs") and not hasattr(item, "inputs"):
             raise DataError(
-                f"this is no example (number {number})",
+                f"this is not an example (number {number})",
                 found=short(item),
                 fix="give mtl.NERExample, TextExample, QAExample or PairExample, or dicts with the "
                 "same fields; mtl.read(PATH) makes them from a file",
@@ -197,7 +197,7 @@ def _records(data: Any) -> list[Any]:
     if isinstance(data, Mapping):
         columns = records_of_columns({key: list(value) for key, value in data.items()})
         return columns or [dict(data)]
-    # By what they can do and not by their class: neither library need be installed.
+    # By what they can do, not by their class: neither library need be installed.
     if hasattr(data, "to_dicts"):  # a polars frame
         return data.to_dicts()
     if hasattr(data, "to_dict") and hasattr(data, "columns"):  # a pandas frame
@@ -205,7 +205,7 @@ def _records(data: Any) -> list[Any]:
     features = getattr(data, "features", None)  # of a `datasets.Dataset`
     if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
         fix = "give a list of examples or of dicts, a pandas frame or a datasets.Dataset"
-        raise DataError("these are no examples", found=short(data), fix=fix)
+        raise DataError("these are not examples", found=short(data), fix=fix)
     return [with_class_names(record, features) for record in data]
 
 

@@ -23,7 +23,7 @@ DEEP = (ValueError, RecursionError)
 
 
 class Row(NamedTuple):
-    """A record and where it stands: its line and, of a list, its number in words."""
+    """A record and where it is: its line and, in a list, its number, in words."""
 
     line: int | None
     where: str
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it stands, in words: `line 3 (record 2)`."""
+        """Where it is, in words: `line 3 (record 2)`."""
         return f"line {self.line}{self.where}" if self.line else self.where.strip(" ()")
 
 
@@ -39,11 +39,11 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
     """Every record of a JSON text; what is broken goes into `report`.
 
     Raises:
-        DataError: the text is no JSON at all.
+        DataError: the text is not JSON at all.
     """
     first = text.lstrip()[:1]
-    # The cheapest way that can be right: one list, one object that wraps the records, one record a
-    # line; and only for what is left, objects over several lines, one after the other.
+    # The cheapest way that can be right: one list, one object that wraps the records, one record
+    # per line; and only for what is left, objects over several lines, one after the other.
     if first not in ("[", "{"):
         found = short(text.lstrip()[:60])
         fix = "a file of records is a list [{...}, ...], or has one record {...} per line"
@@ -64,12 +64,12 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
 def looks_like_json(text: str) -> bool:
     """Whether a text begins as JSON does; a `[` may also be the first word of a sentence."""
     begins = r"""\s*(\{\s*(["'}]|$)|\[\s*([{"'\]]|\[\s*[{\["'\]\d]|$))"""
-    # What follows the bracket decides, so that "[1] Smith" stays the text that it is.
+    # What follows the bracket decides, so that "[1] Smith" remains a text.
     return re.match(begins, text) is not None
 
 
 def _one_object(text: str) -> Any:
-    """The object that a text is as a whole; None if it is not one."""
+    """The object that the whole text is; None if it is not one."""
     try:
         return json.loads(text)
     except DEEP:
@@ -92,7 +92,7 @@ def _some_lines(text: str, most: int = 20) -> list[str]:
 def _one_record_a_line(text: str) -> bool:
     """Whether lines are records; some may be broken.
 
-    A record over several lines begins with a line such as `{`, which is no JSON by itself.
+    A record over several lines begins with a line such as `{`, which is not valid JSON alone.
     """
     lines = _some_lines(text)
     good = [_is_json(line) for line in lines]
@@ -100,7 +100,7 @@ def _one_record_a_line(text: str) -> bool:
 
 
 def _one_list_a_line(text: str) -> bool:
-    """Whether each line is a list of its own, such as spaCy's `["text", {...}]`."""
+    """Whether each line is a separate list, such as spaCy's `["text", {...}]`."""
     lines = _some_lines(text)
     # An empty list alone on a line is more likely the inside of a longer one.
     return len(lines) > 1 and all(_is_filled_list(line) for line in lines)
@@ -138,9 +138,9 @@ def _object_rows(text: str, report: Report) -> Iterator[Row]:
 
 
 def _list_rows(text: str, start: int, report: Report, is_whole: bool = True) -> Iterator[Row]:
-    """The elements of the JSON list at `start` one by one, so that each is known by its line.
+    """The elements of the JSON list at `start` one by one, so that the line of each is known.
 
-    `json.loads` of the whole list would be simpler, but it knows no lines, and one broken record
+    `json.loads` of the whole list would be simpler, but that keeps no lines, and one broken record
     would cost all those before it.
     """
     decoder = json.JSONDecoder()
@@ -170,11 +170,11 @@ def _list_rows(text: str, start: int, report: Report, is_whole: bool = True) -> 
 
 
 def _unwrapped(whole: Any, text: str, report: Report) -> Iterator[Row]:
-    """The records that one object holds: those of a list in it, or of its columns, or itself."""
+    """The records that one object holds: those of a list in it, those of its columns, or itself."""
     if not isinstance(whole, dict):
         yield Row(1, "", whole)
         return
-    # {"train": [...], "test": [...]}: to read all as training data would train on the test.
+    # {"train": [...], "test": [...]}: reading all as training data would train on the test.
     splits = [key for key in whole if key in SPLITS and isinstance(whole[key], list | dict)]
     if "train" in splits and len(splits) > 1:
         found = f"an object with the keys {', '.join(map(repr, whole))}"
@@ -190,7 +190,7 @@ def _unwrapped(whole: Any, text: str, report: Report) -> Iterator[Row]:
     if not path:
         yield Row(1, "", whole)
         return
-    # The object was read whole; now its list again in the text, for the line of each record.
+    # The object was read whole; now read its list again in the text, for the line of each record.
     position = text.index("{")
     for key in path:
         position = _place_of(text, position, key)
@@ -236,7 +236,7 @@ def _place_of(text: str, position: int, key: str) -> int:
 
 
 def _without_row_number(record: Any) -> Any:
-    """What the viewer of the `datasets` library wraps: `{"row_idx": 0, "row": {...}}`."""
+    """The row that the viewer of the `datasets` library wraps: `{"row_idx": 0, "row": {...}}`."""
     is_wrapped = isinstance(record, dict) and {"row_idx", "row"} <= record.keys()
     return record["row"] if is_wrapped else record
 
@@ -254,7 +254,7 @@ def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         return [dict(zip(columns, cells, strict=False)) for cells in data]
     if table and all(isinstance(column, dict) for column in table.values()):
         keys = [tuple(column) for column in table.values()]
-        # Columns of other keys each are objects that happen to be in one: no table.
+        # Columns with different keys are objects that happen to be in one: not a table.
         if any(name in table for name in TEXTS) and len(set(keys)) == 1:
             return [{name: table[name][key] for name in table} for key in keys[0]]
         return None
@@ -263,14 +263,14 @@ def records_of_columns(table: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     lengths = {len(column) for column in table.values()}
     texts = [table[name] for name in TEXTS if name in table]
     is_record = "tokens" in table and all(isinstance(token, str) for token in table["tokens"])
-    # A single record may have lists of one length too: its tokens and its tags.
+    # A single record may also have lists of one length: its tokens and its tags.
     if len(lengths) != 1 or not texts or is_record:
         return None
     return [dict(zip(table, cells, strict=True)) for cells in zip(*table.values(), strict=True)]
 
 
 def with_class_names(record: Any, features: Any) -> Any:
-    """A record whose class numbers have become names, where `features` says what they mean.
+    """A record with names for its class numbers, where `features` says what they mean.
 
     Args:
         features: as the `datasets` library describes columns: by name, or a list of descriptions.
@@ -284,7 +284,7 @@ def with_class_names(record: Any, features: Any) -> Any:
 
 
 def class_names(feature: Any) -> list[str]:
-    """The names of a `ClassLabel`, also inside a list; none for any other kind of column."""
+    """The names of a `ClassLabel`, even inside a list; none for any other kind of column."""
     if feature is None or isinstance(feature, str | int):
         return []
     names = _part(feature, "names")
@@ -323,7 +323,7 @@ def _next_sign(text: str, position: int) -> int:
 
 def _report_broken(report: Report, text: str, position: int, reason: str) -> None:
     line = 1 + text.count("\n", 0, position)
-    report.notes.append(f"the JSON is broken in line {line}; what comes after it was not read")
+    report.notes.append(f"the JSON is broken on line {line}; what comes after it was not read")
     with report.record(line):
         found = f"{reason}, at {short(text[position : position + 40])}"
         fix = "correct the JSON there; what comes after it was not read"

@@ -286,7 +286,7 @@ def _notes_on_tokens(records: Sequence[Record]) -> list[str]:
     odd = [r for r in records if "".join(r.sentence.split()) != "".join("".join(r.tokens).split())]
     if odd:
         notes.append(
-            f"tokens that do not spell the sentence in {len(odd):,} records, first in "
+            f"tokens that do not spell the sentence in {len(odd):,} records, first at "
             f"{odd[0].row.place}; the tokens are what is read"
         )
     return notes

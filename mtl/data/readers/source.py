@@ -51,7 +51,7 @@ class Report:
             place, before, tag = repaired[0]
             self.notes.append(
                 f"tags that break {scheme}, read as conlleval reads them: {len(repaired):,} (the "
-                f"first in {place}: {tag} after {before}); --strict refuses them"
+                f"first at {place}: {tag} after {before}); --strict refuses them"
             )
 
     def finish(self, examples: list[Any], kind: str) -> list[Any]:
