@@ -131,7 +131,7 @@ def test_questions_one_a_line(name, as_array, checked):
 
 
 BLANKS_HINT = (
-    "in plain text, punctuation marks are words of their own: tags that count them too fit what is "
+    "in plain text, punctuation marks are separate words: tags that count them too fit what is "
     "predicted later"
 )
 

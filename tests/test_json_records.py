@@ -104,7 +104,7 @@ def test_words_between_blanks_count_where_only_that_fits(file):
         ("Ah,", "me"),
     ]
     assert notes[:2] == [BLANKS_NOTE.format(2), WORDS_NOTE.format(1)]
-    assert notes[2].startswith("in plain text, punctuation marks are words of their own")
+    assert notes[2].startswith("in plain text, punctuation marks are separate words")
 
 
 def test_tokens_that_do_not_spell_the_sentence_are_noted(file):

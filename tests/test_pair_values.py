@@ -126,7 +126,7 @@ def test_the_negative_of_a_triplet_is_read(record, read):
 def test_lists_of_positives_give_a_pair_each_and_further_negatives_are_counted(read):
     pairs, (note,) = read({"query": "q", "pos": ["a", "b"], "neg": ["x", "y", "z"]})
     assert pairs == [PairExample("q", "a", None, "x"), PairExample("q", "b", None, "y")]
-    assert note == "negatives beyond one for each pair, which are not read: 1"
+    assert note == "negatives beyond one per pair, which are not read: 1"
 
 
 def test_rows_of_a_table_are_read_alike():

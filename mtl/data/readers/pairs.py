@@ -1,7 +1,7 @@
 """Pairs of sentences: records go in, pairs with a score from -1 to 1 come out.
 
-The field that says how alike two sentences are may be a score, on any usual scale, or a class. A
-pair with a class other than "the same or not" is refused by name: to read it as a paraphrase would
+The field that says how similar two sentences are may be a score, on any usual scale, or a class. A
+pair with a class other than "the same or not" is refused by name: reading it as a paraphrase would
 teach a model that contradictions mean the same.
 """
 
@@ -35,11 +35,11 @@ CLASS_FIELDS = (
     *("label", "gold_label", "class", "category", "is_duplicate", "target", "entailment_judgment"),
 )
 _LISTS = "lists of two texts"
-SCALES = (5, 10, 100)  # the highest score of STS; of ratings to 10; of percentages
+SCALES = (5, 10, 100)  # the highest score of STS; of ratings up to 10; of percentages
 
 
 class PairRow(NamedTuple):
-    """Two sentences as the file has them, and what it says about them."""
+    """Two sentences as in the file, and what it says about them."""
 
     line: int | None
     where: str
@@ -72,7 +72,7 @@ def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
 
 
 def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
-    """The pairs of JSON records; errors as `read_pairs`."""
+    """The pairs of JSON records; errors as in `read_pairs`."""
     unused: Counter[str] = Counter()
     keys: Counter[str] = Counter()
     left: Counter[str] = Counter()
@@ -91,7 +91,7 @@ def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
 def _pairs_in(
     row: Row, keys: Counter[str], unused: Counter[str], left: Counter[str]
 ) -> Iterator[PairRow]:
-    """The pairs of one record: one, or one for each of its second sentences."""
+    """The pairs of one record: one, or one for each second sentence."""
     record = row.value
     match record:
         case [str(), str()] | [str(), str(), str()]:
@@ -115,9 +115,7 @@ def _pairs_in(
     seconds = values["second"] if isinstance(values["second"], list) else [values["second"]]
     negatives = values["negative"] if isinstance(values["negative"], list) else [values["negative"]]
     if len(negatives) > len(seconds):
-        left["negatives beyond one for each pair, which are not read"] += len(negatives) - len(
-            seconds
-        )
+        left["negatives beyond one per pair, which are not read"] += len(negatives) - len(seconds)
     for i, second in enumerate(seconds):
         negative = negatives[i] if i < len(negatives) else None
         _check_sentences(values["first"], second, row.value)
@@ -136,12 +134,12 @@ def _check_sentences(first: Any, second: Any, record: Any) -> None:
 def pairs_from(
     rows: Iterable[Sequence[Any]], report: Report, name: str = "label"
 ) -> list[PairExample]:
-    """Pairs of any file, once it is known what its numbers or classes mean.
+    """Pairs of any file, once the meaning of its numbers or classes is known.
 
     Args:
         rows: `PairRow`s, or tuples of their first parts; cells of tables may be numbers in
             quotes.
-        name: of the field that the values are from; whole numbers in a `label` are classes, in a
+        name: of the field that the values come from; whole numbers in a `label` are classes, in a
             `score` they are scores.
 
     Raises:
@@ -174,7 +172,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         DataError: they are classes.
     """
     words = [value for value in values if isinstance(value, str)]
-    # Cells of a table are texts: what is a number in all of them is read again as numbers.
+    # Cells of a table are texts: if all of them are numbers, they are read again as numbers.
     if len(words) == len(values) and all(_number(word) is not None for word in words):
         numbers = [_number(word) for word in words]
         read = _reading_of(numbers, name, report)
@@ -184,7 +182,7 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         report.notes.append(f'"{name}" is true or false: read as the scores 1 and 0')
         return lambda value: truths[str(value).strip().lower()]
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    # By majority: a few words among numbers are faults to be named, not classes.
+    # By majority: a few words among numbers are faults to be reported, not classes.
     if len(words) > len(numbers):
         raise _classes(words, name, report)
     if not numbers:
@@ -198,13 +196,13 @@ def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[A
         return lambda value: None if value == -1 else value
     highest = _highest(numbers)
     if highest == 1:
-        return _as_it_is  # PairExample refuses what is no number from -1 to 1
+        return _as_it_is  # PairExample refuses anything but a number from -1 to 1
     report.notes.append(f'"{name}" goes from 0 to {highest}: divided by {highest}')
     return lambda value: value / highest if _is_real(value) else value
 
 
 def _number(word: Any) -> int | float | None:
-    """The number that a cell of a table holds; None if it holds none."""
+    """The number in a cell of a table; None if there is none."""
     # int first: whole numbers may be classes, and 1.0 would hide that.
     for kind in (int, float):
         try:
@@ -219,14 +217,13 @@ def _is_real(value: Any) -> bool:
 
 
 def _highest(numbers: Sequence[float]) -> int:
-    """The highest score that there can be, by a fixed ladder: 1, 5, 10 or 100.
+    """The highest possible score, by a fixed ladder: 1, 5, 10 or 100.
 
     A few numbers above 1 among many below are faults, not another scale.
     """
     real = [number for number in numbers if _is_real(number) and number]
     above = [number for number in real if number > 1]
-    # By a ladder and not by the highest number that occurs: train and test would be divided by
-    # different numbers.
+    # Not by the highest number that occurs: train and test would be divided by different numbers.
     if 2 * len(above) < len(real) or not above or min(real) < 0:
         return 1
     return next((scale for scale in SCALES if max(above) <= scale), 1)

@@ -13,7 +13,7 @@ from .schemes import IOB2_SPELLING, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text
 from .taglists import SEVERAL_LABELS, ClassNames, TaggedRow, tagged_texts
 
-# The names that files have, without the ending .txt.
+# The names of the files, without the ending .txt.
 NAMES = {
     "text": ("seq.in", "text", "texts", "sentence", "sentences", "tokens", "words", "source", "in"),
     "tags": ("seq.out", "tags", "slots", "bio", "iob", "ner", "out"),
@@ -22,9 +22,9 @@ NAMES = {
 
 
 def parallel_files(folder: FilePath) -> dict[str, Path]:
-    """The parallel files of a folder, by what they hold; empty if it has no texts with a partner.
+    """The parallel files of a folder, by what they hold; empty unless texts have a partner.
 
-    `seq.in`, `seq.out` and `label` is how SNIPS and ATIS are distributed (Goo et al. 2018,
+    SNIPS and ATIS are distributed as `seq.in`, `seq.out` and `label` (Goo et al. 2018,
     "Slot-gated modeling for joint slot filling and intent prediction").
     """
     files = {path.name.lower().removesuffix(".txt"): path for path in Path(folder).iterdir()}
@@ -33,7 +33,7 @@ def parallel_files(folder: FilePath) -> dict[str, Path]:
         for part, names in NAMES.items()
         if not files.keys().isdisjoint(names)
     }
-    # Texts alone are nothing to learn from, and `words.txt` may be any list of words.
+    # Texts alone give nothing to learn, and `words.txt` may be any list of words.
     return found if "text" in found and len(found) > 1 else {}
 
 
@@ -61,7 +61,7 @@ def read_parallel(
     report = Report(path, on_error)
     files = parallel_files(path)
     lines = {part: _lines(file) for part, file in files.items()}
-    # Before pairing: one line too few would shift all labels behind it.
+    # Before pairing: one missing line would shift all labels after it.
     _check_lengths(files, lines, report.path)
     rows = [line.split() for line in lines.get("tags", ())]
     read = spelling_of(Counter(tag for row in rows for tag in row))
@@ -80,9 +80,10 @@ def read_parallel(
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a file. Empty ones within it count, since line n belongs to line n."""
+    """The lines of a file. Empty ones within it count, so that line n belongs to line n."""
     lines = lines_of(read_text(path))
-    # One file may end in a line break and another not: that is no difference in length.
+    # One file may end in a line break and another not: that does not count as a difference in
+    # length.
     while lines and not lines[-1].strip():
         lines.pop()
     return lines

@@ -1,4 +1,4 @@
-"""Which field holds what: the records of a file go in; their texts, tags, spans come out.
+"""Which field holds what: the records of a file go in; their texts, tags and spans come out.
 
 What a name such as `labels` or `tags` means is decided once for the whole file, from what it holds.
 """
@@ -38,12 +38,12 @@ BETWEEN_BLANKS = "words between blanks"
 
 @dataclass
 class Record:
-    """What one record says, before labels and tags of the whole file are brought to one form."""
+    """What one record says, before the labels and tags of the whole file are put into one form."""
 
     row: Row
     sentence: str
     tokens: list[str]
-    given: list[str] | None  # the tokens that the record names
+    given: list[str] | None  # the tokens that the record lists
     label: Any = None
     fields: tuple[tuple[str, Any], ...] = ()
     tags: list[str] | None = None
@@ -75,7 +75,7 @@ class Keys:
                 what = f"no record has the field {field!r}"
                 raise DataError(what, path=report.path, found=found, fix=suggest(field, present))
         # Spans first, since they cannot be mistaken; then tags, which are lists as long as the
-        # tokens; a label is what is left, whatever its name: "labels" may be any of the three.
+        # tokens; the label is what is left, whatever its name: "labels" may be any of the three.
         self.spans = _first_key(
             (*SPAN_FIELDS, "label", "labels", "tags"), records, lambda r, v: bool(_some_spans(v))
         )
@@ -88,14 +88,14 @@ class Keys:
         self.label = self.likely[0] if self.likely else None
         self._look_for_several(rows, report)
         if self.spans is None:  # records without any span, such as {"entities": []}
-            # They are read after all, as "no span": no note should say that they were not.
+            # They are read after all, as "no span": no note should claim otherwise.
             empty = {k for k in SPAN_FIELDS if not any(record.get(k) for record in records)}
             self.empty_spans = empty - {self.tags, self.label}
         else:
             self.empty_spans = set()
 
     def _look_for_several(self, rows: Sequence[Row], report: Report) -> None:
-        """Refuse several labels for one text; where there is more to read, only leave them out."""
+        """Refuse several labels for one text; if there is more to read, only leave them out."""
         for field in (*self.named, self.label):
             several = [r for r in rows if field and _n_classes(r.value.get(field)) > 1]
             if several and (field in self.named or not (self.spans or self.tags)):
@@ -112,7 +112,7 @@ class Keys:
                 self.label = None
 
     def parse(self, row: Row) -> Record:
-        """What a record says, its tags brought together with what they count."""
+        """What a record says, its tags matched with what they count."""
         record, used = row.value, {self.spans, self.tags, self.label, *self.named}
         text_key, sentence = first_value(record, TEXT_FIELDS)
         tokens_key, given = first_value(record, _TOKEN_FIELDS)
@@ -141,7 +141,7 @@ class Keys:
         return Record(row, sentence, tokens, given, label, fields, tags, numbers, spans, counted)
 
     def _tags(self, record: dict[str, Any]) -> tuple[list[str] | None, list[int]]:
-        """The tags of a record: texts, or numbers that have no names yet."""
+        """The tags of a record: texts, or numbers without names so far."""
         tags = record.get(self.tags) if self.tags else None
         if isinstance(tags, list) and tags and all(map(is_number, tags)):
             return None, tags
@@ -156,7 +156,7 @@ class Keys:
             return [] if record.keys() & {"annotator", "annotation_id"} else None
         spans = spans_of(record[self.spans])
         if spans is None:
-            what = f'"{self.spans}" holds something that is no span'
+            what = f'"{self.spans}" holds something that is not a span'
             raise DataError(what, found=short(record[self.spans]), fix=SPAN_FORM)
         return spans
 
@@ -175,7 +175,7 @@ class Keys:
 
 
 def split_tags(rows: Sequence[Row]) -> None:
-    """Make a list of tags that stand in one text, such as `"tags": "O B-PER O"`."""
+    """Make a list of tags written as one text, such as `"tags": "O B-PER O"`."""
     for key in (*_TAG_FIELDS, *_MAYBE_TAG_FIELDS):
         texts = [row.value for row in rows if isinstance(row.value.get(key), str)]
         counts = Counter(tag for record in texts for tag in record[key].split())
@@ -183,14 +183,14 @@ def split_tags(rows: Sequence[Row]) -> None:
         # A plain type may be any word, so a text of the file could be taken for tags.
         if not read or read[0].is_plain or read[1] < 0.9:
             continue
-        # In most records, since a single text may by chance look like as many tags.
+        # In most records, since a single text may happen to look like as many tags.
         if 2 * sum(_counts_words(record, record[key].split()) for record in texts) > len(texts):
             for record in texts:
                 record[key] = record[key].split()
 
 
 def _counts_words(record: dict[str, Any], tags: Sequence[str]) -> bool:
-    """Whether there are several tags, as many as a record has words."""
+    """Whether there are several tags, exactly one per word of the record."""
     text = first_value(record, TEXT_FIELDS)[1]
     words = first_value(record, _TOKEN_FIELDS)[1]
     if isinstance(text, str) and not isinstance(words, list):
@@ -226,7 +226,7 @@ def _is_list_of_tags(record: dict[str, Any], value: Any) -> bool:
 
 def first_value(record: dict[str, Any], names: Sequence[str]) -> tuple[str | None, Any]:
     """The first of some fields that a record has, and its value."""
-    # A null says as little as a field that is not there.
+    # A null says as little as a missing field.
     present = {key.lower(): key for key, value in record.items() if value is not None}
     name = next((present[name] for name in names if name in present), None)
     return name, record[name] if name else None
@@ -257,11 +257,11 @@ def is_number(value: Any) -> bool:
 def _tokens(
     sentence: str, given: list[str] | None, tags: Sequence[Any] | None
 ) -> tuple[list[str], str]:
-    """The tokens that the tags count, and in words what they are."""
+    """The tokens that the tags count, and what these are, in words."""
     words = [sentence[start:end] for start, end in split_words(sentence)]
     ways = {"words and punctuation marks": words, BETWEEN_BLANKS: sentence.split()}
     if given:
-        # Whoever lists the tokens counts these, and nothing else needs to be guessed.
+        # If the tokens are listed, the tags count them, and nothing needs to be guessed.
         ways = {"tokens": given}
     if tags is None:
         counted, tokens = next(iter(ways.items()))

@@ -48,11 +48,11 @@ def read_jsonl(
     """Read texts with labels, tags or spans: a JSON array of records, or one record per line.
 
     `{"sentence": ..., "label": ..., "ner_tags": [...]}`; every field but the sentence may be
-    missing in some records. If a record has `"tokens"`, the tags count these. Else they count words
-    and punctuation marks, or, if only that fits, the words between blanks; a `DataWarning` says
-    which it was, and in how many records. Tags may be in any scheme that `read_conll` knows, and
-    become IOB2. Labels are names or whole numbers, the same in all records. Instead of tags there
-    may be spans, as annotation tools export them; see `mtl.data.readers.spans`.
+    missing in some records. If a record has `"tokens"`, the tags count these. Otherwise they count
+    words and punctuation marks, or, if only that fits, the words between blanks; a `DataWarning`
+    says which, and in how many records. Tags may be in any scheme that `read_conll` knows, and
+    become IOB2. Labels are names or whole numbers, the same kind in all records. Instead of tags
+    there may be spans, as annotation tools export them; see `mtl.data.readers.spans`.
 
     Args:
         path: a UTF-8 file.
@@ -83,12 +83,12 @@ def texts_from(
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
 ) -> list[TextExample]:
-    """The texts of records; arguments and errors as `read_jsonl`."""
+    """The texts of records; arguments and errors as in `read_jsonl`."""
     notes: Counter[str] = Counter()
     plain = _plain_rows(rows, report, notes)
     split_tags(plain)
     # Three passes: which field holds what, what it says, and what that means (a scheme of tags, the
-    # names of classes) are each the same for all records, and show only in all of them.
+    # names of classes) are each the same for all records, and only all of them together show it.
     keys = Keys(plain, fields, report)
     parsed = []
     for row in plain:
@@ -120,12 +120,12 @@ def texts_from(
 
 
 def _plain_rows(rows: Iterable[Row], report: Report, notes: Counter[str]) -> list[Row]:
-    """The rows with plain records; what annotators rejected is left out, and counted in `notes`."""
+    """The rows with plain records; what annotators rejected is left out and counted in `notes`."""
     plain: list[Row] = []
     for row in rows:
         with report.record(row.line, row.where):
             record = plain_record(row.value, notes)
-            # Rejected by its annotator; a null in the file itself is no record, and a fault.
+            # Rejected by its annotator; a null in the file itself is not a record, but a fault.
             if record is None and row.value is not None:
                 continue
             if not isinstance(record, dict):
@@ -173,7 +173,7 @@ class _Schemes:
         self.spelling = found[0] if found else Spelling("B-PER", "O", TAG)
         sentences = []
         for record in records:
-            with suppress(DataError):  # what is no tag is a fault of its own record: see `of`
+            with suppress(DataError):  # what is not a tag is a fault of its own record: see `of`
                 sentences.append(self._known(record, record.tags or ()))
         self.scheme = scheme_of(sentences)
         self.repaired: list[tuple[str, str, str]] = []
@@ -198,7 +198,7 @@ class _Schemes:
 def _tags_of_spans(
     record: Record, spans: Sequence[Span], last_counts: bool, notes: Counter[str]
 ) -> tuple[str, ...]:
-    """Spans count the tokens that the record names, else the characters of its text."""
+    """Spans count the tokens that the record lists, otherwise the characters of its text."""
     text = record.sentence
     if not record.given:
         return tuple(tags_of_spans(text, split_words(text), spans, notes))
@@ -210,7 +210,7 @@ def _tags_of_spans(
 
 
 class _Classes:
-    """Labels as names: the whole column of a file has to be of one kind."""
+    """Labels as names: all labels of a file must be of one kind."""
 
     def __init__(self, records: Sequence[Record], names: Sequence[str]) -> None:
         self.names = names
@@ -221,7 +221,7 @@ class _Classes:
                 if is_class(value):
                     self.columns.setdefault(name, []).append((value, record.row))
         self.kinds = {
-            # The commonest type is the right one: what differs from it is the fault to name.
+            # The most common type is the right one: whatever differs from it is a fault.
             name: Counter(type(value) for value, _ in column).most_common(1)[0][0]
             for name, column in self.columns.items()
         }
@@ -260,12 +260,12 @@ class _Classes:
         return DataError(
             f"the {field} is {names[type(value)]} here, but {names[kind]} in most records",
             found=f"{short(value)} here, {short(other)} in {row.place}",
-            fix="write all labels in the same way",
+            fix="write all labels the same way",
         )
 
 
 def _plain_class(value: Any) -> Any:
-    """A class, also if it is the only item of a list; None for an empty list."""
+    """A class, even if it is the only item of a list; None for an empty list."""
     if isinstance(value, list) and len(value) <= 1:
         value = value[0] if value else None
     if isinstance(value, float) and value.is_integer():
@@ -279,14 +279,14 @@ def _notes_on_tokens(records: Sequence[Record]) -> list[str]:
     notes = [f"ner_tags count {what} in {n:,} records" for what, n in counted.items()]
     if BETWEEN_BLANKS in counted:
         notes.append(
-            "in plain text, punctuation marks are words of their own: tags that count them too fit "
+            "in plain text, punctuation marks are separate words: tags that count them too fit "
             "what is predicted later"
         )
-    # Blanks do not count, since words may be cut within them and without them.
+    # Blanks do not count, since words may be cut with and without them.
     odd = [r for r in records if "".join(r.sentence.split()) != "".join("".join(r.tokens).split())]
     if odd:
         notes.append(
             f"tokens that do not spell the sentence in {len(odd):,} records, first at "
-            f"{odd[0].row.place}; the tokens are what is read"
+            f"{odd[0].row.place}; the tokens are read"
         )
     return notes

@@ -1,10 +1,10 @@
 """Tag schemes: the cells of a file, in whatever spelling, go in; tags in IOB2 come out.
 
 A *spelling* is how a cell is written: `B-PER`, `PER-B`, `b_per`, `PER` alone, `B` alone, or
-`(PER*` and `*)`. A *scheme* is which letters may follow each other: IOB1, IOB2, BIOES and its twins
-BILOU, BMES and BMEWO, IOE1, IOE2, or plain types (IO). What breaks the scheme of a file is read as
-`conlleval` reads it (the script of the CoNLL shared tasks since 2000): a chunk begins at `B` or
-`S`, at any tag after `O` or after an end, and wherever the type changes.
+`(PER*` and `*)`. A *scheme* says which letters may follow each other: IOB1, IOB2, BIOES and its
+twins BILOU, BMES and BMEWO, IOE1, IOE2, or plain types (IO). What breaks the scheme of a file is
+read as `conlleval` reads it (the script of the CoNLL shared tasks since 2000): a chunk begins at
+`B` or `S`, at any tag after `O` or after an end, and wherever the type changes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# In which scheme may `tag` not follow `before`? O stands before and after a sentence, [1:] is the
-# type of an entity. L (of BILOU) is an E, U and W are an S, M (of BMES) is an I.
+# In which scheme may `tag` not follow `before`? There is an O before and after a sentence; [1:] is
+# the type of an entity. L (of BILOU) counts as E, U and W as S, M (of BMES) as I.
 BREAKS = {
     "IOB2": lambda before, tag: tag[0] in "ELSUW" or (tag[0] in "IM" and before[1:] != tag[1:]),
     "IOB1": lambda before, tag: tag[0] in "ELSUW" or (tag[0] == "B" and before[1:] != tag[1:]),
@@ -36,9 +36,9 @@ RULES = {
     "IOE2": "end every entity with E-, and write I- before it",
     "IOE1": "write I- in entities; E- only separates two neighbours of the same type",
 }
-OUTSIDE = ("O", "o", "0", "_", "-")  # how files write that a token is in no entity
+OUTSIDE = ("O", "o", "0", "_", "-")  # how files mark a token outside all entities
 NO_TYPE = "ENTITY"  # the type of a bare B or I
-CHUNKS = {  # types of chunks and clauses, which have columns of their own
+CHUNKS = {  # types of chunks and clauses, which have their own columns
     *("NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "CONJP", "INTJ", "LST", "UCP", "PNP", "S"),
     *("SINV", "TOP", "ROOT", "WHNP", "QP", "NX", "V"),
 }
@@ -58,7 +58,7 @@ class Spelling:
 
     Args:
         name: as an example, such as `B-PER`.
-        outside: the cell of a token in no entity.
+        outside: the cell of a token outside all entities.
         pattern: matches the other cells, with the groups `letter` and `type`; None for brackets.
     """
 
@@ -84,13 +84,13 @@ class Spelling:
         return match.groupdict().get("type") or NO_TYPE
 
     def canonical(self, cells: Sequence[str]) -> list[str | None]:
-        """`O`, or a letter and a type as in `B-PER`, of each cell; None where it is no tag."""
+        """`O`, or a letter and a type as in `B-PER`, for each cell; None where it is not a tag."""
         if self.pattern is None:
             return _from_brackets(cells)
         return [self._one(cell, self.pattern) for cell in cells]
 
     def never_closed(self, cells: Sequence[str]) -> list[int]:
-        """The places of the brackets that open and never close."""
+        """The places of the brackets that open but never close."""
         return [] if self.pattern else [start for start, end in _partners(cells) if end is None]
 
     def _one(self, cell: str, pattern: re.Pattern[str]) -> str | None:
@@ -105,7 +105,7 @@ class Spelling:
 
 
 def _from_brackets(cells: Sequence[str]) -> list[str | None]:
-    """`(PER*` opens, `*` continues, `*)` closes. What nothing closes is an entity of one word."""
+    """`(PER*` opens, `*` continues, `*)` closes. One never closed is an entity of one word."""
     closed = {start: end for start, end in _partners(cells) if end is not None}
     tags: list[str | None] = []
     inside, last = "", -1
@@ -122,7 +122,7 @@ def _from_brackets(cells: Sequence[str]) -> list[str | None]:
 
 
 def _partners(cells: Sequence[str]) -> Iterator[tuple[int, int | None]]:
-    """Where each bracket opens and where it closes: None if another opens first, or none closes."""
+    """Where each bracket opens and closes: None if another opens first, or none closes it."""
     opened = None
     for position, cell in enumerate(cells):
         match = _BRACKETS.fullmatch(cell)
@@ -154,21 +154,21 @@ IOB2_SPELLING = Spelling("B-PER", "O", _LETTERED["B-PER"])
 
 
 def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
-    """How most cells that are not O are written, and the share of all cells that it explains.
+    """How most cells that are not O are written, and the share of all cells that this explains.
 
     Args:
         cells: how often each cell occurs.
 
     Returns:
         None if no cell names an entity in a spelling that we know. Types without any letter (`PER`)
-        are taken for tags only if there is O between them: else they may be parts of speech.
+        are taken for tags only if there are O between them: otherwise they may be parts of speech.
     """
-    # In this order: a file that has O may well use "-" or "_" for something else.
+    # In this order: a file with O may well use "-" or "_" for something else.
     outside = next((mark for mark in OUTSIDE if mark in cells), "O")
     total = sum(cells.values())
     best, most = None, 0
     # The spelling that explains most cells, not one that explains all: a typing error in one tag
-    # must become a fault of its line, and not make the column one of another kind.
+    # must become a fault of its line, not turn the column into another kind.
     for name, pattern in _LETTERED.items():
         named = sum(n for cell, n in cells.items() if pattern.fullmatch(cell) and cell != outside)
         if named > most:
@@ -185,10 +185,10 @@ def spelling_of(cells: Mapping[str, int]) -> tuple[Spelling, float] | None:
 
 
 def _plain(cells: Mapping[str, int], outside: str, total: int) -> tuple[Spelling, float] | None:
-    """Types without letters, where O is frequent and the types are few."""
+    """Types without letters, where O is frequent and types are few."""
     named = [cell for cell in cells if cell != outside]
-    # Any word looks like a plain type. What gives them away is that most words are in no entity, so
-    # that O is frequent, and that there are few types.
+    # Any word looks like a plain type. What gives types away is that most words are in no entity,
+    # so that O is frequent, and that there are few of them.
     often = outside in "Oo" and 10 * cells.get(outside, 0) >= total
     often = often or (outside == "0" and 2 * cells["0"] >= total)
     fits = [cell for cell in named if _PLAIN_TYPE.fullmatch(cell) and 1 < len(cell) < 40]
@@ -198,14 +198,14 @@ def _plain(cells: Mapping[str, int], outside: str, total: int) -> tuple[Spelling
 
 
 def tag_pairs(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every tag with the one before it; an O stands before the first and after the last."""
-    # Entities end with their sentence, so an open one at its border breaks BIOES.
+    """Every tag with the one before it; there is an O before the first and after the last."""
+    # Entities end with their sentence, so one left open at its end breaks BIOES.
     return zip(["O", *tags], [*tags, "O"], strict=True)
 
 
 def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
-    """The scheme that the tags of a file break least often; the first of `BREAKS` of several."""
-    # A file has few different pairs, however long it is: each is judged once.
+    """The scheme that the tags of a file break least often; of several, the first in `BREAKS`."""
+    # A file has few different pairs, however long it is: each is judged only once.
     pairs = Counter(pair for tags in sentences for pair in tag_pairs(tags))
     breaks = {
         scheme: sum(count for pair, count in pairs.items() if is_broken(*pair))
@@ -229,7 +229,7 @@ def what_breaks(scheme: str, before: str, tag: str) -> str:
 def to_iob2(tags: Sequence[str]) -> Iterator[str]:
     """Tags of any of the schemes as IOB2; those that break it are read as `conlleval` reads them.
 
-    So B and S begin an entity, E (L) and S (U, W) end one, and any tag after O, or after one of
+    So B and S begin an entity, E (L) and S (U, W) end one, and any tag after O, or after a tag of
     another type, begins one too.
     """
     for before, tag in zip(["O", *tags[:-1]], tags, strict=True):

@@ -31,7 +31,7 @@ class Report:
 
     @contextmanager
     def record(self, line: int | None, where: str = "") -> Generator[None]:
-        """Collect what is raised about one record, and say where in the file the record is."""
+        """Collect what is raised about one record, and say where in the file it is."""
         try:
             yield
         except DataError as error:
@@ -46,7 +46,7 @@ class Report:
             self.faults.append(Fault(what, self.path, line, fix="write it with fewer levels"))
 
     def note_strays(self, repaired: Sequence[tuple[str, str, str]], scheme: str) -> None:
-        """Note the tags that break their scheme: of each its place, the tag before, and itself."""
+        """Note the tags that break their scheme: for each its place, the tag before, and itself."""
         if repaired:
             place, before, tag = repaired[0]
             self.notes.append(
@@ -70,22 +70,22 @@ class Report:
             what, fix = f"the file gives no {kind}", "give it at least one"
             raise DataError(what, path=self.path, found=found, fix=fix)
         for note, category in notes:
-            # Level 3 is whoever called the reader, which is the line that a user knows.
+            # Level 3 is the caller of the reader, the line that a user knows.
             warnings.warn(f"{self.path}: {note}", category, stacklevel=3)
         return examples
 
 
 def only_set(**options: Any) -> dict[str, Any]:
-    """The options of a reader that somebody set: 0 is a value, and no value is none."""
+    """The options of a reader that somebody set: 0 is a value, while no value is none."""
     # Compared by identity first: 0 == False, but column 0 is something that somebody asked for.
     unset = (None, False, "", (), [])
     return {n: v for n, v in options.items() if not any(v is u or v == u != 0 for u in unset)}
 
 
 class SoundDataError(DataError):
-    """Nothing is wrong with the data: something has to be chosen, or no task can learn it yet.
+    """Nothing is wrong with the data: there is a choice to make, or no task can learn it yet.
 
-    Training stops at it; `mtl check` tells it as a fact, not as a problem.
+    Training stops at it; `mtl check` reports it as a fact, not as a problem.
     """
 
 
@@ -122,14 +122,15 @@ def read_text(path: FilePath) -> str:
     """The text of a file in UTF-8, with or without a byte order mark.
 
     Raises:
-        DataError: the file cannot be opened, is empty, or is not text in UTF-8; a well-known other
-            form (gzip, Excel, Parquet, ...) is called by its name.
+        DataError: the file cannot be opened, is empty, or is not text in UTF-8; another well-known
+            form (gzip, Excel, Parquet, ...) is named.
     """
     try:
         raw = Path(path).read_bytes()
-        # By the first bytes, before decoding: "not UTF-8" would help nobody with an Excel file.
+        # By the first bytes, before decoding: "not UTF-8" would not help anybody with an Excel
+        # file.
         _refuse_binary(path, raw)
-        # utf-8-sig: the byte order mark of Windows would become part of the first word.
+        # utf-8-sig: otherwise the byte order mark of Windows would become part of the first word.
         text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
     except OSError as error:
         found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
@@ -142,7 +143,7 @@ def read_text(path: FilePath) -> str:
         raise DataError(
             "the file is not UTF-8", found=found, fix=_how_to_convert(raw), **place
         ) from None
-    if text.count("\0") > len(text) // 4:  # UTF-16 without its mark is valid UTF-8, too
+    if text.count("\0") > len(text) // 4:  # UTF-16 without its mark is also valid UTF-8
         fix = "save the file as UTF-8: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
         found = f"every other byte is zero, as in {raw[:8]!r}"
         raise DataError("the file is UTF-16, not UTF-8", path=path, found=found, fix=fix)
@@ -153,7 +154,7 @@ def read_text(path: FilePath) -> str:
 
 
 def _refuse_binary(path: FilePath, raw: bytes) -> None:
-    """Raise DataError for a file that is not text, by what it is."""
+    """Raise DataError for a file that is not text, and say what it is."""
     form, fix = next((v for start, v in BINARY_FORMS.items() if raw.startswith(start)), ("", ""))
     if raw.startswith(b"PK\x03\x04"):
         form, fix = "a zip archive", "unpack it first: unzip FILE"

@@ -1,6 +1,6 @@
 """Spans: what annotation tools export goes in, one IOB2 tag for each word comes out.
 
-Character spans: doccano, Prodigy, Label Studio, spaCy, Rasa and their like; token spans: GLiNER and
+Character spans: doccano, Prodigy, Label Studio, spaCy, Rasa and the like; token spans: GLiNER and
 SpERT. Offsets count characters from 0, the end is one past the last character.
 """
 
@@ -16,7 +16,7 @@ from ..words import Place, tags_of_entities
 from .source import short
 
 SPAN_FIELDS = ("entities", "spans", "ents", "annotation", "annotations", "slots", "ner")
-INCLUSIVE = ("ner",)  # fields whose token spans name their last token, as GLiNER has them
+INCLUSIVE = ("ner",)  # fields whose token spans name their last token, as in GLiNER
 _STARTS = ("start", "start_offset", "start_char", "startOffset", "begin", "offset", "from")
 _ENDS = ("end", "end_offset", "end_char", "endOffset", "stop", "to")
 _KINDS = ("label", "labels", "type", "entity", "entity_type", "entity_group", "tag", "category")
@@ -24,7 +24,7 @@ SPAN_FORM = 'a span looks like [0, 5, "PER"] or {"start": 0, "end": 5, "label": 
 
 
 class Span(NamedTuple):
-    """A stretch of a text, or of its tokens, with its type; `text`: what is there, in the file."""
+    """A stretch of a text, or of its tokens, with its type; `text`: what the file says is there."""
 
     start: Any
     end: Any
@@ -42,7 +42,7 @@ def spans_of(value: Any) -> list[Span] | None:
     else:
         return None
     good = [span for span in spans if span is not None]
-    # All or nothing: a field that is half spans is some other field.
+    # All or nothing: a field that is only half spans is some other field.
     return good if len(good) == len(spans) else None
 
 
@@ -60,7 +60,7 @@ def _span(item: Any) -> Span | None:
 
 
 def _whole(value: Any) -> Any:
-    """A whole number, also where a table made 3.0 of it, or a text."""
+    """A whole number, even if a table turned it into 3.0, or into a text."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
@@ -120,7 +120,7 @@ def tags_of_spans(
 ) -> list[str]:
     """IOB2 tags of words, from the characters that spans cover.
 
-    A span whose border is inside a word takes the whole word. Of spans that share a word the
+    A span with a boundary inside a word takes the whole word. Of spans that share a word, the
     longest counts, then the first. Both are counted in `notes`.
 
     Raises:
@@ -134,14 +134,14 @@ def tags_of_spans(
             faults += error.faults
     if faults:
         raise DataError.collect(faults)
-    # Both rise, so the words that a span touches are found by bisection.
+    # Both lists rise, so the words that a span touches are found by bisection.
     starts, ends = [start for start, _ in words], [end for _, end in words]
     taken: set[int] = set()
     chosen = []
     # Longest first, so that a name inside a longer one gives way to it.
     for span in sorted(found, key=lambda span: (span.start - span.end, span.start)):
         first, last = bisect_right(ends, span.start), bisect_left(starts, span.end) - 1
-        # The words that the span touches: from the first that ends behind its start, to the last
+        # The words that the span touches: from the first that ends after its start, to the last
         # that starts before its end.
         if last < first:
             notes["spans without a word in them, which are left out"] += 1
@@ -156,7 +156,7 @@ def tags_of_spans(
 
 
 def _checked(text: str, span: Span) -> Span:
-    """The span without outer blanks, once it is known to be one."""
+    """The span without outer blanks, once it is known to be valid."""
     _check(span, span.end, len(text), "characters")
     there = text[span.start : span.end]
     # Line breaks may have become blanks on the way; anything else is another place.
@@ -175,7 +175,7 @@ def _check(span: Span, end: Any, length: int, unit: str) -> None:
     places = (span.start, end)
     if not all(isinstance(p, int) and not isinstance(p, bool) for p in places):
         found = short([span.start, span.end])
-        raise DataError("a span's borders are not whole numbers", found=found, fix=SPAN_FORM)
+        raise DataError("a span's start and end are not whole numbers", found=found, fix=SPAN_FORM)
     if not 0 <= span.start < end <= length:
         what = "a span ends before it begins" if span.start >= end else "a span leaves the text"
         found = f"{span.kind} from {span.start} to {span.end}, of {length} {unit}"
@@ -203,8 +203,8 @@ def last_token_counts(all_spans: Iterable[tuple[Sequence[Span], int]]) -> bool:
     Args:
         all_spans: of each record, its spans and how many tokens it has.
 
-    A span of one token shows it: its first and last are the same. An end that is the number of
-    tokens shows the opposite. Where nothing shows it, the last token is meant, as GLiNER has it.
+    A span of one token shows it: its first and last are the same. An end equal to the number of
+    tokens shows the opposite. If nothing shows it, the last token is meant, as in GLiNER.
     """
     pairs = [(span, n) for spans, n in all_spans for span in spans]
     if any(span.start == span.end for span, _ in pairs):

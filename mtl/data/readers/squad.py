@@ -1,4 +1,4 @@
-"""Questions as SQuAD, records or a table go in; examples with located answers come out."""
+"""Questions in SQuAD form, records or a table go in; examples with located answers come out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FORM = (
     '"...", "answer_start": 0}]}, SQuAD like {"data": [{"title": "...", "paragraphs": [{"context": '
     '"...", "qas": [{"id": "...", "question": "...", "answers": [...]}]}]}]}'
 )
-_ALIASES = {  # without case, blanks and punctuation; where several are there the first is taken
+_ALIASES = {  # without case, blanks and punctuation; if several are there, the first is taken
     "context": (
         "context",
         "passage",
@@ -46,7 +46,7 @@ _ANSWER_TEXTS = ("text", "answer_text", "answer", "value")
 
 
 class _Question(NamedTuple):
-    """A question as the file has it; its answers in any of the forms that `_answers` reads."""
+    """A question as in the file; its answers in any of the forms that `_answers` reads."""
 
     id: str
     question: str
@@ -129,7 +129,7 @@ def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]
 
 
 def _counted(questions: list[_Question], most: int = 5) -> str:
-    # Lines only where each question has its own: in SQuAD's single line they would say nothing.
+    # Lines only if each question has its own: in SQuAD's single line they would say nothing.
     by_line = len({q.line for q in questions} - {None}) == len(questions)
     places = [f"line {q.line}" if by_line else f"question {q.id!r}" for q in questions[:most]]
     return f"{len(questions)} ({', '.join(places)}{', ...' if len(questions) > most else ''})"
@@ -167,7 +167,7 @@ def _answers(value: Any) -> list[tuple[str, int | None]]:
 def _offset(value: Any) -> int | None:
     if value is None or value == "":
         return None
-    # Tables and JSON write offsets in every way; OverflowError is what int(inf) raises.
+    # Tables and JSON write offsets in all sorts of ways; int(inf) raises OverflowError.
     with suppress(TypeError, ValueError, OverflowError):  # 3, 3.0 and "3" alike
         if int(float(value)) == float(value):
             return int(float(value))
@@ -178,8 +178,8 @@ def _offset(value: Any) -> int | None:
 def _located(text: str, start: int | None, question: _Question) -> Answer:
     """The answer at its offset or, without one, where its text first occurs."""
     if start is not None:
-        return Answer(text, start)  # QAExample sees to it that the text is there
-    # Only without an offset: with one, the blanks belong to what it counts.
+        return Answer(text, start)  # QAExample makes sure that the text is there
+    # Only without an offset: an offset counts the blanks too.
     text = text.strip()
     if text not in question.context:
         what = f"the answer of question {question.id!r} is not in its context"
@@ -209,7 +209,7 @@ def _from_records(
 def _questions_in(
     value: Any, context: str | None, row: Row, report: Report, where: str | None = None
 ) -> Iterator[tuple[str | None, Any, str]]:
-    """Every question of a record, the context around it, and where in the file that is."""
+    """Every question of a record, the context around it, and where in the file it is."""
     where = row.where if where is None else where
     if _has(value, "paragraphs") and "title" in value:
         where = f" (article {value['title']!r})"
@@ -228,7 +228,7 @@ def _questions_in(
 
 
 def _has(value: Any, key: str) -> bool:
-    """Whether a record is one around others; an article may lack its paragraphs."""
+    """Whether a record contains others; an article may lack its paragraphs."""
     if not isinstance(value, dict):
         return False
     return key in value or (key == "paragraphs" and value.keys() == {"title"})
@@ -249,7 +249,7 @@ def _question(qa: Any, context: str | None, number: str, line: int | None, where
     if not is_impossible and "answer" not in fields:
         raise _lacking('list "answers"', qa, "answers")
     answers = None if is_impossible else fields["answer"]
-    # Offsets in a field of their own, beside the texts.
+    # Offsets in a separate field, next to the texts.
     if isinstance(answers, str | list) and fields.get("start") not in (None, -1, ""):
         answers = {"text": answers, "answer_start": fields["start"]}
     name = fields.get("id")
@@ -260,7 +260,7 @@ def _by_our_names(record: Any) -> dict[str, Any]:
     """The fields of a question by our names, whatever the file calls them."""
     if not isinstance(record, dict):
         raise _lacking('text "question"', record, "question")
-    # Backwards, so that of two names that are one without case the first wins.
+    # Backwards, so that of two names that differ only in case the first wins.
     plain = {_plain(str(key)): value for key, value in reversed(record.items())}
     found = {}
     for field, aliases in _ALIASES.items():
@@ -294,7 +294,7 @@ def _text(fields: dict[str, Any], key: str, record: Any) -> str:
 
 
 def _lacking(what: str, record: Any, key: str, value: Any = None) -> DataError:
-    """The error for a part that is missing or of another kind; it shows what there is."""
+    """The error for a part that is missing or of the wrong kind; it shows what is there."""
     if value is None and isinstance(record, dict):
         value = record.get(key)
     found = outline(record) if value is None else f'"{key}" is {outline(value)}'
@@ -302,22 +302,23 @@ def _lacking(what: str, record: Any, key: str, value: Any = None) -> DataError:
 
 
 def _lines_of_ids(text: str) -> dict[str, int]:
-    """The line of every "id" in a JSON text; what json.loads gives no longer knows it.
+    """The line of every "id" in a JSON text, which json.loads does not keep.
 
-    A whole SQuAD file is often one record of thousands of lines, whose first would help nobody.
+    A whole SQuAD file is often one record of thousands of lines, and its first line would help
+    nobody.
     """
     line, position = 1, 0
     lines: dict[str, int] = {}
     for match in re.finditer(r'"id"\s*:\s*(?:"([^"\\]*)"|(\d+))', text):
         line += text.count("\n", position, match.start())
         position = match.start()
-        # Of a repeated id the first line, where whoever mends the file has to look first.
+        # Of a repeated id the first line, where one has to look first to mend the file.
         lines.setdefault(match[1] or match[2], line)
     return lines
 
 
 def _from_table(text: str, report: Report) -> Iterator[_Question]:
-    # By the header, which has no text in it that could hold commas.
+    # By the header, which holds no text that could contain commas.
     delimiter = max(",\t;", key=lines_of(text.lstrip())[0].count)
     rows = [(line, cells) for line, cells in quoted_rows(text, delimiter, report.path) if cells]
     (header_line, header), *rows = rows or [(1, [])]
@@ -340,7 +341,7 @@ def _from_table(text: str, report: Report) -> Iterator[_Question]:
 
 
 def _known_columns(header: list[str], place: dict[str, Any]) -> dict[str, int]:
-    """Where the columns we need are, by any of their names."""
+    """Where the columns that we need are, under any of their names."""
     names = [_plain(name) for name in header]
     columns = {
         field: names.index(next(alias for alias in aliases if alias in names))
@@ -357,7 +358,7 @@ def _known_columns(header: list[str], place: dict[str, Any]) -> dict[str, int]:
 
 
 def _literal(cell: str) -> Any:
-    """What a cell holds as JSON or as Python prints lists and dicts; otherwise its text."""
+    """What a cell holds, as JSON or as Python prints lists and dicts; otherwise its text."""
     if cell.strip().startswith(("[", "{")):
         # pandas prints NumPy arrays inside a cell as array([...]).
         plain = re.sub(r"array\((\[.*?\])(, dtype=\w+)?\)", r"\1", cell, flags=re.DOTALL)

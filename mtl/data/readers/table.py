@@ -10,7 +10,7 @@ from ...errors import ConfigError, DataError, suggest
 from .cells import Rows, first_cells, table_rows
 from .source import FilePath, Report, lines_of, read_text, short
 
-# Names of columns, without case, blanks and punctuation; the first that is there is taken.
+# Names of columns, without case, blanks and punctuation; the first one present is taken.
 SENTENCE_IDS = (
     *("sentence", "sentenceid", "sentenceidx", "sentenceno", "sentencenum", "sentid", "sid"),
 )
@@ -50,13 +50,13 @@ WHAT_WE_KNOW = (
 
 
 def plain_name(name: str) -> str:
-    """A column's name without case, blanks and punctuation; `Sentence #` is a number, no text."""
+    """A column's name without case, blanks and punctuation; `Sentence #` is a number, not text."""
     # `Sentence #`, `sentence_no` and `SentenceNo` are all the same column.
     return re.sub(r"[\W_]+", "", re.sub(r"(?<=\w)\s*#$", "no", name.strip().lower()))
 
 
 def delimiters(text: str) -> list[str]:
-    """The signs that may separate cells, the most frequent first."""
+    """The characters that may separate cells, the most frequent first."""
     # The header alone: the texts below it are full of commas.
     first = next((line for line in lines_of(text) if line.strip()), "")
     return sorted((sign for sign in "\t,;|" if sign in first), key=first.count, reverse=True)
@@ -74,14 +74,14 @@ class Table:
     def read(
         cls, path: FilePath, known: Callable[[set[str]], bool], delimiter: str | None = None
     ) -> Table:
-        """The table at a path, cut at the sign that gives a known header.
+        """The table at a path, cut at the separator that gives a known header.
 
         Args:
             known: whether the plain names of a header are ones that we know.
             delimiter: between the cells of a table without a header.
         """
         text = read_text(path)
-        # By a header that we know and not by the commonest sign: a text may be full of commas.
+        # By a header that we know, not by the most common separator: a text may be full of commas.
         for sign in delimiters(text):
             if known({plain_name(name) for name in first_cells(text, sign)}):
                 rows = table_rows(text, sign, str(path))
@@ -96,13 +96,13 @@ class Table:
         return next((plain.index(name) for name in names if name in plain), None)
 
     def needed(self, names: Iterable[str]) -> int:
-        """The same, where `read` has seen to it that one of the names is there."""
+        """The same, if `read` has made sure that one of the names is there."""
         place = self.find(names)
         assert place is not None
         return place
 
     def chosen(self, column: int | str) -> int:
-        """The column that somebody named or numbered.
+        """The column given by name or number.
 
         Raises:
             ConfigError: there is no such column.
@@ -136,7 +136,7 @@ class Table:
 
     def note_unread(self, read: Iterable[int | None], report: Report) -> None:
         names = self.names or [f"column {i + 1}" for i in range(len(self.rows[0][1]))]
-        # Said, so that nobody believes that a column is learned from when it is not.
+        # Reported, so that nobody believes an unread column was learned from.
         unread = [name for i, name in enumerate(names) if i not in set(read) and name.strip()]
         if unread:
             report.notes.append(f"columns that are not read: {', '.join(unread)}")

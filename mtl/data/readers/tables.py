@@ -1,6 +1,6 @@
 """A table goes in; its reader comes out, and examples of tables of words or of pairs.
 
-The header says what the columns are; without one, their content does, where it is clear. Tables of
+The header says what the columns are; without one, their content does, if it is clear. Tables of
 questions go to `mtl.data.readers.squad`.
 """
 
@@ -38,21 +38,21 @@ Reader = Callable[..., list[Any]]
 
 
 def table_form(text: str) -> tuple[str, Reader] | None:
-    """The form of a table whose header we know, in words, and its reader; None for another file."""
+    """The form of a table whose header we know, in words, and its reader; None for other files."""
     for delimiter in delimiters(text):
         header = [plain_name(name) for name in first_cells(text, delimiter)]
         form = _form_of_header(header, delimiter) if len(header) > 1 else None
         if form is not None:
             return form
     lines = [line for line in lines_of(text) if line.strip()]
-    # Not all of them: a line that lacks its label is a fault to name, not another form.
+    # Not all of them: a line that lacks its label is a fault to report, not another form.
     if sum("__label__" in line for line in lines) >= 0.9 * len(lines):
         return "fastText lines", read_fasttext
     return None
 
 
 def clear_table_form(text: str) -> tuple[str, Reader] | None:
-    """The form of a table without a header, where it is clear which column is the class."""
+    """The form of a table without a header, if it is clear which column is the class."""
     for delimiter, rows in _bare_tables(text):
         if bare_columns(rows) is not None:
             name = "table of texts with a class, without a header"
@@ -61,19 +61,19 @@ def clear_table_form(text: str) -> tuple[str, Reader] | None:
 
 
 def unknown_table_form(text: str) -> tuple[str, Reader] | None:
-    """A table whose columns we do not know: its reader says which there are."""
+    """A table whose columns we do not know: its reader lists them."""
     for _, rows in _bare_tables(text):
         return "table", partial(refuse_columns, header=rows[0])
     return None
 
 
 def _bare_tables(text: str) -> Iterator[tuple[str, list[list[str]]]]:
-    """The signs that cut nearly all of the first rows into equally many cells; and these rows."""
+    """The separators that cut nearly all first rows into equally many cells, and these rows."""
     for delimiter in delimiters(text):
         rows = [cells for _, cells in head_rows(text, delimiter) if cells]
         width = len(rows[0]) if rows else 0
         fitting = [cells for cells in rows if len(cells) == width]
-        # Prose with a comma here and there does not have equally many in each line; a table does.
+        # Prose with a comma here and there does not have equally many on each line; a table does.
         if width > 1 and len(fitting) >= 0.9 * len(rows):
             yield delimiter, fitting
 
@@ -87,7 +87,7 @@ def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | No
         return "table of questions (CSV, TSV)", _read_questions
     words = WORDS[:3] if lacks(SENTENCE_IDS) else WORDS  # `tokens` alone may hold lists of them
     if not lacks(words) and not lacks((*WORD_TAGS, "pos", *SENTENCE_IDS)):
-        # Tabs and blank lines are columns with a header; with commas, or sentence ids, a table.
+        # With tabs and blank lines: columns with a header; with commas, or sentence ids: a table.
         if delimiter != "\t" or not lacks(SENTENCE_IDS):
             return "table of words with tags", read_word_table
         return None
@@ -100,7 +100,7 @@ def _form_of_header(names: list[str], delimiter: str) -> tuple[str, Reader] | No
 
 
 def _read_questions(path: FilePath, on_error: str = "stop", **_: Any) -> list[QAExample]:
-    """A table of questions, which has no use for options of tags and labels."""
+    """A table of questions, which has no use for options about tags and labels."""
     return read_squad(path, on_error)
 
 
@@ -116,19 +116,19 @@ def read_word_table(
     """Read a table with one word per row, such as Kaggle's `Sentence #,Word,POS,Tag`.
 
     A sentence begins where its column names a new one (an empty cell continues the sentence),
-    or without such a column after an empty row. Arguments and errors as `read_conll`.
+    or, without such a column, after an empty row. Arguments and errors as in `read_conll`.
     """
     report = Report(path, on_error)
     table = Table.read(path, lambda names: not names.isdisjoint(WORDS))
     ids = table.find(SENTENCE_IDS)
-    # Rows become blocks as those of columns do; from there on both are read by the same code.
+    # Rows become blocks, as in files of columns; from there on the same code reads both.
     blocks: list[Block] = []
     last, begins = None, True
-    # Rows of another width are faults by now, and must neither begin nor end a sentence.
+    # Rows of another width are already faults, and must neither begin nor end a sentence.
     full = dict(table.full_rows(report))
     for line, cells in table.rows:
         if line not in full:
-            # An empty row ends a sentence where no column of ids does.
+            # An empty row ends a sentence if no column of ids does.
             begins = begins or not cells
             continue
         name = cells[ids] if ids is not None else None
@@ -167,11 +167,11 @@ def read_pair_table(
     Args:
         path: a UTF-8 file.
         on_error: "stop" raises all faults together; "skip" leaves out the rows that have one.
-        column: of the score, by name or number, where it is not found by its name.
+        column: of the score, by name or number, if it is not found by its name.
 
     Raises:
         SoundDataError: the pairs have classes.
-        DataError: the file cannot be read; a row without two sentences; a score that is none.
+        DataError: the file cannot be read; a row without two sentences; an invalid score.
     """
     report = Report(path, on_error)
     table = Table.read(path, lambda names: any(names.issuperset(pair) for pair in PAIRS))

@@ -35,14 +35,14 @@ class TaggedRow(NamedTuple):
 
 
 class ClassNames:
-    """The classes of a file: as they are written, or by `label_names` where they are numbers.
+    """The classes of a file: as they are written, or by `label_names` if they are numbers.
 
-    Where numbers have names, -1 means that the text is not labelled.
+    If numbers have names, -1 means that the text is not labelled.
     """
 
     def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
         self.names = tuple(names or ())
-        # One name among the numbers, and they are all names: "7" may be a class of its own.
+        # One name among the numbers, and all of them are names: "7" may be a class too.
         self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", c.strip()) for c in cells if c.strip())
 
     def of(self, cell: str) -> str | None:
@@ -75,7 +75,7 @@ def tagged_texts(
             reads it, and counted.
     """
     read = []
-    for row in rows:  # two passes: the scheme shows only in the tags of all rows
+    for row in rows:  # two passes: only the tags of all rows show the scheme
         with report.record(row.line):
             read.append(row._replace(tags=_canonical(row, spelling)))
     scheme = scheme_of(row.tags for row in read if row.tags)
@@ -99,7 +99,7 @@ def tagged_texts(
 def unnamed_numbers(
     numbers: Iterable[int], path: FilePath, line: int | None = None
 ) -> SoundDataError:
-    """The error for tags that are numbers, where nothing says what they mean."""
+    """The error for tags that are numbers, when nothing says what they mean."""
     return SoundDataError(
         "tags are numbers, and nothing says what they mean",
         path=path,
@@ -110,10 +110,10 @@ def unnamed_numbers(
 
 
 def known_tags(cells: Sequence[str], spelling: Spelling, where: str) -> list[str]:
-    """`O`, or a letter and a type as in `B-PER`, of each cell.
+    """`O`, or a letter and a type as in `B-PER`, for each cell.
 
     Raises:
-        DataError: a cell that is no tag; it says `where` that is.
+        DataError: a cell that is not a tag; it says `where` that is.
     """
     tags = []
     for cell, tag in zip(cells, spelling.canonical(cells), strict=True):

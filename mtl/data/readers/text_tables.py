@@ -35,7 +35,7 @@ def read_text_table(
         path: a UTF-8 file.
         on_error: "stop" raises all faults together; "skip" leaves out the rows that have one.
         strict: refuse tags that break their scheme, as `read_conll` does.
-        column: of the class or the tags, by name or number, where it is not found by its name.
+        column: of the class or the tags, by name or number, if it is not found by its name.
         label_names: what classes written as whole numbers mean, in order from 0.
         fields: further columns to keep as labels, in `TextExample.fields`.
         delimiter: between the cells of a table without a header.
@@ -47,7 +47,8 @@ def read_text_table(
     """
     report = Report(path, on_error)
     table = Table.read(path, lambda names: not names.isdisjoint(TEXTS), delimiter)
-    # Which column is what: the text by its name, tags by what they count, the class is left.
+    # Which column is what: the text by its name, tags by what they count; what is left is the
+    # class.
     rows = list(table.full_rows(report))
     cells = [row for _, row in rows]
     texts = _text_columns(table, cells, column)
@@ -72,7 +73,7 @@ def read_text_table(
             said = {name: classes[name].of(row[i]) for name, i in places.items()}
             given = _items(row[tags[0]], label_names) if tags else None
             tokens = () if given is None else _tokens(text, given) or text.split()
-            # The cell is a list as Python prints it, which is no text that anybody would write.
+            # The cell is a list as Python prints it, not a text that anybody would write.
             text = text if list_in(text) is None else " ".join(tokens)
             kept = {name: value for name in others if (value := said[name]) is not None}
             parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept))
@@ -83,14 +84,14 @@ def read_text_table(
 def refuse_columns(
     path: FilePath, on_error: str = "stop", *, header: list[str], **_: Any
 ) -> NoReturn:
-    """Raise DataError for a table that has other columns than we know."""
+    """Raise DataError for a table with columns that we do not know."""
     found = f"the columns {', '.join(short(name, 40) for name in header)}"
     what = "no column of this table has a name that we know"
     raise DataError(what, path=path, found=found, fix=WHAT_WE_KNOW)
 
 
 def _text_columns(table: Table, rows: list[list[str]], column: int | str | None) -> list[int]:
-    """The column of the text; with that of its title, if there is one beside a longer text."""
+    """The column of the text; with that of its title, if there is one next to a longer text."""
     if not table.names:
         clear = bare_columns(rows, None if column is None else table.chosen(column))
         if clear is None:
@@ -121,7 +122,7 @@ def _label_column(
     labels = [plain.index(name) for name in LABELS if name in plain]
     labels = [place for place in labels if place not in taken]
     generic = [place for place in labels if plain[place] in GENERIC_LABELS]
-    # `label` and its like are meant; of topic and sentiment either may be.
+    # `label` and the like are clear; of topic and sentiment either may be meant.
     if len(labels) > 1 and not generic and not fields:
         found = "; ".join(_describe(table, i, rows) for i in labels)
         name = table.names[labels[0]]
@@ -129,7 +130,7 @@ def _label_column(
         what = f"{len(labels)} columns may be the label"
         raise SoundDataError(what, path=table.path, found=found, fix=fix)
     if not labels and not fields and len(taken) == len(_text_columns(table, rows, None)):
-        # Tells more than "no label" would: the labels are there, in several columns.
+        # This tells more than "no label" would: the labels are there, in several columns.
         _refuse_one_hot(table, rows, taken[-1])
         found = f"the columns {', '.join(map(repr, table.names))}"
         fix = 'say which it is: tasks.NAME.column = "NAME", or column="NAME" in Python'
@@ -145,12 +146,12 @@ def _describe(table: Table, place: int, rows: list[list[str]]) -> str:
 def bare_columns(
     rows: list[list[str]], label: int | None = None
 ) -> tuple[list[int], int | None] | None:
-    """Which columns of a table without a header are text and class; None where it is not clear.
+    """Which columns of a table without a header are text and class; None if that is not clear.
 
     A class has few words and is repeated; most cells of a text have three words or more. The class
     in the first row must be repeated too: else it may be a header.
     """
-    # Of fewer rows nobody can tell what repeats.
+    # In fewer rows nobody can tell what repeats.
     if len(rows) < 4:
         return None
     columns = list(zip(*rows, strict=False))
@@ -160,7 +161,7 @@ def bare_columns(
     texts = [i for i, cells in enumerate(columns) if i not in labels and _is_text(cells)]
     if len(labels) != 1 or not texts or columns[labels[0]][0] not in columns[labels[0]][1:]:
         return None
-    # Class, title, text is how AG News, DBpedia and Amazon reviews are written.
+    # AG News, DBpedia and Amazon reviews are written as class, title, text.
     news = len(texts) == 2 and labels == [0] and all(cell.isdecimal() for cell in columns[0])
     return (texts, labels[0]) if len(texts) == 1 or news else None
 
@@ -183,11 +184,11 @@ def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
     several = [cell for cell in cells if len(lists[cell]) > 1]
     if several and spelling_of(Counter(str(i) for cell in several for i in lists[cell])):
         return  # lists of tags
-    # A sign joins classes if what it joins occurs again, alone or with others; else it may be part
-    # of a name, as in "Arts, Crafts".
+    # A separator joins classes if what it joins recurs, alone or with others; otherwise it may be
+    # part of a name, as in "Arts, Crafts".
     counts = Counter(cells)
     for sign in _SEPARATORS:
-        # A blank inside tells of a sentence or a name rather than of a list of classes.
+        # A blank inside suggests a sentence or a name rather than a list of classes.
         joined = [
             cell for cell in counts if sign in cell and " " not in cell.replace(f"{sign} ", "")
         ]
@@ -236,7 +237,7 @@ def _tag_column(
     lists = {i: cells for i, cells in lists.items() if _count_words(cells, written)}
     named = [i for i in lists if table.names and plain_name(table.names[i]) in WORD_TAGS]
     found: dict[int, Spelling] = {}
-    # A name that tags usually have settles it; without one every column is looked at.
+    # A name that tags usually have settles it; without one, every column is examined.
     for place in named[:1] if len(named) == 1 else lists:
         counts = Counter(item for cell in lists[place] for item in _items(cell, names))
         read = spelling_of(counts)
@@ -298,7 +299,7 @@ def read_fasttext(
     for number, line in enumerate(lines_of(read_text(path)), start=1):
         if not line.strip():
             continue
-        # Only at the start of a word: a text may speak of __label__ itself.
+        # Only at the start of a word: a text may mention __label__ itself.
         labels = re.findall(r"(?<!\S)__label__\S+", line)
         if len(labels) > 1:
             place = {"path": path, "line": number}

@@ -42,7 +42,7 @@ def _json_record(example: Example) -> dict[str, Any]:
         case QAExample():
             record = _squad_question(example)
             record |= {"context": example.context, "answers": record.pop("answers")}
-    # Our readers take a missing field and a null for the same, and the file is shorter.
+    # Our readers treat a missing field like a null, and the file is shorter.
     return {key: value for key, value in record.items() if value is not None}
 
 
@@ -68,7 +68,7 @@ def _conll_line(token: str, tag: str) -> str:
     # Read back before it is written: what would not come back the same is refused.
     if lines_of(line) != [line] or columns_of(line) != [token, tag] or token.startswith("\ufeff"):
         found = f"{token!r} with the tag {tag!r}"
-        fix = "take out tabs, line breaks, outer blanks, byte order marks and -DOCSTART-"
+        fix = "remove tabs, line breaks, outer blanks, byte order marks and -DOCSTART-"
         raise DataError("a CoNLL file cannot hold this token", found=found, fix=fix)
     return f"{line}\n"
 
@@ -90,10 +90,10 @@ def _conllu_sentence(example: NERExample | TextExample) -> str:
         raise DataError("CoNLL-U holds words, and a text has none", found=example.text, fix=fix)
     for text in (example.text, *example.tokens):
         if lines_of(text) != [text] or "\t" in text:
-            fix = "take out tabs and line breaks"
+            fix = "remove tabs and line breaks"
             raise DataError("a CoNLL-U file cannot hold this text", found=repr(text), fix=fix)
     lines = [f"# text = {example.text}\n"]
-    # An underscore is how CoNLL-U says that nothing is known.
+    # In CoNLL-U, an underscore says that nothing is known.
     tags = example.tags or ["_"] * len(example.tokens)
     for n, (token, tag) in enumerate(zip(example.tokens, tags, strict=True), start=1):
         misc = tag if tag == "_" else f"NER={tag}"
@@ -104,14 +104,14 @@ def _conllu_sentence(example: NERExample | TextExample) -> str:
 def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
     """Write questions as SQuAD v1.1 JSON; those in a row that share a context share a paragraph.
 
-    `read_squad` gives equal examples back, but for `candidates`, which SQuAD does not have.
+    `read_squad` gives equal examples back, except for `candidates`, which SQuAD lacks.
 
     Raises:
         DataError: the file cannot be written.
     """
     paragraphs = [
         {"context": context, "qas": [_squad_question(example) for example in group]}
-        # groupby joins neighbours only, so that the order of the questions stays.
+        # groupby only joins neighbours, so the order of the questions stays.
         for context, group in groupby(examples, key=lambda example: example.context)
     ]
     squad = {"version": "1.1", "data": [{"title": Path(path).stem, "paragraphs": paragraphs}]}
@@ -119,13 +119,13 @@ def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
 
 
 def _squad_question(example: QAExample) -> dict[str, Any]:
-    """A question as SQuAD has it, inside the paragraph that holds its context."""
+    """A question as in SQuAD, inside the paragraph that holds its context."""
     answers = [{"text": answer.text, "answer_start": answer.start} for answer in example.answers]
     return {"id": example.id, "question": example.question, "answers": answers}
 
 
 class _Writer:
-    """A form to write: its ending, the examples it can hold, and what it would lose of them."""
+    """A form to write: its ending, the examples it can hold, and what would be lost of them."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class _Writer:
         self.suffix, self.kinds, self.write, self.loses = suffix, kinds, write, loses
 
     def what_is_lost(self, examples: Sequence[Any]) -> str:
-        """What it cannot hold, in words; empty if it holds all."""
+        """What it cannot hold, in words; empty if it holds everything."""
         for example in examples:
             if not isinstance(example, self.kinds):
                 return f"a {type(example).__name__}"
@@ -147,7 +147,7 @@ class _Writer:
 
 
 def _beside_tags(example: NERExample | TextExample) -> str:
-    """What columns of words and tags do not hold of an example."""
+    """The part of an example that columns of words and tags cannot hold."""
     if isinstance(example, NERExample):
         return ""
     if example.label is not None or example.fields:
@@ -173,7 +173,7 @@ def write_examples(examples: Sequence[Example], path: FilePath, to: str | None =
     """Write examples in one of the forms of `WRITERS`.
 
     Args:
-        to: the name of the form; by default the file's ending says it.
+        to: the name of the form; by default, the file's ending decides.
 
     Raises:
         ConfigError: an unknown form or ending, or a form that cannot hold these examples.
@@ -182,7 +182,7 @@ def write_examples(examples: Sequence[Example], path: FilePath, to: str | None =
     suffix = Path(path).suffix.lower()
     by_ending = next((name for name, w in WRITERS.items() if w.suffix == suffix), None)
     writer = WRITERS.get(to or by_ending or "")
-    # Asked before anything is written: nothing is dropped in silence.
+    # Checked before anything is written: nothing is dropped silently.
     lost = writer.what_is_lost(examples) if writer else ""
     if writer is None or lost:
         fitting = [name for name, w in WRITERS.items() if not w.what_is_lost(examples)]
