@@ -205,7 +205,7 @@ def _load_entry_point(base: type[C], name: str) -> type[C] | None:
         return None
     if len(points) > 1:
         raise ConfigError(
-            f"installed packages have two of the name {name!r}",
+            f"several installed packages use the name {name!r}",
             found=", ".join(sorted(point.value for point in points)),
             fix="uninstall one of the packages",
         )

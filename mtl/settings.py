@@ -187,7 +187,7 @@ def type_faults(wanted: Any, value: Any, name: str) -> list[Fault]:
 def _wrong_type(wanted: Any, value: Any) -> str:
     """What a value should be, in words; "" if it is of the type that an annotation names.
 
-    A type that is not in `TYPES`, `Any` among them, is left to whoever uses the value.
+    A type that is not in `TYPES`, `Any` among them, is left to the code that uses the value.
     """
     kind, inner = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
     if kind in (typing.Union, UnionType):

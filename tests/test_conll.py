@@ -144,7 +144,7 @@ def test_skip_leaves_bad_sentences_out_and_says_so(file):
 
 def test_skip_that_leaves_nothing_is_an_error(file):
     fault = only_fault_of(read_conll, file("Ann B-PER\nLee HUMAN\n"), on_error="skip")
-    assert fault.what == "the file gives no sentence"
+    assert fault.what == "the file holds no sentence"
     assert "bad records left out: 1" in fault.found
     assert "HUMAN" in fault.found
 

@@ -258,9 +258,9 @@ def test_all_faults_of_records_come_together_in_order(file):
 
 def test_nothing_but_bad_records_is_an_error_even_if_skipped(file):
     fault = only_fault_of(read_jsonl, file(lines({}, {})), on_error="skip")
-    assert fault.what == "the file gives no record with a sentence"
+    assert fault.what == "the file holds no record with a sentence"
     assert "bad records left out: 2" in fault.found
-    assert only_fault_of(read_jsonl, file("[ ]")).what == "the file gives no record with a sentence"
+    assert only_fault_of(read_jsonl, file("[ ]")).what == "the file holds no record with a sentence"
 
 
 def test_labels_that_are_numbers_become_names(file):

@@ -210,9 +210,9 @@ def test_check_of_a_folder_compares_its_splits(folder, mtl_):
     assert report.facts == [
         (
             "in both train and validation",
-            "2 of the 6 of validation, such as 'Item 18 fell', 'Item 19 fell'",
+            "2 of the 6 in validation, such as 'Item 18 fell', 'Item 19 fell'",
         ),
-        ("in test and never in train", "class 'c' (3)"),
+        ("in test but never in train", "class 'c' (3)"),
     ]
     status, out, _ = mtl_("check", path)
     assert (status, str(report) in out) == (0, True)
@@ -310,7 +310,7 @@ def test_data_of_another_kind_says_what_was_found_and_what_the_task_reads(folder
 
 def test_a_type_only_in_the_test_file_is_told(folder, recipe):
     path = folder({"train.txt": sentences(0, 30), "test.txt": sentences(50, 4, "ORG")})
-    with pytest.warns(DataWarning, match=r"in test and never in train: type 'ORG' \(4\)"):
+    with pytest.warns(DataWarning, match=r"in test but never in train: type 'ORG' \(4\)"):
         build_tasks(load_recipe(recipe(NER), data=[str(path)]))
 
 

@@ -107,7 +107,7 @@ def test_only_what_is_missing_is_held_out(tiny, own_sentences, tmp_path):
     dataset = ner_dataset(tiny, *files)
     assert dataset.test == test
     assert [len(dataset.train), len(dataset.validation)] == [180, 20]
-    with pytest.warns(DataWarning, match="in both validation and test: 1 of the 1 of test"):
+    with pytest.warns(DataWarning, match="in both validation and test: 1 of the 1 in test"):
         everything = ner_dataset(tiny, *files, f"tasks.ner.validation={tmp_path / 'test.conll'}")
     assert [len(everything.train), len(everything.validation)] == [200, 1]
     with pytest.warns(DataWarning, match="in both test and test_unseen"):

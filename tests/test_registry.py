@@ -285,7 +285,9 @@ def test_a_package_that_does_not_hold_what_it_promises(install, points, words):
 def test_two_packages_with_one_name(install):
     for package in ("lengthy", "longish"):
         install(package, f"[mtl.tasks]\nlengths = {package}:NamedLengthTask\n")
-    with pytest.raises(ConfigError, match=r"two of the name 'lengths'(.|\n)*longish"):
+    with pytest.raises(
+        ConfigError, match=r"several installed packages use the name 'lengths'(.|\n)*longish"
+    ):
         find_class(Task, "lengths", "kind")
     assert not {"lengthy", "longish"} & sys.modules.keys()
 

@@ -96,7 +96,7 @@ def test_a_partly_labelled_file_trains_each_task_on_what_it_has(shared, tmp_path
     mtl.write_jsonl(held_out, tmp_path / "held_out.jsonl")
     files = {"train": "train", "validation": "held_out", "test": "held_out"}
     settings = [f"datasets.texts.{s}={tmp_path / f'{f}.jsonl'}" for s, f in files.items()]
-    with pytest.warns(DataWarning, match="in both validation and test: 10 of the 10 of test"):
+    with pytest.warns(DataWarning, match="in both validation and test: 10 of the 10 in test"):
         metrics = run_recipe(load_recipe(shared, settings), tmp_path / "run", progress=False)
     assert metrics["test"].keys() == {"topic", "ner"}
     lines = (tmp_path / "run" / "training_metrics.csv").read_text().splitlines()

@@ -52,7 +52,7 @@ def test_unanswerable_questions_are_counted_and_left_out(file):
 
 def test_nothing_but_unanswerable_questions(file):
     fault = only_fault_of(read_squad, file(squad(qa(answers=[])), "x.json"))
-    assert fault.what == "the file gives no question with an answer"
+    assert fault.what == "the file holds no question with an answer"
     assert fault.found == "unanswerable questions left out: 1 (line 10)"
 
 
@@ -106,7 +106,7 @@ def test_json_that_is_not_squad(content, found, file):
 
 def test_json_that_is_not_squad_cannot_be_skipped(file):
     fault = only_fault_of(read_squad, file('{"sentences": []}', "x.json"), on_error="skip")
-    assert fault.what == "the file gives no question with an answer"
+    assert fault.what == "the file holds no question with an answer"
     assert "an object with the keys 'sentences'" in fault.found
 
 
@@ -301,7 +301,7 @@ def test_a_list_of_something_else_has_one_fault_a_record(file):
     skipped = only_fault_of(read_squad, path, on_error="skip")
     assert "bad records left out: 2" in skipped.found
     empty = only_fault_of(read_squad, file("[]", "y.json"))
-    assert empty.what == "the file gives no question with an answer"
+    assert empty.what == "the file holds no question with an answer"
 
 
 def test_questions_one_a_line(file):

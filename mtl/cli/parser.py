@@ -235,7 +235,7 @@ def add_predict(commands: Commands) -> None:
         help="the N best answers to a question (at most 20)",
     )
     command.add_argument(
-        "--batch-size", type=int, metavar="N", help="texts that go through the model at once"
+        "--batch-size", type=int, metavar="N", help="texts to run through the model at once"
     )
     command.add_argument(
         "--on-error",

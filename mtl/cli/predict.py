@@ -37,7 +37,7 @@ def run_predict(options: argparse.Namespace) -> int:
     guessed = [task.name for task in tasks if task.words_given]
     if guessed and not (options.words or options.data):
         print(
-            f"mtl: note: {', '.join(guessed)} learned from a file with words of its own; plain "
+            f"mtl: note: {', '.join(guessed)} learned from a file with its own words; plain "
             "text is split by our own rule. If you have words, give them with --words",
             file=sys.stderr,
         )

@@ -56,7 +56,7 @@ class Batch:
     def row_parts(self, max_rows: int) -> Iterator[Batch]:
         """The rows in parts of at most that many.
 
-        A part knows all of `items`, whose other rows are in other parts.
+        Each part keeps all of `items`; their other rows are in other parts.
         """
         starts = range(0, len(self.rows), max_rows)
         for part in (slice(start, start + max_rows) for start in starts):

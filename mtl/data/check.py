@@ -148,7 +148,7 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
             # Examples, not different texts: those are what a score is averaged over.
             n = sum(texts[second][text] for text in shared)
             shown = ", ".join(repr(_short(" / ".join(text))) for text in shared[:3])
-            share = f"{n:,} of the {len(splits[second]):,} of {second}"
+            share = f"{n:,} of the {len(splits[second]):,} in {second}"
             facts.append((f"in both {first} and {second}", f"{share}, such as {shown}"))
     return facts
 
@@ -168,7 +168,7 @@ def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list
         names = [f"{k} {name!r} ({n:,})" for (k, name), n in new.items() if not kinds or k in kinds]
         # If training has no names at all, everything would be new.
         if names and known:
-            facts.append((f"in {split} and never in train", ", ".join(names[:20])))
+            facts.append((f"in {split} but never in train", ", ".join(names[:20])))
     return facts
 
 

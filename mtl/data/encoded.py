@@ -59,7 +59,7 @@ def encode_examples(
 
     Args:
         examples: what has `inputs`, the texts that its rows are made of.
-        tasks: they make the targets; to predict, no task is needed.
+        tasks: they make the targets; prediction needs none.
         max_length: most tokens in a row.
         overlap: pieces that neighbouring windows of a long text share.
         faults: a list that takes one fault for each example that cannot be encoded; such examples

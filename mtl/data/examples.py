@@ -93,7 +93,7 @@ class NERExample(TokenExample):
 
     Args:
         tokens: the words of the sentence.
-        tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it goes on), one per word.
+        tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it continues), one per word.
 
     Raises:
         DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2.
@@ -194,7 +194,7 @@ class TextExample:
 
     @cached_property
     def _read(self) -> tuple[str, list[Place] | None]:
-        """The text that the encoder reads, and where the tokens stand in it."""
+        """The text that the encoder reads, and where the tokens are in it."""
         places = find_words(self.text, self.tokens) if self.tokens else None
         if self.tokens and places is None:
             # The file changed the tokens ("" for a quote, -LRB- for a bracket): the tags count

@@ -108,7 +108,7 @@ def learn_joining(sentences: Sequence[Sequence[str]]) -> Joining:
     # Counted: signs inside words and between them, at the front of words and alone.
     for words in sentences:
         for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
-            if word.isascii() and word.isalnum():  # most words: there is nothing to learn from
+            if word.isascii() and word.isalnum():  # most words: nothing to learn here
                 continue
             parts = [word[start:end] for start, end in split_words(word)]
             cut[word] += len(parts) > 1 and not HAN_OR_KANA.search(word)

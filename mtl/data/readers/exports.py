@@ -38,7 +38,7 @@ def plain_record(record: Any, notes: Counter[str]) -> Any:
 
 
 def _with_choices(record: dict[str, Any]) -> dict[str, Any]:
-    """Several choices, as Label Studio's JSON-MIN has them in one field, as a list."""
+    """Several choices as a list, from the one field that Label Studio's JSON-MIN puts them in."""
     return {
         key: value["choices"] if isinstance(value, dict) and value.keys() == {"choices"} else value
         for key, value in record.items()
@@ -68,7 +68,7 @@ def _prodigy(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_tokens(record: dict[str, Any]) -> dict[str, Any]:
-    """Tokens that are objects (spaCy, Prodigy) as their texts; character spans need none."""
+    """The texts of tokens that are objects (spaCy, Prodigy); character spans need none."""
     tokens = record.get("tokens")
     if not (isinstance(tokens, list) and tokens and isinstance(tokens[0], dict)):
         return record

@@ -67,7 +67,7 @@ class Report:
         # An empty list would only fail much later, far from the file that is to blame.
         if not examples:
             found = "; ".join(note for note, _ in notes) or None
-            what, fix = f"the file gives no {kind}", "give it at least one"
+            what, fix = f"the file holds no {kind}", "give it at least one"
             raise DataError(what, path=self.path, found=found, fix=fix)
         for note, category in notes:
             # Level 3 is the caller of the reader, the line that a user knows.

@@ -123,7 +123,7 @@ def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]
     if repeated:
         report.notes.append(
             f"ids that an earlier question already has: {_counted(repeated)}; the first of them is "
-            f"{repeated[0].id!r}. Files of predictions add a number to a repeated id"
+            f"{repeated[0].id!r}. Prediction files add a number to a repeated id"
         )
     return examples
 

@@ -86,7 +86,7 @@ def window_starts(n: int, size: int, overlap: int) -> list[int]:
 
 
 def pad_lists(lists: Sequence[Sequence[int]], fill: int, length: int = 0) -> Tensor:
-    """Lists of different lengths as one tensor `(B, T)`, filled up on the right.
+    """Lists of different lengths as one tensor `(B, T)`, padded on the right.
 
     `T` is the length of the longest list, or `length` if that is more.
     """
@@ -137,7 +137,7 @@ class Tokenizer(ABC):
         """Read what `save` wrote."""
 
     def pad(self, sequences: Sequence[Sequence[int]], length: int = 0) -> Tensor:
-        """Id lists of different lengths as one tensor `(B, T)`, filled up with `pad_id`."""
+        """Id lists of different lengths as one tensor `(B, T)`, padded with `pad_id`."""
         return pad_lists(sequences, self.pad_id, length)
 
     def rows(self, texts: Input, max_length: int, overlap: int = 32) -> list[Row]:

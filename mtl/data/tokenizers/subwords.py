@@ -28,7 +28,7 @@ VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
 
 
 class SubwordTokenizer(Tokenizer):
-    """Words in pieces, by a vocabulary that somebody trained (WordPiece or byte-level BPE).
+    """Words in pieces, by a trained vocabulary (WordPiece or byte-level BPE).
 
     Args:
         backend: a `tokenizers.Tokenizer`; its settings for padding, truncation and special tokens
