@@ -67,8 +67,8 @@ def _menu(model: MultiTaskModel, choices: dict[str, list[str]]) -> str:
 def _ask_pair(read: Callable[[str], str], task: Task, seconds: dict[str, str]) -> tuple[str, str]:
     """Both texts, asked for by the task's names for them.
 
-    `seconds` keeps the last second text of each name, so that nobody has to paste a long context
-    for every question.
+    `seconds` keeps the latest second text under each name, so that nobody has to paste a long
+    context for every question.
     """
     first_name, second_name = task.text_names
     first = _ask(read, f"{first_name}: ")

@@ -205,7 +205,7 @@ def _tasks_to_predict(model: MultiTaskModel, name: str | None, pairs: bool | Non
     if not fitting:
         others = dict.fromkeys(map(_options_of, model.tasks.values()))
         raise ConfigError(f"no task of the model reads {what}", fix=f"give {', or '.join(others)}")
-    # One task for texts and one for pairs: what is given says which of them is meant.
+    # One task for texts and one for pairs: the input shows which of them is meant.
     several = max(Counter(task.reads_pairs for task in fitting).values()) > 1
     if name is None and several:
         known = ", ".join([*model.tasks, ALL])

@@ -42,7 +42,7 @@ def encode_cached(
     max_length: int,
     overlap: int,
 ) -> tuple[list[EncodedExample], Counter[str]]:
-    """As `encode_examples`; read from `folder` if the same was encoded before, else written there.
+    """Like `encode_examples`; read from `folder` if encoded before, otherwise written there.
 
     A cache that cannot be read or written costs nothing but time. With a task, a tokenizer or
     examples of a class that is not this package's, nothing is read or written.

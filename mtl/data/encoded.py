@@ -58,7 +58,7 @@ def encode_examples(
     """Rows and targets of every example.
 
     Args:
-        examples: what has `inputs`, the texts that its rows are made of.
+        examples: objects with `inputs`, the texts that their rows are made of.
         tasks: they make the targets; prediction needs none.
         max_length: most tokens in a row.
         overlap: pieces that neighbouring windows of a long text share.

@@ -41,7 +41,7 @@ class EncoderConfig:
             projection, so that a fresh head attends to words equal to its own (kin to Trockman and
             Kolter 2023).
         embedding_std: standard deviation of fresh token and position embeddings.
-        type_std: standard deviation of fresh segment embeddings. If it is small beside
+        type_std: standard deviation of fresh segment embeddings. If it is small compared with
             `embedding_std`, a word looks nearly the same in question and context.
         layer_norm_eps: added to the variance in layer norm.
 

@@ -176,7 +176,7 @@ def _word_piece(path: Path, settings: dict[str, Any]) -> tokenizers.Tokenizer:
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     special = [*BERT_TOKENS.values(), "[MASK]"]
     backend.add_special_tokens([token for token in special if token in vocabulary])
-    if "[CLS]" in vocabulary and "[SEP]" in vocabulary:  # for others who read our tokenizer.json
+    if "[CLS]" in vocabulary and "[SEP]" in vocabulary:  # for others that read our tokenizer.json
         ends = [(token, vocabulary[token]) for token in ("[SEP]", "[CLS]")]
         backend.post_processor = tokenizers.processors.BertProcessing(*ends)
     return backend
