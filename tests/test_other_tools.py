@@ -194,7 +194,7 @@ def test_names_of_fields_may_begin_with_a_capital(tmp_path):
     assert mtl.read(_lines(tmp_path, question))[0].answers[0].text == "Maria"
 
 
-@pytest.mark.parametrize(("data", "what"), [("a.csv", "name of a file"), (5, "no examples")])
+@pytest.mark.parametrize(("data", "what"), [("a.csv", "name of a file"), (5, "not examples")])
 def test_what_is_no_list_of_examples_is_refused_by_name(data, what):
     with pytest.raises(mtl.DataError, match=what):
         mtl.Dataset(train=data, validation=[], test=[])

@@ -275,7 +275,7 @@ def test_a_config_that_no_encoder_has_is_an_error(copied, change, found):
     folder = copied()
     rewrite_json(folder / "config.json", **change)
     message = message_of(folder)
-    assert message.startswith(f"{folder / 'config.json'}: the checkpoint's config is not one")
+    assert message.startswith(f"{folder / 'config.json'}: the encoder cannot be built from")
     assert found in message
     assert "bert, distilbert, roberta" in message
     assert "relu, gelu" in message

@@ -270,7 +270,7 @@ def test_a_model_folder_may_name_what_is_installed(install):
 @pytest.mark.parametrize(
     ("points", "words"),
     [
-        ("other = lengthy:NamedLengthTask", r"'other' of lengthy is no task.*set kind = 'other'"),
+        ("other = lengthy:NamedLengthTask", r"of lengthy holds no task.*set kind = 'other'"),
         ("other = lengthy:NUMBER", "'other' of lengthy holds no task of this name"),
         ("other = lengthy:gone", "lengthy fails while it is imported.*AttributeError"),
         ("other = gone:MyTask", "lengthy fails while it is imported.*No module named 'gone'"),
