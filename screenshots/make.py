@@ -21,17 +21,17 @@ HERE = Path(__file__).parent
 TEXT = "Last year Zelda Fitzwilliam set up Moonbase in Reykjavik."
 CONTEXT = "Zelda lives in Reykjavik. Zelda was born in Kingston. Rupert lives in Kampala."
 QUESTION = "Where did Zelda grow up?"
-NER_CODE = f'mtl.predict(model, "{TEXT}")["ner"]'
+NER_CODE = f'model.predict("{TEXT}")["ner"]'
 QA_CODE = f"""context = "{CONTEXT}"
-mtl.answer(model, question="{QUESTION}", context=context)"""
+model.answer(question="{QUESTION}", context=context)"""
 # Drawn by the run itself, and their names here.
 OF_RUN = {"loss_curves.png": "loss_curves.png", "gradient_conflict.png": "conflict.png"}
 
 
 def pictures(model: mtl.MultiTaskModel) -> Iterator[tuple[str, Picture]]:
     """Each picture that needs no training of its own, by name."""
-    tagged = mtl.predict(model, TEXT)["ner"]
-    answered = mtl.answer(model, question=QUESTION, context=CONTEXT)
+    tagged = model.predict(TEXT)["ner"]
+    answered = model.answer(question=QUESTION, context=CONTEXT)
     yield "highlights", draw_highlights([(NER_CODE, tagged), (QA_CODE, answered)])
     question = "Where is the home of Alice?"
     yield "forward_pass", mtl.plots.plot_forward_pass(model, "Alice lives in Oslo.", question)
