@@ -374,6 +374,10 @@ def test_dicts_have_the_usual_keys(model, questions):
     tagged = NERPrediction("Ann ran", [(0, 3), (4, 7)], ["B-PER", "O"], [0.9, 1.0])
     (entity,) = tagged.to_dict()["entities"]
     assert entity == {"entity_group": "PER", "score": 0.9, "word": "Ann", "start": 0, "end": 3}
+    assert tagged.to_dict()["words"] == [
+        {"tag": "B-PER", "score": 0.9, "word": "Ann", "start": 0, "end": 3},
+        {"tag": "O", "score": 1.0, "word": "ran", "start": 4, "end": 7},
+    ]
     found = answer(model, questions[0].question, questions[0].context).to_dict()
     assert found.keys() == {"answer", "score", "start", "end"}
     prediction = predict(model, "Zoë ran")

@@ -53,7 +53,9 @@ class NERPrediction(TokenPrediction):
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        return {"text": self.text, "entities": [entity.to_dict() for entity in self.entities]}
+        """The text, its entities, and each word with its tag."""
+        entities = [entity.to_dict() for entity in self.entities]
+        return {"text": self.text, "entities": entities} | super().to_dict()
 
     def _spans(self) -> list[tuple[int, int, str]]:
         return [(e.start, e.end, e.entity_group) for e in self.entities]
