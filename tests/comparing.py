@@ -1,7 +1,7 @@
 """A small recipe to compare methods on, and stand-ins for what takes long in a comparison."""
 
 import json
-import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ SHARED = [
     *("encoder.n_layers=1", "encoder.d_model=16", "encoder.d_ff=16", "encoder.max_length=64"),
     *("train.epochs=1", "train.batch_size=10"),
 ]
-MODULE = sys.modules["mtl.experiments.compare"]  # `mtl.experiments.compare` is the function
+MODULE = import_module("mtl.experiments.compare")
 SEEDS, SIZES, METHODS = [0, 1], ["", "qa=0.5"], ["alternating", "joint"]
 
 
