@@ -277,6 +277,7 @@ def faults_by_key(
 def check(settings: Any, where: str = "") -> None:
     """Raise one ConfigError with everything that is wrong with a settings dataclass.
 
+    If nothing is, its numbers become Python's own, whatever library they came from.
     Values are checked alone, then together by the method `contradictions`, if the class has one.
     It is given the names of the settings that are wrong already, and says nothing about them.
     """
@@ -287,6 +288,15 @@ def check(settings: Any, where: str = "") -> None:
         faults += settings.contradictions(alone.keys())
     if faults:
         raise ConfigError.collect(faults)
+    for name, value in values.items():
+        object.__setattr__(settings, name, _plain(value))  # the classes may be frozen
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's own, which a JSON file can hold; also those in a section."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.item() if isinstance(value, Real) and hasattr(value, "item") else value
 
 
 def contradictions_in(cls: type, values: Mapping[str, Any], where: str) -> list[Fault]:

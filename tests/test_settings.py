@@ -1,8 +1,9 @@
 """The schema of settings: each kind of rule, all faults at once, the same in Python and in TOML."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -269,6 +270,14 @@ def test_a_training_config_lists_all_that_is_wrong_with_it():
     ]
     with pytest.raises(ConfigError, match=r'has no warmp(.|\n)*"warmup_ratio"'):
         TrainConfig(epochs=0, warmp=1)
+
+
+def test_numbers_of_numpy_become_plain_ones_which_any_file_can_hold():
+    config = TrainConfig(
+        epochs=np.int64(3), learning_rate=np.float32(0.5), loss_weights={"ner": np.float32(2)}
+    )
+    assert config == TrainConfig(epochs=3, learning_rate=0.5, loss_weights={"ner": 2.0})
+    assert '"epochs": 3' in json.dumps(asdict(config))
 
 
 def test_who_asks_for_a_gpu_is_told_of_cuda():
