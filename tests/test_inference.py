@@ -321,7 +321,7 @@ def test_one_text_to_search_is_one_text_and_not_its_characters(many_task_model):
 
 
 def test_neighbours_that_cannot_be(many_task_model):
-    with pytest.raises(ConfigError, match="n must be at least 1"):
+    with pytest.raises(ConfigError, match="n must be a whole number, at least 1"):
         nearest(many_task_model, "Ann", ["Bob"], n=0)
     with pytest.raises(DataError, match="no texts to search"):
         nearest(many_task_model, "Ann", [])

@@ -5,7 +5,7 @@ import pytest
 import small_models
 
 from mtl.errors import ConfigError, DataError
-from mtl.inference import answer, encode, predict
+from mtl.inference import answer, encode, nearest, predict
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
@@ -168,3 +168,42 @@ def test_a_model_without_a_task_that_reads_what_is_given(build_model):
         predict(questions, "Ann ran .")
     with pytest.raises(ConfigError, match=r"(?s)no task .* reads pairs.*ner: give a string"):
         predict(names, [("Ann", "ran")])  # two words of a sentence, by mistake
+
+
+def test_a_whole_table_is_not_read_as_the_names_of_its_columns(model):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["Ann ran .", "Bo slept ."]})
+    for ask in (predict, encode):
+        with pytest.raises(DataError, match=r"(?s)a whole table.*the columns 'text'.*one column"):
+            ask(model, frame)
+    assert [said["ner"].text for said in predict(model, frame["text"])] == list(frame["text"])
+
+
+@pytest.mark.parametrize("wrong", [3, NERTask("ner", types=["X"]), [3]])
+def test_tasks_are_asked_for_by_name(model, wrong):
+    with pytest.raises(ConfigError, match=r"(?s)ask for a task by its name.*use one of ner"):
+        predict(model, "Ann ran .", wrong)
+
+
+def test_the_nearest_of_any_kind_of_list(model):
+    pandas = pytest.importorskip("pandas")
+    texts = ["Ann ran .", "Bo slept .", "Cy sang ."]
+    found = nearest(model, "Ann ran .", texts)
+    assert found[0].text == texts[0] and len(found) == 3
+    for same in (tuple(texts), iter(texts), pandas.Series(texts, index=[7, 8, 9])):
+        assert nearest(model, "Ann ran .", same) == found
+
+
+@pytest.mark.parametrize("n", ["3", 2.5, None, True, 0])
+def test_how_many_must_be_a_whole_number(model, n):
+    with pytest.raises(ConfigError, match="n must be a whole number"):
+        nearest(model, "Ann", ["Ann"], n=n)
+    with pytest.raises(ConfigError, match="must be a whole number from 1"):
+        answer(model, QUESTION, CONTEXT, n=n)
+
+
+def test_nearest_is_asked_for_one_text_and_of_a_model(model):
+    with pytest.raises(DataError, match=r"(?s)the query is not one text.*call `nearest` for each"):
+        nearest(model, ["Ann", "Bo"], ["Ann"])
+    with pytest.raises(ConfigError, match="not a model"):
+        nearest("folder", "Ann", ["Ann"])

@@ -34,7 +34,13 @@ def one_or_many(given: Any) -> tuple[list[Any], bool]:
 
 def as_list(given: Any) -> list[Any]:
     """Several things as a list; DataError if they are not several."""
-    if not isinstance(given, str | Mapping) and isinstance(given, Iterable):
+    if hasattr(given, "columns"):  # iterating over a pandas frame would give their names
+        raise DataError(
+            "this is a whole table, not its texts",
+            found=f"the columns {', '.join(map(repr, given.columns))}"[:80],
+            fix='give one column: frame["text"]; or pairs: zip(frame["question"], frame["context"])',
+        )
+    if not isinstance(given, str | bytes | Mapping) and isinstance(given, Iterable):
         return list(given)
     raise DataError(
         "this is neither a text, a pair of texts, nor a list of them",

@@ -57,8 +57,9 @@ def predict(
         DataError: neither a text nor a pair, an empty text, or an empty word.
     """
     check_model(model)
-    wanted = [tasks] if isinstance(tasks, str) else tasks
-    chosen = None if wanted is None else [model.task(name) for name in wanted]
+    # Anything but several names is looked up like a name, whose error says what to give.
+    wanted = tasks if isinstance(tasks, list | tuple) else [tasks]
+    chosen = None if tasks is None else [model.task(name) for name in wanted]
     given, single = one_or_many(texts)
     readers = model.tasks.values() if chosen is None else chosen
     queries = queries_of(given, [task.text_names for task in readers if task.reads_pairs])
@@ -149,9 +150,9 @@ def answer(
 
 def check_n_answers(task: Task, n: int) -> None:
     """Raise ConfigError unless the task can give the `n` best answers."""
-    if not 1 <= n <= task.most_answers:
-        what = f"the number of answers must be from 1 to {task.most_answers}"
-        raise ConfigError(what, found=str(n))
+    if type(n) is not int or not 1 <= n <= task.most_answers:
+        what = f"n, the number of answers, must be a whole number from 1 to {task.most_answers}"
+        raise ConfigError(what, found=repr(n))
 
 
 def _pairs(question: str | Sequence[str], context: str | Sequence[str]) -> list[tuple[Any, Any]]:
@@ -252,15 +253,27 @@ def nearest(
 ) -> list[Neighbour]:
     """The `n` texts closest to a query, closest first.
 
+    Args:
+        query: one text.
+        texts: those to search; all of them are returned if they are fewer than `n`.
+        task: as in `encode`.
+
     Raises:
-        ConfigError: as in `encode`; or `n` below 1.
-        DataError: an empty text, or no texts.
+        ConfigError: as in `encode`; or an `n` that is not a whole number, at least 1.
+        DataError: an empty text, no texts, or several queries.
     """
-    if n < 1:
-        raise ConfigError("n must be at least 1", found=str(n))
+    check_model(model)
+    if type(n) is not int or n < 1:
+        raise ConfigError("n must be a whole number, at least 1", found=repr(n))
+    if not isinstance(query, str):
+        raise DataError(
+            "the query is not one text",
+            found=repr(query)[:80],
+            fix="give a string; for several queries, call `nearest` for each",
+        )
+    texts = [texts] if isinstance(texts, str) else as_list(texts)
     if not texts:
         raise DataError("there are no texts to search", fix="give at least one")
-    texts = [texts] if isinstance(texts, str) else texts
     # For unit vectors, the dot product is the cosine.
     cosines = encode(model, texts, task) @ encode(model, query, task)  # (N,)
     # stable: texts with equal scores stay in the order in which they were given.
