@@ -53,6 +53,25 @@ def test_each_round_is_told_and_each_epoch_after_its_validation(build_model, val
     assert history.rounds == train(build_model(validated), config=FAST, progress=False).rounds
 
 
+@pytest.mark.parametrize("name", ["on_round", "on_epoch"])
+@pytest.mark.parametrize("wrong", ["print", 3, [print], lambda: None, lambda history, more: None])
+def test_what_cannot_be_called_with_a_history_is_refused_before_training(
+    build_model, validated, name, wrong
+):
+    model = build_model(validated)
+    before = small_training.weights_of(model)
+    with pytest.raises(ConfigError, match=f"{name} cannot be called with the history alone"):
+        train(model, config=FAST, **{name: wrong}, progress=False)
+    assert small_training.same_weights(before, model.state_dict())
+
+
+def test_an_error_of_a_callback_leaves_the_model_ready_for_use(build_model, validated):
+    model = build_model(validated)
+    with pytest.raises(ZeroDivisionError):
+        train(model, config=FAST, on_round=lambda history: 1 / 0, progress=False)
+    assert not model.training
+
+
 def test_the_curves_are_the_history(build_model, validated, tmp_path):
     pytest.importorskip("tensorboard")
     with TensorBoard(tmp_path) as board:

@@ -193,3 +193,15 @@ def test_a_task_is_asked_for_by_its_name(model, tasks, sentences):
         assert "to do: use one of ner, qa" in str(caught.value)
     with pytest.raises(ConfigError, match="evaluate has no split"):
         model.evaluate("ner", split="test")
+
+
+def test_examples_of_another_kind_and_a_whole_dataset(model, tasks, sentences):
+    with pytest.raises(ConfigError, match=r"(?s)'qa' does not fit its kind.*reads questions with"):
+        model.evaluate("qa", sentences[:3])
+    with pytest.raises(DataError, match=r"(?s)several splits.*dataset\.test"):
+        model.evaluate("ner", tasks[0].dataset)
+
+
+def test_a_split_of_all_tasks_that_is_mistyped(model):
+    with pytest.raises(ConfigError, match=r"(?s)'vali'.*or a split: train, validation, test"):
+        model.evaluate(None, "vali")

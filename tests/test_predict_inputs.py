@@ -189,7 +189,8 @@ def test_the_nearest_of_any_kind_of_list(model):
     pandas = pytest.importorskip("pandas")
     texts = ["Ann ran .", "Bo slept .", "Cy sang ."]
     found = nearest(model, "Ann ran .", texts)
-    assert found[0].text == texts[0] and len(found) == 3
+    assert found[0].text == texts[0]
+    assert len(found) == 3
     for same in (tuple(texts), iter(texts), pandas.Series(texts, index=[7, 8, 9])):
         assert nearest(model, "Ann ran .", same) == found
 

@@ -5,8 +5,10 @@ import small_training
 import torch
 from small_training import FAST, same_weights
 
+from mtl.data.dataset import Dataset
 from mtl.errors import ConfigError
 from mtl.experiments.recipe import load_recipe
+from mtl.tasks.qa import QATask
 from mtl.training.config import TrainConfig
 from mtl.training.loop import train
 
@@ -93,3 +95,26 @@ def test_what_is_drawn_before_does_not_change_a_training(build_model, tasks):
         torch.manual_seed(seed)
         rounds.append(train(model, config=FAST, progress=False).rounds)
     assert rounds[0] == rounds[1]
+
+
+def test_examples_made_for_another_task_are_refused(build_model, sentences):
+    task = QATask("qa", Dataset(train=sentences[:4]))
+    with pytest.raises(ConfigError, match=r"(?s)'qa' does not fit its kind.*reads questions with"):
+        train(build_model([task]), config=FAST, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"checkpoint": 3}, "checkpoint must be the path of a folder"),
+        ({"save_every": 3}, "save_every needs to know where"),
+        ({"save_every": -1, "checkpoint": "here"}, "save_every must be a whole number"),
+        ({"save_every": "3", "checkpoint": "here"}, "save_every must be a whole number"),
+        ({"config": {1: 2}}, "TrainConfig has no 1"),
+    ],
+)
+def test_what_cannot_be_saved_or_set_is_refused_before_training(
+    build_model, tasks, arguments, words
+):
+    with pytest.raises(ConfigError, match=words):
+        train(build_model(tasks), **{"config": FAST} | arguments, progress=False)

@@ -11,7 +11,7 @@ from .evaluation import (
     score_baselines,
 )
 from .inputs import pair_of
-from .labelled import check_kind
+from .labelled import check_examples, check_kind
 from .loop import Model, Predictions, check_model, encode_for, predict_encoded, predict_examples
 from .prediction import Neighbour, answer, check_n_answers, encode, nearest, predict
 
@@ -21,6 +21,7 @@ __all__ = [
     "Neighbour",
     "Predictions",
     "answer",
+    "check_examples",
     "check_kind",
     "check_model",
     "check_n_answers",

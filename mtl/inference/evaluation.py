@@ -62,9 +62,10 @@ def _tasks_with(model: Model, split: Any) -> list[str]:
     """The tasks that have labelled examples in a split."""
     if not isinstance(split, str) or split not in SPLITS:
         raise ConfigError(
-            "which task are the examples for? A file or a list is for one task",
+            "which task are the examples for? Only a split is for all of them",
             found=repr(split)[:80],
-            fix=f"name the task: evaluate(TASK, ...), one of {', '.join(model.tasks)}",
+            fix=f"name the task: evaluate(TASK, ...), one of {', '.join(model.tasks)}; "
+            f"or a split: {', '.join(SPLITS)}",
         )
     tasks = model.tasks.values()
     found = [task.name for task in tasks if task.labelled(task.dataset.split(split))]
@@ -207,5 +208,8 @@ def encode_labelled(
             f"there are no labelled examples to evaluate {chosen.name!r} on",
             found=f"{len(examples):,} examples"
             + (f", of which {len(labelled):,} are left out" if labelled else ""),
+            fix='see what is wrong with them: on_error="stop"'
+            if labelled
+            else "give examples that have a label for this task",
         )
     return chosen, encoded

@@ -38,7 +38,7 @@ def as_list(given: Any) -> list[Any]:
         raise DataError(
             "this is a whole table, not its texts",
             found=f"the columns {', '.join(map(repr, given.columns))}"[:80],
-            fix='give one column: frame["text"]; or pairs: zip(frame["question"], frame["context"])',
+            fix='give one column: frame["text"]; or pairs: zip(frame["first"], frame["second"])',
         )
     if not isinstance(given, str | bytes | Mapping) and isinstance(given, Iterable):
         return list(given)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..data.check import examples_in_words
-from ..data.dataset import SPLITS
+from ..data.dataset import SPLITS, Dataset
+from ..data.examples import NERExample, PairExample, QAExample, TextExample
 from ..data.readers import as_examples, detect, file_to_score, only_set
 from ..errors import ConfigError, DataError, suggest
 from ..tasks.base import Task
+
+# Unlike a TokenExample, or a class of a user's own, which tasks of any kind may read.
+MADE_FOR_TASKS = {NERExample, PairExample, QAExample, TextExample}
 
 
 def examples_for(task: Task, data: Any, on_error: str = "stop") -> Sequence[Any]:
@@ -24,7 +28,7 @@ def examples_for(task: Task, data: Any, on_error: str = "stop") -> Sequence[Any]
         on_error: for a file: "skip" leaves out faulty records; "stop" raises all faults.
 
     Raises:
-        ConfigError: a file with examples of another task's kind.
+        ConfigError: examples of another task's kind.
         DataError: a split without examples, the name of neither a split nor a file, a file that
             cannot be read, or things that are not examples.
     """
@@ -38,7 +42,15 @@ def examples_for(task: Task, data: Any, on_error: str = "stop") -> Sequence[Any]
         )
     if isinstance(data, str | os.PathLike):
         return _read(task, Path(data), on_error)
-    return as_examples(data)
+    if isinstance(data, Dataset):
+        raise DataError(
+            "a dataset has several splits, and one is scored",
+            found=repr(data),
+            fix="give one of them, such as dataset.test",
+        )
+    examples = as_examples(data)
+    check_examples(task, examples)
+    return examples
 
 
 def _split(task: Task, name: str) -> Sequence[Any]:
@@ -65,6 +77,20 @@ def _read(task: Task, path: Path, on_error: str) -> Sequence[Any]:
     return examples
 
 
+def check_examples(task: Task, examples: Iterable[Any]) -> None:
+    """Raise ConfigError if examples that were made in Python are all made for other tasks.
+
+    Some may be: tasks share datasets. And any class that has what a task needs will do: only ours
+    are known not to fit each other.
+    """
+    kinds = task.example if isinstance(task.example, tuple) else (task.example,)
+    examples = list(examples)
+    if MADE_FOR_TASKS.issuperset({*kinds, *map(type, examples)}) and not any(
+        isinstance(example, task.example) for example in examples
+    ):
+        check_kind(task.name, type(task), examples, None)
+
+
 def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path: Any) -> None:
     """Raise ConfigError if a task cannot learn from, or be scored on, such examples."""
     other = next((e for e in examples if not isinstance(e, task_class.example)), None)
@@ -80,5 +106,5 @@ def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path:
         path=path or None,
         found=f"{found}, kind = {task_class.kind!r}",
         fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
-        "a file, or toy data of this kind, in the task's own section",
+        "data; in a recipe, in the task's own section",
     )

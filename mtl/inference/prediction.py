@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,8 @@ def predict(
     """
     check_model(model)
     # Anything but several names is looked up like a name, whose error says what to give.
-    wanted = tasks if isinstance(tasks, list | tuple) else [tasks]
+    several = isinstance(tasks, Iterable) and not isinstance(tasks, str)
+    wanted: Any = tasks if several else [tasks]
     chosen = None if tasks is None else [model.task(name) for name in wanted]
     given, single = one_or_many(texts)
     readers = model.tasks.values() if chosen is None else chosen

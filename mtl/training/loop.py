@@ -13,9 +13,11 @@ of all splits are made before the first step, so that no fault in the data stops
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,8 @@ def train(
 
     Returns:
         losses, learning rate, gradient norm and examples of every round, validation metrics of
-        every epoch. Torch's global random state is left as it was.
+        every epoch. The model is in evaluation mode then, also after an error. Torch's global
+        random state is left as it was.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -102,6 +105,9 @@ def train(
     check_model(model)
     if resume and not checkpoint:
         raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
+    _check_saving(checkpoint, save_every)
+    _check_callback("on_round", on_round)
+    _check_callback("on_epoch", on_epoch)
     tasks, config = _as_tasks(model, tasks), _as_config(config)
     # Before the optimiser is made, since it must hold the parameters on the device.
     model.to(choose_device(config.device))
@@ -124,7 +130,36 @@ def train(
     finally:
         # Only what was trainable before: what the caller froze stays frozen.
         model.unfreeze(*frozen)
+        # After an error too: whoever uses the model next must not get dropout.
+        model.eval()
     return run.history
+
+
+def _check_saving(checkpoint: Any, save_every: Any) -> None:
+    """Raise ConfigError now for what would otherwise show after the first epoch, or never."""
+    if not isinstance(checkpoint, str | PathLike | None):
+        raise ConfigError("checkpoint must be the path of a folder", found=repr(checkpoint)[:80])
+    if type(save_every) is not int or save_every < 0:
+        what = "save_every must be a whole number, at least 0"
+        raise ConfigError(what, found=repr(save_every), fix="0 stands for never")
+    if save_every and not checkpoint:
+        raise ConfigError("save_every needs to know where to save", fix="give checkpoint=FOLDER")
+
+
+def _check_callback(name: str, callback: Any) -> None:
+    """Raise ConfigError unless this is None, or can be called with a history alone."""
+    if callback is None:
+        return
+    try:
+        inspect.signature(callback).bind("a history")
+    except TypeError as error:  # not callable at all, or with other arguments
+        raise ConfigError(
+            f"{name} cannot be called with the history alone",
+            found=f"{callback!r:.80}: {error}",
+            fix=f"give a function of one argument, such as {name}=lambda history: ...",
+        ) from None
+    except ValueError:  # written in C, and does not tell its arguments
+        return
 
 
 def _as_tasks(model: MultiTaskModel, tasks: Any) -> list[Task]:
@@ -151,7 +186,7 @@ def _as_config(config: TrainConfig | Mapping[str, Any] | None) -> TrainConfig:
     if isinstance(config, TrainConfig):
         return config
     if config is None or isinstance(config, Mapping):
-        return TrainConfig(**config or {})
+        return TrainConfig(**{str(name): value for name, value in (config or {}).items()})
     raise ConfigError(
         "config must be a TrainConfig, or a dict of its fields", found=repr(config)[:80]
     )

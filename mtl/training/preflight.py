@@ -20,7 +20,7 @@ from ..data.dataset import SPLITS, Dataset
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
-from ..inference import evaluate_encoded
+from ..inference import check_examples, evaluate_encoded
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -176,6 +176,7 @@ def check(
     if not tasks:
         raise ConfigError("there are no tasks to train")
     for task in tasks:
+        check_examples(task, task.dataset.all())
         _check_known(model, task)
     _check_methods(model, tasks, config, weighting, aggregation)
     waiting = {name: getattr(config, name) for name in ("patience", "stop_at")}
@@ -246,7 +247,8 @@ def _check_something_to_learn(model: MultiTaskModel, task: Task) -> None:
 
 
 def check_has_examples(task: Task) -> None:
-    """Raise DataError unless a task has labelled training examples."""
+    """Raise DataError unless a task has labelled training examples, of its own kind."""
+    check_examples(task, task.dataset.train)
     if not task.labelled(task.dataset.train):
         raise DataError(
             f"the task {task.name!r} has no labelled training examples",
