@@ -22,7 +22,7 @@ from .nn.parameters import parameters_called
 from .nn.pretrained import find_checkpoint
 from .settings import names_checked
 from .tasks import Task
-from .tasks.base import as_tasks
+from .tasks.base import as_tasks, loss_of
 
 OVERLAP = 32  # pieces that neighbouring windows share, unless set otherwise
 
@@ -77,8 +77,11 @@ class MultiTaskModel(nn.Module):
         Raises:
             ConfigError: there is a task of this name already, or the encoder cannot read its pairs.
         """
+        as_tasks([task])  # its error says what to give
         if task.name in self.tasks:
-            raise ConfigError("two tasks have the same name", found=repr(task.name))
+            raise ConfigError(
+                "two tasks have the same name", found=repr(task.name), fix="give one another name"
+            )
         if task.reads_pairs and self.encoder.config.n_types == 1:
             raise ConfigError(
                 "pairs of texts have two segments, but the encoder has one",
@@ -86,6 +89,12 @@ class MultiTaskModel(nn.Module):
                 fix="set encoder.n_types to 2, or to 0 for none",
             )
         head = task.build_head(self.encoder.config.d_model)
+        if not isinstance(head, nn.Module):
+            raise ConfigError(
+                f"the head of the task {task.name!r} is not a module of PyTorch",
+                found=repr(head)[:80],
+                fix=f"return one from {type(task).__name__}.build_head, such as nn.Linear",
+            )
         # The model may be on a GPU already when a task is added.
         self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
         if self.private_layers:
@@ -222,7 +231,7 @@ class MultiTaskModel(nn.Module):
         outputs = self(batch, batch.targets)
         with full_precision(self.device):
             return {
-                name: self.tasks[name].loss(outputs[name], target, batch)
+                name: loss_of(self.tasks[name], outputs[name], target, batch)
                 for name, target in batch.targets.items()
             }
 

@@ -64,6 +64,9 @@ def _check_is_free(name: str, cls: type[Named]) -> None:
 
     A class that is defined again, as when a cell of a notebook runs twice, is the same class.
     """
+    if not isinstance(name, str):
+        what = f"the {cls.name_in} of {cls.__name__} must be a text"
+        raise ConfigError(what, found=repr(name), fix='for example "topic"')
     other = cls.kinds.get(name, cls)
     if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise ConfigError(

@@ -334,7 +334,7 @@ def test_scored_pairs_alone_are_trained_on_and_judged_by_their_ranks(
 class Scripted(EmbeddingTask):
     """Embedding whose validation scores are given beforehand, epoch by epoch."""
 
-    def __init__(self, *args, script, **kwargs):
+    def __init__(self, *args, script=(), **kwargs):
         super().__init__(*args, **kwargs)
         self.script = iter(script)
 

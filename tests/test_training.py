@@ -215,7 +215,7 @@ def test_records_with_a_label_and_tags_train_both_heads_in_one_pass(
 class Scripted(NERTask):
     """NER whose validation scores are given beforehand, epoch by epoch."""
 
-    def __init__(self, *args, script, **kwargs):
+    def __init__(self, *args, script=(), **kwargs):
         super().__init__(*args, **kwargs)
         self.script = iter(script)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..settings import class_names_checked
 from .encoded import EncodedExample, Target
 from .tokenizers.base import Tokenizer
@@ -83,6 +84,19 @@ class Batch:
         )
 
 
+def _stacked(task: Target, targets: Sequence[Any], length: int) -> Tensor:
+    """`task.collate`; ConfigError if it does not give a tensor with an entry for each row."""
+    stacked = task.collate(targets, length)
+    if not isinstance(stacked, Tensor) or len(stacked) != len(targets):
+        shape = f"shape {tuple(stacked.shape)}" if isinstance(stacked, Tensor) else repr(stacked)
+        raise ConfigError(
+            f"the targets of the task {task.name!r} are not a tensor with one entry for each row",
+            found=f"{shape:.80} for {len(targets)} rows",
+            fix=f"return one from {type(task).__name__}.collate, with -100 for None",
+        )
+    return stacked
+
+
 def collate(
     items: Sequence[EncodedExample],
     tokenizer: Tokenizer,
@@ -108,7 +122,7 @@ def collate(
     for task in tasks:
         per_row = [target for item in items for target in item.targets[task.name]]
         if any(target is not None for target in per_row):  # else the task sits this batch out
-            targets[task.name] = task.collate(per_row, length)
+            targets[task.name] = _stacked(task, per_row, length)
     return Batch(
         items=list(items),
         rows=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),

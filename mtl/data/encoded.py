@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,7 +82,7 @@ def encode_examples(
                 for texts in example.inputs
                 for row in tokenizer.rows(texts, max_length, overlap)
             ]
-            targets = {task.name: task.targets(example, rows, notes) for task in tasks}
+            targets = {task.name: _targets_of(task, example, rows, notes) for task in tasks}
         except DataError as error:
             found += error.at(what=f"example {name}: ").faults[:1]  # one fault for each example
             continue
@@ -92,6 +92,19 @@ def encode_examples(
     if faults is not None:
         faults += found
     return encoded, notes
+
+
+def _targets_of(task: Target, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]:
+    """`task.targets`; ConfigError if it does not give one for each row."""
+    targets = task.targets(example, rows, notes)
+    if not isinstance(targets, Sized) or len(targets) != len(rows):
+        raise ConfigError(
+            f"the task {task.name!r} does not give one target for each row of an example",
+            found=f"{targets!r:.80} for {len(rows)} rows",
+            fix=f"return a list of that length from {type(task).__name__}.targets; None stands "
+            "for a row without a label",
+        )
+    return targets
 
 
 def check_on_error(on_error: str) -> None:

@@ -20,7 +20,7 @@ from ..devices import choose_threads, use_threads
 from ..errors import ConfigError, Fault
 from ..nn.encoder import TransformerEncoder
 from ..progress import progress_bar
-from ..tasks.base import Task
+from ..tasks.base import Task, predictions_from
 
 # Per pass of the encoder, padding included, unless a batch size is given: bounds the memory.
 MAX_TOKENS = 8192
@@ -147,7 +147,7 @@ def predict_encoded(
             said = in_parts(model, batch, lambda part: model(part, tasks), batch_size, bar.update)
             for name, outputs in said.items():
                 # Decoded once the whole batch is there: a text is merged from all its windows.
-                predictions = model.tasks[name].decode(outputs, batch)
+                predictions = predictions_from(model.tasks[name], outputs, batch)
                 for i, prediction in zip(indices, predictions, strict=True):
                     results[i][name] = prediction
     return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -205,6 +206,33 @@ class Task(Named, ABC):
         return f"{type(self).__name__}({self.name!r}, {self.dataset!r})"
 
 
+def loss_of(task: Task, outputs: Any, targets: Tensor, batch: Batch) -> Tensor:
+    """`task.loss`; ConfigError if it is not a tensor of one number."""
+    loss = task.loss(outputs, targets, batch)
+    if not isinstance(loss, Tensor) or loss.dim():
+        is_tensor = isinstance(loss, Tensor)
+        raise ConfigError(
+            f"the loss of the task {task.name!r} is not a tensor of one number",
+            found=f"shape {tuple(loss.shape)}" if is_tensor else repr(loss)[:80],
+            fix=f"return the mean over what is labelled from {type(task).__name__}.loss",
+        )
+    return loss
+
+
+def predictions_from(task: Task, outputs: Any, batch: Batch) -> Sequence[Any]:
+    """`task.decode`; ConfigError if it does not give one prediction for each example."""
+    predictions = task.decode(outputs, batch)
+    found = f"{len(predictions)}" if hasattr(predictions, "__len__") else repr(predictions)[:80]
+    if found != f"{len(batch)}":
+        raise ConfigError(
+            f"the task {task.name!r} does not give one prediction for each example",
+            found=f"{found} for {len(batch)} examples",
+            fix=f"return a list from {type(task).__name__}.decode, the rows (windows) of each "
+            "example merged: mtl.nn.heads.merge_rows",
+        )
+    return predictions
+
+
 def score_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
     """`task.score` as plain floats, which any file can hold; a tensor of one number counts as one.
 
@@ -266,10 +294,30 @@ def _check_is_whole(cls: type[Task]) -> None:
         )
 
 
+def check_can_be_saved(task: Task) -> None:
+    """Raise ConfigError unless the task can be made again from what a model folder keeps of it."""
+    cls = type(task)
+    try:
+        kept = json.loads(json.dumps(task.settings()))  # through JSON, as in a folder
+        again = json.loads(json.dumps(cls.from_settings(task.name, kept).settings()))
+        lost = [key for key in kept if again.get(key) != kept[key]]
+        found = f"other values then of {', '.join(lost)}" if lost else ""
+    except Exception as error:  # of any kind: the methods may be anybody's
+        found = f"{type(error).__name__}: {error}"
+    if found:
+        raise ConfigError(
+            f"the task {task.name!r} could be saved, but not loaded again",
+            found=found,
+            fix=f"{cls.__name__}.__init__ must take all that its settings method returns, and "
+            "settings must return all options as JSON values; where the class above has options, "
+            "take them too, and return {**super().settings(), ...}",
+        )
+
+
 def check_task_name(name: str) -> None:
     """Raise ConfigError if a task cannot have this name."""
     # No dots: they separate the parts of parameter names and of recipe keys.
-    if not re.fullmatch(r"[^\W\d][\w-]*", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[^\W\d][\w-]*", name):
         raise ConfigError(
             "a task's name must be a letter, then letters, digits, underscores or hyphens",
             found=repr(name),

@@ -288,8 +288,8 @@ class ClassificationTask(Task):
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> ClassificationTask:
-        # Models saved by older versions lack these, and used what are now the defaults.
-        rest = {key: settings[key] for key in ("pooling", "field") if key in settings}
+        # Models saved by older versions lack some, and used what are now the defaults.
+        rest = {k: v for k, v in settings.items() if k not in ("id2label", "label2id")}
         return cls(name, labels=names_by_id(settings["id2label"]), **rest)
 
 

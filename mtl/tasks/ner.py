@@ -176,5 +176,6 @@ class NERTask(TokenTask):
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> Self:
+        rest = {k: v for k, v in settings.items() if k not in ("id2label", "label2id")}
         tags = names_by_id(settings["id2label"])
-        return cls(name, types=[tag[2:] for tag in tags if tag.startswith("B-")])
+        return cls(name, types=[tag[2:] for tag in tags if tag.startswith("B-")], **rest)

@@ -24,6 +24,7 @@ from ..inference import check_examples, evaluate_encoded
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
+from ..tasks.base import check_can_be_saved
 from .aggregation import Aggregation
 from .config import TrainConfig, check_parts, check_sampling
 from .methods import check_is_method
@@ -176,6 +177,7 @@ def check(
     if not tasks:
         raise ConfigError("there are no tasks to train")
     for task in tasks:
+        check_can_be_saved(task)
         check_examples(task, task.dataset.all())
         _check_known(model, task)
     _check_methods(model, tasks, config, weighting, aggregation)
