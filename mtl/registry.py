@@ -239,7 +239,13 @@ def import_class(base: type[C], name: Any, where: str) -> type[C]:
         ConfigError: see `find_class` and `import_named`.
     """
     if isinstance(name, str) and ":" in name:
-        import_named(name.partition(":")[0], where)
+        module, _, wanted = name.partition(":")
+        import_named(module, where)
+        # A package may load its classes only when it is asked for them (PEP 562), as `mtl` does.
+        with _failures_told(f"{where}: {module}"):
+            found = getattr(sys.modules[module], wanted, None)
+        if _is_subclass(found, base):
+            name = getattr(found, base.name_in)
     return find_class(base, name, where)
 
 

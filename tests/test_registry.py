@@ -394,3 +394,6 @@ def test_a_module_is_not_asked_for_what_it_would_have_to_load(hostile):
     with pytest.raises(ConfigError, match="the module lazy has no Task"):
         find_class(Task, "lazy:Task", "kind")
     assert not hostile.exists()
+    # A recipe is its user's own, and many packages load their classes like this: so does `mtl`.
+    assert import_class(Task, "lazy:Task", "kind") is sys.modules["evil"].Task
+    assert import_class(Task, "mtl:NERTask", "kind") is mtl.NERTask
