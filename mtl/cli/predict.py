@@ -224,15 +224,24 @@ def _options_of(task: Task) -> str:
 def _parse_line(line: str, tasks: Sequence[Task], options: argparse.Namespace) -> Any:
     """The text, list of words, or pair that a line of input holds."""
     names = [task.text_names for task in tasks if task.reads_pairs]
-    if not names:
+    # Where some task reads single texts, only a brace tells a pair from a text.
+    if len(names) < len(tasks) and not line.lstrip().startswith("{"):
         return _parse_text(line, options)
-    try:
-        record = _record_of(line, names[0])
-    except DataError:
-        if len(names) == len(tasks):
-            raise
-        return _parse_text(line, options)  # some task reads single texts
-    return pair_of(record, names)
+    if not names:
+        _refuse_object(line)
+        return _parse_text(line, options)
+    return pair_of(_record_of(line, names[0]), names)
+
+
+def _refuse_object(line: str) -> None:
+    """Raise DataError for a JSON object where a text is read: its braces would be tagged, too."""
+    with suppress(ValueError, RecursionError):
+        json.loads(line)
+        raise DataError(
+            "the line is a JSON object, where a text is expected",
+            found=repr(line[:80]),
+            fix="give the text alone, without keys and quotes",
+        )
 
 
 def _record_of(line: str, names: tuple[str, str]) -> dict[str, Any]:

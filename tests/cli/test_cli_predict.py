@@ -442,16 +442,33 @@ PAIR = {"question": "Who lives there?", "context": SENTENCE}
 def test_lines_of_texts_and_pairs_go_to_the_tasks_that_read_them(mtl_, run, stdin, task):
     """The model has one task of either kind: what a line holds says which of them is meant."""
     renamed = {"sentence1": PAIR["question"], "sentence2": PAIR["context"]}
-    lines = [SENTENCE, json.dumps(PAIR), "{not JSON", json.dumps(renamed), "[1]"]
+    lines = [SENTENCE, json.dumps(PAIR), '"Ann ran."', json.dumps(renamed), "[1]"]
     stdin("\n".join(lines))
     status, out, _ = mtl_("predict", run, *task, "--json")
     model = mtl.MultiTaskModel.from_pretrained(run)
-    found = mtl.predict(model, [SENTENCE, PAIR, "{not JSON", renamed, "[1]"])
+    found = mtl.predict(model, [SENTENCE, PAIR, '"Ann ran."', renamed, "[1]"])
     expected = [p.to_dict() for p in found]
     if not task:
         expected = [prediction for p in expected for prediction in p.values()]
     assert status == 0
     assert [json.loads(line) for line in out.splitlines()] == expected
+
+
+@pytest.mark.parametrize("task", [[], ["--task", "all"]])
+def test_a_broken_pair_among_texts_is_not_answered_as_a_text(mtl_, run, stdin, task):
+    stdin(f"{json.dumps(PAIR)[:-1]}\n{SENTENCE}\n")
+    status, out, err = mtl_("predict", run, *task, "--json")
+    assert (status, len(out.splitlines())) == (1, 1)
+    assert "stdin:1: the line is not JSON" in err
+
+
+def test_a_json_object_is_no_text(mtl_, run, stdin):
+    """Somebody gives JSONL to a task that reads plain lines; a text may well begin with a brace."""
+    stdin('{"text": "Ann ran."}\n{Ann} ran.\n[1]\n')
+    status, out, err = mtl_("predict", run, "--task", "ner", "--json")
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["{Ann} ran.", "[1]"]
+    assert status == 1
+    assert "stdin:1: the line is a JSON object" in err
 
 
 def test_words_and_pairs_on_stdin(mtl_, run, stdin):
