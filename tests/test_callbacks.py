@@ -120,6 +120,15 @@ def test_without_tensorboard_it_says_how_to_get_it(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", ["file", "file/board"])
+def test_a_folder_that_cannot_be_made_is_found_before_training(tmp_path, folder):
+    pytest.importorskip("tensorboard")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="folder for TensorBoard cannot be made"):
+        run_recipe(mtl.load_recipe("practical7"), tmp_path / "run", tensorboard=tmp_path / folder)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("no_curves")
 def test_the_stages_of_a_recipe_have_a_folder_each(staged, tmp_path, mtl_):
     pytest.importorskip("tensorboard")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ..errors import missing_extra
+from ..errors import ConfigError, missing_extra
 from .history import History
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ class TensorBoard:
     folder; a new one replaces them.
 
     Args:
-        folder: created with the first round.
+        folder: made if it is not there.
 
     Raises:
-        ConfigError: TensorBoard is not installed.
+        ConfigError: TensorBoard is not installed, or the folder cannot be made.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -36,6 +36,15 @@ class TensorBoard:
             import torch.utils.tensorboard  # noqa: F401
         except ImportError:
             raise missing_extra("tensorboard", "tensorboard", "TensorBoard") from None
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                "the folder for TensorBoard cannot be made",
+                path=self.folder,
+                found=error.strerror,
+                fix="give another one (--tensorboard DIR)",
+            ) from None
 
     def on_round(self, history: History) -> None:
         """Write the losses, weights, learning rate and gradient norm of the last round."""
