@@ -219,5 +219,5 @@ def test_an_empty_context_has_no_answers(model):
 def test_a_task_that_keeps_one_answer_cannot_give_several(model):
     model.tasks["qa"].most_answers = 1
     assert answer(model, "Who ?", "Ann met Bob .", n=1).answer
-    with pytest.raises(ConfigError, match="from 1 to 1"):
+    with pytest.raises(ConfigError, match="gives one prediction"):
         answer(model, "Who ?", "Ann met Bob .", n=2)
