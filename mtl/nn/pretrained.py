@@ -122,8 +122,10 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
         reason = (str(error).splitlines() or [""])[0].strip()
         raise ModelError(
             f"there is no folder {name!r}, and no such model could be downloaded from the "
-            f"Hugging Face hub ({type(error).__name__}: {reason[:120]}); check the name and the "
-            f"network, or put {files} into a folder and give its path"
+            "Hugging Face hub",
+            found=f"{type(error).__name__}: {reason[:120]}",
+            fix="check the path; for a model of the hub, check its name and the network, or put "
+            f"{files} into a folder and give its path",
         ) from None
 
 
