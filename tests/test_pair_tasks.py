@@ -50,7 +50,7 @@ class Verdict:
 class EntailmentTask(PairTask):
     """Does the premise say what the hypothesis says?"""
 
-    kind = "entailment"
+    kind = "tests_entailment"
     main_metric = "accuracy"
     example = Claim
     text_names = ("premise", "hypothesis")
@@ -187,11 +187,11 @@ def test_predict_takes_a_pair(model):
 def test_on_the_command_line(model, folder, mtl_):
     expected = mtl.predict(model, (PREMISE, HYPOTHESIS), "nli")["nli"]
     pair = ("--text", PREMISE, "--text-pair", HYPOTHESIS)
-    for task in ((), ("--task", "nli"), ("--task", "entailment")):
+    for task in ((), ("--task", "nli"), ("--task", "tests_entailment")):
         status, out, _ = mtl_("predict", folder, *task, *pair, "--json")
         assert (status, json.loads(out)) == (0, expected.to_dict())
     out = mtl_("predict", folder, *pair)[1]
-    assert out.startswith(f"task: nli (entailment)\ninput: {PREMISE} | {HYPOTHESIS}\nprediction: ")
+    assert out.startswith(f"task: nli (tests_entailment)\ninput: {PREMISE} | {HYPOTHESIS}\nprediction: ")
     status, out, err = mtl_("predict", folder, "--task", "nli", "--text", PREMISE)
     assert (status, out) == (2, "")
     assert "give --text and --text-pair" in err

@@ -25,7 +25,7 @@ from mtl.tasks.tagged import TokenPrediction
 class PartOfSpeechTask(TokenTask):
     """All that a task needs whose examples keep their tags in `tags`."""
 
-    kind = "part_of_speech"
+    kind = "tests_part_of_speech"
 
 
 TAG = {"the": "DET", "a": "DET", "dog": "NOUN", "cat": "NOUN", "saw": "VERB", "fed": "VERB"}
@@ -105,7 +105,7 @@ def test_on_stdin_and_in_the_menu(model, folder, mtl_, monkeypatch):
     assert (status, json.loads(out)) == (0, expected.to_dict())
     seen, typed = [], iter(["1", "the big dog .", "q"])
     interact(model, lambda prompt: seen.append(prompt) or next(typed), seen.append)
-    assert "part_of_speech" not in seen[0]  # its name is enough
+    assert "tests_part_of_speech" not in seen[0]  # its name is enough
     assert "pos: one tag for each word" in seen[0]
     assert f"\npos: {expected}\n" in seen
 
