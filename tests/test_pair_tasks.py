@@ -191,7 +191,9 @@ def test_on_the_command_line(model, folder, mtl_):
         status, out, _ = mtl_("predict", folder, *task, *pair, "--json")
         assert (status, json.loads(out)) == (0, expected.to_dict())
     out = mtl_("predict", folder, *pair)[1]
-    assert out.startswith(f"task: nli (tests_entailment)\ninput: {PREMISE} | {HYPOTHESIS}\nprediction: ")
+    assert out.startswith(
+        f"task: nli (tests_entailment)\ninput: {PREMISE} | {HYPOTHESIS}\nprediction: "
+    )
     status, out, err = mtl_("predict", folder, "--task", "nli", "--text", PREMISE)
     assert (status, out) == (2, "")
     assert "give --text and --text-pair" in err
