@@ -104,7 +104,8 @@ def _predict_lines(
         for inputs_read, results in _readable(model, tasks, inputs, faults, options):
             _print_predictions(model, results, inputs_read, options)
     if not n_lines:
-        raise DataError("there is no input", path="stdin", fix="give --text, or a line of input")
+        wanted = " or ".join(dict.fromkeys(map(_options_of, tasks)))
+        raise DataError("there is no input", path="stdin", fix=f"give {wanted}, or lines of input")
     if empty:
         where = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
         print(f"mtl: note: empty lines are left out: {len(empty)} (line {where})", file=sys.stderr)

@@ -151,11 +151,12 @@ def test_predict_wrong_usage(mtl_, run, arguments, word):
 
 
 def test_no_line_on_stdin(mtl_, run, stdin):
-    for task in ("ner", "qa"):
+    for task, options in (("ner", "a --text"), ("qa", "--question and --context")):
         stdin("")
         status, out, err = mtl_("predict", run, "--task", task)
         assert (status, out) == (1, "")
         assert "stdin: there is no input" in err
+        assert f"give {options}, or lines of input" in err
 
 
 def test_empty_lines_on_stdin_are_left_out_and_counted(mtl_, run, stdin):
