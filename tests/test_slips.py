@@ -129,3 +129,39 @@ def test_training_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
         mtl.train(model, [3], progress=False)
     with pytest.raises(ConfigError, match="the first argument is not a model"):
         mtl.train("runs/practical7/1", task)
+
+
+# --- arguments of the wrong kind ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: mtl.WhitespaceTokenizer.train("Ann ran"), "not several texts.*training_texts"),
+        (lambda: mtl.TextExample("a film", "good"), "not a list of words.*'good'.*label="),
+        (lambda: mtl.NERExample("a b", ["O", "O"]), "not a list of words.*'a b'"),
+        (lambda: mtl.NERExample(None, ["O"]), "not a list of words.*None"),
+        (lambda: mtl.write_jsonl("file", [TAGGED]), "a path, not the examples.*examples first"),
+        (lambda: mtl.write_conll("file", [TAGGED]), "a path, not the examples.*examples first"),
+        (lambda: mtl.write_squad("file", [TAGGED]), "a path, not the examples.*examples first"),
+        (lambda: mtl.toy_dataset("ner", "10"), "size of train must be a whole number.*'10'"),
+        (lambda: mtl.toy_dataset("ner", 5, -1), "size of validation must be a whole number.*-1"),
+        (lambda: mtl.toy_dataset(None, 5), "unknown kind of toy data.*use one of ner"),
+        (lambda: mtl.Dataset().split("dev"), 'no such split.*called "validation" here'),
+        (lambda: mtl.Dataset().split(None), "no such split.*use one of test"),
+        (lambda: mtl.load_pretrained(None), "neither a model folder nor.*None"),
+        (lambda: mtl.MultiTaskModel.from_pretrained(3), "neither a model folder nor.*3"),
+        (lambda: mtl.MultiTaskModel.from_pretrained(""), "neither a model folder nor.*''"),
+        (lambda: mtl.load_recipe("jsonl", "train.epochs=3"), r"one text.*\['train.epochs=3'\]"),
+        (lambda: mtl.batches(None, "ner"), "not a model"),
+    ],
+)
+def test_what_was_given_and_what_to_give_instead(call, words):
+    with pytest.raises(mtl.MTLError, match=f"(?s){words}"):
+        call()
+
+
+@pytest.mark.parametrize("names", [["encoder"], None, 3])
+def test_parameters_are_frozen_by_their_names(build_model, task, names):
+    with pytest.raises(ConfigError, match=r'(?s)named by texts.*freeze\("encoder", "heads.ner"\)'):
+        build_model([task]).freeze(names)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, suggest
 from ..settings import class_names_checked
 from .readers import as_examples, short
 
@@ -50,7 +50,10 @@ class Dataset:
             object.__setattr__(self, f.name, as_examples(getattr(self, f.name)))
 
     def split(self, name: str) -> Sequence[Any]:
-        """The examples of one split, by its name."""
+        """The examples of one split, by its name; ConfigError if there is no such split."""
+        if name not in SPLITS:
+            fix = suggest(str(name), SPLITS)
+            raise ConfigError("a dataset has no such split", found=repr(name)[:80], fix=fix)
         return getattr(self, name)
 
     def all(self) -> Iterator[Any]:

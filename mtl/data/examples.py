@@ -5,7 +5,7 @@ Every example validates itself when it is made, so nothing further down has to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 
@@ -48,7 +48,7 @@ class TokenExample:
 
     # A frozen dataclass forbids `self.tokens = ...`, even to itself: hence object.__setattr__.
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", tuple(self.tokens))
+        object.__setattr__(self, "tokens", _as_words(self.tokens))
         check_tokens(self.tokens)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
@@ -103,6 +103,17 @@ class NERExample(TokenExample):
 
     def _check_tags(self) -> None:
         check_tags(self.tokens, self.tags or ())
+
+
+def _as_words(tokens: Iterable[str]) -> tuple[str, ...]:
+    """Words as a tuple; DataError for a text, which would fall apart into its letters."""
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
+        raise DataError(
+            "the tokens of an example are not a list of words",
+            found=repr(tokens)[:80],
+            fix="give a list of its words; the class of a text is label=...",
+        )
+    return tuple(tokens)
 
 
 def check_tokens(tokens: Sequence[str]) -> None:
@@ -178,7 +189,7 @@ class TextExample:
     fields: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", tuple(self.tokens))
+        object.__setattr__(self, "tokens", _as_words(self.tokens))
         _check_text("the sentence", self.text)
         if self.tokens:
             check_tokens(self.tokens)

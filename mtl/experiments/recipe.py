@@ -183,6 +183,9 @@ def load_recipe(
             the settings, then with keys and values in the order of the file (with the nearest known
             name).
     """
+    if isinstance(settings, str):
+        fix = f"give a list: [{settings!r}]"
+        raise ConfigError("the settings are one text, not a list of them", found=settings, fix=fix)
     content, path = _read_recipe(name_or_path)
     content = with_table(content, "presets", preset, path)
     content = with_table(content, "hardware", hardware, path)

@@ -29,6 +29,12 @@ def parameters_called(
 
 
 def _parameters_of(name: str, model: nn.Module, encoder: TransformerEncoder) -> list[str]:
+    if not isinstance(name, str):
+        raise ConfigError(
+            "parameters are named by texts, one after the other",
+            found=repr(name)[:80],
+            fix='for example model.freeze("encoder", "heads.ner")',
+        )
     parts = [name]
     # "encoder.layers[:2]" is not how any parameter's name begins; those of its parts are.
     first_layers = re.fullmatch(r"encoder\.layers\[:(\d+)\]", name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
         ModelError: no such folder, and the name cannot be downloaded.
         ConfigError: the download needs a library that is not installed.
     """
+    if not isinstance(folder_or_name, str | PathLike) or not str(folder_or_name):
+        raise ModelError(
+            "this is neither a model folder nor a name on the Hugging Face hub",
+            found=repr(folder_or_name)[:80],
+            fix="give the path of the folder, such as runs/practical7/1",
+        )
     folder = Path(folder_or_name).expanduser()
     if folder.is_dir():
         return folder

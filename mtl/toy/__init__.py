@@ -44,11 +44,15 @@ def toy_dataset(
     """All four splits of one kind of toy data (`test_unseen` is as large as `test`).
 
     Raises:
-        ConfigError: an unknown kind; the nearest known one is named.
+        ConfigError: an unknown kind (the nearest known one is named), or a size below 0.
     """
     if kind not in GENERATORS:
         raise ConfigError(
-            "unknown kind of toy data", found=repr(kind), fix=suggest(kind, GENERATORS)
+            "unknown kind of toy data", found=repr(kind), fix=suggest(str(kind), GENERATORS)
         )
     sizes = dict(zip(SPLITS, (n_train, n_validation, n_test, n_test), strict=True))
+    for split, n in sizes.items():
+        if type(n) is not int or n < 0:
+            what = f"the size of {split} must be a whole number, at least 0"
+            raise ConfigError(what, found=repr(n))
     return Dataset(**{split: GENERATORS[kind](split, n, seed) for split, n in sizes.items()})

@@ -178,7 +178,7 @@ class History:
         if task is None:
             return [r.total for r in self.rounds]
         if task not in self.tasks:
-            fix = suggest(task, self.tasks)
+            fix = suggest(str(task), self.tasks)
             raise ConfigError("no such task was trained", found=repr(task), fix=fix)
         return [r.losses.get(task, float("nan")) for r in self.rounds]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.batching import Batch, BatchStream
 from ..data.encoded import EncodedExample
-from ..inference import encode_for
+from ..inference import check_model, encode_for
 from ..model import MultiTaskModel
 from ..settings import names_checked
 from ..tasks import Task
@@ -178,6 +178,7 @@ def batches(
         ConfigError: no such task, or impossible settings.
         DataError: a task without training examples, or examples that cannot be used.
     """
+    check_model(model)
     chosen = model.task(task)
     config = TrainConfig(seed=seed, batch_size=batch_size, hide_words=hide_words)
     check_has_examples(chosen)

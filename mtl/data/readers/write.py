@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from .source import FilePath, lines_of
 Example = NERExample | QAExample | TextExample | PairExample
 
 
+def _check_order(examples: object) -> None:
+    """Raise DataError if the path came first."""
+    if isinstance(examples, str | PathLike):
+        fix = "give the examples first, then the path: write(examples, path)"
+        raise DataError("this is a path, not the examples", found=repr(examples), fix=fix)
+
+
 def write_jsonl(examples: Iterable[Example], path: FilePath) -> None:
     """Write one JSON object per line, with the fields that `read_jsonl` and `read_pairs` read; of a
     QAExample `id`, `question`, `context` and `answers`.
@@ -24,6 +32,7 @@ def write_jsonl(examples: Iterable[Example], path: FilePath) -> None:
     Raises:
         DataError: the file cannot be written.
     """
+    _check_order(examples)
     records = (json.dumps(_json_record(example), ensure_ascii=False) for example in examples)
     write_atomically(path, "".join(f"{record}\n" for record in records))
 
@@ -53,6 +62,7 @@ def write_conll(examples: Iterable[NERExample | TextExample], path: FilePath) ->
         DataError: a text without tags; a token or tag that the format cannot hold, such as one with
             a tab in it; the file cannot be written.
     """
+    _check_order(examples)
     write_atomically(path, "\n".join(map(_conll_sentence, examples)))
 
 
@@ -109,6 +119,7 @@ def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
     Raises:
         DataError: the file cannot be written.
     """
+    _check_order(examples)
     paragraphs = [
         {"context": context, "qas": [_squad_question(example) for example in group]}
         # groupby only joins neighbours, so the order of the questions stays.

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import ConfigError, ModelError
+from ...errors import ConfigError, DataError, ModelError
 from ...files import missing_file
 from ..words import join_words, split_words
 from .base import Encoding, Tokenizer
@@ -128,7 +128,13 @@ class WhitespaceTokenizer(Tokenizer):
             lower_case: fold `Paris` and `paris` into one word.
             min_count: rarer words stay unknown.
             numbered_unknowns: see the class.
+
+        Raises:
+            DataError: a single text, whose letters would be taken for texts.
         """
+        if isinstance(texts, str):
+            fix = "give a list of texts: dataset.training_texts()"
+            raise DataError("these are not several texts", found=repr(texts)[:80], fix=fix)
         counts: Counter[str] = Counter()
         for text in texts:
             # Lists of words are joined and cut again too: the vocabulary has the words met in use.
