@@ -141,6 +141,7 @@ NAMES_ELSEWHERE = {
     "per_device_train_batch_size": "batch_size",
     "resume_from_checkpoint": "resume",
     "stride": "overlap",
+    "top_k": "n",
     "type_vocab_size": "n_types",
     "val": "validation",
 }

@@ -94,7 +94,7 @@ def _entity(scores: dict[str, float]) -> dict[str, float]:
 
 
 def entity_f1(references: TagSequences, predictions: TagSequences) -> float:
-    """Micro-averaged entity F1; see `entity_scores`."""
+    """Micro-averaged entity F1 of IOB2 tags, one list per sentence; see `entity_scores`."""
     return entity_scores(references, predictions)["entity_f1"]
 
 

@@ -73,6 +73,7 @@ def test_names_of_transformers_are_understood(theirs, ours):
             mtl.Dataset,
             mtl.train,
             mtl.run_recipe,
+            mtl.nearest,
         )
         if ours in settings_of(function)
     ]

@@ -208,3 +208,14 @@ def test_nearest_is_asked_for_one_text_and_of_a_model(model):
         nearest(model, ["Ann", "Bo"], ["Ann"])
     with pytest.raises(ConfigError, match="not a model"):
         nearest("folder", "Ann", ["Ann"])
+
+
+def test_a_keyword_of_another_function_or_library_is_told_what_it_is_called_here(model):
+    with pytest.raises(ConfigError, match=r'(?s)predict has no task.*did you mean "tasks"'):
+        predict(model, "Ann", task="ner")
+    with pytest.raises(ConfigError, match=r'(?s)nearest has no top_k.*it is called "n" here'):
+        nearest(model, "Ann", ["Ann"], top_k=1)
+    with pytest.raises(ConfigError, match=r'(?s)answer has no top_k.*it is called "n" here'):
+        answer(model, QUESTION, CONTEXT, top_k=2)
+    with pytest.raises(ConfigError, match="encode has no tasks"):
+        encode(model, "Ann", tasks="vector")

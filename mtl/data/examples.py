@@ -307,6 +307,9 @@ class QAExample:
     """A question, a context that holds its answer, and the reference answers (SQuAD v1.1).
 
     Args:
+        id: names the question in predictions and messages.
+        question, context: texts; the answer is part of the context.
+        answers: all that are right, each an `Answer` with its offset in the context.
         candidates: spans of the context of the same type as the answer, the answer among them,
             where they are known (as in the toy data); only trivial baselines read it.
 

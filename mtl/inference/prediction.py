@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data.batching import Batch
 from ..errors import ConfigError, DataError
 from ..nn.heads import merge_rows, pool, unit_vectors
+from ..settings import names_checked
 from ..tasks.base import Task
 from .inputs import Given, as_list, one_or_many, queries_of
 from .loop import (
@@ -25,6 +26,7 @@ from .loop import (
 )
 
 
+@names_checked
 def predict(
     model: Model,
     texts: Given | Sequence[Given],
@@ -105,6 +107,7 @@ def _what_to_give(task: Task) -> str:
     return f'give a tuple ({first}, {second}), or {{"{first}": ..., "{second}": ...}}'
 
 
+@names_checked
 def answer(
     model: Model,
     question: str | Sequence[str],
@@ -184,6 +187,7 @@ class Neighbour:
     score: float
 
 
+@names_checked
 @torch.no_grad()  # not inference_mode: these vectors may be what a user's own model learns from
 def encode(
     model: Model,
@@ -251,6 +255,7 @@ def _embedding_task(model: Model, name: str | None) -> Task | None:
     return chosen
 
 
+@names_checked
 def nearest(
     model: Model, query: str, texts: Sequence[str], n: int = 5, task: str | None = None
 ) -> list[Neighbour]:
@@ -258,7 +263,8 @@ def nearest(
 
     Args:
         query: one text.
-        texts: those to search; all of them are returned if they are fewer than `n`.
+        texts: those to search.
+        n: how many to return; all of them if there are fewer.
         task: as in `encode`.
 
     Raises:

@@ -24,6 +24,11 @@ def save_for_transformers(
 ) -> None:
     """Write a folder that `transformers` loads as a BertModel, DistilBertModel or RobertaModel.
 
+    Args:
+        encoder, tokenizer: as `load_pretrained` returned them; those of a trained model are
+            `model.encoder` and `model.tokenizer`.
+        folder: is created if it is missing.
+
     Raises:
         ModelError: an encoder or a tokenizer that fits none of the three.
     """

@@ -43,6 +43,11 @@ def toy_dataset(
 ) -> Dataset:
     """All four splits of one kind of toy data (`test_unseen` is as large as `test`).
 
+    Args:
+        kind: `ner`, `qa`, `records` (a class and tags), `news` (the same) or `paraphrases`.
+        n_train, n_validation, n_test: how many examples each split has.
+        seed: of all that is drawn.
+
     Raises:
         ConfigError: an unknown kind (the nearest known one is named), or a size below 0.
     """
