@@ -199,7 +199,7 @@ def test_the_nearest_of_any_kind_of_list(model):
 def test_how_many_must_be_a_whole_number(model, n):
     with pytest.raises(ConfigError, match="n must be a whole number"):
         nearest(model, "Ann", ["Ann"], n=n)
-    with pytest.raises(ConfigError, match="must be a whole number from 1"):
+    with pytest.raises(ConfigError, match="the number of answers must be from 1 to"):
         answer(model, QUESTION, CONTEXT, n=n)
 
 

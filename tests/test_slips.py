@@ -4,6 +4,8 @@ import pytest
 
 import mtl
 from mtl.errors import ConfigError, DataError
+from mtl.experiments.build import build_model as model_of
+from mtl.experiments.build import build_tasks
 from mtl.tasks.base import as_tasks
 from mtl.training.config import TrainConfig
 
@@ -154,6 +156,11 @@ def test_training_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
         (lambda: mtl.MultiTaskModel.from_pretrained(""), "neither a model folder nor.*''"),
         (lambda: mtl.load_recipe("jsonl", "train.epochs=3"), r"one text.*\['train.epochs=3'\]"),
         (lambda: mtl.batches(None, "ner"), "not a model"),
+        (lambda: mtl.run_recipe("jsonl", "out"), r"not a recipe.*'jsonl'.*load_recipe"),
+        (lambda: mtl.compare("jsonl", "out"), r"not a recipe.*'jsonl'.*load_recipe"),
+        (lambda: build_tasks("jsonl"), r"not a recipe.*'jsonl'.*load_recipe"),
+        (lambda: model_of("jsonl", []), r"not a recipe.*'jsonl'.*load_recipe"),
+        (lambda: model_of(mtl.load_recipe("jsonl"), ["topic"]), "this is not a task.*'topic'"),
     ],
 )
 def test_what_was_given_and_what_to_give_instead(call, words):

@@ -19,9 +19,10 @@ from ..nn.config import EncoderConfig
 from ..nn.encoder import TransformerEncoder
 from ..nn.pretrained import load_pretrained
 from ..tasks import Task
+from ..tasks.base import as_tasks
 from ..toy import toy_dataset
 from .data import read_dataset
-from .recipe import Recipe
+from .recipe import Recipe, check_recipe
 from .sections import DatasetRecipe
 
 # What a recipe may say about a pretrained encoder; the checkpoint decides the rest.
@@ -30,6 +31,7 @@ FROM_RECIPE = ("max_length", "dropout", "attention_dropout")
 
 def build_tasks(recipe: Recipe) -> list[Task]:
     """The tasks of a recipe with their datasets, toy or read from files."""
+    check_recipe(recipe)
     tasks = []
     shared: dict[str, Dataset] = {}
     for name, task in recipe.tasks.items():
@@ -77,6 +79,8 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
     The vocabulary of a fresh encoder is the words of the tasks' training texts. A pretrained one
     comes with its own vocabulary and shape; from the recipe it takes `FROM_RECIPE`.
     """
+    check_recipe(recipe)
+    tasks = as_tasks(tasks)
     # Whatever was drawn before, the same recipe and seed start with the same weights.
     torch.manual_seed(recipe.seed)
     if recipe.encoder.get("pretrained"):

@@ -44,7 +44,7 @@ from .assessment import Parts
 from .build import build_model, build_tasks
 from .folder import LOCK, RECIPE_FILE, check_same_recipe, claimed
 from .plan import Plan, check_distinct, method_settings, plans_of, settings_alone, with_size
-from .recipe import Recipe
+from .recipe import Recipe, check_recipe
 from .run import cache_folder
 from .summary import comparison_tables, costs, summarise, write_summary
 
@@ -97,6 +97,7 @@ def compare(
         ModelError: the file of a finished run is broken.
         MTLError: too many runs failed: there is nothing to compare.
     """
+    check_recipe(recipe)
     _check_arguments(recipe, seeds, methods, sizes)
     # All runs make all their steps: one that ended early would be on a different budget.
     recipe = replace(recipe, train=recipe.train | {"patience": 0, "stop_at": 0.0})

@@ -232,6 +232,16 @@ def _task_of(section: dict[str, Any]) -> TaskRecipe:
     )
 
 
+def check_recipe(recipe: Any) -> None:
+    """Raise ConfigError unless this is a recipe, rather than its name."""
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(
+            "the first argument is not a recipe",
+            found=repr(recipe)[:80],
+            fix="mtl.load_recipe(NAME) reads one",
+        )
+
+
 def _is_toml(name: str) -> bool:
     return name.endswith(".toml")
 

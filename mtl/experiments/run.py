@@ -44,7 +44,7 @@ from .folder import (
     prepare,
     put_in_place,
 )
-from .recipe import Recipe
+from .recipe import Recipe, check_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def run_recipe(
             in it; or the stopped run had a different recipe.
         DataError: files or examples that cannot be used; then nothing is trained or changed.
     """
+    check_recipe(recipe)
     for name, value in (("save_every", save_every), ("save_every_steps", save_every_steps)):
         if value < 0:
             option = f"--{name.replace('_', '-')}"

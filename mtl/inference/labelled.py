@@ -106,5 +106,5 @@ def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path:
         path=path or None,
         found=f"{found}, kind = {task_class.kind!r}",
         fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
-        "data; in a recipe, in the task's own section",
+        "data, or toy data of this kind; in a recipe, in the task's own section",
     )

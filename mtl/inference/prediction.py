@@ -155,7 +155,7 @@ def answer(
 def check_n_answers(task: Task, n: int) -> None:
     """Raise ConfigError unless the task can give the `n` best answers."""
     if type(n) is not int or not 1 <= n <= task.most_answers:
-        what = f"n, the number of answers, must be a whole number from 1 to {task.most_answers}"
+        what = f"the number of answers must be from 1 to {task.most_answers}"
         if task.most_answers == 1:
             what = f"the task {task.name!r} gives one prediction, not a list of the best"
         raise ConfigError(what, found=repr(n))

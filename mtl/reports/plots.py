@@ -101,6 +101,8 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Pi
         counts: from `mtl.metrics.confusion`.
         labels: in the order of rows and columns.
     """
+    from matplotlib.ticker import PercentFormatter  # here, as matplotlib takes long to load
+
     table = np.asarray(counts)
     # An empty row has no shares; it stays white.
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
@@ -115,7 +117,8 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Pi
     axis.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
     axis.set_yticks(range(len(labels)), labels)
     axis.set(xlabel="predicted", ylabel="true")
-    bar = picture.colorbar(image, label="share of the row", format="{x:.0%}", shrink=0.8)
+    percent = PercentFormatter(xmax=1)
+    bar = picture.colorbar(image, label="share of the row", format=percent, shrink=0.8)
     bar.outline.set_visible(False)
     right = [f"{label} {shares[i, i]:.0%}" for i, label in enumerate(labels)]
     picture.alt = f"Confusion matrix. Predicted as what they are: {', '.join(right)}."
