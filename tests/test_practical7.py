@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import mtl
 from mtl.experiments.build import build_model, build_tasks
 from mtl.experiments.recipe import load_recipe
 from mtl.training.config import TrainConfig
@@ -71,8 +72,6 @@ def test_code_cells_are_short(code):
 
 
 def test_the_notebook_redefines_nothing_the_package_has(code):
-    import mtl
-
     defined = {
         name for cell in code for name in re.findall(r"^(?:def|class) (\w+)", source(cell), re.M)
     }
@@ -194,6 +193,7 @@ print(json.dumps({
     "losses": [done.losses for done in history.rounds],
     "metrics": metrics,
 }))
+model.save_pretrained("trained")
 """
 PLACEHOLDER = re.compile(r"^[\w, ]+ = (\.\.\., )*\.\.\.\n", re.MULTILINE)
 
@@ -237,6 +237,7 @@ def notebook(tmp_path_factory, committed):
         patch.setenv("HF_HUB_OFFLINE", "1")
         client.execute()  # raises CellExecutionError at the first cell that fails
     notebook.told = json.loads(notebook.cells.pop().outputs[0].text)
+    notebook.trained = folder / "trained"
     return notebook
 
 
@@ -322,3 +323,27 @@ def test_the_all_o_baseline_shows_why_token_accuracy_misleads(notebook):
     all_o = notebook.told["metrics"]["baselines"]["ner"]["all_o"]
     assert all_o["entity_f1"] == 0
     assert all_o["token_accuracy"] > 0.5
+
+
+# --- the README, which trains the same ------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_readme_shows_what_its_lines_print(notebook, tmp_path, monkeypatch, capsys):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code, shown = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", readme, re.DOTALL).groups()
+    trained = mtl.MultiTaskModel.from_pretrained(notebook.trained)
+
+    def train(model, *, config):  # the notebook has, to the same weights
+        assert config == load_recipe("practical7").train_config()
+        model.load_state_dict(trained.state_dict())
+        model.eval()
+
+    monkeypatch.setattr(mtl, "train", train)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    out = capsys.readouterr().out
+    score = r"\d\.\d+"  # another machine may round the last digit otherwise
+    assert re.sub(score, "", out) == re.sub(score, "", shown)
+    pairs = zip(re.findall(score, out), re.findall(score, shown), strict=True)
+    assert all(abs(float(got) - float(said)) < 0.05 for got, said in pairs)
