@@ -114,6 +114,7 @@ OLD_NAMES = {
     "after_epoch": "on_epoch",
     "beta2": "adam_beta2",
     "clip_norm": "max_grad_norm",
+    "examples": "data",
     "steps": "sampling",
     "type_ids": "token_type_ids",
     "warmup": "warmup_ratio",

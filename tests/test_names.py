@@ -11,6 +11,7 @@ from mtl import api
 from mtl.data.batching import Batch
 from mtl.errors import NAMES_ELSEWHERE, OLD_NAMES
 from mtl.experiments.recipe import recipe_of_run
+from mtl.inference import evaluate_baselines
 from mtl.nn.encoder import TransformerEncoder
 from mtl.settings import settings_of
 
@@ -32,7 +33,7 @@ def test_a_name_that_left_the_top_says_where_it_is(name, home):
 
 
 def test_every_old_name_is_looked_at_below():
-    assert {*OF_TRAINING, "type_ids", "after_epoch"} == OLD_NAMES.keys()
+    assert {*OF_TRAINING, "type_ids", "after_epoch", "examples"} == OLD_NAMES.keys()
 
 
 @pytest.mark.parametrize("old", OF_TRAINING)
@@ -60,6 +61,9 @@ def test_old_names_in_calls():
         batch.type_ids  # noqa: B018
     with pytest.raises(mtl.ConfigError, match='now called "on_epoch"'):
         mtl.train(None, after_epoch=print)
+    for function in (mtl.evaluate, evaluate_baselines):
+        with pytest.raises(mtl.ConfigError, match='now called "data"'):
+            function(None, "ner", examples=[])
 
 
 @pytest.mark.parametrize(("theirs", "ours"), NAMES_ELSEWHERE.items())

@@ -112,6 +112,7 @@ def evaluate_encoded(
     return scores
 
 
+@names_checked
 def evaluate_baselines(
     model: Model, task: str, data: Any = "test", on_error: str = "stop"
 ) -> dict[str, dict[str, float]]:

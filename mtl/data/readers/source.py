@@ -76,7 +76,7 @@ class Report:
 
 
 def only_set(**options: Any) -> dict[str, Any]:
-    """The options of a reader that somebody set: 0 is a value, while no value is none."""
+    """The reader options that somebody set: 0 counts as a value, None does not."""
     # Compared by identity first: 0 == False, but column 0 is something that somebody asked for.
     unset = (None, False, "", (), [])
     return {n: v for n, v in options.items() if not any(v is u or v == u != 0 for u in unset)}
