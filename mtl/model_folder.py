@@ -28,7 +28,10 @@ from .tasks import Task
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # What a config.json of an older version may lack, with the values that held then.
-ADDED_LATER = {"overlap": 32, "pretrained": "", "private_layers": 0, "words_given": {}}
+ADDED_LATER = {
+    **{"overlap": 32, "pretrained": "", "private_layers": 0},
+    **{"words_given": {}, "thresholds": {}},
+}
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     cls.__name__: cls for cls in (WhitespaceTokenizer, SubwordTokenizer)
 }
@@ -55,6 +58,7 @@ def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> N
         "overlap": parts.overlap,
         "tokenizer": type(parts.tokenizer).__name__,
         "words_given": {task.name: asdict(task.joining) for task in parts.tasks if task.joining},
+        "thresholds": {task.name: task.thresholds for task in parts.tasks if task.thresholds},
         "tasks": {task.name: {"kind": task.kind, **task.settings()} for task in parts.tasks},
     }
     parts.tokenizer.save(folder)
@@ -89,6 +93,8 @@ def read_folder(folder: Path) -> Parts:
         by_name = {task.name: task for task in tasks}
         for name, joining in config["words_given"].items():
             by_name[name].joining = Joining(**joining | {"whole": tuple(joining["whole"])})
+        for name, thresholds in config["thresholds"].items():
+            by_name[name].thresholds = {key: float(x) for key, x in thresholds.items()}
     except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise bad_config(folder, error) from None
     # Not in the `try`: if a library is missing, the error must say that, and not blame the config.

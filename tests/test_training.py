@@ -12,7 +12,7 @@ from torch import nn
 from mtl.data.dataset import Dataset
 from mtl.data.examples import TextExample
 from mtl.errors import ConfigError, DataWarning
-from mtl.inference import evaluate, evaluate_encoded
+from mtl.inference import evaluate, validate_encoded
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
@@ -378,9 +378,9 @@ def test_validation_reads_the_validation_split_only(build_model, sentences, monk
 
     def watched(model, encoded, tasks):
         read.append([item.example for item in encoded])
-        return evaluate_encoded(model, encoded, tasks)
+        return validate_encoded(model, encoded, tasks)
 
-    monkeypatch.setattr(preflight, "evaluate_encoded", watched)
+    monkeypatch.setattr(preflight, "validate_encoded", watched)
     history = train(build_model([task]), [task], FAST, progress=False)
     assert read == [sentences[8:12]] * 2
     assert len(history.validation) == 2

@@ -9,6 +9,7 @@ from .evaluation import (
     predict_labelled,
     predictions_of,
     score_baselines,
+    validate_encoded,
 )
 from .inputs import pair_of
 from .labelled import check_examples, check_kind
@@ -39,4 +40,5 @@ __all__ = [
     "predict_labelled",
     "predictions_of",
     "score_baselines",
+    "validate_encoded",
 ]

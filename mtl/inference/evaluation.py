@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..data.dataset import SPLITS
@@ -97,19 +97,35 @@ def evaluate_encoded(
 
     A task without a labelled example among them has no scores.
     """
+    of_tasks = _predict_all(model, encoded, tasks)
+    return {task.name: score_of(task, *pairs) for task, *pairs in of_tasks}
+
+
+def validate_encoded(
+    model: Model, encoded: Sequence[EncodedExample], tasks: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """The same on validation examples: each task's thresholds are chosen on them first."""
+    scores = {}
+    for task, examples, predictions in _predict_all(model, encoded, tasks):
+        task.thresholds = task.choose_thresholds(examples, predictions)
+        scores[task.name] = score_of(task, examples, [task.decide(p) for p in predictions])
+    return scores
+
+
+def _predict_all(
+    model: Model, encoded: Sequence[EncodedExample], tasks: Sequence[str]
+) -> Iterator[tuple[Task, list[Any], list[Any]]]:
+    """Each task, the examples that have a label for it, and its predictions for them."""
     chosen = [model.tasks[name] for name in tasks]
     # Reading examples without any label would be wasted work.
     encoded = [item for item in encoded if any(t.is_labelled(item.example) for t in chosen)]
     results = predict_encoded(model, encoded, tasks)
-    scores = {}
     for task in chosen:
         # A record may have a label but no tags: each task is scored on its own.
         asked = [i for i, item in enumerate(encoded) if task.is_labelled(item.example)]
         if asked:
             examples = [encoded[i].example for i in asked]
-            predictions = [results[i][task.name] for i in asked]
-            scores[task.name] = score_of(task, examples, predictions)
-    return scores
+            yield task, examples, [results[i][task.name] for i in asked]
 
 
 @names_checked

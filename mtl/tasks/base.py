@@ -64,6 +64,8 @@ class Task(Named, ABC):
         rows_alone: whether its loss is a mean over independent rows.
         joining: what holds words together in its training file; None where the file has the same
             words as plain text.
+        thresholds: what turns probabilities into decisions, by name, such as the least probability
+            at which a label is given; chosen on validation, and saved with the model.
     """
 
     kind: ClassVar[str]
@@ -85,6 +87,7 @@ class Task(Named, ABC):
         _check_is_whole(type(self))
         self.name = name
         self.dataset = as_dataset(dataset)
+        self.thresholds: dict[str, float] = {}
 
     @abstractmethod
     def build_head(self, d_model: int) -> nn.Module:
@@ -134,6 +137,16 @@ class Task(Named, ABC):
     @abstractmethod
     def decode(self, outputs: Any, batch: Batch) -> list[Any]:
         """One prediction for each of `batch.items`, its rows (windows) merged."""
+
+    def choose_thresholds(
+        self, examples: Sequence[Any], predictions: Sequence[Any]
+    ) -> dict[str, float]:
+        """The thresholds under which these predictions score best; {} for a task without any."""
+        return {}
+
+    def decide(self, prediction: Any) -> Any:
+        """What a prediction says under the task's thresholds, after they have changed."""
+        return prediction
 
     def best_answers(self, prediction: Any, n: int) -> Sequence[Any]:
         """The `n` best answers that a prediction holds, from 1 to `most_answers`; best first."""

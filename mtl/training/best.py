@@ -1,11 +1,15 @@
-"""Scores on validation come in, epoch by epoch; the weights of the best epoch are kept."""
+"""Scores on validation come in, epoch by epoch; the weights of the best epoch are kept.
+
+With them the thresholds that were chosen for these weights."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from ..model import MultiTaskModel
 
 
 class Best:
@@ -17,6 +21,7 @@ class Best:
     Attributes:
         epoch: the best one, from 1; 0 before the first score.
         weights: a copy of the model's at that epoch.
+        thresholds: of each task at that epoch.
     """
 
     def __init__(self, patience: int = 0) -> None:
@@ -24,8 +29,11 @@ class Best:
         self.epoch = 0
         self.score = -math.inf
         self.weights: dict[str, Tensor] = {}
+        self.thresholds: dict[str, dict[str, float]] = {}
 
-    def see(self, epoch: int, score: float, model: nn.Module, *, is_settling: bool = False) -> None:
+    def see(
+        self, epoch: int, score: float, model: MultiTaskModel, *, is_settling: bool = False
+    ) -> None:
         """Keep the model's weights if its score is better than all earlier ones.
 
         Args:
@@ -38,19 +46,23 @@ class Best:
             self.epoch, self.score = epoch, score
             # clone: `state_dict` gives the weights themselves, which keep changing.
             self.weights = {name: t.detach().clone() for name, t in model.state_dict().items()}
+            self.thresholds = {task.name: task.thresholds for task in model.tasks.values()}
 
     def gives_up(self, epoch: int) -> bool:
         """Whether too many epochs have passed without improvement (early stopping)."""
         return 0 < self.patience <= epoch - self.epoch
 
-    def restore(self, model: nn.Module) -> None:
+    def restore(self, model: MultiTaskModel) -> None:
         """Put the best weights back; if nothing was scored, the last ones stay."""
         if self.weights:
             model.load_state_dict(self.weights)
+            for name, thresholds in self.thresholds.items():
+                model.tasks[name].thresholds = thresholds
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "score": self.score, "weights": self.weights}
+        names = ("epoch", "score", "weights", "thresholds")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.score = state["epoch"], state["score"]
-        self.weights = state["weights"]
+        self.weights, self.thresholds = state["weights"], state["thresholds"]

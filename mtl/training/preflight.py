@@ -20,7 +20,7 @@ from ..data.dataset import SPLITS, Dataset
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
-from ..inference import check_examples, evaluate_encoded
+from ..inference import check_examples, evaluate_encoded, validate_encoded
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..tasks import Task
@@ -50,6 +50,12 @@ class EncodedDataset:
     def labelled(self, split: str, task: Task) -> list[EncodedExample]:
         """The examples of a split that have a label for a task."""
         return [item for item in self.splits[split] if task.is_labelled(item.example)]
+
+    def validate(self, model: MultiTaskModel) -> dict[str, dict[str, float]]:
+        """Scores of each task that has labelled examples in validation, under thresholds that are
+        chosen for them."""
+        names = [task.name for task in self.tasks]
+        return validate_encoded(model, self.splits["validation"], names)
 
     def scores(self, model: MultiTaskModel, split: str) -> dict[str, dict[str, float]]:
         """Scores of each task that has labelled examples in the split; see `evaluate_encoded`."""

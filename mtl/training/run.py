@@ -248,11 +248,11 @@ class Run:
     def validate(self) -> Metrics:
         """Scores on validation; tasks that share a dataset share the encoder's passes.
 
-        In the precision of the weights, as in testing and in use.
+        In the precision of the weights, as in testing and in use. Thresholds are chosen here.
         """
         scores: Metrics = {}
         for data in self.data:
-            scores |= data.scores(self.model, "validation")
+            scores |= data.validate(self.model)
         # In the order of the tasks, whichever datasets they share.
         return {task.name: scores[task.name] for task in self.tasks if task.name in scores}
 
