@@ -208,6 +208,7 @@ class World:
 
         None if a thousand draws found none: a split may hold nothing about an entity.
         """
+        given = set(f"{subject or ''} {object or ''}".split())
         for _ in range(1000):
             fact = Fact(
                 relation,
@@ -216,10 +217,10 @@ class World:
             )
             # Names of the toy world share words ("Jordan" is a person and a place): new ones must
             # not share any with what was said before, nor with each other.
-            given = set(f"{subject or ''} {object or ''}".split())
-            new = fact.words - given
-            distinct = len(fact.words) == len(f"{fact.subject} {fact.object}".split())
-            if distinct and not new & avoid and self.split in ("test_unseen", fact.split):
+            words = fact.words
+            distinct = len(words) == len(f"{fact.subject} {fact.object}".split())
+            clashes = (words - given) & avoid
+            if distinct and not clashes and self.split in ("test_unseen", fact.split):
                 return fact
         return None
 
