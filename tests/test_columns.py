@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mtl
-from mtl.data.examples import NERExample, TextExample
+from mtl.data.examples import NERExample, TextExample, TokenExample
 from mtl.data.readers import SoundDataError, read, read_conll, read_words, write_conllu
 from mtl.data.readers.schemes import BREAKS, scheme_of, to_iob2
 from mtl.errors import ConfigError, DataError, DataWarning
@@ -362,13 +362,88 @@ def test_a_column_that_is_not_there(column, file):
     assert "from 1 to 4" in caught.value.faults[0].fix
 
 
-def test_parts_of_speech_are_no_entities(file):
-    path = file("The DT\ncat NN\nsat VBD\n\nThe DT\nend NN\n")
-    with pytest.raises(SoundDataError, match="part of speech is not a task yet") as caught:
+@pytest.mark.parametrize(
+    "line", ["{} {}\n", "{}\t{}\n", "{} {} 7\n"], ids=["blanks", "tabs", "more"]
+)
+def test_without_entities_the_tags_are_parts_of_speech(line, file):
+    rows = [("The", "DT"), ("cat", "NN"), ("sat", "VBD"), None, ("The", "DT"), ("end", "NN")]
+    path = file("".join(line.format(*row) if row else "\n" for row in rows))
+    expected = [
+        TokenExample(("The", "cat", "sat"), ("DT", "NN", "VBD")),
+        TokenExample(("The", "end"), ("DT", "NN")),
+    ]
+    examples, notes = noted(path)
+    assert examples == expected
+    assert "the tags are the parts of speech of column 2 (DT, NN, VBD)" in notes[0]
+    assert noted(path, column=2) == (expected, [])
+
+
+def test_tags_of_any_kind_in_a_column_that_somebody_chose(file):
+    path = file("Mira happy x\nleft sad x\n\nGraz happy y\n")
+    with pytest.raises(DataError, match="no column holds entity tags or parts of speech") as caught:
         read(path)
-    assert "column 2 (DT, NN, VBD)" in caught.value.faults[0].found
-    with pytest.raises(SoundDataError, match="holds no entity tags"):
+    assert "tasks.NAME.column = 3" in caught.value.faults[0].fix
+    expected = [
+        TokenExample(("Mira", "left"), ("happy", "sad")),
+        TokenExample(("Graz",), ("happy",)),
+    ]
+    assert read(path, column=2) == expected
+
+
+def test_a_faulty_line_among_parts_of_speech(file):
+    path = file("The\tDT\ncat\tNN\nsat\tVBD\n\nThe\tDT\nend\n\nA\tDT\n")
+    with pytest.raises(DataError) as caught:
         read(path, column=2)
+    assert [fault.line for fault in caught.value.faults] == [6]
+    with pytest.warns(DataWarning, match="left out: 1"):
+        assert len(read(path, "skip", column=2)) == 2
+
+
+FIELDS = "Mira NNP B-NP I-PER\nHolt NNP E-NP I-PER\nleft VBD S-VP O\n\nGraz NNP S-NP I-LOC\n"
+
+
+def test_fields_are_further_columns_of_tags(file):
+    path = file(FIELDS)
+    examples = read(path, fields=[2, "3"])
+    assert examples[0] == NERExample(
+        ("Mira", "Holt", "left"),
+        ("B-PER", "I-PER", "O"),
+        # Chunks have a scheme too; parts of speech stay as they are.
+        {"2": ("NNP", "NNP", "VBD"), "3": ("B-NP", "I-NP", "B-VP")},
+    )
+    assert [example.fields["2"] for example in examples] == [("NNP", "NNP", "VBD"), ("NNP",)]
+    by_name = read(file("word pos chunk ner\n" + FIELDS), fields=["POS"], column="chunk")
+    assert by_name[0].tags == ("B-NP", "I-NP", "B-VP")
+    assert by_name[0].fields == {"POS": ("NNP", "NNP", "VBD")}
+
+
+def test_a_field_that_is_not_there(file):
+    with pytest.raises(ConfigError, match="there is no column '9'"):
+        read(file(FIELDS), fields=[9])
+
+
+def test_with_fields_the_first_one_settles_which_column_is_meant(file):
+    path = file(NESTED)
+    examples = read(path, fields=["3", "4"])
+    assert examples[0].tags == ("B-ORG", "I-ORG", "O")
+    assert examples[0].fields == {"3": ("B-ORG", "I-ORG", "O"), "4": ("O", "B-LOC", "O")}
+    assert read(path, fields=["4"])[0].tags == ("O", "B-LOC", "O")
+    assert read(path, fields=["4"], column=3)[0].tags == ("B-ORG", "I-ORG", "O")
+
+
+def test_notes_about_a_field_name_its_column(file):
+    path = file("Mira B-PER I-NP\nleft O I-VP\n\nGraz B-LOC B-NP\nis O I-VP\nbig O O\n")
+    _, notes = noted(path, fields=["3"])
+    assert len(notes) == 1
+    assert "column 3: tags that break" in notes[0]
+    with pytest.raises(DataError):
+        read(path, fields=["3"], strict=True)
+
+
+def test_fields_of_a_table_with_one_word_per_row(file):
+    path = file("Sentence #,Word,POS,Tag\nSentence: 1,Mira,NNP,B-per\n,left,VBD,O\n")
+    (example,) = read(path, fields=["POS"])
+    assert (example.tags, example.fields) == (("B-per", "O"), {"POS": ("NNP", "VBD")})
 
 
 def test_numbers_mean_what_label_names_say(file):
@@ -405,7 +480,7 @@ def test_entities_in_the_last_column_of_conllu(misc, file):
     assert found.form == "CoNLL-U"
 
 
-def test_conllu_without_entities_is_read_as_texts_and_says_what_it_has(file):
+def test_conllu_without_entities_has_universal_parts_of_speech(file):
     path = file(
         conllu([*ROWS, (".", "PUNCT", "")], lambda tag: "_", "Mira left Graz.")
         + "# text = Dámelo\n1-2\tDámelo\t_\t_\t_\t_\t_\t_\t_\t_\n"
@@ -415,12 +490,34 @@ def test_conllu_without_entities_is_read_as_texts_and_says_what_it_has(file):
     )
     examples, notes = noted(path)
     assert examples == [
-        TextExample("Mira left Graz.", ("Mira", "left", "Graz", ".")),
-        TextExample("Da lo", ("Da", "lo")),
+        TokenExample(("Mira", "left", "Graz", "."), ("PROPN", "VERB", "PROPN", "PUNCT")),
+        TokenExample(("Da", "lo"), ("VERB", "PRON")),
     ]
-    assert "upos (4 kinds): part of speech is not a task yet" in notes[0]
-    with pytest.raises(SoundDataError, match=r"'upos'.*holds no entity tags"):
-        read(path, column="upos")
+    assert "the parts of speech of column 4 'upos' (VERB, PROPN, " in notes[0]
+    assert noted(path, column="upos") == (examples, [])
+    assert dict(mtl.check_file(path).facts)["tags"] == "PROPN 2, VERB 2, PUNCT 1, PRON 1"
+
+
+def test_what_nobody_annotated_in_conllu_is_not_tagged(file):
+    untagged = conllu([("It", "_", ""), ("snows", "_", "")], lambda tag: "_", "It  snows")
+    examples, notes = noted(file(untagged))
+    assert examples == [TextExample("It  snows", ("It", "snows"))]
+    assert "no column holds entity tags or parts of speech" in notes[0]
+    path = file(untagged + conllu([("Da", "VERB", ""), ("lo", "PRON", "")], lambda tag: "_"))
+    found = read(path, fields=["upos", "xpos"])
+    assert found == [
+        TokenExample(("It", "snows")),
+        TokenExample(("Da", "lo"), ("VERB", "PRON"), {"upos": ("VERB", "PRON")}),
+    ]
+
+
+def test_entities_beside_parts_of_speech_in_conllu(file):
+    path = file(conllu(ROWS))
+    assert read(path, fields=["upos"]) == [
+        NERExample([r[0] for r in ROWS], [r[2] for r in ROWS], {"upos": [r[1] for r in ROWS]})
+    ]
+    tagged = [TokenExample([r[0] for r in ROWS], [r[1] for r in ROWS])]
+    assert read(path, column="upos") == tagged
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

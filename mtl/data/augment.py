@@ -35,13 +35,15 @@ def augment(
         synonyms: for a word in lower case, what may replace it, one word or more.
 
     Raises:
-        ConfigError: examples of another kind, such as questions.
+        ConfigError: examples of another kind, such as questions, or sentences with further tags,
+            which cannot be known of the new words.
     """
     for example in examples:
-        if not isinstance(example, NERExample | TextExample):
+        more_tags = isinstance(example, NERExample) and example.fields
+        if more_tags or not isinstance(example, NERExample | TextExample):
             raise ConfigError(
                 "only tagged sentences and labelled texts can be augmented",
-                found=type(example).__name__,
+                found=type(example).__name__ + (" with fields" if more_tags else ""),
                 fix="leave augment out for this dataset",
             )
     for word, others in (synonyms or {}).items():

@@ -158,7 +158,8 @@ def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list
 
     Args:
         splits: the examples of each, by name.
-        kinds: only these: `class`, `type` (of entities), or the name of a field; by default all.
+        kinds: only these: `class`, `type` (of entities), `tag`, or the name of a field; by default
+            all.
     """
     facts = []
     # A model can only say what it has seen in training: anything else is always wrong.
@@ -183,13 +184,17 @@ def _identity(example: Any) -> tuple[str, ...]:
 
 
 def _names(examples: Sequence[Any]) -> Iterator[tuple[str, str]]:
-    """Every class and entity type of some examples, once per example or entity."""
+    """Every class, entity type and other tag of some examples, as often as it occurs."""
     for example in examples:
         if getattr(example, "label", None) is not None:
             yield "class", example.label
-        yield from getattr(example, "fields", {}).items()
-        for kind, _, _ in entity_spans(getattr(example, "tags", None) or ()):
-            yield "type", kind
+        for name, value in getattr(example, "fields", {}).items():
+            yield from ((name, each) for each in ([value] if isinstance(value, str) else value))
+        tags = getattr(example, "tags", None) or ()
+        if type(example) is TokenExample:
+            yield from (("tag", tag) for tag in tags)
+        else:
+            yield from (("type", kind) for kind, _, _ in entity_spans(tags))
 
 
 def _short(text: str, limit: int = 60) -> str:
@@ -220,6 +225,17 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
         facts.append(("tokens that are O", share))
     facts.append(("tokens", _lengths([len(e.tokens) or _n_words(e.text) for e in examples])))
     return facts + _repeated([example.text for example in examples], "texts")
+
+
+def _describe_tokens(examples: Sequence[TokenExample]) -> list[Fact]:
+    tagged = [example.tags for example in examples if example.tags is not None]
+    return [
+        ("examples", f"{len(examples):,}"),
+        ("with tags", f"{len(tagged):,}"),
+        ("tags", _counts([tag for tags in tagged for tag in tags])),
+        ("tokens", _lengths([len(example.tokens) for example in examples])),
+        *_repeated([example.text for example in examples], "texts"),
+    ]
 
 
 def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
@@ -289,6 +305,7 @@ def _repeated(texts: Sequence[str], what: str) -> list[Fact]:
 
 
 _DESCRIBE = {
+    TokenExample: _describe_tokens,
     NERExample: _describe_texts,
     TextExample: _describe_texts,
     QAExample: _describe_questions,

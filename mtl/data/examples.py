@@ -38,6 +38,7 @@ class TokenExample:
     Args:
         tokens: the words of the sentence.
         tags: one per word; None if the sentence is not tagged.
+        fields: further tags of the words, one per word, by the name or number of their column.
 
     Raises:
         DataError: no tokens, an empty token or tag, or a tag count that differs.
@@ -45,6 +46,8 @@ class TokenExample:
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...] | None = None
+    # hash=False: a dict has no hash, and an example should have one.
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     # A frozen dataclass forbids `self.tokens = ...`, even to itself: hence object.__setattr__.
     def __post_init__(self) -> None:
@@ -52,13 +55,20 @@ class TokenExample:
         check_tokens(self.tokens)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
+        fields = {str(name): tuple(tags) for name, tags in self.fields.items()}
+        object.__setattr__(self, "fields", fields)
+        for tags in fields.values():
+            self._check_any_tags(tags)
         self._check_tags()
 
     def _check_tags(self) -> None:
         if self.tags is not None:
-            check_tag_count(self.tokens, self.tags)
-            for tag in self.tags:
-                _check_text("a tag", tag)
+            self._check_any_tags(self.tags)
+
+    def _check_any_tags(self, tags: Sequence[str]) -> None:
+        check_tag_count(self.tokens, tags)
+        for tag in tags:
+            _check_text("a tag", tag)
 
     @cached_property
     def _joined(self) -> tuple[str, list[Place]]:
@@ -94,6 +104,7 @@ class NERExample(TokenExample):
     Args:
         tokens: the words of the sentence.
         tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it continues), one per word.
+        fields: further tags of the words, of any set.
 
     Raises:
         DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2.

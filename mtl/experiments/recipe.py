@@ -16,6 +16,7 @@ from ..errors import OLD_NAMES, ConfigError, Fault, suggest
 from ..registry import Find, find_class, import_class
 from ..settings import check, raised_by, setting, settings_of
 from ..tasks import Task
+from ..tasks.base import fields_named
 from ..training.config import TrainConfig
 from .bundled import BUNDLED, bundled_recipes
 from .overrides import apply_settings, data_setting, with_table
@@ -88,11 +89,10 @@ class Recipe:
         return recipe if recipe.has_own_data else self.datasets[recipe.data]
 
     def fields_of(self, task: str) -> list[str]:
-        """The record fields that the tasks on a task's dataset name with `field`."""
+        """The fields of records, or columns of words, that the tasks on a task's dataset name."""
         source = self.source_of(task)
         together = [t for name, t in self.tasks.items() if self.source_of(name) is source]
-        fields = (t.options.get("field") for t in together)
-        return list(dict.fromkeys(field for field in fields if field))
+        return list(dict.fromkeys(name for t in together for name in fields_named(t.options)))
 
     def to_toml(self) -> str:
         """A TOML file that `load_recipe` reads back; absolute paths let it be anywhere."""

@@ -12,7 +12,7 @@ from ..data.dataset import SPLITS, Dataset
 from ..data.examples import NERExample, PairExample, QAExample, TextExample
 from ..data.readers import as_examples, detect, file_to_score, only_set
 from ..errors import ConfigError, DataError, suggest
-from ..tasks.base import Task
+from ..tasks.base import Task, fields_named
 
 # Unlike a TokenExample, or a class of a user's own, which tasks of any kind may read.
 MADE_FOR_TASKS = {NERExample, PairExample, QAExample, TextExample}
@@ -70,8 +70,8 @@ def _split(task: Task, name: str) -> Sequence[Any]:
 
 def _read(task: Task, path: Path, on_error: str) -> Sequence[Any]:
     path = file_to_score(path)
-    # What a recipe would tell the reader: the field of the records that holds the task's label.
-    options = only_set(fields=tuple(filter(None, [task.settings().get("field")])))
+    # What a recipe would tell the reader: the fields that hold the task's labels or tags.
+    options = only_set(fields=tuple(fields_named(task.settings())))
     examples = task.read(path, on_error, **options)
     check_kind(task.name, type(task), examples, path)
     return examples

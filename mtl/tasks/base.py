@@ -219,6 +219,17 @@ class Task(Named, ABC):
         return f"{type(self).__name__}({self.name!r}, {self.dataset!r})"
 
 
+def fields_named(options: Mapping[str, Any]) -> list[str]:
+    """The fields of records, or columns of words, that the options of a task name.
+
+    Args:
+        options: `field` names one of them, `fields` a list; a task may have either, or neither.
+    """
+    several = options.get("fields")
+    named = [options.get("field"), *(several if isinstance(several, list | tuple) else ())]
+    return [str(field) for field in named if field]
+
+
 def loss_of(task: Task, outputs: Any, targets: Tensor, batch: Batch) -> Tensor:
     """`task.loss`; ConfigError if it is not a tensor of one number."""
     loss = task.loss(outputs, targets, batch)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from ..data.dataset import Dataset
-from ..data.examples import NERExample, TextExample
+from ..data.examples import TextExample, TokenExample, check_iob2
 from ..data.words import Entity as CharacterSpan
 from ..data.words import Place, tags_of_entities
 from ..errors import ConfigError, DataError
@@ -66,26 +67,34 @@ class NERTask(TokenTask):
 
     Args:
         name: of the task.
-        dataset: examples of class `NERExample`, or `TextExample`, some of which may have no tags.
+        dataset: examples of class `NERExample` or `TextExample`, some of which may have no tags; or
+            any `TokenExample` with tags in IOB2.
         types: the entity types; by default those of all splits (a type that only held-out
             examples have is never predicted, and counts as missed).
+        field: which of the examples' `fields` holds the tags, as for `TokenTask`.
 
     Raises:
         ConfigError: neither types nor examples with entities.
+        DataError: tags that are not IOB2.
     """
 
     kind = "ner"
     main_metric = "entity_f1"
-    example = (NERExample, TextExample)
+    example = (TokenExample, TextExample)
     prediction = NERPrediction
 
     def __init__(
-        self, name: str, dataset: Dataset | None = None, types: Sequence[str] | None = None
+        self,
+        name: str,
+        dataset: Dataset | None = None,
+        types: Sequence[str] | None = None,
+        field: int | str = "",
     ) -> None:
-        super().__init__(name, dataset, types)
+        super().__init__(name, dataset, types, field)
 
     def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:
         """`O`, and `B-` and `I-` for each entity type, those given or those of the data."""
+        self._check_are_iob2(in_data)
         told = sorted({tag[2:] for tag in in_data if tag != "O"})
         if given is None:
             given = told
@@ -110,7 +119,7 @@ class NERTask(TokenTask):
     ) -> list[str | None]:
         """The tags of the entities that touch the words: a word partly in an entity is in it."""
         # By characters: the words of the file need not be those that the model reads.
-        entities = self.found_in(example.word_places, example.tags)
+        entities = self.found_in(example.word_places, self.tags_of(example) or ())
         tags = tags_of_entities(words, entities)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
         # Two entities in one word, or one between words: reported, never dropped silently.
@@ -144,10 +153,8 @@ class NERTask(TokenTask):
         self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]
     ) -> tuple[list[str], list[list[int]]]:
         """Words by entity type, whatever the borders; O for none."""
-        references, predicted = (
-            [tag[2:] or "O" for tagged in both for tag in tagged.tags]
-            for both in (examples, predictions)
-        )
+        of_words = self._tags_of_all(examples, predictions)
+        references, predicted = ([tag[2:] or "O" for tag in tags] for tags in of_words)
         labels = ["O", *self.types]
         return labels, confusion(references, predicted, labels)
 
@@ -157,7 +164,8 @@ class NERTask(TokenTask):
         """Entities that are not exactly right; for the kinds see `compare_entities`."""
         found = []
         for n, (example, prediction) in enumerate(zip(examples, predictions, strict=True), 1):
-            for kind, gold, guess in compare_entities(example.tags, prediction.tags):
+            right = self.tags_of(example) or ()
+            for kind, gold, guess in compare_entities(right, prediction.tags):
                 first = min(span[1] for span in gold + guess)
                 last = max(span[2] for span in gold + guess)
                 text = excerpt_of_words(example.tokens, first, last)
@@ -168,6 +176,24 @@ class NERTask(TokenTask):
     def baselines(self, examples: Sequence[Any]) -> dict[str, list[TokenPrediction]]:
         """`all_o`: no word is ever part of an entity."""
         return {"all_o": [self.always("O", example) for example in examples]}
+
+    def _check_tags(self, examples: Sequence[Any]) -> None:
+        for example in examples:
+            tags = self.tags_of(example) or ()
+            self._check_are_iob2(tags)
+            check_iob2(tags)
+        super()._check_tags(examples)
+
+    def _check_are_iob2(self, tags: Iterable[str]) -> None:
+        """Raise DataError for tags of another kind, such as parts of speech."""
+        others = dict.fromkeys(tag for tag in tags if tag != "O" and not re.match("[BI]-.", tag))
+        if others:
+            raise DataError(
+                f"the tags of the task {self.name!r} are not entity tags in IOB2",
+                found=", ".join(map(repr, list(others)[:8])),
+                fix="say which column holds entities (column = ...), or learn these tags as they "
+                'are, with kind = "tokens"; what whole numbers mean, label_names says',
+            )
 
     def unknown_tags(self, tags: set[str]) -> DataError:
         """The error for entity types that the task never learned."""

@@ -53,6 +53,8 @@ class TokenTask(Task):
             have no tags.
         tags: all of them; by default those of all splits (a tag that only held-out examples have
             is never predicted, and counts as missed).
+        field: which of the examples' `fields` holds the tags: the name or number of a column; by
+            default it is their `tags`.
 
     Attributes:
         prediction: the class of its predictions.
@@ -66,12 +68,21 @@ class TokenTask(Task):
     answers_with = "one tag for each word"
     example = TokenExample
     prediction: ClassVar[type[TokenPrediction]] = TokenPrediction
+    field: str = ""
 
     def __init__(
-        self, name: str, dataset: Dataset | None = None, tags: Sequence[str] | None = None
+        self,
+        name: str,
+        dataset: Dataset | None = None,
+        tags: Sequence[str] | None = None,
+        field: int | str = "",
     ) -> None:
         super().__init__(name, dataset)
+        if field:  # a class of your own may have set it already
+            self.field = str(field)
         examples = self.labelled(list(self.dataset.all()))
+        if self.field and not examples:
+            self._check_has_field()
         in_data = {tag for example in examples for tag in self.tags_of(example) or ()}
         # Sorted, since a set has no order, and ids must be the same in every run.
         self.tags = self.choose_tags(tags, sorted(in_data))
@@ -83,7 +94,22 @@ class TokenTask(Task):
 
     def tags_of(self, example: Any) -> Sequence[str] | None:
         """The tags of an example, one for each of its `tokens`; None if it is not tagged."""
-        return getattr(example, "tags", None)
+        if not self.field:
+            return getattr(example, "tags", None)
+        # A named field never falls back on `tags`, which may be of another kind.
+        tags = getattr(example, "fields", {}).get(self.field)
+        return None if isinstance(tags, str) else tags  # a text's fields hold labels
+
+    def _check_has_field(self) -> None:
+        """Raise DataError if there are examples, none of which has the field of the task."""
+        known = {name: 0 for example in self.dataset.all() for name in example.fields}
+        if any(self.dataset.all()):
+            raise DataError(
+                f"no example has tags in the field {self.field!r} of the task {self.name!r}",
+                found=f"the fields {', '.join(map(repr, known))}" if known else "no fields",
+                fix=f"read the file with mtl.read(PATH, fields=[{self.field!r}]), or give examples "
+                f"that have it: fields={{{self.field!r}: [...]}}",
+            )
 
     def is_labelled(self, example: Any) -> bool:
         return self.tags_of(example) is not None
@@ -320,7 +346,9 @@ class TokenTask(Task):
     # --- saving -------------------------------------------------------------------------------
 
     def settings(self) -> dict[str, Any]:
-        return {"id2label": dict(enumerate(self.tags)), "label2id": self.tag_id}
+        labels = {"id2label": dict(enumerate(self.tags)), "label2id": self.tag_id}
+        # Only where it is set: a class of your own need not take it.
+        return labels | ({"field": self.field} if self.field else {})
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> Self:

@@ -122,7 +122,8 @@ class Lines:
         if not looks or not (begins or not self.has_blanks):
             return False
         is_row = len(cells) == layout.width
-        return not is_row or layout.spelling.canonical([layout.tag_of(cells)])[0] is None
+        tag = layout.tag
+        return not is_row or tag is None or not tag.knows(layout.tag_of(cells, tag))
 
     def text_before(self, line: int) -> str | None:
         """What the comment `# text = ...` above a CoNLL-U sentence says."""

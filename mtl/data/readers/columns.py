@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import DataError, Fault
-from ..examples import NERExample, TextExample
+from ..examples import NERExample, TextExample, TokenExample
 from ..words import find_words, join_words
 from .blocks import Lines
-from .layout import PART_OF_SPEECH, Block, Layout, first_word_column, layout_of
+from .layout import Block, Layout, first_word_column, layout_of
 from .schemes import (
     KNOWN_TAGS,
     PLAIN_TYPES,
     RULES,
+    Spelling,
     scheme_of,
     strays,
     to_iob2,
     what_breaks,
 )
 from .source import FilePath, Report, read_text, short
+from .tag_columns import NOT_KNOWN, TagColumn
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
 # Words in a "sentence" that has several ends. A model would cut it and never say so.
@@ -30,11 +32,14 @@ _TOO_LONG = 100
 class _Sentence(NamedTuple):
     lines: list[int]  # one per word
     tokens: list[str]
-    tags: list[str]
-    never_closed: Sequence[int] = ()  # words whose bracket opens but never closes
+    tags: dict[str, list[str]]  # by column; _MAIN is the one that the layout calls its tags
+    never_closed: dict[str, list[int]]  # words whose bracket opens but never closes, by column
 
     def __str__(self) -> str:
-        return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
+        return f"tokens {short(self.tokens)}, tags {short(self.tags[_MAIN])}"
+
+
+_MAIN = ""
 
 
 def read_conll(
@@ -44,14 +49,16 @@ def read_conll(
     strict: bool = False,
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
-) -> list[NERExample] | list[TextExample]:
+    fields: Sequence[int | str] = (),
+) -> list[NERExample] | list[TokenExample] | list[TextExample]:
     """Read columns: one word per line with its tag, a blank line after each sentence.
 
     Columns are separated by tabs or blanks. The tags are recognised by how they look, in whichever
     column, and in all the spellings and schemes of `mtl.data.readers.schemes`; they become IOB2.
-    Comment lines (`# ...`, `-DOCSTART-`), a leading column that counts, and columns that name the
-    document are skipped. In CoNLL-U, ranges and empty nodes are left out; a CoNLL-U file without
-    entity tags gives untagged texts.
+    In a file without entity tags, the parts of speech are the tags, as they are written; so are
+    tags of any other kind in a column that somebody chose. Comment lines (`# ...`, `-DOCSTART-`), a
+    leading column that counts, and columns that name the document are skipped. In CoNLL-U, ranges
+    and empty nodes are left out; a CoNLL-U file without any tags gives untagged texts.
 
     Sources: Tjong Kim Sang and De Meulder (2003), "Introduction to the CoNLL-2003 shared task",
     section 2.2; for the schemes, Ratinov and Roth (2009), "Design challenges and misconceptions in
@@ -63,13 +70,19 @@ def read_conll(
         on_error: "stop" raises all faults together; "skip" leaves out the sentences that have one.
         strict: a tag that breaks the scheme of the file is a fault; else it is read as `conlleval`
             does, and a `DataWarning` counts them.
-        column: of the tags, as a number from 1, or by name in CoNLL-U.
+        column: of the tags, as a number from 1, or by its name in a header or in CoNLL-U. Where the
+            file leaves open which column it is, the first of `fields` counts.
         label_names: what tags written as whole numbers mean, in order from 0.
+        fields: further columns of tags, as numbers or names; each becomes a field of the examples.
+
+    Returns:
+        `NERExample`s where the tags are those of entities, `TokenExample`s where they are not. A
+        sentence whose tags are all `_` is not tagged.
 
     Raises:
         DataError: the file cannot be read or is empty; a line has too few or too many columns; a
-            tag is of no known scheme; no column, or more than one, holds entity tags.
-        ConfigError: `on_error` or `column` is something else.
+            tag is of no known scheme; it is not clear which column holds the tags.
+        ConfigError: `on_error`, `column` or one of `fields` is something else.
     """
     report = Report(path, on_error)
     # The whole file is looked at before any sentence is made: all sentences have the same column of
@@ -81,10 +94,11 @@ def read_conll(
         names=lines.header,
         column=column,
         label_names=label_names,
+        fields=fields,
     )
     blocks = lines.blocks(layout)
     if layout.tag is None:
-        report.notes.append(_what_else(blocks, layout))
+        report.notes.append("no column holds entity tags or parts of speech")
         examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
     else:
         _check_blank_lines(blocks, layout, report.path)
@@ -116,36 +130,88 @@ def read_words(path: FilePath) -> list[list[str]]:
 
 def tagged_examples(
     blocks: Iterable[Block], layout: Layout, report: Report, strict: bool
-) -> list[NERExample]:
+) -> list[NERExample] | list[TokenExample]:
     """The sentences of a file whose layout is known; what is wrong with them goes to `report`."""
     sentences = []
     for block in blocks:
         with report.record(block[0][0]):
             sentences.append(_sentence(block, layout))
-    # Two passes: a tag can only be called wrong once it is known which scheme the file has.
-    scheme = scheme_of(sentence.tags for sentence in sentences)
-    examples, repaired = [], []
-    never_closed = []
+    # Two passes: a tag can only be called wrong once it is known which scheme its column has.
+    columns = [
+        _Entities(name, column.spelling, sentences)
+        for name, column in _columns_of(layout)
+        if column.spelling is not None
+    ]
+    examples = []
     for sentence in sentences:
         with report.record(sentence.lines[0]):
-            broken = strays(sentence.tags, scheme)
-            if strict:
-                _refuse_strays(sentence, broken, scheme)
-            never_closed += [sentence.lines[i] for i in sentence.never_closed]
-            repaired += [(f"line {sentence.lines[i]}", before, tag) for i, before, tag in broken]
-            examples.append(NERExample(tuple(sentence.tokens), tuple(to_iob2(sentence.tags))))
-    report.note_strays(repaired, scheme)
+            for column in columns:
+                column.convert(sentence, strict)
+            examples.append(_example(sentence, layout))
+    if layout.remark:
+        report.notes.append(layout.remark)
+    for column in columns:
+        # The first field may be the same column: what is wrong with it is said once.
+        if column.name != _MAIN or layout.tag not in layout.fields.values():
+            column.report(report)
     # Then each I- would be read as a separate entity, which is easily overlooked.
+    repaired = any(column.repaired for column in columns)
     if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
         report.notes.append("every sentence is one word: does a blank line follow every word?")
-    if layout.spelling.is_plain:
-        report.notes.append(PLAIN_TYPES)
-    if never_closed:
-        report.notes.append(
-            f"brackets that open but never close, read as entities of one word: "
-            f"{len(never_closed):,} (the first at line {never_closed[0]}); --strict refuses them"
-        )
     return examples
+
+
+def _columns_of(layout: Layout) -> list[tuple[str, TagColumn]]:
+    """All columns of tags, with the names that a sentence knows them by."""
+    assert layout.tag is not None
+    return [(_MAIN, layout.tag), *layout.fields.items()]
+
+
+def _about(name: str) -> str:
+    """How a note or fault begins that is about a further column."""
+    return f"column {name}: " if name else ""
+
+
+class _Entities:
+    """A column of entity tags in all sentences of a file: its scheme, and what breaks it."""
+
+    def __init__(self, name: str, spelling: Spelling, sentences: Sequence[_Sentence]) -> None:
+        self.name, self.spelling = name, spelling
+        self.scheme = scheme_of(sentence.tags[name] for sentence in sentences)
+        self.repaired: list[tuple[str, str, str]] = []
+        self.never_closed: list[int] = []
+
+    def convert(self, sentence: _Sentence, strict: bool) -> None:
+        """Turn the tags of a sentence into IOB2."""
+        tags = sentence.tags[self.name]
+        broken = strays(tags, self.scheme)
+        if strict:
+            _refuse_strays(sentence, sentence.never_closed[self.name], broken, self.scheme)
+        self.never_closed += [sentence.lines[i] for i in sentence.never_closed[self.name]]
+        self.repaired += [(f"line {sentence.lines[i]}", before, tag) for i, before, tag in broken]
+        sentence.tags[self.name] = list(to_iob2(tags))
+
+    def report(self, report: Report) -> None:
+        """Note what its user should know."""
+        about = _about(self.name)
+        report.note_strays(self.repaired, self.scheme, about)
+        if self.spelling.is_plain:
+            report.notes.append(f"{about}{PLAIN_TYPES}")
+        if self.never_closed:
+            report.notes.append(
+                f"{about}brackets that open but never close, read as entities of "
+                f"one word: {len(self.never_closed):,} (the first at line {self.never_closed[0]}); "
+                "--strict refuses them"
+            )
+
+
+def _example(sentence: _Sentence, layout: Layout) -> Any:
+    """A sentence whose entity tags are in IOB2 as an example."""
+    known = {n: tuple(tags) for n, tags in sentence.tags.items() if set(tags) != {NOT_KNOWN}}
+    tags = known.pop(_MAIN, None)
+    if tags is None or layout.tag is None or layout.tag.spelling is None:
+        return TokenExample(tuple(sentence.tokens), tags, known)
+    return NERExample(tuple(sentence.tokens), tags, known)
 
 
 def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> None:
@@ -181,39 +247,56 @@ def _sentence(rows: Block, layout: Layout) -> _Sentence:
     """The tokens and tags of a sentence, once every line is known to have both."""
     # Faulty rows stay out of the tags, but each is named below.
     fitting = [row for row in rows if len(row[1]) == layout.width]
-    cells = [layout.tag_of(columns) for _, columns in fitting]
+    tags = {
+        name: [layout.tag_of(cells, column) for _, cells in fitting]
+        for name, column in _columns_of(layout)
+    }
+    tokens = [cells[min(layout.token, len(cells) - 1)] for _, cells in rows]
     # Made before anything is checked, so that a fault can show the whole sentence.
-    shown = _Sentence([], [c[min(layout.token, len(c) - 1)] for _, c in rows], cells)
+    shown = _Sentence([line for line, _ in rows], tokens, tags, {})
     faults = [
         _width_fault(line, columns, layout.width, shown)
         for line, columns in rows
         if len(columns) != layout.width
     ]
-    tags = layout.spelling.canonical(cells)
-    for (line, columns), cell, tag in zip(fitting, cells, tags, strict=True):
-        if tag is None:
-            found = f"{cell!r} at the token {columns[layout.token]!r}"
-            faults.append(Fault("the tag is of no known scheme", None, line, found, KNOWN_TAGS))
+    canonical = dict(tags)
+    for name, column in _columns_of(layout):
+        if column.spelling is None:
+            continue
+        shown.never_closed[name] = column.spelling.never_closed(tags[name])
+        found = column.spelling.canonical(tags[name])
+        canonical[name] = [tag or "" for tag in found]
+        faults += [
+            _tag_fault(name, cell, line, cells[layout.token])
+            for (line, cells), cell, tag in zip(fitting, tags[name], found, strict=True)
+            if tag is None
+        ]
     if faults:
         raise DataError.collect(faults)
-    lines = [line for line, _ in rows]
-    never_closed = layout.spelling.never_closed(cells)
-    return _Sentence(lines, shown.tokens, [tag or "" for tag in tags], never_closed)
+    return shown._replace(tags=canonical)
+
+
+def _tag_fault(column: str, cell: str, line: int, token: str) -> Fault:
+    what = f"{_about(column)}the tag is of no known scheme"
+    return Fault(what, None, line, f"{cell!r} at the token {token!r}", KNOWN_TAGS)
 
 
 def _width_fault(line: int, columns: list[str], width: int, sentence: _Sentence) -> Fault:
     what = f"{len(columns)} column(s) where {width} are needed, in a sentence of "
-    what += f"{len(sentence.tokens)} tokens with {len(sentence.tags)} tags"
+    what += f"{len(sentence.tokens)} tokens with {len(sentence.tags[_MAIN])} tags"
     found = f"{' '.join(columns)!r} in the sentence with {sentence}"
     fix = "write the token first and its tag last, with a tab between them"
     return Fault(what, line=line, found=found, fix=fix)
 
 
 def _refuse_strays(
-    sentence: _Sentence, broken: Sequence[tuple[int, str, str]], scheme: str
+    sentence: _Sentence,
+    never_closed: Sequence[int],
+    broken: Sequence[tuple[int, str, str]],
+    scheme: str,
 ) -> None:
     faults: dict[int, Fault] = {}  # one per line
-    for i in sentence.never_closed:
+    for i in never_closed:
         line, found = sentence.lines[i], str(sentence)
         fix = "write (PER) for an entity of one word, and (PER* *) for a longer one"
         faults[line] = Fault("a bracket opens but never closes", None, line, found, fix)
@@ -222,17 +305,6 @@ def _refuse_strays(
         faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
     if faults:
         raise DataError.collect(list(faults.values()))
-
-
-def _what_else(blocks: Iterable[Block], layout: Layout) -> str:
-    """What a CoNLL-U file has instead of entity tags."""
-    kinds = []
-    for name in ("upos", "xpos"):
-        place = layout.names.index(name)
-        cells = {row[place] for block in blocks for _, row in block if len(row) == layout.width}
-        kinds += [f"{name} ({len(cells)} kinds)"] if cells != {"_"} else []
-    note = "no column holds entity tags"
-    return f"{note}; {' and '.join(kinds)}: {PART_OF_SPEECH}" if kinds else note
 
 
 def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:

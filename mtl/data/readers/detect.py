@@ -66,7 +66,7 @@ def detect(path: FilePath) -> Form:
         if form is None and not _looks_like_columns(text):
             form = unknown_table_form(text) or _plain_text_form(text)
     if form is None:
-        form = ("CoNLL-U" if _is_conllu(text) else "CoNLL columns"), _read_columns
+        form = ("CoNLL-U" if _is_conllu(text) else "CoNLL columns"), read_conll
     return Form(*form)
 
 
@@ -77,7 +77,7 @@ def read(
     strict: bool = False,
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
-    fields: Sequence[str] = (),
+    fields: Sequence[int | str] = (),
 ) -> Examples:
     """Read a file of any form that we know, found from its content.
 
@@ -88,7 +88,8 @@ def read(
             `conlleval` reads them, and counted.
         column: of the tags, or of the label in a table: its number from 1, or its name.
         label_names: what tags or labels written as whole numbers mean, in order from 0.
-        fields: further fields of a record, or columns of a table, to keep as labels.
+        fields: further fields of a record, or columns of a table, to keep as labels; in a file of
+            columns, further columns of tags, as numbers from 1 or names (`["upos", "xpos"]`).
 
     Returns:
         a list of examples whose `form` says what was found.
@@ -104,12 +105,6 @@ def read(
     # A list with an attribute, so that those who only want the examples never meet the form.
     examples.form = form.name
     return examples
-
-
-def _read_columns(path: FilePath, on_error: str = "stop", **options: Any) -> list[Any]:
-    # Columns have no further fields, and `read_conll` has no such argument.
-    options.pop("fields", None)
-    return read_conll(path, on_error, **options)
 
 
 def _rows(text: str) -> tuple[list[list[str]], float]:

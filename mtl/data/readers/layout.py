@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ...errors import ConfigError, DataError, suggest
-from .schemes import CHUNKS, IOB2_SPELLING, KNOWN_TAGS, OUTSIDE, Spelling, spelling_of
-from .source import SoundDataError
+from .tag_columns import CONLLU, Columns, TagColumn
 
 Row = tuple[int, list[str]]  # line number and cells
 Block = list[Row]  # the rows of a sentence
-
-# Source: universaldependencies.org/format.html
-CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-ENTITY_COLUMNS = {"ner", "ner_tag", "tag", "entity", "label"}
-# Tags that give away a column of parts of speech.
-PARTS_OF_SPEECH = {
-    *("NOUN", "VERB", "DET", "PUNCT", "ADJ", "PROPN", "PRON", "ADP"),  # universal
-    *("NN", "DT", "VBD", "NNP"),  # Penn Treebank
-}
-PART_OF_SPEECH = "part of speech is not a task yet"
-HOW_TO_CHOOSE = (
-    "say which: tasks.NAME.column = {0} in the recipe, --set tasks.NAME.column={0}, column={0} in "
-    "Python, or --column {0} after mtl check and mtl convert"
-)
-_ROLES = re.compile(r"V|(C-|R-)?(ARG|AM|A\d).*")  # PropBank's, in other columns of OntoNotes
 
 
 @dataclass(frozen=True)
@@ -39,19 +22,21 @@ class Layout:
         width: how many columns a row has.
         token: the column of the words, from 0.
         tag: the column of the tags; None if the file has none.
-        spelling: how the tags are written.
+        fields: further columns of tags, by the names or numbers that they were asked for.
         index: the column that counts the words of a sentence, if the file has one.
         names: of the columns, where the file or its format names them.
-        classes: what whole numbers in the tag column mean.
+        classes: what whole numbers in the columns of tags mean.
+        remark: what the user should know about how the column of the tags was found.
     """
 
     width: int
     token: int
-    tag: int | None = None
-    spelling: Spelling = IOB2_SPELLING
+    tag: TagColumn | None = None
+    fields: Mapping[str, TagColumn] = field(default_factory=dict)
     index: int | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    remark: str = ""
 
     def is_word(self, row: Row) -> bool:
         """Whether a row is a word of its own: not a range (1-2) or an empty node (1.1) of CoNLL-U.
@@ -61,10 +46,9 @@ class Layout:
         # They repeat words that have their own rows, so keeping them would double these words.
         return self.index is None or not re.fullmatch(r"\d+[-.]\d+", row[1][self.index])
 
-    def tag_of(self, cells: Sequence[str]) -> str:
-        """The tag of a row, in a file that has a column of tags."""
-        assert self.tag is not None
-        cell = cells[self.tag]
+    def tag_of(self, cells: Sequence[str], column: TagColumn) -> str:
+        """The tag of a row in a column of tags."""
+        cell = cells[column.place]
         return self.classes[int(cell)] if _is_class(cell, self.classes) else cell
 
 
@@ -75,21 +59,26 @@ def layout_of(
     names: Sequence[str] = (),
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
+    fields: Sequence[int | str] = (),
     ignored: Sequence[int] = (),
 ) -> Layout:
     """Find the columns of words and tags.
+
+    Without `column`, the column of entity tags is found by its content; in a file without entity
+    tags, that of parts of speech. Where the content leaves it open, the first of `fields` counts.
 
     Args:
         blocks: the rows of each sentence, without comments.
         path: of the file, for messages.
         names: of the columns, if the file has a header.
-        column: of the tags, as a number from 1 or a name; by default it is found by its content.
+        column: of the tags, as a number from 1 or a name.
         label_names: what whole numbers in it mean.
+        fields: further columns of tags, as numbers or names.
         ignored: columns that are known to hold neither.
 
     Raises:
         SoundDataError: several columns hold entity tags.
-        DataError: no column does.
+        DataError: no column holds entity tags or parts of speech.
         ConfigError: there is no such column.
     """
     width = usual_width(blocks)
@@ -102,19 +91,24 @@ def layout_of(
     if _has_words(names):  # a column named after words is one, whatever repeats in it
         skipped = {i for i in skipped if not _has_words(names[i : i + 1])}
     classes = tuple(label_names or ())
-    counts = [Counter(_named(cells, classes)) for cells in columns]
+    counts = [_named(cells, classes) for cells in columns]
     rest = [i for i in range(width) if i not in {*skipped, *ignored}]
-    kinds = _Kinds(counts, rest, path, tuple(names))
+    held = Columns(counts, rest, path, tuple(names))
+    others = {str(name): held.column(held.place_of(name)) for name in fields}
+    remark = ""
     if column is not None:
-        tag = _chosen(column, kinds)
-        spelling = kinds.spelling(tag)
+        tag = held.column(held.place_of(column))
     else:
-        tag, spelling = kinds.find()
+        tag = held.find(next(iter(others.values()), None))
+        if tag and tag.spelling is None and not others:
+            found = held.describe(tag.place)
+            remark = f"no column holds entity tags; the tags are the parts of speech of {found}"
+    taken = {found.place for found in (tag, *others.values()) if found}
     # A file may have nothing left but a column that looks like a counter: then it holds the words.
-    others = [i for i in rest if i != tag] or [i for i in range(width) if i != tag]
+    free = [i for i in rest if i not in taken] or [i for i in range(width) if i not in taken]
     # Tags first, then words: any column may look like words, but few look like tags.
-    token = _word_column(names, others)
-    return Layout(width, token, tag, spelling, index, tuple(names), classes)
+    token = _word_column(names, free or rest)
+    return Layout(width, token, tag, others, index, tuple(names), classes, remark)
 
 
 def usual_width(blocks: Sequence[Block]) -> int:
@@ -129,11 +123,11 @@ def _is_class(cell: str, classes: Sequence[str]) -> bool:
     return cell.isdecimal() and int(cell) < len(classes)
 
 
-def _named(cells: Mapping[str, int], classes: Sequence[str]) -> dict[str, int]:
+def _named(cells: Counter[str], classes: Sequence[str]) -> Counter[str]:
     """The cells of a column by the names of their classes, if all are class numbers."""
     if not all(_is_class(cell, classes) for cell in cells):
-        return dict(cells)
-    return {classes[int(cell)]: n for cell, n in cells.items()}
+        return cells
+    return Counter({classes[int(cell)]: n for cell, n in cells.items()})
 
 
 def first_word_column(blocks: Sequence[Block], names: Sequence[str] = ()) -> int:
@@ -192,132 +186,3 @@ def _is_the_same_throughout(columns: Sequence[Sequence[str]]) -> bool:
     # In a sentence of one word, every column is constant.
     longer = [column for column in columns if len(column) > 1]
     return len(longer) > 1 and all(len(set(column)) == 1 for column in longer)
-
-
-class _Kinds:
-    """What the columns of a file hold."""
-
-    def __init__(
-        self,
-        columns: Sequence[Mapping[str, int]],
-        rest: Sequence[int],
-        path: str,
-        names: tuple[str, ...],
-    ) -> None:
-        self.columns, self.rest, self.path, self.names = columns, rest, path, names
-        read = {i: spelling_of(columns[i]) for i in rest}
-        self.read = {i: found for i, found in read.items() if found is not None}
-
-    def spelling(self, column: int) -> Spelling:
-        """How the tags are written in a column that somebody chose."""
-        read = spelling_of(self.columns[column])
-        if read is not None:
-            return read[0]
-        # A column of nothing but O has no spelling to find, and yet holds tags.
-        marks = [cell for cell in self.columns[column] if cell in (*OUTSIDE, "*")]
-        if len(marks) == len(self.columns[column]) == 1:
-            return Spelling("B-PER", marks[0], IOB2_SPELLING.pattern)
-        raise self._no_tags(f"{self.describe(column)} holds no entity tags")
-
-    def find(self) -> tuple[int | None, Spelling]:
-        """The column of the tags, by its content.
-
-        Not by its place, since every corpus has its own. Where two columns hold entity tags, a
-        guess would be wrong half of the time, and nobody would notice: it is refused unless the
-        header or the user says which.
-        """
-        entities = list(self._entities())
-        # From the second column on: the first is more likely to hold the words.
-        outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
-        others = [i for i in self.rest[1:] if i in self.read] or outside
-        if (
-            entities
-            and entities[0] == self.rest[0]
-            and self.read[entities[0]][0].is_plain
-            and others
-        ):
-            entities = entities[1:]  # words such as "O" look like plain types
-        if len(entities) > 1:
-            named = [i for i in entities if self.names[i : i + 1] and self._is_named(i)]
-            entities = named if len(named) == 1 else entities
-        if len(entities) > 1:
-            raise self._several(entities)
-        if entities:
-            return entities[0], self.read[entities[0]][0]
-        if outside:
-            # A file in which no word is in an entity: a column of nothing but O.
-            (mark,) = self.columns[outside[-1]]
-            return outside[-1], Spelling("B-PER", mark, IOB2_SPELLING.pattern)
-        # A column with many bad tags, or else chunks (NP, VP) if nothing else is tagged.
-        tagged = list(self._entities(least=0.5)) or list(self.read)
-        if tagged:
-            # Of equally good columns, the last: that is where the tags usually are.
-            best = max(tagged, key=lambda i: (self.read[i][1], i))
-            return best, self.read[best][0]
-        if self.names == CONLLU:
-            return None, IOB2_SPELLING
-        if len(self.columns) == 2 and sum(self.columns[1].values()) == 0:
-            return 1, IOB2_SPELLING  # no row has two columns: each is a separate fault
-        raise self._no_tags("no column holds entity tags")
-
-    def _entities(self, least: float = 0.9) -> Iterator[int]:
-        """The columns that hold entity tags, rather than chunks, clauses or roles."""
-        for i, (spelling, share) in self.read.items():
-            if share < least:
-                continue
-            types: Counter[str] = Counter()
-            for cell, n in self.columns[i].items():
-                if (kind := spelling.type_of(cell)) is not None:
-                    types[kind] += n
-            # By share, not by a single cell: an entity type may be called V or TOP.
-            other = sum(n for t, n in types.items() if t in CHUNKS or _ROLES.fullmatch(t))
-            if not types or other < 0.9 * sum(types.values()):
-                yield i
-
-    def _is_named(self, column: int) -> bool:
-        """Whether the header gives a column a name that entity tags usually have."""
-        return self.names[column].strip().lower() in ENTITY_COLUMNS
-
-    def describe(self, column: int) -> str:
-        """The column by its number, its name if it has one, and its most common cells."""
-        name = f" {self.names[column]!r}" if column < len(self.names) else ""
-        cells = Counter(self.columns[column]).most_common(5)
-        shown = ", ".join(cell[:30] for cell, _ in cells)
-        more = ", ..." if len(self.columns[column]) > 5 else ""
-        return f"column {column + 1}{name} ({shown}{more})"
-
-    def _several(self, entities: Sequence[int]) -> DataError:
-        first = entities[0] + 1
-        return SoundDataError(
-            f"{len(entities)} columns hold entity tags",
-            path=self.path,
-            found="; ".join(map(self.describe, entities)),
-            fix=HOW_TO_CHOOSE.format(first),
-        )
-
-    def _no_tags(self, what: str) -> DataError:
-        fix = KNOWN_TAGS
-        # Class numbers are the most common reason, and easily fixed.
-        if any(all(c.isdecimal() for c in self.columns[i]) for i in self.rest[1:]):
-            fix += '; for numbers set tasks.NAME.label_names = ["O", "B-PER", "I-PER", ...]'
-        found = "; ".join(self.describe(i) for i in range(len(self.columns)))
-        if any(len(PARTS_OF_SPEECH & set(self.columns[i])) > 1 for i in self.rest):
-            return SoundDataError(f"{what}; {PART_OF_SPEECH}", path=self.path, found=found, fix=fix)
-        return DataError(what, path=self.path, found=found, fix=fix)
-
-
-def _chosen(column: int | str, kinds: _Kinds) -> int:
-    """The place of a column given by name or number."""
-    names = [name.strip().lower() for name in kinds.names]
-    width = len(kinds.columns)
-    text = str(column).strip()
-    # Names first: a header may call a column "2".
-    if text.lower() in names:
-        return names.index(text.lower())
-    if text.isdecimal() and 1 <= int(text) <= width:
-        return int(text) - 1
-    fix = f"give its number, from 1 to {width}"
-    if kinds.names:
-        fix += f", or its name: {suggest(text, kinds.names)}"
-    found = "; ".join(map(kinds.describe, range(width)))
-    raise ConfigError(f"there is no column {text!r}", path=kinds.path, found=found, fix=fix)

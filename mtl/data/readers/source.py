@@ -45,13 +45,20 @@ class Report:
             what = f"lists or objects are nested too deeply{where}"
             self.faults.append(Fault(what, self.path, line, fix="write it with fewer levels"))
 
-    def note_strays(self, repaired: Sequence[tuple[str, str, str]], scheme: str) -> None:
-        """Note the tags that break their scheme: for each its place, the tag before, and itself."""
+    def note_strays(
+        self, repaired: Sequence[tuple[str, str, str]], scheme: str, about: str = ""
+    ) -> None:
+        """Note the tags that break their scheme: for each its place, the tag before, and itself.
+
+        Args:
+            about: how the note begins.
+        """
         if repaired:
             place, before, tag = repaired[0]
             self.notes.append(
-                f"tags that break {scheme}, read as conlleval reads them: {len(repaired):,} (the "
-                f"first at {place}: {tag} after {before}); --strict refuses them"
+                f"{about}tags that break {scheme}, read as conlleval reads them: "
+                f"{len(repaired):,} (the first at {place}: {tag} after {before}); "
+                "--strict refuses them"
             )
 
     def finish(self, examples: list[Any], kind: str) -> list[Any]:

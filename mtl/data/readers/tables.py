@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from ..examples import NERExample, PairExample, QAExample
+from ..examples import NERExample, PairExample, QAExample, TokenExample
 from .cells import first_cells, head_rows
 from .columns import tagged_examples
 from .layout import Block, layout_of
@@ -111,8 +111,9 @@ def read_word_table(
     strict: bool = False,
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
+    fields: Sequence[int | str] = (),
     **_: Any,
-) -> list[NERExample]:
+) -> list[NERExample] | list[TokenExample]:
     """Read a table with one word per row, such as Kaggle's `Sentence #,Word,POS,Tag`.
 
     A sentence begins where its column names a new one (an empty cell continues the sentence),
@@ -149,6 +150,7 @@ def read_word_table(
         names=table.names,
         column=column,
         label_names=label_names,
+        fields=fields,
         ignored=ignored,
     )
     return report.finish(tagged_examples(blocks, layout, report, strict), "sentence")

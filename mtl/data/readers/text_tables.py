@@ -11,10 +11,10 @@ from ...errors import DataError
 from ..examples import TextExample
 from ..words import split_words
 from .cells import list_in
-from .layout import HOW_TO_CHOOSE
 from .schemes import IOB2_SPELLING, Spelling, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
 from .table import BODIES, GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, WORD_TAGS, Table, plain_name
+from .tag_columns import HOW_TO_CHOOSE
 from .taglists import SEVERAL_LABELS, ClassNames, TaggedRow, tagged_texts, unnamed_numbers
 
 
