@@ -22,7 +22,7 @@ ORDER = [
         "data.tokenizers.subwords data.tokenizers",
         "data.readers.source data.readers.json_source data.readers.schemes",
         "data.readers.tag_columns data.readers.layout data.readers.blocks data.readers.columns",
-        "data.readers.cells data.readers.squad data.readers.pairs",
+        "data.readers.cells data.readers.answers data.readers.squad data.readers.pairs",
         "data.readers.taglists data.readers.spans data.readers.exports data.readers.record_fields",
         "data.readers.records data.readers.table data.readers.text_tables data.readers.tables",
         "data.readers.parallel data.readers.json_forms data.readers.detect data.readers.folders",

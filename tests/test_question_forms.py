@@ -63,18 +63,47 @@ def test_questions_in_every_layout(content, read):
     "none",
     [
         *({"answer": ""}, {"answer": -1}, {"answers": None}, {"answers": []}, {"answers": [""]}),
-        {"answers": {"text": [], "answer_start": []}},
         {"answers": {"text": [""], "answer_start": [-1]}},
         {"answers": [{"text": "", "answer_start": -1}]},
-        {"answers": [LUIS], "is_impossible": "true"},
-        {"answers": [LUIS], "answerable": False},
+        {"answers": {"text": [], "answer_start": []}, "is_impossible": False},
     ],
     ids=str,
 )
-def test_questions_without_an_answer_are_left_out_and_counted(none, read):
-    questions, notes = read([FLAT | {"answer": "Luis"}, FLAT | none])
+def test_questions_that_lack_an_answer_are_left_out_and_counted(none, read):
+    questions, (note,) = read([FLAT | {"answer": "Luis"}, FLAT | none])
     assert questions == [QUESTION]
-    assert notes == ["unanswerable questions left out: 1 (line 1)"]
+    assert note.startswith("questions without an answer left out: 1 (line 1). ")
+
+
+@pytest.mark.parametrize(
+    "none",
+    [
+        {"answers": {"text": [], "answer_start": []}},
+        {"answer": "", "is_impossible": 1},
+        {"is_impossible": True},
+        {"answers": [], "plausible_answers": [], "answerable": "no"},
+    ],
+    ids=str,
+)
+def test_questions_that_have_no_answer(none, read):
+    questions, notes = read([FLAT | {"answer": "Luis"}, FLAT | {"id": "2"} | none])
+    assert questions == [QUESTION, QAExample("2", "Who?", CONTEXT, ())]
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    "none",
+    [
+        {"answers": [LUIS], "is_impossible": "true"},
+        {"answers": [LUIS], "answerable": False},
+        {"answers": [], "is_impossible": True, "plausible_answers": [LUIS]},
+    ],
+    ids=str,
+)
+def test_answers_of_questions_that_have_none_are_not_used(none, read):
+    questions, (note,) = read([FLAT | {"answer": "Luis"}, FLAT | {"id": "2"} | none])
+    assert questions == [QUESTION, QAExample("2", "Who?", CONTEXT, ())]
+    assert note.endswith("(plausible_answers), not used: 1 (line 1)")
 
 
 def test_messages_show_the_keys_that_are_there(read):

@@ -1,6 +1,7 @@
 """Questions from SQuAD JSON, tables and JSON lines; bad ones say what is wrong and where."""
 
 import json
+import warnings
 
 import pytest
 import reading
@@ -31,29 +32,41 @@ def test_offsets_count_characters_not_bytes(file):
     assert read_squad(file("\ufeff" + path.read_text(), "y.json"))[0].answers[0].start == 7
 
 
-def test_unanswerable_questions_are_counted_and_left_out(file):
+def test_questions_that_the_file_says_have_no_answer(file):
     """SQuAD v2.0 gives some of them plausible answers, which are wrong."""
     path = file(
         squad(
             qa(),
             qa(id="q2", answers=[], is_impossible=True, plausible_answers=[{"text": "Luis"}]),
-            qa(id="q3", answers=[]),
-            {"id": "q4", "question": "Who?", "is_impossible": True},
+            {"id": "q4", "question": "Who?", "is_impossible": True, "plausible_answers": []},
+            qa(id="q5", answers=[], answerable=False),
             version="v2.0",
         ),
         "x.json",
     )
-    with pytest.warns(
-        DataWarning, match=r"unanswerable questions left out: 3 \(line \d+"
-    ) as warned:
-        assert [example.id for example in read_squad(path)] == ["q1"]
-    assert warned[0].filename == __file__
+    examples, notes = notes_of(read_squad, path)
+    assert [(example.id, len(example.answers)) for example in examples] == [
+        *[("q1", 1), ("q2", 0), ("q4", 0), ("q5", 0)]
+    ]
+    (note,) = notes
+    assert note.startswith("answers of questions that the file says have none (plausible_answers)")
+    assert note.endswith("not used: 1 (line 20)")
 
 
-def test_nothing_but_unanswerable_questions(file):
+@pytest.mark.parametrize("more", [{}, {"is_impossible": False}, {"is_impossible": None}])
+def test_a_missing_answer_is_no_answer_only_if_the_file_says_so(more, file):
+    """It may not be filled in, or kept secret: nobody should learn that there is none."""
+    path = file(squad(qa(), qa(id="q3", answers=[], **more), version="v2.0"), "x.json")
+    examples, (note,) = notes_of(read_squad, path)
+    assert [example.id for example in examples] == ["q1"]
+    assert note.startswith("questions without an answer left out: 1 (line ")
+    assert note.endswith("say so: is_impossible = true")
+
+
+def test_nothing_but_questions_that_lack_an_answer(file):
     fault = only_fault_of(read_squad, file(squad(qa(answers=[])), "x.json"))
     assert fault.what == "the file holds no question with an answer"
-    assert fault.found == "unanswerable questions left out: 1 (line 10)"
+    assert fault.found.startswith("questions without an answer left out: 1 (line 10)")
 
 
 def test_answers_not_in_their_context_or_not_at_their_offset(file):
@@ -321,11 +334,36 @@ def test_questions_one_a_line(file):
 def test_questions_one_a_line_as_the_datasets_library_writes_them(file):
     record = {"id": "1", "title": "Market", "context": CONTEXT, "question": "Who?"}
     answered = record | {"answers": {"text": ["Luis", "Rosa"], "answer_start": [18, 37]}}
-    examples, notes = notes_of(
-        read_squad, file(lines(answered, record | {"is_impossible": True}), "x.jsonl")
-    )
-    assert examples == [QAExample("1", "Who?", CONTEXT, (Answer("Luis", 18), Answer("Rosa", 37)))]
-    assert notes == ["unanswerable questions left out: 1 (line 2)"]
+    unanswered = record | {"id": "2", "answers": {"text": [], "answer_start": []}}
+    marked = record | {"id": "3", "is_impossible": True}
+    examples = read_squad(file(lines(answered, unanswered, marked), "x.jsonl"))
+    assert examples == [
+        QAExample("1", "Who?", CONTEXT, (Answer("Luis", 18), Answer("Rosa", 37))),
+        QAExample("2", "Who?", CONTEXT, ()),
+        QAExample("3", "Who?", CONTEXT, ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        ("Who?,,,", 0),
+        ("Who?,,,true", 1),
+        ("Who?,,-1,1.0", 1),
+        ("Who?,,,False", 0),
+        ("Who?,\"{'text': [], 'answer_start': []}\",,", 1),
+        ("Who?,\"{'text': array([], dtype=object), 'answer_start': array([])}\",,", 1),
+        ("Who?,[],[],", 1),
+    ],
+)
+def test_an_empty_cell_of_a_table_is_no_answer_only_if_the_row_says_so(row, kept, file):
+    rows = f"{CONTEXT},Who is late?,Rosa,37,false\n{CONTEXT},{row}\n"
+    path = file(f"context,question,answer,start,is_impossible\n{rows}", "x.csv")
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        examples = read_squad(path)
+    assert [len(example.answers) for example in examples] == [1, 0][: 1 + kept]
+    assert len(notes) == 1 - kept
 
 
 def test_all_faults_of_questions_one_a_line_come_together(file):

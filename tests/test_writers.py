@@ -74,7 +74,7 @@ def questions(draw, contexts):
     ends = st.integers(0, len(context))
     spans = draw(st.lists(st.tuples(ends, ends).map(sorted), max_size=3))
     answers = [Answer(context[a:b], a) for a, b in spans if context[a:b].strip()]
-    return QAExample(draw(st.text()), draw(filled), context, answers or [Answer(context, 0)])
+    return QAExample(draw(st.text()), draw(filled), context, answers)
 
 
 @pytest.mark.filterwarnings("ignore:.*ids that an earlier question already has")
@@ -85,6 +85,12 @@ def test_squad_round_trip(data, tmp_path):
     examples = data.draw(st.lists(questions(contexts), min_size=1, max_size=4))
     write_squad(examples, tmp_path / "x.json")
     assert read_squad(tmp_path / "x.json") == examples
+    squad = json.loads((tmp_path / "x.json").read_text())
+    marks = {qa.get("is_impossible") for p in squad["data"][0]["paragraphs"] for qa in p["qas"]}
+    if all(example.answers for example in examples):  # as a program for v1.1 knows it
+        assert (squad["version"], marks) == ("1.1", {None})
+    else:
+        assert (squad["version"], marks) == ("v2.0", {not example.answers for example in examples})
 
 
 def test_write_squad_groups_the_questions_of_a_context(tmp_path):

@@ -245,12 +245,15 @@ def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
     # Where the file gives no offset, any of them may be meant.
     several = [e for e in examples if any(e.context.count(a.text) > 1 for a in e.answers)]
     inside = [e for e in examples if not _on_borders(e.answers, *borders[e.context])]
+    answered = [example for example in examples if example.answers]
+    unanswerable = len(examples) - len(answered)
     return [
         ("questions", f"{len(examples):,}"),
+        *([("without an answer", f"{unanswerable:,}")] if unanswerable else []),
         ("contexts", f"{len(words):,}"),
         ("context words", _lengths([len(words[example.context]) for example in examples])),
         ("question words", _lengths([_n_words(example.question) for example in examples])),
-        ("answer words", _lengths([_n_words(e.answers[0].text) for e in examples])),
+        ("answer words", _lengths([_n_words(e.answers[0].text) for e in answered])),
         ("answers whose text occurs more than once", _some(several, examples)),
         ("answers not on token boundaries", _some(inside, examples)),
     ]
@@ -288,6 +291,8 @@ def _counts(names: Sequence[str] | Counter[str], most: int = 20) -> str:
 
 
 def _lengths(lengths: Sequence[int]) -> str:
+    if not lengths:
+        return "none"
     middle = statistics.median(lengths)
     return f"{min(lengths)} to {max(lengths)}, median {middle:g}"
 

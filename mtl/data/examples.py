@@ -315,18 +315,19 @@ class Answer:
 
 @dataclass(frozen=True)
 class QAExample:
-    """A question, a context that holds its answer, and the reference answers (SQuAD v1.1).
+    """A question, a context, and the answers that the context gives to it (SQuAD v1.1 and v2.0).
 
     Args:
         id: names the question in predictions and messages.
         question, context: texts; the answer is part of the context.
-        answers: all that are right, each an `Answer` with its offset in the context.
+        answers: all that are right, each an `Answer` with its offset in the context. None at all
+            says that the context does not answer the question.
         candidates: spans of the context of the same type as the answer, the answer among them,
             where they are known (as in the toy data); only trivial baselines read it.
 
     Raises:
-        DataError: an empty question or context, no answer, an answer that is not in the context
-            at its offset.
+        DataError: an empty question or context, an answer that is not in the context at its
+            offset.
     """
 
     id: str
@@ -343,8 +344,6 @@ class QAExample:
                 raise DataError(
                     f"question {self.id!r} has an empty {name}", fix=f"give it a {name}"
                 )
-        if not self.answers:
-            raise DataError(f"question {self.id!r} has no answer", fix="give it an answer")
         for answer in (*self.answers, *self.candidates):
             self._check(answer)
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ..examples import Answer, QAExample
+from ..examples import QAExample
+from .answers import (
+    START_NAMES,
+    answers_of,
+    is_ambiguous,
+    is_empty,
+    is_empty_list,
+    located,
+    plain_name,
+)
 from .cells import quoted_rows
 from .json_source import Row, json_rows, looks_like_json, outline
 from .source import FilePath, Report, lines_of, read_text, short
@@ -34,26 +43,48 @@ _ALIASES = {  # without case, blanks and punctuation; if several are there, the 
     ),
     "question": ("question", "query", "questiontext", "q"),
     "answer": ("answers", "answer", "answertext", "answerstext", "goldanswer"),
-    "start": (
-        *("answerstart", "answersanswerstart", "answeroffset", "start", "offset", "startchar"),
-        *("answerstarts", "startposition", "begin"),
-    ),
+    "start": START_NAMES,
     "id": ("id", "qid", "questionid"),
     "impossible": ("isimpossible", "impossible", "unanswerable"),
     "answerable": ("answerable", "isanswerable", "hasanswer"),
+    "plausible": ("plausibleanswers", "plausibleanswer"),
 }
-_ANSWER_TEXTS = ("text", "answer_text", "answer", "value")
+_NOTES = {  # how many questions, and the first of them
+    "empty": "questions without an answer left out: {}. If their contexts do not answer them, say "
+    "so: is_impossible = true",
+    "unused": "answers of questions that the file says have none (plausible_answers), not used: {}",
+    "ambiguous": "answers without an offset that occur more than once in their context, the first "
+    "of which was taken: {}. Give answer_start to be exact",
+    "repeated": "ids that an earlier question already has: {0}; the first of them is {1.id!r}. "
+    "Prediction files add a number to a repeated id",
+}
 
 
 class _Question(NamedTuple):
-    """A question as in the file; its answers in any of the forms that `_answers` reads."""
+    """A question as in the file; its answers in any of the forms that `answers_of` reads.
+
+    `impossible`: whether the file says that it has no answer; None if it does not say.
+    `plausible`: in the same forms, what SQuAD v2.0 names as tempting, but wrong.
+    """
 
     id: str
     question: str
     context: str
     answers: Any
+    impossible: bool | None
+    plausible: Any
     line: int | None
     where: str = ""
+
+    @property
+    def is_unanswerable(self) -> bool:
+        """Whether it clearly has no answer; an empty field alone may just not be filled in."""
+        return is_empty_list(self.answers) if self.impossible is None else self.impossible
+
+    @property
+    def has_unused_answers(self) -> bool:
+        """Whether the file gives answers all the same."""
+        return not (is_empty(self.answers) and is_empty(self.plausible))
 
 
 def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
@@ -63,8 +94,11 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
     or a paragraph with its questions, in each record. A table has columns for context, question and
     answer under any usual name, and may have one for the offset of the answer in characters of the
     context, and one for an id. Without an offset the first occurrence of the answer is taken; a
-    `DataWarning` counts the questions where there are several. Questions without an answer are left
-    out and counted.
+    `DataWarning` counts the questions where there are several.
+
+    A question has no answer if the file says so: with `is_impossible`, as in SQuAD v2.0, or with
+    the empty lists of the `datasets` library, `{"text": [], "answer_start": []}`. Any other
+    question without an answer is left out and counted.
 
     Args:
         path: a UTF-8 file.
@@ -98,33 +132,28 @@ def questions_from(
 
 
 def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]:
-    # Left out, guessed, repeated: each is counted, so that a note can say how many.
-    examples, unanswerable, ambiguous, seen, repeated = [], [], [], set(), []
+    examples: list[QAExample] = []
+    noted: dict[str, list[_Question]] = {name: [] for name in _NOTES}
+    seen: set[str] = set()
     for question in questions:
         with report.record(question.line, question.where):
-            answers = _answers(question.answers)
-            if not answers:
-                unanswerable.append(question)
+            id, context = question.id, question.context
+            answers = [] if question.is_unanswerable else answers_of(question.answers)
+            if not answers and not question.is_unanswerable:
+                noted["empty"].append(question)
                 continue
-            located = tuple(_located(*answer, question) for answer in answers)
-            examples.append(QAExample(question.id, question.question, question.context, located))
-            if any(_is_ambiguous(*answer, question) for answer in answers):
-                ambiguous.append(question)
-            if question.id in seen:
-                repeated.append(question)
-            seen.add(question.id)
-    if unanswerable:
-        report.notes.append(f"unanswerable questions left out: {_counted(unanswerable)}")
-    if ambiguous:
-        report.notes.append(
-            f"answers without an offset that occur more than once in their context, the first of "
-            f"which was taken: {_counted(ambiguous)}. Give answer_start to be exact"
-        )
-    if repeated:
-        report.notes.append(
-            f"ids that an earlier question already has: {_counted(repeated)}; the first of them is "
-            f"{repeated[0].id!r}. Prediction files add a number to a repeated id"
-        )
+            places = tuple(located(*answer, context, id) for answer in answers)
+            examples.append(QAExample(id, question.question, context, places))
+            if question.is_unanswerable and question.has_unused_answers:
+                noted["unused"].append(question)
+            if any(is_ambiguous(*answer, context) for answer in answers):
+                noted["ambiguous"].append(question)
+            if id in seen:
+                noted["repeated"].append(question)
+            seen.add(id)
+    report.notes += [
+        _NOTES[name].format(_counted(found), found[0]) for name, found in noted.items() if found
+    ]
     return examples
 
 
@@ -133,63 +162,6 @@ def _counted(questions: list[_Question], most: int = 5) -> str:
     by_line = len({q.line for q in questions} - {None}) == len(questions)
     places = [f"line {q.line}" if by_line else f"question {q.id!r}" for q in questions[:most]]
     return f"{len(questions)} ({', '.join(places)}{', ...' if len(questions) > most else ''})"
-
-
-def _answers(value: Any) -> list[tuple[str, int | None]]:
-    """Text and offset of each answer: from SQuAD's list, from the columns that the `datasets`
-    library makes of it ({"text": [...], "answer_start": [...]}), or from bare texts. None, "" and
-    -1 mean that there is no answer.
-    """
-    match value:
-        case None | "" | -1 | {"text": None | "" | []}:
-            return []
-        case str(text):
-            return [(text, None)]
-        case bool():
-            fix = "an answer is copied from its context; yes or no is a class of the question"
-            raise DataError("the answer is yes or no", found=short(value), fix=fix)
-        case [*items]:
-            return [answer for item in items for answer in _answers(item)]
-        case dict():
-            text = next((value[key] for key in _ANSWER_TEXTS if key in value), None)
-            start = next((v for key, v in value.items() if _plain(key) in _ALIASES["start"]), None)
-            if isinstance(text, str):
-                return [(text, _offset(start))]
-            if isinstance(text, list) and start is None:
-                return _answers(text)
-            if isinstance(text, list) and isinstance(start, list) and len(text) == len(start):
-                pairs = zip(text, start, strict=True)
-                return _answers([{"text": text, "answer_start": start} for text, start in pairs])
-    fix = 'write it as {"text": "...", "answer_start": 0}'
-    raise DataError("an answer is not a text with its offset", found=short(value), fix=fix)
-
-
-def _offset(value: Any) -> int | None:
-    if value is None or value == "":
-        return None
-    # Tables and JSON write offsets in all sorts of ways; int(inf) raises OverflowError.
-    with suppress(TypeError, ValueError, OverflowError):  # 3, 3.0 and "3" alike
-        if int(float(value)) == float(value):
-            return int(float(value))
-    fix = "count the characters of the context before the answer"
-    raise DataError("an answer offset is not a whole number", found=short(value), fix=fix)
-
-
-def _located(text: str, start: int | None, question: _Question) -> Answer:
-    """The answer at its offset or, without one, where its text first occurs."""
-    if start is not None:
-        return Answer(text, start)  # QAExample makes sure that the text is there
-    # Only without an offset: an offset counts the blanks too.
-    text = text.strip()
-    if text not in question.context:
-        what = f"the answer of question {question.id!r} is not in its context"
-        found = f"answer {short(text)}, context {short(question.context)}"
-        raise DataError(what, found=found, fix="copy the answer letter by letter from the context")
-    return Answer(text, question.context.index(text))
-
-
-def _is_ambiguous(text: str, start: int | None, question: _Question) -> bool:
-    return start is None and question.context.count(text.strip()) > 1
 
 
 def _from_records(
@@ -245,15 +217,24 @@ def _question(qa: Any, context: str | None, number: str, line: int | None, where
     fields = _by_our_names(qa)
     question = _text(fields, "question", qa)
     context = context if context is not None else _text(fields, "context", qa)
-    is_impossible = _is_true(fields.get("impossible")) or _is_false(fields.get("answerable"))
-    if not is_impossible and "answer" not in fields:
+    impossible = _says_impossible(fields)
+    if not impossible and "answer" not in fields:
         raise _lacking('list "answers"', qa, "answers")
-    answers = None if is_impossible else fields["answer"]
+    answers = fields.get("answer")
     # Offsets in a separate field, next to the texts.
     if isinstance(answers, str | list) and fields.get("start") not in (None, -1, ""):
         answers = {"text": answers, "answer_start": fields["start"]}
-    name = fields.get("id")
-    return _Question(number if name is None else str(name), question, context, answers, line, where)
+    name, plausible = fields.get("id"), fields.get("plausible")
+    name = number if name is None else str(name)
+    return _Question(name, question, context, answers, impossible, plausible, line, where)
+
+
+def _says_impossible(fields: Mapping[str, Any]) -> bool | None:
+    """Whether a question is said to have no answer; None if nothing is said."""
+    impossible, answerable = fields.get("impossible"), fields.get("answerable")
+    if _is_true(impossible) or _is_false(answerable):
+        return True
+    return False if _is_false(impossible) or _is_true(answerable) else None
 
 
 def _by_our_names(record: Any) -> dict[str, Any]:
@@ -261,7 +242,7 @@ def _by_our_names(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise _lacking('text "question"', record, "question")
     # Backwards, so that of two names that differ only in case the first wins.
-    plain = {_plain(str(key)): value for key, value in reversed(record.items())}
+    plain = {plain_name(str(key)): value for key, value in reversed(record.items())}
     found = {}
     for field, aliases in _ALIASES.items():
         names = [alias for alias in aliases if alias in plain]
@@ -270,10 +251,6 @@ def _by_our_names(record: Any) -> dict[str, Any]:
         if names:
             found[field] = plain[(filled or names)[0]]
     return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())
 
 
 def _is_true(value: Any) -> bool:
@@ -334,15 +311,15 @@ def _from_table(text: str, report: Report) -> Iterator[_Question]:
             if not isinstance(answers, dict):
                 start = _literal(cells.get("start", "").strip())
                 answers = {"text": answers, "answer_start": start if start != "" else None}
-            if _is_true(cells.get("impossible")) or _is_false(cells.get("answerable")):
-                answers = None
-            name = cells.get("id") or str(number)
-            yield _Question(name, cells["question"], cells["context"], answers, line)
+            name, impossible = cells.get("id") or str(number), _says_impossible(cells)
+            question, context = cells["question"], cells["context"]
+            plausible = _literal(cells.get("plausible", ""))
+            yield _Question(name, question, context, answers, impossible, plausible, line)
 
 
 def _known_columns(header: list[str], place: dict[str, Any]) -> dict[str, int]:
     """Where the columns that we need are, under any of their names."""
-    names = [_plain(name) for name in header]
+    names = [plain_name(name) for name in header]
     columns = {
         field: names.index(next(alias for alias in aliases if alias in names))
         for field, aliases in _ALIASES.items()

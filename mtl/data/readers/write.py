@@ -49,7 +49,7 @@ def _json_record(example: Example) -> dict[str, Any]:
             record = {"sentence1": example.first, "sentence2": example.second}
             record |= {"negative": example.negative, "score": example.score}
         case QAExample():
-            record = _squad_question(example)
+            record = _squad_question(example, may_lack_answers=not example.answers)
             record |= {"context": example.context, "answers": record.pop("answers")}
     # Our readers treat a missing field like a null, and the file is shorter.
     return {key: value for key, value in record.items() if value is not None}
@@ -112,27 +112,33 @@ def _conllu_sentence(example: NERExample | TextExample) -> str:
 
 
 def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
-    """Write questions as SQuAD v1.1 JSON; those in a row that share a context share a paragraph.
+    """Write questions as SQuAD JSON; those in a row that share a context share a paragraph.
 
-    `read_squad` gives equal examples back, except for `candidates`, which SQuAD lacks.
+    The version is v1.1, or v2.0 if a question has no answer. `read_squad` gives equal examples
+    back, except for `candidates`, which SQuAD lacks.
 
     Raises:
         DataError: the file cannot be written.
     """
     _check_order(examples)
+    examples = list(examples)
+    # Only where it is needed: a program for v1.1 may not know the field.
+    may_lack_answers = not all(example.answers for example in examples)
     paragraphs = [
-        {"context": context, "qas": [_squad_question(example) for example in group]}
+        {"context": context, "qas": [_squad_question(e, may_lack_answers) for e in group]}
         # groupby only joins neighbours, so the order of the questions stays.
         for context, group in groupby(examples, key=lambda example: example.context)
     ]
-    squad = {"version": "1.1", "data": [{"title": Path(path).stem, "paragraphs": paragraphs}]}
+    version = "v2.0" if may_lack_answers else "1.1"
+    squad = {"version": version, "data": [{"title": Path(path).stem, "paragraphs": paragraphs}]}
     write_atomically(path, json.dumps(squad, indent=2, ensure_ascii=False) + "\n")
 
 
-def _squad_question(example: QAExample) -> dict[str, Any]:
+def _squad_question(example: QAExample, may_lack_answers: bool) -> dict[str, Any]:
     """A question as in SQuAD, inside the paragraph that holds its context."""
     answers = [{"text": answer.text, "answer_start": answer.start} for answer in example.answers]
-    return {"id": example.id, "question": example.question, "answers": answers}
+    question = {"id": example.id, "question": example.question, "answers": answers}
+    return question | ({"is_impossible": not answers} if may_lack_answers else {})
 
 
 class _Writer:
