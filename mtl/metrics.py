@@ -191,7 +191,11 @@ def normalize_answer(text: str) -> str:
 
 
 def exact_match(prediction: str, references: str | Sequence[str]) -> float:
-    """1.0 if the normalised prediction equals any normalised reference, else 0.0."""
+    """1.0 if the normalised prediction equals any normalised reference, else 0.0.
+
+    No references say that there is no answer: then only an empty prediction is right (SQuAD v2.0's
+    script).
+    """
     return _best(lambda reference: float(_same(prediction, reference)), references)
 
 
@@ -199,14 +203,15 @@ def token_f1(prediction: str, references: str | Sequence[str]) -> float:
     """F1 of the words that prediction and reference share; the best over all references.
 
     If either has no words left after normalisation, 1.0 if both have none, else 0.0 (SQuAD v2.0's
-    script; Rajpurkar et al. 2018).
+    script; Rajpurkar et al. 2018). No references are as in `exact_match`.
     """
     return _best(lambda reference: _word_f1(prediction, reference), references)
 
 
 def _best(score: Callable[[str], float], references: str | Sequence[str]) -> float:
     references = [references] if isinstance(references, str) else references
-    return max(map(score, references), default=0.0)
+    # An empty reference stands for "no answer", and an empty prediction equals it.
+    return max(map(score, references or [""]))
 
 
 def _same(prediction: str, reference: str) -> bool:
@@ -221,6 +226,31 @@ def _word_f1(prediction: str, reference: str) -> float:
     # As multisets: a repeated word counts only as often as it occurs in both.
     shared = (Counter(guess) & Counter(gold)).total()
     return 2 * shared / (len(guess) + len(gold))
+
+
+def best_threshold(
+    values: Sequence[float], above: Sequence[float], below: Sequence[float]
+) -> float:
+    """The threshold with the highest total score, where an item scores what `above` says if its
+    value is at least the threshold, and otherwise what `below` says.
+
+    As `find_best_thresh` in SQuAD v2.0's script (Rajpurkar et al. 2018): one pass over the sorted
+    values. Ours is halfway between two values, so that no rounding moves an item across it. Of
+    thresholds that score the same, the highest.
+
+    Raises:
+        ValueError: no values, or lists of different length.
+    """
+    items = sorted(zip(values, above, below, strict=True), reverse=True)
+    total = best = sum(below)  # under a threshold above all values
+    threshold = items[0][0] + 1
+    lower = [value for value, _, _ in items[1:]] + [items[-1][0] - 2]  # the next value of each
+    for (value, gained, lost), following in zip(items, lower, strict=True):
+        total += gained - lost
+        # Items of the same value are on the same side of any threshold.
+        if total > best and following < value:
+            best, threshold = total, (value + following) / 2
+    return threshold
 
 
 def mean(values: Sequence[float]) -> float:

@@ -31,7 +31,8 @@ ORDER = [
         "toy.world toy.facts toy.news toy.paraphrases toy",
         "nn.config nn.attention nn.encoder nn.heads nn.families nn.pretrained nn.export",
         "nn.parameters nn",
-        "tasks.base tasks.labels tasks.spans tasks.windows tasks.entities tasks.guesses",
+        "tasks.base tasks.labels tasks.spans tasks.answers tasks.windows tasks.entities",
+        "tasks.guesses",
         "tasks.tagged tasks.tokens tasks.pairs",
         "tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.inputs inference.prediction inference.labelled",
@@ -56,7 +57,7 @@ ORDER = [
 ]
 TASK_HELPERS = (
     *("base", "tokens", "pairs"),  # to build tasks on
-    *("labels", "spans", "windows", "entities", "guesses", "tagged"),
+    *("labels", "spans", "answers", "windows", "entities", "guesses", "tagged"),
 )  # files of mtl/tasks that are no task
 BASES = TASK_HELPERS[:3]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}

@@ -17,9 +17,10 @@ from ..data.tokenizers.base import Row
 from ..errors import ConfigError
 from ..inference.loop import batches, encode_for
 from ..model import MultiTaskModel
+from ..tasks.answers import QAPrediction
 from ..tasks.base import Task
 from ..tasks.ner import NERPrediction, NERTask
-from ..tasks.qa import QAPrediction, QATask
+from ..tasks.qa import QATask
 from ..tasks.spans import COLOURS, OTHER_COLOUR
 from ..tasks.windows import first_pieces
 from .picture import Picture
@@ -167,7 +168,7 @@ def _borders(
             i: Cell(f"{shares[i]:.2f}", to_hex(blues(0.5 * shares[i])))
             for i in batch.text_mask[0].nonzero()[:, 0].tolist()
         }
-    return said, [Cell(prediction.answer, OTHER_COLOUR)]
+    return said, [Cell(prediction.said, OTHER_COLOUR)]
 
 
 def _name_rows(sketch: Sketch, model: MultiTaskModel) -> None:

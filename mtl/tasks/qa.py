@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,87 +15,29 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch
 from ..data.dataset import Dataset
-from ..data.encoded import EncodedExample
 from ..data.examples import Answer, QAExample
 from ..data.tokenizers.base import Row
 from ..errors import ConfigError
-from ..metrics import exact_match, mean, normalize_answer, token_f1
+from ..metrics import best_threshold, confusion, exact_match, mean, normalize_answer, token_f1
 from ..nn.heads import SpanHead
-from ..tables import format_table
+from ..tables import scores_table
+from .answers import MOST_SPANS, NO_ANSWER, Answers, QAPrediction, best_of, found_in
 from .base import IGNORED, Mistake
 from .guesses import candidate_answers, candidates_in_closest_sentence, sentences_of
 from .pairs import PairTask
-from .spans import (
-    best_spans,
-    excerpt,
-    highlight_html,
-    highlight_text,
-    pieces_of_span,
-    span_scores,
-)
+from .spans import best_spans, excerpt, pieces_of_span, span_scores
 from .windows import by_example
 
 NOT_HERE = (0, 0)  # [CLS], the first token of every row: "the answer is not in this window"
-MOST_SPANS = 20  # best spans considered per question, like `n_best_size` in BERT's scripts
-
-
-@dataclass(frozen=True)
-class QAPrediction:
-    """An answer: its probability, where it is in the context, and the next best answers.
-
-    The probability is a softmax over every valid span of every window, plus "not here" once. The
-    logit of a span is how far its score is above that of [CLS] in its window; "not here" has 0.
-    So scores compare across windows, and those of different answers sum to at most 1.
-    """
-
-    question: str
-    context: str
-    answer: str
-    score: float
-    start: int
-    end: int
-    alternatives: tuple[QAPrediction, ...] = field(default=(), repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in ("answer", "score", "start", "end")}
-
-    def _spans(self) -> list[tuple[int, int, str]]:
-        return [(self.start, self.end, "answer")]
-
-    def __str__(self) -> str:
-        return (
-            f"{self.question}\n  {self.answer}  (score {self.score:.2f}, "
-            f"characters {self.start} to {self.end})\n"
-            f"  {highlight_text(self.context, self._spans())}"
-        )
-
-    def _repr_html_(self) -> str:
-        question = highlight_html(self.question, [])
-        return f"<p><b>{question}</b><br>{highlight_html(self.context, self._spans())}</p>"
-
-
-class Answers(list[QAPrediction]):
-    """The best answers to one question, best first; prints and draws itself."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The best answer, with the others as `alternatives`."""
-        best, *others = self
-        return best.to_dict() | {"alternatives": [other.to_dict() for other in others]}
-
-    def __str__(self) -> str:
-        header = ["", "answer", "score", "start", "end"]
-        rows = [
-            [f"{rank}.", p.answer, f"{p.score:.2f}", p.start, p.end]
-            for rank, p in enumerate(self, 1)
-        ]
-        return f"{self[0]}\n\n{format_table(header, rows)}"
-
-    def _repr_html_(self) -> str:
-        return "".join(prediction._repr_html_() for prediction in self)
 
 
 class QATask(PairTask):
-    """Point at the first and the last token of the answer.
+    """Point at the first and the last token of the answer, or say that there is none.
+
+    Where training questions have no answer (SQuAD v2.0; Rajpurkar et al. 2018), the model may say
+    so. A span is the answer if its score is far enough above that of [CLS], which stands for "not
+    here" (Devlin et al. 2019, section 4.3): by `thresholds["margin"]`, which is chosen on
+    validation. Where each of them has an answer, the model always answers.
 
     Args:
         name: of the task.
@@ -122,6 +63,9 @@ class QATask(PairTask):
         if max_answer_tokens < 1:
             raise ConfigError("max_answer_tokens must be at least 1", found=str(max_answer_tokens))
         self.max_answer_tokens = max_answer_tokens
+        # Without validation 0 remains: the answer is what is more likely than "not here".
+        if not all(example.answers for example in self.dataset.train):
+            self.thresholds = {"margin": 0.0}
 
     def build_head(self, d_model: int) -> nn.Module:
         return SpanHead(d_model)
@@ -131,8 +75,11 @@ class QATask(PairTask):
     ) -> list[tuple[int, int] | None]:
         """First and last token of the first reference answer, in each window that holds it whole.
 
-        A window without it points at [CLS]. If no window holds it, no row is labelled.
+        A window without it points at [CLS]. If no window holds it, no row is labelled. If the
+        question has no answer, every window points at [CLS].
         """
+        if not example.answers:
+            return [NOT_HERE] * len(rows)
         # The others are equally right, but a softmax has one target; scoring takes the best of all.
         answer = example.answers[0]
         encoding = rows[0].text
@@ -186,7 +133,35 @@ class QATask(PairTask):
         totals = margins.flatten(1).logsumexp(1)  # (B,)
         windows = zip(*(t.tolist() for t in (firsts, lasts, best, totals)), strict=True)
         of_examples = by_example(windows, batch)
-        return [_best_answer(*both) for both in zip(batch.items, of_examples, strict=True)]
+        pairs = zip(batch.items, of_examples, strict=True)
+        return [best_of(self._ranked(*found_in(*pair))) for pair in pairs]
+
+    def _ranked(self, spans: list[QAPrediction], none: QAPrediction) -> list[QAPrediction]:
+        """The answers, best first; "no answer" stands where the threshold is."""
+        if not self.thresholds:
+            return spans
+        least = self.thresholds["margin"]
+        above = sum(span.margin >= least for span in spans)
+        return [*spans[:above], none, *spans[above:]]
+
+    def decide(self, prediction: QAPrediction) -> QAPrediction:
+        if not self.thresholds:
+            return prediction
+        answers = [replace(prediction, alternatives=()), *prediction.alternatives]
+        (none,) = (answer for answer in answers if not answer.answer)
+        return best_of(self._ranked([answer for answer in answers if answer.answer], none))
+
+    def choose_thresholds(
+        self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
+    ) -> dict[str, float]:
+        """The margin that the best span needs to be the answer, for the highest `exact_match`."""
+        if not self.thresholds:  # all training questions have an answer
+            return {}
+        guesses = [prediction.best_guess for prediction in predictions]
+        pairs = list(zip(guesses, map(_texts, examples), strict=True))
+        answering = [exact_match(guess.answer, texts) for guess, texts in pairs]
+        silent = [exact_match("", texts) for _, texts in pairs]
+        return {"margin": best_threshold([g.margin for g in guesses], answering, silent)}
 
     def best_answers(self, prediction: QAPrediction, n: int) -> Answers:
         return Answers([prediction, *prediction.alternatives[: n - 1]])
@@ -194,23 +169,63 @@ class QATask(PairTask):
     def score(
         self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
     ) -> dict[str, float]:
-        """`exact_match` and `token_f1` as in SQuAD; `span_accuracy`: the very same characters."""
+        """`exact_match` and `token_f1` as in SQuAD; `span_accuracy`: the very same characters.
+
+        If some questions have no answer, also these for each kind, as in SQuAD v2.0's script:
+        `has_answer_exact_match`, `has_answer_token_f1` and `no_answer_exact_match`, the share of
+        questions without an answer that were left without one.
+        """
         pairs = list(zip(examples, predictions, strict=True))
-        references = [[answer.text for answer in example.answers] for example in examples]
-        scored = list(zip(predictions, references, strict=True))
-        return {
-            "exact_match": mean([exact_match(p.answer, texts) for p, texts in scored]),
-            "token_f1": mean([token_f1(p.answer, texts) for p, texts in scored]),
-            # Stricter than exact_match: "Oslo" elsewhere in the context has the right text only.
-            "span_accuracy": mean(
-                [float((p.start, p.end) in {(a.start, a.end) for a in e.answers}) for e, p in pairs]
-            ),
+        exact = [exact_match(p.answer, _texts(e)) for e, p in pairs]
+        f1 = [token_f1(p.answer, _texts(e)) for e, p in pairs]
+        # Stricter than exact_match: "Oslo" elsewhere in the context has the right text only.
+        spans = [float((p.start, p.end) in _places(e)) for e, p in pairs]
+        scores = {"exact_match": mean(exact), "token_f1": mean(f1), "span_accuracy": mean(spans)}
+        has_answer = [i for i, example in enumerate(examples) if example.answers]
+        no_answer = [i for i, example in enumerate(examples) if not example.answers]
+        if has_answer and no_answer:
+            scores["has_answer_exact_match"] = mean([exact[i] for i in has_answer])
+            scores["has_answer_token_f1"] = mean([f1[i] for i in has_answer])
+        if no_answer:
+            scores["no_answer_exact_match"] = mean([exact[i] for i in no_answer])
+        return scores
+
+    def remarks(self, scores: dict[str, float]) -> list[str]:
+        if "no_answer_exact_match" not in scores or self.thresholds:
+            return []
+        return ["some questions have no answer; the model answers all, as in its training data"]
+
+    def report(self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]) -> str:
+        """What the threshold does, beside always answering and never; "" if all have answers."""
+        if all(example.answers for example in examples):
+            return ""
+        ways = {
+            "always answer": [prediction.best_guess for prediction in predictions],
+            "never answer": list(map(_no_answer, examples)),
+            "as decided": predictions,
         }
+        scores = {way: self.score(examples, said) for way, said in ways.items()}
+        least = self.thresholds.get("margin")
+        decided = "" if least is None else f"an answer needs a margin of {least:.2f} to [CLS]\n"
+        return decided + scores_table(scores)
+
+    def confusion(
+        self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
+    ) -> tuple[list[str], list[list[int]]] | None:
+        """Questions with and without an answer, by whether they got one."""
+        if all(example.answers for example in examples):
+            return None
+        labels = ["answer", NO_ANSWER]
+        there = [labels[not example.answers] for example in examples]
+        said = [labels[not prediction.answer] for prediction in predictions]
+        return labels, confusion(there, said, labels)
 
     def prediction_file(
         self, examples: Sequence[QAExample], predictions: Sequence[QAPrediction]
     ) -> tuple[str, str]:
         """What SQuAD's official evaluation script reads: the text of each answer by question id.
+
+        An empty text says that there is no answer.
 
         Where an id is repeated, `-2`, `-3` and so on are added to it.
         """
@@ -233,28 +248,34 @@ class QATask(PairTask):
 
         `wrong boundary`: it shares characters with a reference. `no overlap`: it is in a sentence
         of a reference, or touches it. `wrong sentence`: neither. Sentences end at `.`, `!` and `?`.
+        `missed the answer`: there is one. `answered the unanswerable`: there is none.
         """
         return [
             Mistake(
                 _kind_of_mistake(example, prediction),
                 example.id,
-                f"{example.question}  |  "
-                + excerpt(example.context, example.answers[0].start, example.answers[0].end),
+                f"{example.question}  |  " + _surroundings(example, prediction),
                 " / ".join(dict.fromkeys(answer.text for answer in example.answers)),
                 prediction.answer,
             )
             for example, prediction in zip(examples, predictions, strict=True)
-            if not exact_match(prediction.answer, [answer.text for answer in example.answers])
+            if not exact_match(prediction.answer, _texts(example))
         ]
+
+    def controls(self, examples: Sequence[QAExample]) -> dict[str, list[QAExample]]:
+        """As for any pair, but only with questions that have an answer: "none" stays right."""
+        return super().controls([example for example in examples if example.answers])
 
     def baselines(self, examples: Sequence[QAExample]) -> dict[str, list[QAPrediction]]:
         """What can be predicted without understanding.
 
         `random_candidate`: any candidate of the right type. `most_shared_words`: a candidate of the
-        right type in the sentence that shares the most words with the question.
+        right type in the sentence that shares the most words with the question. `never_answer`, if
+        there are questions without an answer.
         """
         # A baseline is a fixed number: the same in every run.
         rng = random.Random(0)
+        never = [] if all(e.answers for e in examples) else [_no_answer(e) for e in examples]
         return {
             "random_candidate": [
                 _as_prediction(e, rng.choice(candidate_answers(e))) for e in examples
@@ -262,6 +283,7 @@ class QATask(PairTask):
             "most_shared_words": [
                 _as_prediction(e, rng.choice(candidates_in_closest_sentence(e))) for e in examples
             ],
+            **({"never_answer": never} if never else {}),
         }
 
     def settings(self) -> dict[str, Any]:
@@ -283,52 +305,29 @@ def _span_in_row(row: Row, first: int, last: int) -> tuple[int, int]:
     return first + shift, last + shift
 
 
-# Of one window: first and last positions and margins of its best spans, and the log of the summed
-# exponentials of all its margins.
-Window = tuple[list[int], list[int], list[float], float]
+def _texts(example: QAExample) -> list[str]:
+    """The references; those without a word do not count, as in SQuAD v2.0's script."""
+    return [answer.text for answer in example.answers if normalize_answer(answer.text)]
 
 
-def _best_answer(item: EncodedExample, windows: list[Window]) -> QAPrediction:
-    """The span farthest above [CLS], back in characters, with the next best answers.
+def _places(example: QAExample) -> set[tuple[int, int]]:
+    """Where the answers are; "no answer" is at (0, 0), as in pipelines of transformers."""
+    return {(answer.start, answer.end) for answer in example.answers} or {(0, 0)}
 
-    Only the `MOST_SPANS` best spans of the context are considered; one that two windows see counts
-    once, where it is best. Of spans with the same text (normalised as in SQuAD) the best stays.
-    """
-    encoding = item.rows[0].text
-    margins: dict[tuple[int, int], float] = {}  # by characters
-    for row, (firsts, lasts, window_margins, _) in zip(item.rows, windows, strict=True):
-        shift = row.first_piece - row.text_start
-        for first, last, margin in zip(firsts, lasts, window_margins, strict=True):
-            if margin > float("-inf"):
-                span = encoding.offsets[first + shift][0], encoding.offsets[last + shift][1]
-                # Where windows overlap, both see the same span, and it must not count twice.
-                margins[span] = max(margin, margins.get(span, margin))
-    # Cut again, since each window has brought that many.
-    best = sorted(margins, key=margins.__getitem__, reverse=True)[:MOST_SPANS]
-    spans: dict[str, tuple[int, int]] = {}  # by normalised text
-    for start, end in best:
-        # "Oslo" and "Oslo." are one answer to SQuAD's score, not alternatives to each other.
-        spans.setdefault(normalize_answer(encoding.text[start:end]), (start, end))
-    # "Not here" has margin 0, and counts once however many windows there are.
-    total = torch.tensor([0.0, *(window[-1] for window in windows)]).logsumexp(0).item()
-    question = item.example.inputs[0][0]
-    answers = [
-        QAPrediction(
-            question,
-            encoding.text,
-            encoding.text[start:end],
-            math.exp(margins[start, end] - total),
-            start,
-            end,
-        )
-        for start, end in spans.values()
-    ]
-    return replace(answers[0], alternatives=tuple(answers[1:]))
+
+def _surroundings(example: QAExample, prediction: QAPrediction) -> str:
+    """The part of the context around the answer; around what was predicted if there is none."""
+    answer = example.answers[0] if example.answers else prediction
+    return excerpt(example.context, answer.start, answer.end)
 
 
 def _kind_of_mistake(example: QAExample, prediction: QAPrediction) -> str:
+    if not example.answers:
+        return "answered the unanswerable"
+    if not prediction.answer:
+        return "missed the answer"
     here = (prediction.start, prediction.end)
-    gold = [(answer.start, answer.end) for answer in example.answers]
+    gold = _places(example)
     if any(_overlap(here, span) for span in gold):
         return "wrong boundary"
     for sentence in sentences_of(example.context):
@@ -345,3 +344,7 @@ def _as_prediction(example: QAExample, answer: Answer) -> QAPrediction:
     return QAPrediction(
         example.question, example.context, answer.text, 1.0, answer.start, answer.end
     )
+
+
+def _no_answer(example: QAExample) -> QAPrediction:
+    return QAPrediction(example.question, example.context, "", 1.0, 0, 0)
