@@ -9,7 +9,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from itertools import groupby
 
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -70,13 +70,26 @@ def entity_scores(references: TagSequences, predictions: TagSequences) -> dict[s
         ValueError: sentences or tags differ in number.
     """
     _check_lengths(references, predictions)
+    for reference, prediction in zip(references, predictions, strict=True):
+        _check_lengths(reference, prediction)
+    # As sets of (type, from, to): an entity is right only if all three agree.
+    gold, guess = ([{*entity_spans(tags)} for tags in part] for part in (references, predictions))
+    return entity_scores_of_sets(gold, guess)
+
+
+def entity_scores_of_sets(
+    references: Sequence[Set[Span]], predictions: Sequence[Set[Span]]
+) -> dict[str, float]:
+    """The same for entities that may be nested: of each text a set of `(type, first, end)`.
+
+    Raises:
+        ValueError: lists of different length.
+    """
+    _check_lengths(references, predictions)
     right: Counter[str] = Counter()
     wanted: Counter[str] = Counter()
     found: Counter[str] = Counter()
-    for reference, prediction in zip(references, predictions, strict=True):
-        _check_lengths(reference, prediction)
-        # As sets of (type, from, to): an entity is right only if all three agree.
-        gold, guess = set(entity_spans(reference)), set(entity_spans(prediction))
+    for gold, guess in zip(references, predictions, strict=True):
         right.update(kind for kind, _, _ in gold & guess)
         wanted.update(kind for kind, _, _ in gold)
         found.update(kind for kind, _, _ in guess)

@@ -174,15 +174,32 @@ def test_outer_blanks_of_a_span_are_not_worth_a_note(read):
     assert (example.tags, notes) == (("B-P", "O"), [])
 
 
-def test_of_spans_that_share_a_word_the_longest_counts_then_the_first(read):
+def test_spans_inside_others_are_inner_entities_and_the_tags_are_of_the_outermost(read):
     text = "University of Oslo hospital"
-    (example,), notes = read(
-        {"text": text, "label": [[14, 18, "LOC"], [0, 27, "ORG"], [0, 18, "ORG"]]}
-    )
+    spans = [[14, 18, "LOC"], [0, 27, "ORG"], [0, 18, "ORG"], [14, 18, "LOC"]]
+    (example,), notes = read({"text": text, "label": spans})
     assert example.tags == ("B-ORG", "I-ORG", "I-ORG", "I-ORG")
-    assert notes == ["spans that share a word with a longer one, which are left out: 2"]
-    (example,), _ = read({"text": "a b c", "label": [[2, 5, "Y"], [0, 3, "X"]]})
-    assert example.tags == ("B-X", "I-X", "O")
+    assert example.inner == (("ORG", 0, 3), ("LOC", 2, 3))  # the second LOC is the same entity
+    assert example.entities == [("ORG", 0, 4), *example.inner]
+    assert notes == []
+
+
+def test_a_span_that_crosses_another_is_a_fault_of_its_record(read):
+    crossing, good = ({"text": "a b c", "label": [[2, 5, "Y"], [0, last, "X"]]} for last in (3, 1))
+    fault = fault_of(read, crossing)
+    assert fault.what.startswith("an entity crosses another")
+    assert (fault.line, fault.found) == (1, "'a b (X)' and 'b c (Y)'")
+    (example,), notes = read(good, crossing, on_error="skip")
+    assert example.tags == ("B-X", "B-Y", "I-Y")
+    assert notes[0].startswith("bad records left out: 1")
+
+
+def test_of_neighbours_that_share_a_word_the_longest_counts_then_the_first(read):
+    (example,), notes = read({"text": "run 12km a day", "label": [[6, 8, "U"], [0, 6, "N"]]})
+    assert (example.tags, example.inner) == (("B-N", "I-N", "O", "O"), ())
+    assert "spans that share a word with a longer one, which are left out: 1" in notes
+    (example,), _ = read({"text": "12km", "label": [[2, 4, "U"], [0, 2, "N"]]})
+    assert (example.tags, example.inner) == (("B-N",), ())
 
 
 def test_a_span_of_blanks_is_left_out_and_counted(read):

@@ -10,6 +10,8 @@ from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 
 from ..errors import DataError
+from ..metrics import Span, entity_spans
+from .nesting import crossing, in_order, outermost
 from .words import Place, find_words, join_words
 
 # What the encoder's rows are made of: one text, or a pair such as (question, context).
@@ -105,15 +107,24 @@ class NERExample(TokenExample):
         tokens: the words of the sentence.
         tags: `O`, `B-TYPE` (an entity begins) or `I-TYPE` (it continues), one per word.
         fields: further tags of the words, of any set.
+        inner: entities inside those of `tags`, as (type, first word, one past the last).
 
     Raises:
-        DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2.
+        DataError: no tokens, an empty token, a tag count that differs, a tag that is not IOB2, an
+            inner entity that is not inside one of `tags` or crosses another.
     """
 
     tags: tuple[str, ...]
+    inner: tuple[Span, ...] = ()
 
     def _check_tags(self) -> None:
         check_tags(self.tokens, self.tags or ())
+        object.__setattr__(self, "inner", as_inner(self.tokens, self.tags, self.inner))
+
+    @property
+    def entities(self) -> list[Span]:
+        """All entities, those of `tags` and the inner ones, from left to right."""
+        return in_order([*entity_spans(self.tags or ()), *self.inner])
 
 
 def _as_words(tokens: Iterable[str]) -> tuple[str, ...]:
@@ -177,6 +188,44 @@ def check_iob2(tags: Sequence[str]) -> None:
         previous = tag
 
 
+def as_inner(
+    tokens: Sequence[str], tags: Sequence[str] | None, inner: Sequence[Span]
+) -> tuple[Span, ...]:
+    """Inner entities from left to right, without repeats of each other or of those in the tags.
+
+    Raises:
+        DataError: one that crosses another, is in none of the tags' entities, or has no type.
+    """
+    if not inner:  # the usual case
+        return ()
+    outer = entity_spans(tags or ())
+    found = in_order({(kind, first, last) for kind, first, last in inner} - {*outer})
+    for kind, _, _ in found:
+        _check_text("the type of an inner entity", kind)
+    if pair := crossing([*outer, *found]):
+        raise crossing_entities(*(f"{' '.join(tokens[s:e])} ({kind})" for kind, s, e in pair))
+    holders = {entity[1:] for entity in outer}
+    wrong = [e for e in outermost([*outer, *found]) if e[1:] not in holders]
+    if wrong:
+        kind, first, last = wrong[0]
+        raise DataError(
+            "an inner entity is not inside an entity of the tags",
+            found=f"{kind} from word {first} to before word {last}; the tags {list(tags or ())}",
+            fix="give the outermost entities as tags, and those inside them as inner",
+        )
+    return tuple(found)
+
+
+def crossing_entities(one: str, other: str) -> DataError:
+    """The error for two entities, such as `Paris (LOC)`, that overlap although neither holds the
+    other."""
+    return DataError(
+        "an entity crosses another: they overlap, but neither is inside the other",
+        found=f"{one[:120]!r} and {other[:120]!r}",
+        fix="correct the borders of one of them, or leave one out",
+    )
+
+
 @dataclass(frozen=True)
 class TextExample:
     """A text with what is known about it: a class label, one tag per token, both, or neither.
@@ -187,9 +236,11 @@ class TextExample:
         label: the class of the whole text; None if not labelled.
         tags: IOB2 as in `NERExample`, one per token; None if not tagged.
         fields: further labels of the text, by the name of their field.
+        inner: entities inside those of `tags`, as in `NERExample`.
 
     Raises:
-        DataError: an empty text, token or label, a tag count that differs, a tag that is not IOB2.
+        DataError: an empty text, token or label, a tag count that differs, a tag that is not IOB2,
+            an inner entity that is not inside one of `tags` or crosses another.
     """
 
     text: str
@@ -198,6 +249,7 @@ class TextExample:
     tags: tuple[str, ...] | None = None
     # hash=False: a dict has no hash, and an example should have one.
     fields: Mapping[str, str] = field(default_factory=dict, hash=False)
+    inner: tuple[Span, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", _as_words(self.tokens))
@@ -213,6 +265,12 @@ class TextExample:
             object.__setattr__(self, "tags", tuple(self.tags))
             check_tokens(self.tokens)
             check_tags(self.tokens, self.tags)
+        object.__setattr__(self, "inner", as_inner(self.tokens, self.tags, self.inner))
+
+    @property
+    def entities(self) -> list[Span]:
+        """All entities, those of `tags` and the inner ones, from left to right, in tokens."""
+        return in_order([*entity_spans(self.tags or ()), *self.inner])
 
     @cached_property
     def _read(self) -> tuple[str, list[Place] | None]:

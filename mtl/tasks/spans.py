@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import torch
@@ -74,25 +74,49 @@ def excerpt(text: str, start: int, end: int, room: int = 80) -> str:
 
 
 def highlight_html(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
-    """`text` as HTML with marked spans `(start, end, label)`, in order and not overlapping."""
-    parts, position = [], 0
-    for start, end, label in spans:
+    """`text` as HTML with marked spans `(start, end, label)`, which may be inside one another."""
+
+    def opened(label: str) -> str:
         colour = COLOURS.get(label, OTHER_COLOUR)
-        # Escaped: a text may hold < and &, and a notebook would take them for HTML.
-        parts.append(escape(text[position:start]))
-        parts.append(
-            f'<mark style="background:{colour};color:#111;padding:0.1em 0.3em;border-radius:0.3em">'
-            f"{escape(text[start:end])}"
+        # The outline keeps a mark inside another of its own colour visible.
+        return (
+            f'<mark style="background:{colour};color:#111;padding:0.1em 0.3em;border-radius:0.3em;'
+            'outline:1px solid #fff8">'
+        )
+
+    def closed(label: str) -> str:
+        return (
             f'<small style="margin-left:0.4em;font-weight:bold">{escape(label)}</small></mark>'
         )
-        position = end
-    return "".join(parts) + escape(text[position:])
+
+    # Escaped: a text may hold < and &, and a notebook would take them for HTML.
+    return _marked(text, spans, escape, opened, closed)
 
 
 def highlight_text(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
-    """`text` with its spans in brackets: `[Alice PER] lives in [Paris LOC].`"""
+    """`text` with its spans in brackets: `[Alice PER] is at [University of [Paris LOC] ORG].`"""
+    return _marked(text, spans, str, lambda label: "[", lambda label: f" {label}]")
+
+
+def _marked(
+    text: str,
+    spans: Sequence[tuple[int, int, str]],
+    plain: Callable[[str], str],
+    opened: Callable[[str], str],
+    closed: Callable[[str], str],
+) -> str:
+    """`text` with a mark before and after each span; of nested spans, the longer is outside."""
     parts, position = [], 0
-    for start, end, label in spans:
-        parts += [text[position:start], f"[{text[start:end]} {label}]"]
-        position = end
-    return "".join(parts) + text[position:]
+    open_: list[tuple[int, str]] = []  # end and label of the spans around the place, the last inside
+    # The last one only closes what is still open.
+    for start, end, label in [*sorted(spans, key=lambda s: (s[0], -s[1])), (len(text) + 1, 0, "")]:
+        while open_ and open_[-1][0] <= start:
+            last, name = open_.pop()
+            parts += [plain(text[position:last]), closed(name)]
+            position = last
+        parts.append(plain(text[position:start]))
+        position = start
+        if end:
+            parts.append(opened(label))
+            open_.append((end, label))
+    return "".join(parts)

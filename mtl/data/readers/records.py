@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import DataError
 from ..examples import TextExample
-from ..words import find_words, join_words, split_words
+from ..words import Entity, find_words, join_words, split_words
 from .exports import plain_record
 from .json_source import Row, json_rows, outline
 from .record_fields import (
@@ -33,7 +33,7 @@ from .schemes import (
     what_breaks,
 )
 from .source import FilePath, Report, read_text, short
-from .spans import INCLUSIVE, Span, in_tokens, last_token_counts, tags_of_spans
+from .spans import INCLUSIVE, Span, entities_of_spans, in_tokens, last_token_counts
 from .taglists import known_tags, unnamed_numbers
 
 
@@ -106,10 +106,11 @@ def texts_from(
         with report.record(record.row.line, record.row.where):
             label, others = classes.of(record)
             if record.spans is None:
-                tags = schemes.of(record)
+                tags, inner = schemes.of(record), ()
             else:
-                tags = _tags_of_spans(record, record.spans, last_counts, notes)
-            examples.append(TextExample(record.sentence, tuple(record.tokens), label, tags, others))
+                tags, inner = _entities(record, record.spans, last_counts, notes)
+            tokens = tuple(record.tokens)
+            examples.append(TextExample(record.sentence, tokens, label, tags, others, inner=inner))
     report.notes += keys.notes()
     report.note_strays(schemes.repaired, schemes.scheme)
     if schemes.spelling.is_plain:
@@ -195,18 +196,21 @@ class _Schemes:
         return known_tags(tags, self.spelling, where)
 
 
-def _tags_of_spans(
+def _entities(
     record: Record, spans: Sequence[Span], last_counts: bool, notes: Counter[str]
-) -> tuple[str, ...]:
-    """Spans count the tokens that the record lists, otherwise the characters of its text."""
+) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
+    """The tags of a record with spans, and the entities inside others.
+
+    Spans count the tokens that the record lists, otherwise the characters of its text.
+    """
     text = record.sentence
     if not record.given:
-        return tuple(tags_of_spans(text, split_words(text), spans, notes))
+        return entities_of_spans(text, split_words(text), spans, notes)
     places = find_words(text, record.given)
     if places is None:
         text, places = join_words(record.given)
     found = in_tokens(spans, places, last_counts)
-    return tuple(tags_of_spans(text, places, found, notes))
+    return entities_of_spans(text, places, found, notes)
 
 
 class _Classes:

@@ -1,4 +1,4 @@
-"""Spans: what annotation tools export goes in, one IOB2 tag for each word comes out.
+"""Spans: what annotation tools export goes in; tags of words and entities inside others come out.
 
 Character spans: doccano, Prodigy, Label Studio, spaCy, Rasa and the like; token spans: GLiNER and
 SpERT. Offsets count characters from 0, the end is one past the last character.
@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ..words import Place, tags_of_entities
+from ..examples import crossing_entities
+from ..nesting import crossing, iob2_tags
+from ..words import Entity, Place
 from .source import short
 
 SPAN_FIELDS = ("entities", "spans", "ents", "annotation", "annotations", "slots", "ner")
@@ -115,16 +117,20 @@ def in_tokens(spans: Iterable[Span], places: Sequence[Place], last_counts: bool)
     return found
 
 
-def tags_of_spans(
+def entities_of_spans(
     text: str, words: Sequence[Place], spans: Sequence[Span], notes: Counter[str]
-) -> list[str]:
-    """IOB2 tags of words, from the characters that spans cover.
+) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
+    """What spans of characters say about words: IOB2 tags, and the entities inside others.
 
-    A span with a boundary inside a word takes the whole word. Of spans that share a word, the
-    longest counts, then the first. Both are counted in `notes`.
+    A span with a border inside a word takes the whole word; of neighbours that then share a word,
+    the longest counts, then the first. Both are counted in `notes`.
+
+    Returns:
+        the tags of the outermost entities, and the others as (type, first word, one past the last).
 
     Raises:
-        DataError: a span that is not within the text, is not what the file says, or has no type.
+        DataError: a span that is not within the text, is not what the file says, has no type, or
+            crosses another: they overlap, but neither is inside the other.
     """
     faults, found = [], []
     for span in spans:  # all faults of a text, not only the first
@@ -134,25 +140,34 @@ def tags_of_spans(
             faults += error.faults
     if faults:
         raise DataError.collect(faults)
+    if pair := crossing((span.kind, span.start, span.end) for span in found):
+        raise crossing_entities(*(f"{text[start:end]} ({kind})" for kind, start, end in pair))
     # Both lists rise, so the words that a span touches are found by bisection.
     starts, ends = [start for start, _ in words], [end for _, end in words]
-    taken: set[int] = set()
-    chosen = []
-    # Longest first, so that a name inside a longer one gives way to it.
+    holder: dict[int, Span] = {}  # of a word, the innermost span that has it
+    outer, inner = [], set()
+    # Longest first, so that a span comes after those that it lies in.
     for span in sorted(found, key=lambda span: (span.start - span.end, span.start)):
-        first, last = bisect_right(ends, span.start), bisect_left(starts, span.end) - 1
         # The words that the span touches: from the first that ends after its start, to the last
         # that starts before its end.
-        if last < first:
+        first, last = bisect_right(ends, span.start), bisect_left(starts, span.end)
+        holders = {holder.get(word) for word in range(first, last)}
+        around = holders.pop() if len(holders) == 1 else None
+        if last <= first:
             notes["spans without a word in them, which are left out"] += 1
-        elif taken.intersection(range(first, last + 1)):
+            continue
+        # Two neighbours may share a word, `12` and `km` in `12km`: the longer one keeps it.
+        if holders or (around and not around.start <= span.start < span.end <= around.end):
             notes["spans that share a word with a longer one, which are left out"] += 1
+            continue
+        holder |= dict.fromkeys(range(first, last), span)
+        if around:
+            inner.add((span.kind, first, last))
         else:
-            taken.update(range(first, last + 1))
-            chosen.append((span.kind, starts[first], ends[last]))
-            if (starts[first], ends[last]) != (span.start, span.end):
-                notes["spans that begin or end inside a word, which take the whole word"] += 1
-    return tags_of_entities(words, chosen)
+            outer.append((span.kind, first, last))
+        if (starts[first], ends[last - 1]) != (span.start, span.end):
+            notes["spans that begin or end inside a word, which take the whole word"] += 1
+    return iob2_tags(len(words), outer), tuple(inner)
 
 
 def _checked(text: str, span: Span) -> Span:
