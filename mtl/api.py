@@ -28,6 +28,7 @@ from .nn.pretrained import load_pretrained
 from .tasks.classification import ClassificationTask
 from .tasks.embedding import EmbeddingTask
 from .tasks.ner import NERTask
+from .tasks.nested_ner import NestedNERTask
 from .tasks.qa import QATask
 from .toy import toy_dataset
 from .training.config import TrainConfig
@@ -47,6 +48,7 @@ __all__ = [
     "MultiTaskModel",
     "NERExample",
     "NERTask",
+    "NestedNERTask",
     "PairExample",
     "QAExample",
     "QATask",

@@ -29,12 +29,12 @@ ORDER = [
         "data.readers.write data.readers",
         "data.dataset data.encoded data.batching data.cache data.augment data.check data",
         "toy.world toy.facts toy.news toy.paraphrases toy",
-        "nn.config nn.attention nn.encoder nn.heads nn.families nn.pretrained nn.export",
-        "nn.parameters nn",
-        "tasks.base tasks.labels tasks.spans tasks.answers tasks.windows tasks.entities",
-        "tasks.guesses",
+        "nn.config nn.attention nn.encoder nn.heads nn.global_pointer nn.crf nn.families",
+        "nn.pretrained nn.export nn.parameters nn",
+        "tasks.base tasks.labels tasks.spans tasks.answers tasks.windows tasks.own_words",
+        "tasks.entities tasks.nested tasks.guesses",
         "tasks.tagged tasks.tokens tasks.pairs",
-        "tasks.ner tasks.qa tasks.classification tasks.embedding tasks",
+        "tasks.ner tasks.nested_ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.inputs inference.prediction inference.labelled",
         "inference.evaluation inference model_folder model",
         "training.sampling training.methods training.weighting training.aggregation",
@@ -57,7 +57,8 @@ ORDER = [
 ]
 TASK_HELPERS = (
     *("base", "tokens", "pairs"),  # to build tasks on
-    *("labels", "spans", "answers", "windows", "entities", "guesses", "tagged"),
+    *("labels", "spans", "answers", "windows", "own_words"),
+    *("entities", "nested", "guesses", "tagged"),
 )  # files of mtl/tasks that are no task
 BASES = TASK_HELPERS[:3]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}

@@ -41,7 +41,7 @@ def overlap(one, other):
 )
 def test_every_wrong_entity_is_in_exactly_one_mistake_and_no_right_one_is(tags):
     gold, guess = map(entity_spans, tags)
-    mistakes = compare_entities(*tags)
+    mistakes = compare_entities(*({*entity_spans(sentence)} for sentence in tags))
     wanted = Counter(span for _, spans, _ in mistakes for span in spans)
     found = Counter(span for _, _, spans in mistakes for span in spans)
     assert wanted == Counter(set(gold) - set(guess))
@@ -80,7 +80,7 @@ def test_every_wrong_entity_is_in_exactly_one_mistake_and_no_right_one_is(tags):
     ],
 )
 def test_mistakes_by_hand(right, predicted, expected):
-    found = compare_entities(right.split(), predicted.split())
+    found = compare_entities(*({*entity_spans(tags.split())} for tags in (right, predicted)))
     assert [(kind, len(gold), len(guess)) for kind, gold, guess in found] == expected
 
 

@@ -9,6 +9,7 @@ from .base import Task
 from .classification import ClassificationTask
 from .embedding import EmbeddingTask
 from .ner import NERTask
+from .nested_ner import NestedNERTask
 from .pairs import PairTask
 from .qa import QATask
 from .tokens import TokenTask
@@ -17,6 +18,7 @@ __all__ = [
     "ClassificationTask",
     "EmbeddingTask",
     "NERTask",
+    "NestedNERTask",
     "PairTask",
     "QATask",
     "Task",

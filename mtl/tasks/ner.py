@@ -16,24 +16,10 @@ from ..errors import ConfigError, DataError
 from ..metrics import confusion, entity_scores, entity_spans, token_accuracy
 from ..tables import format_table, types_table
 from .base import Mistake
-from .entities import compare_entities, entity_places, in_words
+from .entities import Entity, compare_entities, entity_places, in_words
 from .labels import check_names, names_by_id, unknown_names
 from .tagged import TokenPrediction, excerpt_of_words
 from .tokens import TokenTask
-
-
-@dataclass(frozen=True)
-class Entity:
-    """A named entity: its type, the mean probability of its tags, and where it is in the text."""
-
-    entity_group: str
-    score: float
-    word: str
-    start: int
-    end: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -121,6 +107,10 @@ class NERTask(TokenTask):
         # By characters: the words of the file need not be those that the model reads.
         entities = self.found_in(example.word_places, self.tags_of(example) or ())
         tags = tags_of_entities(words, entities)
+        if inner := getattr(example, "inner", ()):
+            notes["entities are inside others, and are left out: nested-ner learns them"] += len(
+                inner
+            )
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
         # Two entities in one word, or one between words: reported, never dropped silently.
         if lost:
@@ -164,8 +154,8 @@ class NERTask(TokenTask):
         """Entities that are not exactly right; for the kinds see `compare_entities`."""
         found = []
         for n, (example, prediction) in enumerate(zip(examples, predictions, strict=True), 1):
-            right = self.tags_of(example) or ()
-            for kind, gold, guess in compare_entities(right, prediction.tags):
+            right = {*entity_spans(self.tags_of(example) or ())}
+            for kind, gold, guess in compare_entities(right, {*entity_spans(prediction.tags)}):
                 first = min(span[1] for span in gold + guess)
                 last = max(span[2] for span in gold + guess)
                 text = excerpt_of_words(example.tokens, first, last)

@@ -76,18 +76,17 @@ def excerpt(text: str, start: int, end: int, room: int = 80) -> str:
 def highlight_html(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
     """`text` as HTML with marked spans `(start, end, label)`, which may be inside one another."""
 
-    def opened(label: str) -> str:
+    def opened(label: str, depth: int) -> str:
         colour = COLOURS.get(label, OTHER_COLOUR)
-        # The outline keeps a mark inside another of its own colour visible.
+        # Inside a mark of the same colour, a mark would not be seen without its outline.
+        outline = ";outline:1px solid #555" if depth else ""
         return (
-            f'<mark style="background:{colour};color:#111;padding:0.1em 0.3em;border-radius:0.3em;'
-            'outline:1px solid #fff8">'
+            f'<mark style="background:{colour};color:#111;padding:0.1em 0.3em;border-radius:0.3em'
+            f'{outline}">'
         )
 
     def closed(label: str) -> str:
-        return (
-            f'<small style="margin-left:0.4em;font-weight:bold">{escape(label)}</small></mark>'
-        )
+        return f'<small style="margin-left:0.4em;font-weight:bold">{escape(label)}</small></mark>'
 
     # Escaped: a text may hold < and &, and a notebook would take them for HTML.
     return _marked(text, spans, escape, opened, closed)
@@ -95,19 +94,21 @@ def highlight_html(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
 
 def highlight_text(text: str, spans: Sequence[tuple[int, int, str]]) -> str:
     """`text` with its spans in brackets: `[Alice PER] is at [University of [Paris LOC] ORG].`"""
-    return _marked(text, spans, str, lambda label: "[", lambda label: f" {label}]")
+    return _marked(text, spans, str, lambda label, depth: "[", lambda label: f" {label}]")
 
 
 def _marked(
     text: str,
     spans: Sequence[tuple[int, int, str]],
     plain: Callable[[str], str],
-    opened: Callable[[str], str],
+    opened: Callable[[str, int], str],
     closed: Callable[[str], str],
 ) -> str:
-    """`text` with a mark before and after each span; of nested spans, the longer is outside."""
+    """`text` with its spans marked; what opens a mark depends on label and depth."""
     parts, position = [], 0
-    open_: list[tuple[int, str]] = []  # end and label of the spans around the place, the last inside
+    open_: list[
+        tuple[int, str]
+    ] = []  # end and label of the spans around the place, the last inside
     # The last one only closes what is still open.
     for start, end, label in [*sorted(spans, key=lambda s: (s[0], -s[1])), (len(text) + 1, 0, "")]:
         while open_ and open_[-1][0] <= start:
@@ -117,6 +118,6 @@ def _marked(
         parts.append(plain(text[position:start]))
         position = start
         if end:
-            parts.append(opened(label))
+            parts.append(opened(label, len(open_)))
             open_.append((end, label))
     return "".join(parts)

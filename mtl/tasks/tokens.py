@@ -21,20 +21,16 @@ from ..data.words import (
     Joining,
     Place,
     first_parts,
-    join_parts,
-    learn_joining,
     owners,
-    split_words,
 )
 from ..errors import DataError
 from ..metrics import accuracy, confusion, f1_of_sets, macro_f1
 from ..nn.heads import TokenClassificationHead
 from .base import IGNORED, Mistake, Task
 from .labels import choose_names, confusion_table, names_by_id, unknown_names
+from .own_words import joining_of, remarks_on_words, words_of
 from .tagged import Sentence, TokenPrediction, conll_text, wrong_tags
-from .windows import best_windows, by_example, first_pieces
-
-MOST_GAP = 0.01  # largest score gap between given words and plain text without a warning
+from .windows import best_windows, by_example
 
 
 class TokenTask(Task):
@@ -220,21 +216,11 @@ class TokenTask(Task):
     def joining(self) -> Joining | None:
         """What holds words together in the training file; None if it has the same words as
         plain text."""
-        given = [e for e in self.labelled(self.dataset.train) if e.word_places is not None]
-        # The usual case: nothing to learn, or to save with the model.
-        if all(example.word_places == split_words(example.inputs[0][0]) for example in given):
-            return None
-        return learn_joining([example.tokens for example in given])
+        return joining_of(self.labelled(self.dataset.train))
 
     def _words(self, encoding: Encoding) -> tuple[list[Place], list[int]]:
         """The words that are tagged, and the first piece of each."""
-        first = first_pieces(encoding)
-        if self.joining is None:
-            return encoding.words, first
-        words = join_parts(encoding.text, encoding.words, self.joining)
-        # By where a word begins: a joined word begins where its first part does.
-        first_of = dict(zip((start for start, _ in encoding.words), first, strict=True))
-        return words, [first_of[start] for start, _ in words]
+        return words_of(encoding, self.joining)
 
     # --- scores -------------------------------------------------------------------------------
 
@@ -272,16 +258,7 @@ class TokenTask(Task):
 
     def remarks(self, scores: dict[str, float]) -> list[str]:
         """A warning if plain text is tagged differently from the words of a file."""
-        given = scores[self.main_metric]
-        plain = scores.get(f"{self.main_metric}_plain_text")
-        if plain is None or abs(given - plain) <= MOST_GAP:
-            return []
-        called = self.main_metric.replace("_", " ").replace("f1", "F1")
-        return [
-            f"{called} is {given:.3f} on the words of the file, but {plain:.3f} on the same "
-            "sentences as plain text, whose words differ; to predict on words of your own, give "
-            "lists of words (mtl predict --words)"
-        ]
+        return remarks_on_words(self.main_metric, scores)
 
     def confusion(
         self, examples: Sequence[Any], predictions: Sequence[TokenPrediction]

@@ -25,8 +25,10 @@ def first_pieces(encoding: Encoding) -> list[int]:
     return [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
 
 
-def best_windows(rows: Sequence[Row], pieces: Sequence[int]) -> list[int]:
+def best_windows(rows: Sequence[Row], pieces: Sequence[float]) -> list[int]:
     """For each piece, in rising order, the window where it is farthest from a cut.
+
+    A number between two pieces stands for the middle of a span.
 
     Near a cut, a word is read without what comes before or after it. Windows overlap in order, so
     the best one only ever moves forward: the work is linear in the length of the text.
@@ -42,7 +44,7 @@ def best_windows(rows: Sequence[Row], pieces: Sequence[int]) -> list[int]:
     return best
 
 
-def _room(row: Row, piece: int) -> int:
+def _room(row: Row, piece: float) -> float:
     """How many pieces are between `piece` and the nearer end of the window; -1 outside it."""
     left, right = piece - row.first_piece, row.first_piece + row.n_pieces - 1 - piece
     if left < 0 or right < 0:
