@@ -13,7 +13,15 @@ from typing import Any
 
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
-from .examples import Answer, NERExample, PairExample, QAExample, TextExample, TokenExample
+from .examples import (
+    Answer,
+    NERExample,
+    PairExample,
+    QAExample,
+    TextExample,
+    TokenExample,
+    labels_in,
+)
 from .readers import Form, LeftOutWarning, SoundDataError, detect, files_of, only_set
 from .words import Place, split_words
 
@@ -186,8 +194,7 @@ def _identity(example: Any) -> tuple[str, ...]:
 def _names(examples: Sequence[Any]) -> Iterator[tuple[str, str]]:
     """Every class, entity type and other tag of some examples, as often as it occurs."""
     for example in examples:
-        if getattr(example, "label", None) is not None:
-            yield "class", example.label
+        yield from (("class", label) for label in labels_in(example) or ())
         for name, value in getattr(example, "fields", {}).items():
             yield from ((name, each) for each in ([value] if isinstance(value, str) else value))
         tags = getattr(example, "tags", None) or ()
@@ -212,11 +219,9 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
     facts = [("examples", f"{len(examples):,}")]
     texts = [example for example in examples if isinstance(example, TextExample)]
     if texts:
-        labels = [text.label for text in texts if text.label is not None]
-        facts.append(("with a label", f"{len(labels):,}"))
-        facts.append(("labels", _counts(labels)))
+        facts += _describe_labels("labels", [labels_in(text) for text in texts])
         for name in dict.fromkeys(key for text in texts for key in text.fields):
-            facts.append((name, _counts([t.fields[name] for t in texts if name in t.fields])))
+            facts += _describe_labels(name, [labels_in(text, name) for text in texts])
         facts.append(("with tags", f"{len(tagged):,}"))
     facts.append(("entities", _counts(entities)))
     if tagged:
@@ -236,6 +241,17 @@ def _describe_tokens(examples: Sequence[TokenExample]) -> list[Fact]:
         ("tokens", _lengths([len(example.tokens) for example in examples])),
         *_repeated([example.text for example in examples], "texts"),
     ]
+
+
+def _describe_labels(name: str, said: Sequence[tuple[str, ...] | None]) -> list[Fact]:
+    """How many texts are labelled, how often each label occurs, and how many of them a text has."""
+    known = [labels for labels in said if labels is not None]
+    facts = [("with a label", f"{len(known):,}")] if name == "labels" else []
+    facts.append((name, _counts([label for labels in known for label in labels])))
+    if any(len(labels) != 1 for labels in known):
+        how_many = f"{_lengths(list(map(len, known)))}; none of them: {known.count(()):,}"
+        facts.append((f"{name} of a text", how_many))
+    return facts
 
 
 def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:

@@ -138,6 +138,41 @@ def _as_words(tokens: Iterable[str]) -> tuple[str, ...]:
     return tuple(tokens)
 
 
+def _as_labels(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """Several labels as a tuple; DataError for a text, and for a label that is there twice."""
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        found, fix = repr(labels)[:80], 'give a list, such as ["joy", "surprise"]'
+        raise DataError(f"the {name} of a text are not a list", found=found, fix=fix)
+    labels = tuple(labels)
+    for label in labels:
+        _check_label(name, label)
+    if len(set(labels)) < len(labels):
+        raise DataError(f"a label is twice among the {name}", found=repr(list(labels))[:80])
+    return labels
+
+
+def _check_label(name: str, label: str) -> None:
+    if not isinstance(label, str):
+        raise DataError(f"a {name} must be text", found=repr(label), fix="put it in quotes")
+    _check_text(f"the {name}", label)
+
+
+def labels_in(example: object, field: str = "") -> tuple[str, ...] | None:
+    """What an example says in a field, as several labels; None if it says nothing.
+
+    Args:
+        field: a name in `TextExample.fields`; "" for the text's own `labels`, or its `label`.
+    """
+    named = getattr(example, "fields", {})  # an example of another task may have none
+    # A named field never falls back on the label, which may be about something else.
+    if field in named or field not in ("", "label"):
+        said = named.get(field)
+    else:
+        several = getattr(example, "labels", None)
+        said = getattr(example, "label", None) if several is None else several
+    return (said,) if isinstance(said, str) else None if said is None else tuple(said)
+
+
 def check_tokens(tokens: Sequence[str]) -> None:
     """Raise DataError unless there is at least one token and none is empty."""
     # An empty token has no piece that a tag could go to.
@@ -228,19 +263,22 @@ def crossing_entities(one: str, other: str) -> DataError:
 
 @dataclass(frozen=True)
 class TextExample:
-    """A text with what is known about it: a class label, one tag per token, both, or neither.
+    """A text with what is known about it: class labels, one tag per token, both, or neither.
 
     Args:
         text: as it was written.
         tokens: its words, which the tags count. Without them the tokenizer decides what a word is.
         label: the class of the whole text; None if not labelled.
         tags: IOB2 as in `NERExample`, one per token; None if not tagged.
-        fields: further labels of the text, by the name of their field.
+        fields: further labels of the text, by the name of their field: one, or a tuple of several.
         inner: entities inside those of `tags`, as in `NERExample`.
+        labels: the classes of a text that may have several; () for none of them, None if not
+            labelled, or where `label` says it all.
 
     Raises:
-        DataError: an empty text, token or label, a tag count that differs, a tag that is not IOB2,
-            an inner entity that is not inside one of `tags` or crosses another.
+        DataError: an empty text, token or label, a label that is twice among several, a tag count
+            that differs, a tag that is not IOB2, an inner entity that is not inside one of `tags`
+            or crosses another.
     """
 
     text: str
@@ -248,19 +286,24 @@ class TextExample:
     label: str | None = None
     tags: tuple[str, ...] | None = None
     # hash=False: a dict has no hash, and an example should have one.
-    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
+    fields: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict, hash=False)
     inner: tuple[Span, ...] = ()
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", _as_words(self.tokens))
         _check_text("the sentence", self.text)
         if self.tokens:
             check_tokens(self.tokens)
-        labels = {"label": self.label} if self.label is not None else {}
-        for name, label in (labels | dict(self.fields)).items():
-            if not isinstance(label, str):
-                raise DataError(f"a {name} must be text", found=repr(label), fix="put it in quotes")
-            _check_text(f"the {name}", label)
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _as_labels("labels", self.labels))
+        if self.label is not None:
+            _check_label("label", self.label)
+        for name, said in self.fields.items():
+            if isinstance(said, list | tuple):
+                _as_labels(name, said)
+            else:
+                _check_label(name, said)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
             check_tokens(self.tokens)

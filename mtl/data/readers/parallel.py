@@ -9,9 +9,10 @@ from typing import Any
 
 from ...errors import DataError
 from ..examples import TextExample
+from .classes import ClassNames
 from .schemes import IOB2_SPELLING, spelling_of
-from .source import FilePath, Report, SoundDataError, lines_of, read_text
-from .taglists import SEVERAL_LABELS, ClassNames, TaggedRow, tagged_texts
+from .source import FilePath, Report, lines_of, read_text
+from .taglists import TaggedRow, tagged_texts
 
 # The names of the files, without the ending .txt.
 NAMES = {
@@ -54,7 +55,6 @@ def read_parallel(
         label_names: what labels written as whole numbers mean, in order from 0.
 
     Raises:
-        SoundDataError: lines with several labels.
         DataError: files of different lengths; a line with more or fewer tags than words; a label
             that is a number without a name.
     """
@@ -66,16 +66,15 @@ def read_parallel(
     rows = [line.split() for line in lines.get("tags", ())]
     read = spelling_of(Counter(tag for row in rows for tag in row))
     spelling = read[0] if read else IOB2_SPELLING
-    if "label" in lines:
-        _refuse_several(files["label"], lines["label"])
     labels = lines.get("label", [])
-    classes = ClassNames(labels, label_names)
+    classes = ClassNames(labels, label_names, path)
     parsed = []
     for i, text in enumerate(lines["text"]):
         with report.record(i + 1):
             tags = rows[i] if rows else None
-            label = classes.of(labels[i]) if labels else None
-            parsed.append(TaggedRow(i + 1, text.strip(), text.split(), tags, label))
+            said = classes.of(labels[i]) if labels else None
+            parsed.append(TaggedRow(i + 1, text.strip(), text.split(), tags, said))
+    report.notes += classes.notes()
     return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
 
 
@@ -95,14 +94,3 @@ def _check_lengths(files: dict[str, Path], lines: dict[str, list[str]], path: st
         found = ", ".join(f"{name} has {n:,} lines" for name, n in counts.items())
         fix = "line n of each file belongs to the same text: find the line that is missing"
         raise DataError("parallel files of different lengths", path=path, found=found, fix=fix)
-
-
-def _refuse_several(file: Path, labels: Sequence[str]) -> None:
-    """Raise SoundDataError if a line joins several labels, as MixSNIPS does with #."""
-    # A # at either end may be part of a name, such as C#.
-    joined = [n for n, label in enumerate(labels, start=1) if "#" in label.strip("#")]
-    if joined:
-        place = {"path": file, "line": joined[0]}
-        found = f"{labels[joined[0] - 1]!r}, and {len(joined) - 1:,} more such lines"
-        fix = "keep one label per text for now"
-        raise SoundDataError(SEVERAL_LABELS, found=found, fix=fix, **place)

@@ -17,9 +17,8 @@ from ..words import join_words, split_words
 from .exports import TEXT_FIELDS
 from .json_source import Row, outline, unread_fields
 from .schemes import spelling_of
-from .source import Report, SoundDataError, short
+from .source import Report, short
 from .spans import INCLUSIVE, SPAN_FIELDS, SPAN_FORM, Span, spans_of
-from .taglists import SEVERAL_LABELS
 
 RECORD_FORM = (
     'a record looks like {"sentence": "John lives here.", "label": "home", "ner_tags": ["B-PER", '
@@ -66,7 +65,6 @@ class Keys:
     ) -> None:
         self.named = tuple(fields)
         self.unused: Counter[str] = Counter()
-        self.several = ""  # says that the labels were left out
         records = [row.value for row in rows]
         present = Counter(key for r in records for key, value in r.items() if value is not None)
         for field in self.named:
@@ -80,36 +78,18 @@ class Keys:
             (*SPAN_FIELDS, "label", "labels", "tags"), records, lambda r, v: bool(_some_spans(v))
         )
         self.tags = next((k for k in _TAG_FIELDS if present[k] and k != self.spans), None)
-        self.tags = self.tags or _first_key(_MAYBE_TAG_FIELDS, records, _is_list_of_tags)
+        self.tags = self.tags or _tags_by_content(records)
         taken = {self.spans, self.tags}
         # Field names differ in case from tool to tool: `Label`, `label`.
         spelled = {key.lower(): key for key in present if key not in taken}
         self.likely = [spelled[name] for name in _LABEL_FIELDS if name in spelled]
         self.label = self.likely[0] if self.likely else None
-        self._look_for_several(rows, report)
         if self.spans is None:  # records without any span, such as {"entities": []}
             # They are read after all, as "no span": no note should claim otherwise.
             empty = {k for k in SPAN_FIELDS if not any(record.get(k) for record in records)}
             self.empty_spans = empty - {self.tags, self.label}
         else:
             self.empty_spans = set()
-
-    def _look_for_several(self, rows: Sequence[Row], report: Report) -> None:
-        """Refuse several labels for one text; if there is more to read, only leave them out."""
-        for field in (*self.named, self.label):
-            several = [r for r in rows if field and _n_classes(r.value.get(field)) > 1]
-            if several and (field in self.named or not (self.spans or self.tags)):
-                raise SoundDataError(
-                    SEVERAL_LABELS,
-                    path=report.path,
-                    line=several[0].line,
-                    found=f'"{field}" holds several in {len(several):,} records, the first '
-                    f"{short(several[0].value[field], 80)}{several[0].where}",
-                    fix='give each text one label, or name another field: tasks.NAME.field = "..."',
-                )
-            if several:
-                self.several = f'"{field}" is not read: {SEVERAL_LABELS} ({len(several):,} records)'
-                self.label = None
 
     def parse(self, row: Row) -> Record:
         """What a record says, its tags matched with what they count."""
@@ -163,10 +143,8 @@ class Keys:
     def notes(self) -> list[str]:
         """What is not read."""
         notes = unread_fields(self.unused)
-        if self.several:
-            notes.append(self.several)
         others = [key for key in self.likely if key in self.unused and key != self.label]
-        if self.label and others and not self.named and not self.several:
+        if self.label and others and not self.named:
             notes.append(
                 f'the label is "{self.label}"; {", ".join(map(repr, others))} may be labels too: '
                 f'tasks.NAME.field = "{others[0]}" reads one of them instead'
@@ -204,6 +182,18 @@ def _first_key(
     """The first of the keys whose value is what we look for, in any record."""
     for key in keys:
         if any(key in record and holds(record, record[key]) for record in records):
+            return key
+    return None
+
+
+def _tags_by_content(records: Sequence[dict[str, Any]]) -> str | None:
+    """A field whose name does not show it, but whose lists are tags in half of the records.
+
+    In a few records, several labels may happen to be as many as the tokens.
+    """
+    for key in _MAYBE_TAG_FIELDS:
+        filled = [record for record in records if isinstance(record.get(key), list) and record[key]]
+        if filled and 2 * sum(_is_list_of_tags(r, r[key]) for r in filled) >= len(filled):
             return key
     return None
 
@@ -274,10 +264,6 @@ def _tokens(
     found = f"tokens {short(next(iter(ways.values())))}, tags {short(tags)}"
     fix = 'give every token one tag; "tokens": [...] in the record says what the tokens are'
     raise DataError(what, found=found, fix=fix)
-
-
-def _n_classes(value: Any) -> int:
-    return len(value) if isinstance(value, list) and all(is_class(v) for v in value) else 0
 
 
 def is_class(value: Any) -> bool:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from ...errors import DataError
 from ..examples import TextExample
 from ..words import Entity, find_words, join_words, split_words
 from .exports import plain_record
 from .json_source import Row, json_rows, outline
+from .record_classes import RecordClasses
 from .record_fields import (
     BETWEEN_BLANKS,
     RECORD_FORM,
     TAG,
     Keys,
     Record,
-    is_class,
     split_tags,
 )
 from .schemes import (
@@ -51,7 +49,8 @@ def read_jsonl(
     missing in some records. If a record has `"tokens"`, the tags count these. Otherwise they count
     words and punctuation marks, or, if only that fits, the words between blanks; a `DataWarning`
     says which, and in how many records. Tags may be in any scheme that `read_conll` knows, and
-    become IOB2. Labels are names or whole numbers, the same kind in all records. Instead of tags
+    become IOB2. Labels are names or whole numbers, the same kind in all records; a list holds all
+    labels of a text, [] none of them. Instead of tags
     there may be spans, as annotation tools export them; see `mtl.data.readers.spans`.
 
     Args:
@@ -66,7 +65,7 @@ def read_jsonl(
     Raises:
         DataError: the file cannot be read, is empty or not JSON; a record without a sentence; tags
             that count something else; labels that are numbers in some records and names in others;
-            several labels for one text; numbers for tags without `label_names`; no such field.
+            numbers for tags without `label_names`, or beyond them; no such field.
         ConfigError: `on_error` is something else.
     """
     report = Report(path, on_error)
@@ -101,17 +100,18 @@ def texts_from(
         (r.spans, len(r.given)) for r in parsed if r.spans and r.given
     )
     examples = []
-    schemes, classes = _Schemes(parsed, strict), _Classes(parsed, names_of_labels)
+    schemes, classes = _Schemes(parsed, strict), RecordClasses(parsed, names_of_labels, report.path)
     for record in parsed:
         with report.record(record.row.line, record.row.where):
-            label, others = classes.of(record)
+            label, labels, others = classes.of(record)
             if record.spans is None:
                 tags, inner = schemes.of(record), ()
             else:
                 tags, inner = _entities(record, record.spans, last_counts, notes)
             tokens = tuple(record.tokens)
-            examples.append(TextExample(record.sentence, tokens, label, tags, others, inner=inner))
-    report.notes += keys.notes()
+            known = (label, tags, others, inner, labels)
+            examples.append(TextExample(record.sentence, tokens, *known))
+    report.notes += keys.notes() + classes.notes()
     report.note_strays(schemes.repaired, schemes.scheme)
     if schemes.spelling.is_plain:
         report.notes.append(PLAIN_TYPES)
@@ -211,70 +211,6 @@ def _entities(
         text, places = join_words(record.given)
     found = in_tokens(spans, places, last_counts)
     return entities_of_spans(text, places, found, notes)
-
-
-class _Classes:
-    """Labels as names: all labels of a file must be of one kind."""
-
-    def __init__(self, records: Sequence[Record], names: Sequence[str]) -> None:
-        self.names = names
-        self.columns: dict[str, list[tuple[Any, Row]]] = {}
-        for record in records:
-            for name, value in (("label", record.label), *record.fields):
-                value = _plain_class(value)
-                if is_class(value):
-                    self.columns.setdefault(name, []).append((value, record.row))
-        self.kinds = {
-            # The most common type is the right one: whatever differs from it is a fault.
-            name: Counter(type(value) for value, _ in column).most_common(1)[0][0]
-            for name, column in self.columns.items()
-        }
-
-    def of(self, record: Record) -> tuple[str | None, dict[str, str]]:
-        """The label of a record, and its named fields."""
-        label = self._name("label", record.label)
-        others = {name: self._name(name, value) for name, value in record.fields}
-        return label, {name: value for name, value in others.items() if value is not None}
-
-    def _name(self, field: str, value: Any) -> str | None:
-        value = _plain_class(value)
-        if value is None:
-            return None
-        if not is_class(value):
-            fix = "write a name in quotes or a whole number, or leave the label out"
-            raise DataError(f"the {field} is not a class", found=short(value), fix=fix)
-        kind = self.kinds[field]
-        # `type` and not `isinstance`: True must not pass for the number 1.
-        if type(value) is not kind:
-            raise self._mixed(field, value, kind)
-        if kind is str:
-            return value
-        # As JSON spells them, so that true and 1 are told apart by their names too.
-        if kind is bool or not self.names:
-            return json.dumps(value)
-        if not -1 <= value < len(self.names):
-            found = f"{value}, and {len(self.names)} names"
-            fix = "give label_names as many names as there are labels, from 0"
-            raise DataError(f"the {field} is a number without a name", found=found, fix=fix)
-        return self.names[value] if value >= 0 else None  # -1: not labelled
-
-    def _mixed(self, field: str, value: Any, kind: type) -> DataError:
-        names: dict[type, str] = {str: "a text", int: "a number", bool: "true or false"}
-        other, row = next(pair for pair in self.columns[field] if type(pair[0]) is kind)
-        return DataError(
-            f"the {field} is {names[type(value)]} here, but {names[kind]} in most records",
-            found=f"{short(value)} here, {short(other)} in {row.place}",
-            fix="write all labels the same way",
-        )
-
-
-def _plain_class(value: Any) -> Any:
-    """A class, even if it is the only item of a list; None for an empty list."""
-    if isinstance(value, list) and len(value) <= 1:
-        value = value[0] if value else None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # a table with gaps turns whole numbers into 1.0
-    return value
 
 
 def _notes_on_tokens(records: Sequence[Record]) -> list[str]:

@@ -37,7 +37,8 @@ class Span(NamedTuple):
 def spans_of(value: Any) -> list[Span] | None:
     """The spans in a field of a record; None if it holds anything else."""
     if isinstance(value, dict):  # by type: {"date": {"text": "today", "span": [3, 8]}}
-        items = [(kind, item) for kind, found in value.items() for item in _listed(found)]
+        filled = {kind: found for kind, found in value.items() if found is not None}
+        items = [(kind, item) for kind, found in filled.items() for item in _listed(found)]
         spans = [_with_kind(_span(item), kind) for kind, item in items]
     elif isinstance(value, list | tuple):
         spans = [_span(item) for item in value]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import DataError
 from ..examples import TextExample
+from .classes import Said
 from .schemes import (
     KNOWN_TAGS,
     PLAIN_TYPES,
@@ -20,9 +20,6 @@ from .schemes import (
 )
 from .source import FilePath, Report, SoundDataError, short
 
-SEVERAL_LABELS = "several labels per text are not a task yet"
-
-
 class TaggedRow(NamedTuple):
     """A text of a file, its words, and the cells that hold their tags."""
 
@@ -30,38 +27,8 @@ class TaggedRow(NamedTuple):
     text: str
     tokens: Sequence[str]
     tags: Sequence[str] | None  # None: not tagged
-    label: str | None = None
-    fields: Mapping[str, str] = {}
-
-
-class ClassNames:
-    """The classes of a file: as they are written, or by `label_names` if they are numbers.
-
-    If numbers have names, -1 means that the text is not labelled.
-    """
-
-    def __init__(self, cells: Sequence[str], names: Sequence[str] | None) -> None:
-        self.names = tuple(names or ())
-        # One name among the numbers, and all of them are names: "7" may be a class too.
-        self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", c.strip()) for c in cells if c.strip())
-
-    def of(self, cell: str) -> str | None:
-        """The class that a cell names; None if it names none.
-
-        Raises:
-            DataError: a number without a name.
-        """
-        cell = cell.strip()
-        if cell and self.numbered:
-            cell = cell.removesuffix(".0")  # a table with gaps turns whole numbers into 1.0
-            if self.names and int(cell) == -1:
-                return None
-            if self.names and not 0 <= int(cell) < len(self.names):
-                found = f"{cell}, and {len(self.names)} names"
-                fix = "give label_names as many names as there are classes, from 0"
-                raise DataError("the class is a number without a name", found=found, fix=fix)
-            return self.names[int(cell)] if self.names else cell
-        return cell or None
+    said: Said = None  # by the cell of its class, or classes
+    fields: Mapping[str, str | tuple[str, ...]] = {}
 
 
 def tagged_texts(
@@ -89,7 +56,9 @@ def tagged_texts(
                 raise DataError(what_breaks(scheme, *pair), found=found, fix=RULES[scheme])
             repaired += [(f"line {row.line}", before, tag) for _, before, tag in broken]
             tags = None if row.tags is None else tuple(to_iob2(row.tags))
-            examples.append(TextExample(row.text, tuple(row.tokens), row.label, tags, row.fields))
+            label, labels = (None, row.said) if isinstance(row.said, tuple) else (row.said, None)
+            known = (label, tags, row.fields, labels)
+            examples.append(TextExample(row.text, tuple(row.tokens), *known))
     report.note_strays(repaired, scheme)
     if spelling.is_plain:
         report.notes.append(PLAIN_TYPES)

@@ -11,11 +11,14 @@ from ...errors import DataError
 from ..examples import TextExample
 from ..words import split_words
 from .cells import list_in
+from .classes import ClassNames, Said, one_hot
 from .schemes import IOB2_SPELLING, Spelling, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
 from .table import BODIES, GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, WORD_TAGS, Table, plain_name
 from .tag_columns import HOW_TO_CHOOSE
-from .taglists import SEVERAL_LABELS, ClassNames, TaggedRow, tagged_texts, unnamed_numbers
+from .taglists import TaggedRow, tagged_texts, unnamed_numbers
+
+_MARKS = ("0", "1", "0.0", "1.0", "-1", "")  # in a column for one class; the last two: not labelled
 
 
 def read_text_table(
@@ -29,7 +32,10 @@ def read_text_table(
     delimiter: str | None = None,
     **_: Any,
 ) -> list[TextExample]:
-    """Read a table of texts with a class, or with one tag per word between blanks.
+    """Read a table of texts with one or several classes, or one tag per word between blanks.
+
+    Several classes are joined in a cell (`8,20`, `joy|fear`, `['a', 'b']`), or each has a column
+    of its own with 1 for the texts that have it and 0 for the others.
 
     Args:
         path: a UTF-8 file.
@@ -41,8 +47,9 @@ def read_text_table(
         delimiter: between the cells of a table without a header.
 
     Raises:
-        SoundDataError: several labels for one text; several columns that may be the label.
-        DataError: the file cannot be read; a row without a text; tags that count something else.
+        SoundDataError: several columns that may be the label.
+        DataError: the file cannot be read; a row without a text; tags that count something else; a
+            number without a name.
         ConfigError: there is no such column.
     """
     report = Report(path, on_error)
@@ -56,27 +63,29 @@ def read_text_table(
     tags = _tag_column(table, cells, texts, written, column, label_names)
     label = _label_column(table, cells, (*texts, *(tags or ())[:1]), column, fields)
     others = {name: table.chosen(name) for name in fields}
-    for place in dict.fromkeys(p for p in (label, *others.values()) if p is not None):
-        _refuse_several(table, place, [row[place].strip() for row in cells])
+    marks = _marks(table, cells, texts) if tags is None and label is None and not fields else []
     if len(texts) > 1:
         names = " and ".join(table.names[i] if table.names else f"column {i + 1}" for i in texts)
         report.notes.append(f"{names} are read as one text")
-    table.note_unread([*texts, *(tags or ())[:1], label, *others.values()], report)
+    table.note_unread([*texts, *(tags or ())[:1], label, *others.values(), *marks], report)
     places = {"label": label, **others} if label is not None else others
     classes = {
-        name: ClassNames([row[i] for row in cells], label_names) for name, i in places.items()
+        name: ClassNames([row[i] for row in cells], label_names, path) for name, i in places.items()
     }
     parsed = []
     # What each row says.
     for (line, row), text in zip(rows, written, strict=True):
         with report.record(line):
             said = {name: classes[name].of(row[i]) for name, i in places.items()}
+            if marks:
+                said["label"] = _marked(table, row, marks)
             given = _items(row[tags[0]], label_names) if tags else None
             tokens = () if given is None else _tokens(text, given) or text.split()
             # The cell is a list as Python prints it, not a text that anybody would write.
             text = text if list_in(text) is None else " ".join(tokens)
             kept = {name: value for name in others if (value := said[name]) is not None}
             parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept))
+    report.notes += [note for column in classes.values() for note in column.notes()]
     spelling = tags[1] if tags else IOB2_SPELLING
     return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
 
@@ -129,9 +138,8 @@ def _label_column(
         fix = f'say which: tasks.NAME.column = "{name}", or column="{name}" in Python'
         what = f"{len(labels)} columns may be the label"
         raise SoundDataError(what, path=table.path, found=found, fix=fix)
-    if not labels and not fields and len(taken) == len(_text_columns(table, rows, None)):
-        # This tells more than "no label" would: the labels are there, in several columns.
-        _refuse_one_hot(table, rows, taken[-1])
+    no_tags = len(taken) == len(_text_columns(table, rows, None))
+    if not labels and not fields and no_tags and not _marks(table, rows, taken):
         found = f"the columns {', '.join(map(repr, table.names))}"
         fix = 'say which it is: tasks.NAME.column = "NAME", or column="NAME" in Python'
         raise DataError("no column is known as the label", path=table.path, found=found, fix=fix)
@@ -175,46 +183,22 @@ def _is_class(cells: Sequence[str]) -> bool:
     return few and all(0 < len(cell.split()) <= 4 and len(cell) <= 60 for cell in cells)
 
 
-_SEPARATORS = (",", "|", ";", "#")
+def _marks(table: Table, rows: list[list[str]], texts: Sequence[int]) -> list[int]:
+    """The columns that hold 0 or 1, each for one class, if there are two or more of them."""
+    columns = {i: [row[i].strip() for row in rows] for i in range(len(table.names))}
+    marks = [
+        i
+        for i, cells in columns.items()
+        # A few cells may be faults; but numbers that only begin with 0 and 1 count something.
+        if i not in texts and sum(cell in _MARKS for cell in cells) >= 0.9 * len(cells)
+    ]
+    return marks if len(marks) > 1 else []
 
 
-def _refuse_several(table: Table, place: int, cells: Sequence[str]) -> None:
-    """Raise SoundDataError if cells name several classes each, such as `8,20` or `['a', 'b']`."""
-    lists = {cell: list_in(cell) or [] for cell in cells}
-    several = [cell for cell in cells if len(lists[cell]) > 1]
-    if several and spelling_of(Counter(str(i) for cell in several for i in lists[cell])):
-        return  # lists of tags
-    # A separator joins classes if what it joins recurs, alone or with others; otherwise it may be
-    # part of a name, as in "Arts, Crafts".
-    counts = Counter(cells)
-    for sign in _SEPARATORS:
-        # A blank inside suggests a sentence or a name rather than a list of classes.
-        joined = [
-            cell for cell in counts if sign in cell and " " not in cell.replace(f"{sign} ", "")
-        ]
-        parts = Counter(p.strip() for cell in joined for p in cell.split(sign))
-        again = sum(n for part, n in parts.items() if part and (part in counts or n > 1))
-        if joined and again >= 0.9 * sum(parts.values()):
-            several += [cell for cell in cells if cell in set(joined)]
-    if several:
-        name = f" {table.names[place]!r}" if table.names else ""
-        raise SoundDataError(
-            SEVERAL_LABELS,
-            path=table.path,
-            found=f"{len(several):,} of {len(cells):,} cells of column {place + 1}{name} name more "
-            f"than one, such as {short(several[0], 60)}",
-            fix="keep one label per text for now",
-        )
-
-
-def _refuse_one_hot(table: Table, rows: list[list[str]], text: int) -> None:
-    """Raise SoundDataError if two or more columns hold 0 or 1, each for one class."""
-    columns = {i: {row[i] for row in rows} for i in range(len(table.names)) if i != text}
-    marks = [i for i, cells in columns.items() if cells <= {"0", "1", "0.0", "1.0"}]
-    if len(marks) > 1:
-        found = f"0 or 1 in each of the columns {', '.join(table.names[i] for i in marks[:8])}"
-        fix = "make one column of them that names the class of each text"
-        raise SoundDataError(SEVERAL_LABELS, path=table.path, found=found, fix=fix)
+def _marked(table: Table, row: Sequence[str], marks: Sequence[int]) -> Said:
+    """The names of the columns that are marked in a row; None if one of them says nothing."""
+    said = {table.names[i]: one_hot(row[i], table.names[i]) for i in marks}
+    return None if None in said.values() else tuple(name for name, has in said.items() if has)
 
 
 def _tag_column(
@@ -286,29 +270,26 @@ def _tokens(text: str, tags: Sequence[str]) -> list[str] | None:
 def read_fasttext(
     path: FilePath, on_error: str = "stop", *, strict: bool = False, **_: Any
 ) -> list[TextExample]:
-    """Read lines of fastText: `__label__NAME text`, with the label at either end.
+    """Read lines of fastText: `__label__NAME text`, with one or several labels at either end.
 
     Raises:
-        SoundDataError: some lines have several labels.
-        DataError: the file cannot be read; a line without a label or a text.
+        DataError: the file cannot be read; a line without a label or a text, or with a label twice.
 
     Source: fasttext.cc/docs/en/supervised-tutorial.html.
     """
     report = Report(path, on_error)
+    # Only at the start of a word: a text may mention __label__ itself.
+    mark = re.compile(r"(?<!\S)__label__\S+")
+    lines = [(n, line) for n, line in enumerate(lines_of(read_text(path)), 1) if line.strip()]
+    several = any(len(mark.findall(line)) > 1 for _, line in lines)
     examples = []
-    for number, line in enumerate(lines_of(read_text(path)), start=1):
-        if not line.strip():
-            continue
-        # Only at the start of a word: a text may mention __label__ itself.
-        labels = re.findall(r"(?<!\S)__label__\S+", line)
-        if len(labels) > 1:
-            place = {"path": path, "line": number}
-            fix = "keep one label per text for now"
-            raise SoundDataError(SEVERAL_LABELS, found=short(line, 80), fix=fix, **place)
+    for number, line in lines:
         with report.record(number):
+            labels = tuple(label.removeprefix("__label__") for label in mark.findall(line))
             if not labels:
                 fix = "write __label__NAME and a blank before the text, or after it"
                 raise DataError("the line has no label", found=short(line, 80), fix=fix)
-            text = line.replace(labels[0], "", 1).strip()
-            examples.append(TextExample(text, (), labels[0].removeprefix("__label__")))
+            text = mark.sub("", line).strip()
+            said = {"labels": labels} if several else {"label": labels[0]}
+            examples.append(TextExample(text, (), **said))
     return report.finish(examples, "text")

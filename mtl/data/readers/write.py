@@ -44,7 +44,10 @@ def _json_record(example: Example) -> dict[str, Any]:
             record = {"sentence": example.text, "tokens": example.tokens, "ner_tags": example.tags}
         case TextExample():
             record = {"sentence": example.text, "tokens": example.tokens or None}
-            record |= {"label": example.label, "ner_tags": example.tags, **example.fields}
+            # `read_jsonl` makes a label of a list with one.
+            label = example.label if example.labels is None else None
+            record |= {"label": label, "labels": example.labels}
+            record |= {"ner_tags": example.tags, **example.fields}
         case PairExample():
             record = {"sentence1": example.first, "sentence2": example.second}
             record |= {"negative": example.negative, "score": example.score}
@@ -165,17 +168,22 @@ class _Writer:
 
 def _beside_tags(example: NERExample | TextExample) -> str:
     """The part of an example that columns of words and tags cannot hold."""
-    if isinstance(example, NERExample):
-        return ""
-    if example.label is not None or example.fields:
-        return f"the label {example.label or dict(example.fields)!r} of a text"
+    if label := _label_of(example):
+        return label
     return "" if example.tags is not None else "a text without tags"
 
 
 def _beside_words(example: NERExample | TextExample) -> str:
-    if isinstance(example, TextExample) and (example.label is not None or example.fields):
-        return f"the label {example.label or dict(example.fields)!r} of a text"
-    return "" if example.tokens else "a text without words"
+    return _label_of(example) or ("" if example.tokens else "a text without words")
+
+
+def _label_of(example: NERExample | TextExample) -> str:
+    """The labels that a text has beside its words and tags; "" if it has none."""
+    if not isinstance(example, TextExample):
+        return ""
+    labels = None if example.labels is None else list(example.labels)
+    said = next((x for x in (example.label, labels, dict(example.fields)) if x), None)
+    return f"the label {said!r} of a text" if said is not None or labels == [] else ""
 
 
 WRITERS = {
