@@ -153,9 +153,22 @@ def class_scores(
     Raises:
         ValueError: sequences of different length.
     """
+    return label_scores([{label} for label in references], [{label} for label in predictions])
+
+
+def label_scores(
+    references: Sequence[set[str]], predictions: Sequence[set[str]]
+) -> dict[str, dict[str, float]]:
+    """The same of texts that may have several labels, or none.
+
+    Raises:
+        ValueError: sequences of different length.
+    """
     _check_lengths(references, predictions)
-    right = Counter(r for r, p in zip(references, predictions, strict=True) if r == p)
-    wanted, found = Counter(references), Counter(predictions)
+    right: Counter[str] = Counter()
+    for reference, prediction in zip(references, predictions, strict=True):
+        right.update(reference & prediction)
+    wanted, found = (Counter(x for one in sets for x in one) for sets in (references, predictions))
     return {
         label: _precision_recall_f1(right[label], found[label], wanted[label])
         for label in sorted(wanted | found)

@@ -35,6 +35,7 @@ ORDER = [
         "tasks.base tasks.labels tasks.spans tasks.answers tasks.windows tasks.own_words",
         "tasks.entities tasks.nested tasks.guesses",
         "tasks.tagged tasks.tokens tasks.pairs",
+        "tasks.choice tasks.one_of tasks.any_of",
         "tasks.ner tasks.nested_ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.inputs inference.prediction inference.labelled",
         "inference.evaluation inference model_folder model",
@@ -60,6 +61,7 @@ TASK_HELPERS = (
     *("base", "tokens", "pairs"),  # to build tasks on
     *("labels", "spans", "answers", "windows", "own_words"),
     *("entities", "nested", "guesses", "tagged"),
+    *("choice", "one_of", "any_of"),
 )  # files of mtl/tasks that are no task
 BASES = TASK_HELPERS[:3]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}

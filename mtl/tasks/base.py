@@ -69,10 +69,10 @@ class Task(Named, ABC):
     """
 
     kind: ClassVar[str]
-    main_metric: ClassVar[str] = ""
+    main_metric: str = ""
     reads_pairs: ClassVar[bool] = False
     text_names: ClassVar[tuple[str, str]] = ("text", "text_pair")
-    answers_with: ClassVar[str] = "a prediction"
+    answers_with: str = "a prediction"
     most_answers: ClassVar[int] = 1
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False

@@ -1,63 +1,36 @@
-"""Texts go in; one of several classes for each comes out: sentence classification."""
+"""Texts go in; the class of each, or its labels, come out: sentence classification."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch
 from ..data.dataset import Dataset
-from ..data.examples import TextExample
+from ..data.examples import TextExample, labels_in
 from ..data.tokenizers.base import Row
-from ..errors import ConfigError, DataWarning, suggest
-from ..metrics import accuracy, confusion, macro_f1
-from ..nn.heads import POOLINGS, SequenceClassificationHead, merge_rows
-from .base import IGNORED, Mistake, Task
-from .labels import choose_names, confusion_table, names_by_id, unknown_names
+from ..errors import ConfigError, DataError, DataWarning, suggest
+from ..nn.heads import POOLINGS, SequenceClassificationHead
+from .any_of import AnyOf, LabelsPrediction
+from .base import Mistake, Task
+from .choice import Labels
+from .labels import choose_names, names_by_id, unknown_names
+from .one_of import ClassPrediction, OneOf
 from .spans import excerpt
 
 # A hidden test label in the `datasets` library: not labelled, unless training has this class.
 NOBODY_SAID = "-1"
-UNBALANCED = 10  # how many times as frequent as the rarest class, for a warning
-
-
-@dataclass(frozen=True)
-class ClassPrediction:
-    """The most probable class of a text, and the probability of every class."""
-
-    text: str
-    label: str
-    scores: dict[str, float]
-
-    @property
-    def score(self) -> float:
-        """The probability of `label`."""
-        return self.scores[self.label]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"label": self.label, "score": self.score, "scores": self.scores}
-
-    def __str__(self) -> str:
-        others = sorted(self.scores.items(), key=lambda pair: -pair[1])[1:3]
-        rest = "".join(f", {label} {score:.2f}" for label, score in others)
-        return f"{self.label}  (score {self.score:.2f}{rest})"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{escape(self.text)} <b>{escape(self.label)}</b> ({self.score:.2f})</p>"
 
 
 class ClassificationTask(Task):
-    """Say which class a whole text belongs to, from one vector that pools its tokens.
+    """Say which class a whole text belongs to, or which labels it has, from one vector that pools
+    its tokens.
 
-    Each window of a text that is too long for one row is trained on the text's label; to predict,
+    Each window of a text that is too long for one row is trained on the text's labels; to predict,
     the windows' probabilities are averaged.
 
     Args:
@@ -68,18 +41,26 @@ class ClassificationTask(Task):
             is not labelled, unless training has it too.
         pooling: how the tokens become one vector: `mean`, `max`, or `cls` (the first token's).
         field: the field of the records that holds the label, in `TextExample.fields`; by default
-            their `label`.
+            their `label` or `labels`.
         class_weights: `balanced` lets every class count the same in the loss, however rare: a text
             of class c counts n / (C n_c) times, with n texts in training, C classes and n_c texts
-            of this class (King and Zeng 2001, as in scikit-learn).
+            of this class (King and Zeng 2001, as in scikit-learn). With several labels per text,
+            the texts that have label c count (n - n_c) / n_c times, at most 10.
+        multi_label: whether a text may have several labels, or none (Tsoumakas and Katakis 2007,
+            "Multi-label classification", binary relevance). The probability at which each label is
+            given is chosen on validation, and saved with the model.
+        label_smoothing: the share of the target that is spread evenly over all outcomes, from 0 to
+            below 1 (Szegedy et al. 2016, "Rethinking the Inception architecture", section 7).
 
     Raises:
-        ConfigError: fewer than two classes, a class named twice, an unknown pooling or weighting.
+        ConfigError: fewer than two classes, a class named twice, an unknown pooling or weighting,
+            a smoothing that is not from 0 to below 1.
+        DataError: a text has several labels, and `multi_label` is not set.
     """
 
     kind = "classification"
-    main_metric = "accuracy"
-    answers_with = "one class for each text"
+    main_metric = OneOf.main_metric
+    answers_with = OneOf.answers_with
     example = TextExample
 
     def __init__(
@@ -90,75 +71,63 @@ class ClassificationTask(Task):
         pooling: str = "mean",
         field: str = "",
         class_weights: str = "",
+        multi_label: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(name, dataset)
-        if pooling not in POOLINGS:
-            raise ConfigError(
-                f"pooling of the task {name!r} is unknown",
-                found=repr(pooling),
-                fix=suggest(str(pooling), POOLINGS),
-            )
-        if class_weights not in ("", "balanced"):
-            raise ConfigError(
-                f"class_weights of the task {name!r} is unknown",
-                found=repr(class_weights),
-                fix='use "balanced", or leave it out',
-            )
+        _check_options(name, pooling, class_weights, label_smoothing)
         self.field = field
         self.pooling = pooling
         self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.choice = AnyOf() if multi_label else OneOf()
+        if self.main_metric == OneOf.main_metric:  # a subclass may name another
+            self.main_metric = self.choice.main_metric
+        self.answers_with = self.choice.answers_with
         # Training alone decides: a class that only the test split has cannot be learned.
         examples = self.dataset.train or list(self.dataset.all())
-        counts = Counter(label for e in examples if (label := self.label_of(e)) is not None)
+        known = [said for e in examples if (said := self.labels_of(e)) is not None]
+        counts = Counter(label for said in known for label in said)
         self.labels = choose_names(name, "label", labels, sorted(counts), any(self.dataset.all()))
         self.label_id = {label: i for i, label in enumerate(self.labels)}
-        self.weights = balancing_weights([counts[label] for label in self.labels])  # (C,)
+        self.weights = self.choice.balanced([counts[x] for x in self.labels], len(known))  # (C,)
         # Each unknown class is reported once, not after every epoch.
         self.warned_of: set[str] = set()
-        self._warn_of_rare_classes(counts)
+        if counts and not class_weights and (rare := self.choice.imbalance(counts.most_common())):
+            key = f'tasks.{name}.class_weights = "balanced"'
+            _warn(f"{name}: {rare}. {key} lets every class count the same")
         self._warn_of_unknown_classes()
-
-    def _warn_of_rare_classes(self, counts: Counter[str]) -> None:
-        if self.class_weights or not counts:
-            return
-        ranked = counts.most_common()
-        (often, n), (rare, few) = ranked[0], ranked[-1]
-        if n >= UNBALANCED * few:
-            _warn(
-                f"{self.name}: {n:,} training texts are {often!r} and {few:,} {rare!r}; a model "
-                "may score well by ignoring rare classes. "
-                f'tasks.{self.name}.class_weights = "balanced" lets every class count the same'
-            )
 
     def _warn_of_unknown_classes(self) -> None:
         for split in ("validation", "test", "test_unseen"):
-            said = Counter(map(self.label_of, self.dataset.split(split)))
-            unknown = Counter({x: n for x, n in said.items() if x and not self._knows(x)})
+            said = [x for x in map(self.labels_of, self.dataset.split(split)) if x is not None]
+            counts = Counter(label for labels in said for label in labels)
+            unknown = Counter({x: n for x, n in counts.items() if x not in self.label_id})
             # GLUE's test sets say -1 for every text: that is not a class of its own.
             hidden = unknown.pop(NOBODY_SAID, 0)
             self.warned_of |= unknown.keys()
             if hidden:
                 _warn(
-                    f"{self.name}: {hidden:,} of {said.total():,} texts in {split} have the label "
+                    f"{self.name}: {hidden:,} of {len(said):,} texts in {split} have the label "
                     f"{NOBODY_SAID}, which train does not have: they count as not labelled"
                 )
             if unknown:
                 names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
                 _warn(
                     f"{self.name}: {split} has classes that train does not have, {names}: "
-                    "these texts count as wrong"
+                    f"{self.choice.unknown_count_as}"
                 )
 
-    def label_of(self, example: TextExample) -> str | None:
-        """The class of an example, if it has one."""
-        named = getattr(example, "fields", {})  # an example of another task may have none
-        # A named field never falls back on `label`, which may be about something else.
-        if self.field in named or self.field not in ("", "label"):
-            return named.get(self.field)
-        return getattr(example, "label", None)
+    def labels_of(self, example: TextExample) -> Labels | None:
+        """The labels of an example, none of them included; None if nobody labelled it.
 
-    def _knows(self, label: str | None) -> bool:
-        return label in self.label_id
+        Raises:
+            DataError: several labels, and the task learns one for each text.
+        """
+        try:
+            return self.choice.understood(labels_in(example, self.field))
+        except DataError as error:
+            raise error.at(what=f"{self.name}: ") from None
 
     def build_head(self, d_model: int) -> nn.Module:
         return SequenceClassificationHead(d_model, len(self.labels), self.pooling)
@@ -167,116 +136,116 @@ class ClassificationTask(Task):
         return head(hidden, batch.attention_mask)
 
     def is_labelled(self, example: TextExample) -> bool:
-        label = self.label_of(example)
-        return label is not None and (label != NOBODY_SAID or self._knows(label))
+        said = self.labels_of(example)
+        return said is not None and (said != (NOBODY_SAID,) or NOBODY_SAID in self.label_id)
 
-    def targets(
-        self, example: TextExample, rows: list[Row], notes: Counter[str]
-    ) -> list[int | None]:
-        """The class of the text, at each of its windows; None for a class that is not learned."""
-        return [self.label_id.get(self.label_of(example))] * len(rows)
+    def targets(self, example: TextExample, rows: list[Row], notes: Counter[str]) -> list[Any]:
+        """The labels of the text, at each of its windows, without those that are not learned."""
+        said = self.labels_of(example) if self.is_labelled(example) else None
+        target = None if said is None else self.choice.target([self.label_id.get(x) for x in said])
+        return [target] * len(rows)
 
-    def collate(self, targets: Sequence[int | None], length: int) -> Tensor:
-        """`(B,)` class ids, -100 where there is none."""
-        return torch.tensor([IGNORED if target is None else target for target in targets])
+    def collate(self, targets: Sequence[Any], length: int) -> Tensor:
+        """`(B,)` class ids, or `(B, C)` of 0 and 1; -100 where there is no target."""
+        return self.choice.stack(targets, len(self.labels))
 
     def loss(self, outputs: Tensor, targets: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, the mean over labelled rows.
-
-        With class weights too, the sum is divided by the number of rows, not by their weights, so
-        that the parts of a batch add up to the whole. In balanced classes the mean weight is 1.
-        """
+        """The mean over labelled rows of the cross-entropy, or of that of each label."""
         weights = self.weights.to(outputs.device) if self.class_weights else None
-        losses = F.cross_entropy(outputs, targets, weights, ignore_index=IGNORED, reduction="sum")
-        return losses / (targets != IGNORED).sum()
+        return self.choice.loss(outputs, targets, weights, self.label_smoothing)
 
-    def decode(self, outputs: Tensor, batch: Batch) -> list[ClassPrediction]:
-        of_rows = outputs.float().softmax(-1)  # (B, C)
-        # Probabilities and not logits: one window with huge logits would outvote the others.
-        probabilities = merge_rows(of_rows, batch.rows, len(batch))  # (N, C)
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Any]:
+        scores = self.choice.probabilities(outputs.float(), batch.rows, len(batch))  # (N, C)
         return [
-            ClassPrediction(
-                item.rows[0].text.text,
-                self.labels[max(range(len(row)), key=row.__getitem__)],
-                dict(zip(self.labels, row, strict=True)),
-            )
-            for item, row in zip(batch.items, probabilities.tolist(), strict=True)
+            self._decided(item.rows[0].text.text, dict(zip(self.labels, row, strict=True)))
+            for item, row in zip(batch.items, scores.tolist(), strict=True)
         ]
+
+    def _decided(self, text: str, scores: dict[str, float]) -> ClassPrediction | LabelsPrediction:
+        return self.choice.decided(text, scores, self.thresholds)
+
+    def choose_thresholds(
+        self, examples: Sequence[TextExample], predictions: Sequence[Any]
+    ) -> dict[str, float]:
+        """The least probability at which each label is given, if a text may have several."""
+        return self.choice.thresholds(self._right(examples), [p.scores for p in predictions])
+
+    def decide(self, prediction: Any) -> Any:
+        return self._decided(prediction.text, prediction.scores)
 
     def score(
-        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
+        self, examples: Sequence[TextExample], predictions: Sequence[Any]
     ) -> dict[str, float]:
-        """`accuracy` and `macro_f1`; a text of a class unknown to the task counts as wrong."""
-        self._check_labels(examples)
-        references, predicted = self._labels_of(examples, predictions)
-        return {
-            "accuracy": accuracy(references, predicted),
-            "macro_f1": macro_f1(references, predicted),
-        }
+        """`accuracy` and `macro_f1`; of several labels `micro_f1`, `macro_f1` (each label counts
+        the same) and `subset_accuracy` (all labels of a text are right).
 
-    def report(
-        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
-    ) -> str:
-        """The confusion matrix, with precision, recall and F1 of each class."""
-        return confusion_table(*self._labels_of(examples, predictions), self.labels)
+        A class unknown to the task counts as wrong.
+        """
+        self._check_labels(examples)
+        return self.choice.score(*self._labels_of(examples, predictions))
+
+    def report(self, examples: Sequence[TextExample], predictions: Sequence[Any]) -> str:
+        """Precision, recall and F1 of each label, beside the confusion matrix if there is one."""
+        return self.choice.report(*self._labels_of(examples, predictions), self.labels)
 
     def confusion(
-        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
-    ) -> tuple[list[str], list[list[int]]]:
-        """Texts by class."""
-        return self.labels, confusion(*self._labels_of(examples, predictions), self.labels)
+        self, examples: Sequence[TextExample], predictions: Sequence[Any]
+    ) -> tuple[list[str], list[list[int]]] | None:
+        """Texts by class; None for several labels, which are not mistaken for each other."""
+        return self.choice.confusion(*self._labels_of(examples, predictions), self.labels)
 
     def prediction_file(
-        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
+        self, examples: Sequence[TextExample], predictions: Sequence[Any]
     ) -> tuple[str, str]:
-        """One line per text: right class, predicted class, its probability, text; tabs between."""
-        pairs = zip(*self._labels_of(examples, predictions), strict=True)
-        rows = [
-            (right, said, f"{prediction.score:.4f}", prediction.text)
-            for (right, said), prediction in zip(pairs, predictions, strict=True)
-        ]
-        # A tab or a line break inside a text would look like the next cell or row.
-        lines = ["\t".join(" ".join(part.split()) for part in row) for row in rows]
-        return "txt", "".join(f"{line}\n" for line in lines)
+        """One line per text: right class, predicted class, its probability, text, with tabs
+        between; of several labels, JSON with text, labels, predicted and scores.
+        """
+        ending, lines = self.choice.lines(self._right(examples), predictions)
+        return ending, "".join(f"{line}\n" for line in lines)
 
     def mistakes(
-        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
+        self, examples: Sequence[TextExample], predictions: Sequence[Any]
     ) -> list[Mistake]:
-        """Texts of another class than predicted (`wrong class`)."""
+        """Texts whose labels are not exactly right (`wrong class`; `missed labels`, `invented
+        labels`, `other labels` for both).
+        """
         pairs = zip(*self._labels_of(examples, predictions), strict=True)
         return [
-            Mistake("wrong class", f"text {n}", excerpt(example.text, 0, 160), right, said)
-            for n, (example, (right, said)) in enumerate(zip(examples, pairs, strict=True), 1)
-            if right != said
+            Mistake(kind, f"text {n}", excerpt(e.text, 0, 160), ", ".join(right), ", ".join(said))
+            for n, (e, (right, said)) in enumerate(zip(examples, pairs, strict=True), 1)
+            if (kind := self.choice.mistake(right, said))
         ]
 
-    def _labels_of(
-        self, examples: Sequence[TextExample], predictions: Sequence[ClassPrediction]
-    ) -> tuple[list[str], list[str]]:
-        return list(map(self._class_of, examples)), [p.label for p in predictions]
+    def _right(self, examples: Sequence[TextExample]) -> list[Labels]:
+        return [self.labels_of(example) or () for example in examples]
 
-    def _class_of(self, example: TextExample) -> str:
-        """The class of a labelled text; for any other "", which is never predicted."""
-        return self.label_of(example) or ""
+    def _labels_of(
+        self, examples: Sequence[TextExample], predictions: Sequence[Any]
+    ) -> tuple[list[Labels], list[Labels]]:
+        return self._right(examples), list(map(self.choice.said, predictions))
 
     def _check_labels(self, examples: Sequence[TextExample]) -> None:
         """Warn about unknown labels; raise DataError if none is known."""
-        unknown = Counter(x for x in map(self._class_of, examples) if not self._knows(x))
+        counts = Counter(label for said in self._right(examples) for label in said)
+        unknown = Counter({x: n for x, n in counts.items() if x not in self.label_id})
         if not unknown:
             return
         names = ", ".join(f"{label!r} ({n:,})" for label, n in unknown.most_common(8))
         # If none is known, it is the wrong file, and a score of 0 would only hide that.
-        if unknown.total() == len(examples):
+        if len(unknown) == len(counts):
             raise unknown_names(self.name, "label", names, self.labels)
         if set(unknown) - self.warned_of:
             self.warned_of |= set(unknown)
             _warn(f"{self.name}: classes that the task does not know count as wrong: {names}")
 
-    def baselines(self, examples: Sequence[TextExample]) -> dict[str, list[ClassPrediction]]:
-        """`majority_class`: the most frequent class of these examples, whatever the text says."""
-        # Of these examples and not of training: the best that ignoring the text can do here.
-        ((label, _),) = Counter(map(self._class_of, examples)).most_common(1)
-        return {"majority_class": [ClassPrediction(e.text, label, {label: 1.0}) for e in examples]}
+    def baselines(self, examples: Sequence[TextExample]) -> dict[str, list[Any]]:
+        """What is most frequent among these examples, whatever the text says: `majority_class`; or
+        `majority_labels` and `most_frequent_label`.
+        """
+        return {
+            name: [self.choice.always(labels, example.text) for example in examples]
+            for name, labels in self.choice.baselines(self._right(examples)).items()
+        }
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -284,6 +253,7 @@ class ClassificationTask(Task):
             "label2id": self.label_id,
             "pooling": self.pooling,
             "field": self.field,
+            "multi_label": self.choice.takes_several,
         }
 
     @classmethod
@@ -293,14 +263,26 @@ class ClassificationTask(Task):
         return cls(name, labels=names_by_id(settings["id2label"]), **rest)
 
 
-def balancing_weights(counts: Sequence[int]) -> Tensor:
-    """`(C,)`, the weight of each class's texts that makes all classes count the same: n / (C n_c).
-
-    With 6 texts of one class and 2 of another: 8 / (2 * 6) = 0.67 and 8 / (2 * 2) = 2. A class
-    without texts has weight 1.
-    """
-    total, many = sum(counts), len(counts)
-    return torch.tensor([total / (many * n) if n else 1.0 for n in counts])
+def _check_options(name: str, pooling: str, class_weights: str, label_smoothing: float) -> None:
+    """Raise ConfigError for a value that an option of the task cannot have."""
+    if pooling not in POOLINGS:
+        raise ConfigError(
+            f"pooling of the task {name!r} is unknown",
+            found=repr(pooling),
+            fix=suggest(str(pooling), POOLINGS),
+        )
+    if class_weights not in ("", "balanced"):
+        raise ConfigError(
+            f"class_weights of the task {name!r} is unknown",
+            found=repr(class_weights),
+            fix='use "balanced", or leave it out',
+        )
+    if not 0 <= label_smoothing < 1:
+        raise ConfigError(
+            f"label_smoothing of the task {name!r} must be at least 0 and below 1",
+            found=repr(label_smoothing),
+            fix="for example 0.1",
+        )
 
 
 def _warn(message: str) -> None:

@@ -20,6 +20,7 @@ from .schemes import (
 )
 from .source import FilePath, Report, SoundDataError, short
 
+
 class TaggedRow(NamedTuple):
     """A text of a file, its words, and the cells that hold their tags."""
 

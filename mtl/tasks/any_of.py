@@ -1,0 +1,202 @@
+"""Any of several labels for each text: a sigmoid and a threshold for each of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..metrics import accuracy, f1_of_sets, label_scores, mean
+from ..nn.heads import merge_rows
+from ..tables import format_table
+from .base import IGNORED
+from .choice import Choice, Labels
+
+DEFAULT = 0.5  # the threshold of a label until one is chosen
+MOST_WEIGHT = 10.0  # of the texts that have a rare label
+ENOUGH = 20  # texts with a label, for a threshold of its own
+
+
+@dataclass(frozen=True)
+class LabelsPrediction:
+    """The labels of a text (none of them is an answer, too), and the probability of every label."""
+
+    text: str
+    labels: Labels
+    scores: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"labels": list(self.labels), "scores": self.scores}
+
+    def __str__(self) -> str:
+        if self.labels:
+            return ", ".join(f"{label} {self.scores[label]:.2f}" for label in self.labels)
+        best = max(self.scores, key=self.scores.__getitem__)
+        return f"none  (the most probable: {best} {self.scores[best]:.2f})"
+
+    def _repr_html_(self) -> str:
+        said = ", ".join(f"<b>{escape(x)}</b> ({self.scores[x]:.2f})" for x in self.labels)
+        return f"<p>{escape(self.text)} {said or 'none'}</p>"
+
+
+class AnyOf(Choice):
+    """Any number of labels for each text, none of them included."""
+
+    main_metric = "micro_f1"
+    answers_with = "any of several labels for each text"
+    takes_several = True
+    unknown_count_as = "these labels count as missed"
+
+    def understood(self, said: Labels | None) -> Labels | None:
+        return said
+
+    def imbalance(self, counts: Sequence[tuple[str, int]]) -> str:
+        # Most texts lack most labels: that is how such data is, and the thresholds make up for it.
+        return ""
+
+    def balanced(self, counts: Sequence[int], texts: int) -> Tensor:
+        """(n - n_c) / n_c for the texts that have a label, at most 10: n texts, n_c with the label.
+
+        The texts with the label then weigh as much as those without, which weigh 1 each.
+        """
+        weights = [min((texts - n) / n, MOST_WEIGHT) if n else 1.0 for n in counts]
+        return torch.tensor(weights)
+
+    def target(self, ids: Sequence[int | None]) -> list[int]:
+        return [label for label in ids if label is not None]
+
+    def stack(self, targets: Sequence[list[int] | None], n_classes: int) -> Tensor:
+        """`(B, C)`, 1 for the labels that a row has, 0 for the others."""
+        stacked = torch.zeros(len(targets), n_classes)
+        for row, target in zip(stacked, targets, strict=True):
+            if target is None:
+                row.fill_(IGNORED)
+            else:
+                row[target] = 1.0
+        return stacked
+
+    def loss(
+        self, outputs: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float
+    ) -> Tensor:
+        """Binary cross-entropy, the mean over labels and labelled rows.
+
+        Smoothing makes 1 - s / 2 of 1 and s / 2 of 0: for each label there are two outcomes.
+        """
+        known = targets != IGNORED  # (B, C)
+        wanted = targets.clamp(min=0) * (1 - smoothing) + smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(
+            outputs, wanted.to(outputs.dtype), pos_weight=weights, reduction="none"
+        )
+        return losses.masked_fill(~known, 0.0).sum() / known.sum()
+
+    def probabilities(self, outputs: Tensor, owner: Tensor, n: int) -> Tensor:
+        """The mean over the windows of each text."""
+        return merge_rows(outputs.sigmoid(), owner, n)
+
+    def decided(
+        self, text: str, scores: dict[str, float], thresholds: Mapping[str, float]
+    ) -> LabelsPrediction:
+        given = [x for x, score in scores.items() if score >= thresholds.get(x, DEFAULT)]
+        return LabelsPrediction(text, tuple(sorted(given, key=lambda x: -scores[x])), scores)
+
+    def always(self, labels: Labels, text: str) -> LabelsPrediction:
+        return LabelsPrediction(text, labels, dict.fromkeys(labels, 1.0))
+
+    def thresholds(
+        self, right: Sequence[Labels], scores: Sequence[Mapping[str, float]]
+    ) -> dict[str, float]:
+        has = {label: [label in labels for labels in right] for label in scores[0]}
+        of = {label: [score[label] for score in scores] for label in scores[0]}
+        everything = best_threshold(
+            [score for label in of for score in of[label]], [x for label in of for x in has[label]]
+        )
+        return {
+            label: best_threshold(of[label], has[label])
+            if sum(has[label]) >= ENOUGH
+            else everything
+            for label in of
+        }
+
+    def said(self, prediction: LabelsPrediction) -> Labels:
+        return prediction.labels
+
+    def score(self, right: Sequence[Labels], said: Sequence[Labels]) -> dict[str, float]:
+        """`micro_f1` (counts summed over labels), `macro_f1` (the mean F1 of all labels that
+        occur), `subset_accuracy` (texts whose labels are exactly right).
+        """
+        gold, found = list(map(set, right)), list(map(set, said))
+        by_label = label_scores(gold, found)
+        return {
+            "micro_f1": f1_of_sets(gold, found),
+            "macro_f1": mean([scores["f1"] for scores in by_label.values()]),
+            "subset_accuracy": accuracy(gold, found),
+        }
+
+    def report(self, right: Sequence[Labels], said: Sequence[Labels], labels: Sequence[str]) -> str:
+        """Precision, recall and F1 of each label, and how many texts have it."""
+        scores = label_scores(list(map(set, right)), list(map(set, said)))
+        none = dict.fromkeys(("precision", "recall", "f1"), 0.0)
+        has, given = (Counter(x for one in texts for x in one) for texts in (right, said))
+        rows = [[x, has[x], given[x], *scores.get(x, none).values()] for x in labels]
+        return format_table(["label", "right", "predicted", "precision", "recall", "F1"], rows)
+
+    def confusion(
+        self, right: Sequence[Labels], said: Sequence[Labels], labels: Sequence[str]
+    ) -> None:
+        """None: a missed label is not mistaken for another."""
+
+    def lines(
+        self, right: Sequence[Labels], predictions: Sequence[LabelsPrediction]
+    ) -> tuple[str, list[str]]:
+        """JSON: the text, its right labels (`labels`), what was `predicted`, and all `scores`."""
+        return "jsonl", [
+            json.dumps(
+                {"text": p.text, "labels": labels, "predicted": p.labels, "scores": p.scores},
+                ensure_ascii=False,
+            )
+            for labels, p in zip(right, predictions, strict=True)
+        ]
+
+    def mistake(self, right: Labels, said: Labels) -> str:
+        missed, invented = set(right) - set(said), set(said) - set(right)
+        if missed and invented:
+            return "other labels"
+        return "missed labels" if missed else "invented labels" if invented else ""
+
+    def baselines(self, right: Sequence[Labels]) -> dict[str, Labels]:
+        """`majority_labels`: the most frequent set of labels of these texts; `most_frequent_label`:
+        the label that most of them have.
+        """
+        sets = Counter(tuple(sorted(labels)) for labels in right)
+        ((most, _),) = sets.most_common(1)
+        often = Counter(x for labels in right for x in labels).most_common(1)
+        return {"majority_labels": most, "most_frequent_label": tuple(x for x, _ in often)}
+
+
+def best_threshold(scores: Sequence[float], right: Sequence[bool]) -> float:
+    """The threshold with the best F1: midway between two scores; the default if none is right.
+
+    Args:
+        scores: probabilities.
+        right: for each, whether it should be at least the threshold.
+    """
+    wanted = sum(right)
+    if not wanted:
+        return DEFAULT
+    ranked = sorted(zip(scores, right, strict=True), reverse=True)
+    best, at, hits = 0.0, DEFAULT, 0
+    for n, (score, is_right) in enumerate(ranked, 1):
+        hits += is_right
+        lower = ranked[n][0] if n < len(ranked) else 0.0
+        # Between equal scores there is no threshold.
+        f1 = 2 * hits / (n + wanted)
+        if f1 > best and lower < score:
+            best, at = f1, (score + lower) / 2
+    return at
