@@ -5,7 +5,7 @@ import json
 import pytest
 
 import mtl
-from mtl.cli.main import main
+from mtl.cli.main import build_parser, main
 from mtl.data.examples import NERExample, PairExample, QAExample, TextExample
 from mtl.data.readers import files_of, read
 from mtl.data.readers.folders import split_of
@@ -13,6 +13,7 @@ from mtl.errors import ConfigError, DataError, DataWarning
 from mtl.experiments.build import build_tasks
 from mtl.experiments.data import reader_options
 from mtl.experiments.recipe import load_recipe
+from mtl.experiments.sections import FILE_KEYS
 from mtl.tasks import Task
 
 NAMES = ["Mira", "Otto", "Ilse", "Kofi", "Rosa", "Emil", "Wanja", "Tariq", "Odile", "Luis"]
@@ -232,10 +233,10 @@ def test_check_and_train_see_the_same_file(folder, recipe):
 # --- data for a recipe --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["--data", "--data tasks.ner=", "--set"])
+@pytest.mark.parametrize("how", ["--data", "--data tasks.ner=", "--data ner=", "--set"])
 def test_a_folder_replaces_the_data_of_a_recipe(how, folder, recipe):
     path = folder({"train.txt": sentences(0, 30), "dev.txt": sentences(30, 5)}, "my data")
-    data = {"--data": [f"{path}"], "--data tasks.ner=": [f"tasks.ner={path}"]}.get(how, [])
+    data = [how.removeprefix("--data").strip() + str(path)] if how != "--set" else []
     settings = [f"tasks.ner.train={path}"] if how == "--set" else []
     loaded = load_recipe(recipe(NER), settings, data=data)
     (task,) = build_tasks(loaded)
@@ -253,12 +254,128 @@ def test_several_datasets_have_to_be_told_apart(folder, recipe, mtl_):
     path = folder({"train.txt": sentences(0, 30)})
     status, _, err = mtl_("train", recipe(NER + QA), "--data", path)
     assert status == 2
-    assert f"write --data tasks.ner={path} or --data tasks.qa={path}" in err
+    assert f"write --data ner={path} or --data qa={path}; or give a folder that has the" in err
     with pytest.raises(ConfigError, match="unknown dataset") as caught:
         load_recipe(recipe(NER + QA), data=[f"tasks.nr={path}"])
     assert 'did you mean "tasks.ner"' in caught.value.faults[0].fix
     tasks = build_tasks(load_recipe(recipe(NER + QA), data=[f"tasks.ner={path}"]))
     assert [len(task.dataset.train) for task in tasks] == [24, 40]
+
+
+def files_given(recipe, tasks, datasets, data):
+    """What --data sets, by section and split."""
+    loaded = load_recipe(recipe(tasks, datasets), data=data)
+    sections = {**loaded.datasets, **loaded.tasks}
+    return {
+        f"{name}.{split}": getattr(section, split)
+        for name, section in sections.items()
+        for split in FILE_KEYS
+        if getattr(section, split)
+    }
+
+
+@pytest.mark.parametrize(
+    ("tasks", "datasets", "data", "given"),
+    [
+        # One dataset, of a task or shared: its splits need no name.
+        (NER, "", ["train=a", "test=b"], {"ner.train": "a", "ner.test": "b"}),
+        (NER, "", ["test=b", "a"], {"ner.train": "a", "ner.test": "b"}),
+        (NER, "", ["ner=a", "ner.validation=b"], {"ner.train": "a", "ner.validation": "b"}),
+        (SHARED, TEXTS, ["a", "test_unseen=b"], {"texts.train": "a", "texts.test_unseen": "b"}),
+        (SHARED, TEXTS, ["texts=a", "texts.test=b"], {"texts.train": "a", "texts.test": "b"}),
+        # Several datasets.
+        (NER + QA, "", ["qa=a", "tasks.ner=b"], {"qa.train": "a", "ner.train": "b"}),
+        (NER + QA, "", ["qa.train=a", "qa.test=b"], {"qa.train": "a", "qa.test": "b"}),
+        (QA + SHARED, TEXTS, ["datasets.texts=a"], {"texts.train": "a"}),
+        # A task that shares a dataset gets one of its own.
+        (SHARED, TEXTS, ["topic=a"], {"topic.train": "a"}),
+        # A = in a path, and what TOML would read as a number.
+        (NER, "", ["./a=b"], {"ner.train": "./a=b"}),
+        (NER, "", ["train=a=b"], {"ner.train": "a=b"}),
+        (NER, "", ["1"], {"ner.train": "1"}),
+    ],
+)
+def test_what_data_replaces(tasks, datasets, data, given, recipe):
+    assert files_given(recipe, tasks, datasets, data) == given
+
+
+def test_a_dataset_goes_before_a_task_of_its_name_that_uses_it(recipe):
+    tags = '[tasks.texts]\nkind = "ner"\ndata = "texts"\n'
+    loaded = load_recipe(recipe(tags, TEXTS), data=["texts=a"])
+    assert (loaded.datasets["texts"].train, loaded.tasks["texts"].train) == ("a", "")
+    # Where both have data, only the whole name tells them apart.
+    both = SHARED + NER.replace("ner]", "texts]")
+    assert load_recipe(recipe(both, TEXTS), data=["tasks.texts=a"]).tasks["texts"].train == "a"
+    with pytest.raises(ConfigError, match="unknown dataset"):
+        load_recipe(recipe(both, TEXTS), data=["texts=a"])
+
+
+@pytest.mark.parametrize(
+    ("tasks", "data", "what", "fix"),
+    [
+        (NER + QA, "test=x", "which dataset", "write --data ner.test=x or --data qa.test=x"),
+        (NER, "tset=x", "unknown dataset", 'did you mean "test"? use one of ner, test,'),
+        (NER, "dev=x", "unknown dataset", 'it is called "validation" here'),
+        (NER + QA, "ne=x", "unknown dataset", 'did you mean "ner"? use one of ner, qa, test,'),
+        (NER + QA, "tasks.ne=x", "unknown dataset", 'did you mean "tasks.ner"? use one of'),
+        (NER, "ner.val=x", "unknown split", 'it is called "validation" here'),
+        (NER, "tasks.ner.tset=x", "unknown split", 'did you mean "test"? use one of test,'),
+        (NER, "x test=y test=z", "2 files for tasks.ner.test", "leave one"),
+        (NER, "x y", "2 files for tasks.ner.train", "such as ner.test=y"),
+        (NER, "test=x", "test names a file, but", "set tasks.ner.train=FILE too"),
+    ],
+)
+def test_data_that_is_not_clear_is_refused(tasks, data, what, fix, recipe):
+    with pytest.raises(ConfigError, match=what) as caught:
+        load_recipe(recipe(tasks), data=data.split())
+    assert caught.value.faults[0].fix.startswith(fix) or fix in caught.value.faults[0].fix
+    assert caught.value.faults[0].path.endswith("small.toml")
+
+
+def test_all_that_is_wrong_with_data_is_told_at_once(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.tsv").touch()
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(recipe(NER + QA), data=["tset=x", "qa=x", "qa=y", "a=b.tsv"])
+    assert [fault.what.split(" for ")[0] for fault in caught.value.faults] == [
+        "--data names an unknown dataset",
+        "--data names an unknown dataset",
+        "--data names 2 files",
+    ]
+    assert caught.value.faults[1].fix == "if this is the name of a file, write ./a=b.tsv"
+
+
+def test_a_folder_for_each_dataset(folder, recipe):
+    path = folder({"ner/train.txt": sentences(0, 30), "ner/dev.txt": sentences(30, 5)})
+    with pytest.raises(ConfigError, match="no folder for qa") as caught:
+        load_recipe(recipe(NER + QA), data=path)
+    assert caught.value.faults[0].found == f"{path}, with ner"
+    assert caught.value.faults[0].fix.endswith(f"write --data ner={path / 'ner'}")
+    questions = ({"context": f"Al {i}.", "question": "Who?", "answer": "Al"} for i in range(20))
+    folder({"qa/x.jsonl": "".join(json.dumps(question) + "\n" for question in questions)})
+    ner, qa = build_tasks(load_recipe(recipe(NER + QA), data=path))
+    assert [len(ner.dataset.train), len(ner.dataset.validation)] == [27, 5]
+    assert {question.context[:3] for question in qa.dataset.train} == {"Al "}
+
+
+@pytest.mark.parametrize("path", ["data/dev.txt", "./data/../data/dev.txt"])
+def test_a_dev_file_that_is_the_test_is_not_chosen_on(path, folder, recipe, monkeypatch):
+    files = {"train.txt": sentences(0, 30), "dev.txt": sentences(30, 5)}
+    monkeypatch.chdir(folder(files).parent)
+    (task,) = build_tasks(load_recipe(recipe(NER), data=["data", f"test={path}"]))
+    split = task.dataset
+    assert [len(split.train), len(split.validation), len(split.test)] == [27, 3, 5]
+    assert not {e.text for e in split.validation} & {e.text for e in split.test}
+    # A test of another place leaves the folder's dev file what it is.
+    folder({"test.txt": sentences(40, 4)}, "other")
+    (task,) = build_tasks(load_recipe(recipe(NER), data=["data", "test=other/test.txt"]))
+    assert [len(task.dataset.train), len(task.dataset.validation)] == [30, 5]
+
+
+def test_train_and_compare_take_several_paths_after_data(recipe):
+    for command in ("train", "compare"):
+        line = [command, "x.toml", "--data", "a", "test=b", "--seed", "1", "--data", "c"]
+        assert build_parser().parse_args(line).data == ["a", "test=b", "c"]
 
 
 def test_a_shared_dataset_is_one(folder, recipe):
@@ -331,7 +448,7 @@ def test_a_task_of_ones_own_need_not_know_the_options(folder, recipe):
 def test_evaluate_reads_a_folder(folder, recipe, mtl_, tmp_path):
     path = folder({"train.txt": sentences(0, 40), "dev.txt": sentences(40, 5)})
     assert mtl_("train", recipe(NER), "--data", path, "--output", tmp_path / "run")[0] == 0
-    for item in (path, f"tasks.ner={path}", path / "dev.txt"):
+    for item in (path, f"tasks.ner={path}", f"ner={path}", path / "dev.txt"):
         status, out, _ = mtl_("evaluate", tmp_path / "run", "--data", item)
         assert (status, "ner, 5 examples" in out) == (0, True)
     (path / "test.txt").write_text(sentences(50, 4))

@@ -14,8 +14,8 @@ from ..data.readers import file_to_score
 from ..errors import ConfigError, DataError, DataWarning
 from ..experiments.build import build_tasks
 from ..experiments.data import reader_options
+from ..experiments.data_option import split_data
 from ..experiments.folder import RECIPE_FILE
-from ..experiments.overrides import split_data
 from ..experiments.recipe import Recipe, recipe_of_run
 from ..inference import check_kind, encode_labelled, predictions_of, score_baselines
 from ..reports.cases import cases_summary, cases_table, check_cases, why_left_out
@@ -57,8 +57,8 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
     recipe = recipe_of_run(path) if path.exists() else None
     examples: dict[str, Sequence[Any]] = {}
     for item in options.data:
-        section, file = split_data(item)
-        tasks = _tasks_of_section(section, chosen, recipe)
+        key, file = split_data(item)
+        tasks = _tasks_of_key(key, chosen, recipe)
         for task in tasks:
             data, fields = None, []
             if recipe is not None and task.name in recipe.tasks:
@@ -73,23 +73,23 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
     return examples
 
 
-def _tasks_of_section(section: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:
-    """The tasks that data is for: those of a section, or all if they share one dataset."""
-    kind, _, name = (section or "").partition(".")
+def _tasks_of_key(key: str | None, chosen: list[Task], recipe: Recipe | None) -> list[Task]:
+    """The tasks that data is for: those its key names, or all if they share one dataset."""
     of = {t: recipe.tasks[t].data for t in recipe.tasks} if recipe is not None else {}
-    if kind == "tasks":
-        found = [task for task in chosen if task.name == name]
-    elif kind == "datasets":
-        found = [task for task in chosen if of.get(task.name) == name]
-    else:
+    if key is None:
         shared = {of.get(task.name) or task.name for task in chosen}
         found = chosen if len(shared) == 1 else []
+    else:
+        kind, _, name = key.rpartition(".")
+        of_task = [task for task in chosen if task.name == name and kind in ("", "tasks")]
+        of_dataset = [t for t in chosen if of.get(t.name) == name and kind in ("", "datasets")]
+        found = of_task or of_dataset
     if not found:
         names = ", ".join(task.name for task in chosen)
         raise ConfigError(
             "which task is the data for?",
-            found=section,
-            fix=f"add --task, one of {names}; or write --data tasks.{chosen[0].name}=PATH",
+            found=key,
+            fix=f"add --task, one of {names}; or write --data {chosen[0].name}=PATH",
         )
     return found
 

@@ -147,11 +147,13 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--data",
-        metavar="[NAME=]PATH",
-        action="append",
+        metavar="[KEY=]PATH",
+        nargs="+",
+        action="extend",
         default=[],
-        help="train on this file, or on the train, dev and test files of this folder; "
-        "tasks.NAME=PATH or datasets.NAME=PATH where the recipe has several datasets",
+        help="train on this file, or on the train, dev and test files of this folder; test=PATH "
+        "is for one split; NAME=PATH or NAME.test=PATH where the recipe has several datasets, or "
+        "a folder with a folder for each",
     )
     command.add_argument("--strict", action="store_true", help=STRICT)
     command.add_argument("--preset", metavar="NAME", help="a table [presets.NAME] of the recipe")
@@ -188,8 +190,8 @@ def add_evaluate(commands: Commands) -> None:
         metavar="[NAME=]PATH",
         action="append",
         default=[],
-        help="a file, or a folder whose test (or else dev) file is used; tasks.NAME=PATH or "
-        "datasets.NAME=PATH says for which tasks; default: the test data of its recipe",
+        help="a file, or a folder whose test (or else dev) file is used; NAME=PATH says for which "
+        "task or dataset; default: the test data of its recipe",
     )
     command.add_argument("--on-error", choices=("stop", "skip"), default="stop")
     command.add_argument("--strict", action="store_true", help=STRICT)

@@ -28,7 +28,10 @@ def read_dataset(
         fields: those of the records that its tasks learn from.
     """
     named = {split: Path(file) for split in FILE_KEYS if (file := getattr(data, split))}
-    files = files_of(named["train"]) | {s: f for s, f in named.items() if s != "train"}
+    found = files_of(named.pop("train"))
+    # A dev file that is named as the test is not what is chosen on, too.
+    taken = {file.resolve() for file in named.values()}
+    files = {s: f for s, f in found.items() if s == "train" or f.resolve() not in taken} | named
     if "train" not in files:
         raise DataError(
             "the folder has no training file",

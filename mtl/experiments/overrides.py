@@ -1,8 +1,7 @@
-"""The content of a recipe file goes in; it comes out as changed by presets, --data and --set."""
+"""The content of a recipe file goes in; it comes out as changed by presets and --set."""
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -29,21 +28,21 @@ def with_table(content: dict[str, Any], kind: str, chosen: str | None, path: str
     rest = {key: value for key, value in content.items() if key != kind}
     if chosen is None:
         return rest
-    tables = _tables(content, kind)
-    if chosen not in tables:
+    known = tables(content, kind)
+    if chosen not in known:
         raise ConfigError(
             f"the recipe has no table [{kind}.{chosen}]",
             path=path,
-            fix=suggest(chosen, tables) if tables else f"this recipe has no {kind}: leave it out",
+            fix=suggest(chosen, known) if known else f"this recipe has no {kind}: leave it out",
         )
-    return _overlay(rest, tables[chosen])
+    return _overlay(rest, known[chosen])
 
 
-def _tables(content: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+def tables(content: Mapping[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     """The tables `[kind.NAME]` by name; what is not a table is left for the checks."""
-    tables = content.get(kind)
-    tables = tables if isinstance(tables, dict) else {}
-    return {name: table for name, table in tables.items() if isinstance(table, dict)}
+    found = content.get(kind)
+    found = found if isinstance(found, dict) else {}
+    return {name: table for name, table in found.items() if isinstance(table, dict)}
 
 
 def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -53,48 +52,6 @@ def _overlay(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
         is_section = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _overlay(merged[key], value) if is_section else value
     return merged
-
-
-# --- data -----------------------------------------------------------------------------------------
-
-
-def split_data(item: str) -> tuple[str | None, str]:
-    """`tasks.ner=PATH` as the section it names and the path; a bare path has no section."""
-    match = re.fullmatch(r"((?:tasks|datasets)\.[^.=/\\]+)(?:\.train)?=(.+)", item)
-    return (match[1], match[2]) if match else (None, item)
-
-
-def data_setting(content: Mapping[str, Any], item: str, path: str) -> str:
-    """The setting that `--data` stands for, such as `tasks.ner.train="my.conll"`.
-
-    Raises:
-        ConfigError: it is not clear which data of the recipe it replaces.
-    """
-    section, file = split_data(item)
-    tasks = _tables(content, "tasks")
-    own = [f"tasks.{name}" for name, task in tasks.items() if not _shares(task)]
-    shared = [task["data"] for task in tasks.values() if _shares(task)]
-    known = [f"datasets.{name}" for name in _tables(content, "datasets") if name in shared] + own
-    if section is None:
-        if len(known) != 1:
-            raise ConfigError(
-                "which dataset is the data for?",
-                path=path,
-                found=item,
-                fix="write " + " or ".join(f"--data {name}={item}" for name in known),
-            )
-        section = known[0]
-    elif section not in (*known, *(f"tasks.{name}" for name in tasks)):
-        raise ConfigError(
-            "--data names an unknown dataset", path=path, found=item, fix=suggest(section, known)
-        )
-    # In quotes: a path such as `1` or `true` would be read as a TOML value.
-    return f"{section}.train={json.dumps(file, ensure_ascii=False)}"
-
-
-def _shares(task: Mapping[str, Any]) -> bool:
-    """Whether the section of a task uses a dataset of the recipe."""
-    return bool(task.get("data")) and not (task.get("toy") or task.get("train"))
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -151,7 +108,7 @@ def _check_section_exists(
     if is_made or not isinstance(known, dict) or name in known:
         return
     key = setting.strip()[match.end() :].partition("=")[0].strip()
-    elsewhere = " or ".join(f"tasks.{task}.{key}" for task in _tables(content, "tasks"))
+    elsewhere = " or ".join(f"tasks.{task}.{key}" for task in tables(content, "tasks"))
     raise ConfigError(
         f"the recipe has no {kind.removesuffix('s')} {name!r}",
         found=repr(setting),

@@ -19,7 +19,8 @@ from ..tasks import Task
 from ..tasks.base import fields_named
 from ..training.config import TrainConfig
 from .bundled import BUNDLED, bundled_recipes
-from .overrides import apply_settings, data_setting, with_table
+from .data_option import data_settings
+from .overrides import apply_settings, with_table
 from .sections import FILE_KEYS, DatasetRecipe, TaskRecipe, content_faults
 from .toml_text import section_lines, toml_key
 
@@ -158,7 +159,7 @@ def load_recipe(
     name_or_path: str | Path,
     settings: Iterable[str] = (),
     *,
-    data: Iterable[str] = (),
+    data: str | Path | Iterable[str | Path] = (),
     preset: str | None = None,
     hardware: str | None = None,
 ) -> Recipe:
@@ -172,8 +173,9 @@ def load_recipe(
 
     Args:
         name_or_path: a bundled name such as `practical7`, or a TOML file.
-        data: files or folders to train on instead of the recipe's: a path if the recipe has one
-            dataset, else `tasks.NAME=PATH` or `datasets.NAME=PATH`.
+        data: what to train on instead of the recipe's data, one or several of: the path of a file
+            or folder; `SPLIT=PATH` for one split; `NAME=PATH` or `NAME.SPLIT=PATH` where the
+            recipe has several datasets. See `docs/data.md`.
         preset, hardware: a table `[presets.NAME]`, `[hardware.NAME]` of the recipe.
         settings: `KEY=VALUE` strings, the key with dots as in `train.epochs=4`; the value as TOML,
             or a plain string.
@@ -189,8 +191,9 @@ def load_recipe(
     content, path = _read_recipe(name_or_path)
     content = with_table(content, "presets", preset, path)
     content = with_table(content, "hardware", hardware, path)
+    items = [data] if isinstance(data, str | Path) else data
     # Before the settings, so that --set can still change what --data set.
-    settings = [*(data_setting(content, item, path) for item in data), *settings]
+    settings = [*data_settings(content, map(str, items), path), *settings]
     faults = raised_by(apply_settings, content, settings, path)
     # The user chose this file, so the modules it names may be imported.
     return recipe_of(content, path, faults, import_class)
