@@ -11,6 +11,7 @@ from ..data.examples import NERExample, QAExample
 from ..data.readers import read_conll, read_squad
 from ..errors import ConfigError, suggest
 from .facts import ner_examples, qa_examples, records
+from .intents import intents
 from .news import news
 from .paraphrases import paraphrases
 from .world import SPLITS
@@ -23,6 +24,7 @@ GENERATORS: dict[str, Callable[[str, int, int], list]] = {
     "records": records,
     "news": news,
     "paraphrases": paraphrases,
+    "intents": intents,
 }
 
 
@@ -44,7 +46,8 @@ def toy_dataset(
     """All four splits of one kind of toy data (`test_unseen` is as large as `test`).
 
     Args:
-        kind: `ner`, `qa`, `records` (a class and tags), `news` (the same) or `paraphrases`.
+        kind: `ner`, `qa`, `records` (a class and tags), `news` and `intents`
+            (the same), or `paraphrases`.
         n_train, n_validation, n_test: how many examples each split has.
         seed: of all that is drawn.
 
