@@ -16,6 +16,7 @@ KINDS = {
     "jsonl": ["classification", "ner"],
     "news-ner": ["classification", "ner"],
     "sentence-embeddings": ["embedding", "classification", "ner"],
+    "squad2": ["qa"],
 }
 
 

@@ -229,7 +229,7 @@ def test_an_answer_is_on_token_borders_if_it_begins_and_ends_with_words(
     assert (facts["answers not on token boundaries"] == "0") == on_borders
 
 
-@pytest.mark.parametrize("kind", ["news", "records", "paraphrases", "qa", "ner"])
+@pytest.mark.parametrize("kind", ["news", "records", "paraphrases", "qa", "unanswerable", "ner"])
 def test_written_toy_data_have_no_problem(kind, tmp_path):
     data = toy_dataset(kind, 12, 3, 2)
     path = tmp_path / f"{kind}.jsonl"

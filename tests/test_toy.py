@@ -24,6 +24,7 @@ from mtl.toy import (
     qa_examples,
     records,
     toy_dataset,
+    unanswerable,
 )
 from mtl.toy.facts import RELATIONS, check_one_answer
 from mtl.toy.news import EVENTS
@@ -229,6 +230,41 @@ def test_a_question_with_two_answers_is_refused():
         check_one_answer([target, Fact(lives, "Bob", "Oslo")], target, "object")
     with pytest.raises(ValueError, match="0 answers"):
         check_one_answer([other], target, "subject")
+
+
+# --- questions without an answer ------------------------------------------------------------------
+
+
+def asked_about(question):
+    """The relation that a question asks about, and the end of its facts that it names."""
+    (found,) = (
+        (relation, end, match[1])
+        for relation in RELATIONS
+        for end, asks in (("subject", relation.ask_object), ("object", relation.ask_subject))
+        for ask in asks
+        if (match := re.fullmatch(re.escape(ask).replace(f"\\{{{end[0]}\\}}", "(.+)"), question))
+    )
+    return found
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_only_matching_entity_and_relation_tells_whether_there_is_an_answer(split):
+    """No relation and no name is more frequent where there is one."""
+    examples = unanswerable(split, 300)
+    for example in examples:
+        relation, given, entity = asked_about(example.question)
+        facts = facts_of(example.context)
+        with_relation = [fact for fact in facts if fact.relation == relation]
+        about_entity = [fact for fact in facts if getattr(fact, given) == entity]
+        others = Counter(fact.relation.name for fact in facts if fact.relation != relation)
+        assert (len(facts), len(with_relation), len(about_entity)) == (4, 2, 2)
+        assert list(others.values()) == [1, 1]
+        asked = "object" if given == "subject" else "subject"
+        right = [getattr(fact, asked) for fact in with_relation if fact in about_entity]
+        assert [answer.text for answer in example.answers] == right
+        names = Counter(w for f in facts for w in words_of(f"{f.subject} {f.object}"))
+        assert all(n == 1 for word, n in names.items() if word not in words_of(entity))
+    assert 0.25 < sum(not example.answers for example in examples) / 300 < 0.42
 
 
 # --- sentences ------------------------------------------------------------------------------------
@@ -448,7 +484,7 @@ def test_a_template_is_filled_and_says_where_its_names_stand():
 # --- seeds and sets -------------------------------------------------------------------------------
 
 every_kind = pytest.mark.parametrize(
-    "generate", [ner_examples, qa_examples, news, records, paraphrases]
+    "generate", [ner_examples, qa_examples, news, records, paraphrases, unanswerable]
 )
 
 

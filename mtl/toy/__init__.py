@@ -14,6 +14,7 @@ from .facts import ner_examples, qa_examples, records
 from .intents import intents
 from .news import news
 from .paraphrases import paraphrases
+from .unanswerable import unanswerable
 from .world import SPLITS
 
 HANDMADE = Path(__file__).parent / "handmade"
@@ -25,6 +26,7 @@ GENERATORS: dict[str, Callable[[str, int, int], list]] = {
     "news": news,
     "paraphrases": paraphrases,
     "intents": intents,
+    "unanswerable": unanswerable,
 }
 
 
@@ -46,8 +48,8 @@ def toy_dataset(
     """All four splits of one kind of toy data (`test_unseen` is as large as `test`).
 
     Args:
-        kind: `ner`, `qa`, `records` (a class and tags), `news` and `intents`
-            (the same), or `paraphrases`.
+        kind: `ner`, `qa`, `records` (a class and tags), `news` and `intents` (the same),
+            `paraphrases`, or `unanswerable` (questions, a third of which have no answer).
         n_train, n_validation, n_test: how many examples each split has.
         seed: of all that is drawn.
 

@@ -153,7 +153,7 @@ def _question(world: World, id: str) -> QAExample:
     rng.shuffle(facts)  # or the first fact would always be the answer
     # A question with two answers would punish a model that is right.
     check_one_answer(facts, target, given)
-    context, answers = _state(facts, asked, rng)
+    context, answers = state(facts, asked, rng)
     templates = target.relation.ask_object if asked == "object" else target.relation.ask_subject
     question = rng.choice(templates).format(s=target.subject, o=target.object)
     return QAExample(id, question, context, (answers[facts.index(target)],), tuple(answers))
@@ -165,33 +165,33 @@ def _draw_facts(world: World, relation: Relation, given: str) -> list[Stated] | 
     None if the split does not hold them all.
     """
     target = world.fact(relation)
-    others = [r for r in RELATIONS if _types(r) == _types(relation) and r != relation]
+    others = [r for r in RELATIONS if types_of(r) == types_of(relation) and r != relation]
     subject, object_ = (target.subject, None) if given == "subject" else (None, target.object)
     facts = [target]
     # No name appears in two facts, except the entity asked about: otherwise a question about Alice
     # Moreau could be answered by a fact about Alice Smith.
-    somebody_else = world.find_fact(relation, avoid=_names(facts))
+    somebody_else = world.find_fact(relation, avoid=names_in(facts))
     if somebody_else is None:
         return None
     facts.append(somebody_else)
     for other in others:
-        fact = world.find_fact(other, subject=subject, object=object_, avoid=_names(facts))
+        fact = world.find_fact(other, subject=subject, object=object_, avoid=names_in(facts))
         if fact is None:
             return None
         facts.append(fact)
     return facts
 
 
-def _names(facts: Sequence[Stated]) -> frozenset[str]:
+def names_in(facts: Sequence[Stated]) -> frozenset[str]:
     """The words of all names in some facts."""
     return frozenset().union(*(fact.words for fact in facts))
 
 
-def _types(relation: Relation) -> tuple[str, str]:
+def types_of(relation: Relation) -> tuple[str, str]:
     return relation.subject, relation.object
 
 
-def _state(facts: list[Stated], asked: str, rng: random.Random) -> tuple[str, list[Answer]]:
+def state(facts: list[Stated], asked: str, rng: random.Random) -> tuple[str, list[Answer]]:
     """The facts as a text, and where in it to find the answer to each fact's question."""
     context, answers = "", []
     for fact in facts:
