@@ -188,6 +188,7 @@ def names_in(facts: Sequence[Stated]) -> frozenset[str]:
 
 
 def types_of(relation: Relation) -> tuple[str, str]:
+    """The types of its subject and object."""
     return relation.subject, relation.object
 
 
