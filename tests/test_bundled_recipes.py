@@ -17,6 +17,7 @@ KINDS = {
     "news-ner": ["classification", "ner"],
     "sentence-embeddings": ["embedding", "classification", "ner"],
     "squad2": ["qa"],
+    "intents": ["classification", "ner"],
 }
 
 
@@ -55,7 +56,13 @@ def test_what_a_bundled_recipe_says_to_type_can_be_typed(tmp_path, monkeypatch):
                 commands.append(build_parser().parse_args(words[1:]))
     assert len(commands) >= 11
     for options in commands:
-        load_recipe(options.recipe, options.set, preset=options.preset, hardware=options.hardware)
+        load_recipe(
+            options.recipe,
+            options.set,
+            data=options.data,
+            preset=options.preset,
+            hardware=options.hardware,
+        )
 
 
 def test_bundled_recipes_load_under_their_own_name_and_say_what_they_do():

@@ -79,7 +79,7 @@ def test_the_wheel_holds_every_module_and_every_data_file(wheel):
         names = {name for name in archive.namelist() if name.startswith("mtl/")}
     files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert names == {f"mtl/{path.relative_to(PACKAGE).as_posix()}" for path in files}
-    for recipe in ("practical7", "jsonl", "news-ner", "sentence-embeddings"):
+    for recipe in ("practical7", "jsonl", "news-ner", "sentence-embeddings", "intents"):
         assert f"mtl/experiments/recipes/{recipe}.toml" in names
     assert {name for name in names if name.startswith("mtl/toy/handmade/")} == {
         *("mtl/toy/handmade/ner.conll", "mtl/toy/handmade/qa.json")

@@ -72,10 +72,15 @@ def commands():
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
-def test_a_command_can_be_typed_and_its_settings_exist(name, command):
+def test_a_command_can_be_typed_and_its_settings_exist(name, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for task in ("ner", "qa"):  # a folder for each dataset of practical7
+        (tmp_path / "my-folder" / task).mkdir(parents=True)
     given = build_parser().parse_args(shlex.split(command)[1:])
     if given.command in ("train", "compare") and not given.recipe.endswith(".toml"):
-        load_recipe(given.recipe, given.set, preset=given.preset, hardware=given.hardware)
+        load_recipe(
+            given.recipe, given.set, data=given.data, preset=given.preset, hardware=given.hardware
+        )
 
 
 def test_there_are_commands():

@@ -60,7 +60,9 @@ def test_the_rule_looks_at_the_size_and_at_what_is_asked_for():
         assert choose_threads(LARGE) == 2
 
 
-@pytest.mark.parametrize("name", ["practical7", "jsonl", "news-ner", "sentence-embeddings"])
+@pytest.mark.parametrize(
+    "name", ["practical7", "jsonl", "news-ner", "sentence-embeddings", "intents"]
+)
 def test_the_small_recipes_are_small_by_far(name, monkeypatch):
     sizes = ["toy_train=200", "toy_held_out=1"]
     content = load_recipe(name)
