@@ -102,3 +102,13 @@ def merge_rows(vectors: Tensor, owner: Tensor, n: int) -> Tensor:
     sums = vectors.new_zeros(n, vectors.shape[1]).index_add(0, owner, vectors)
     # clamp: an owner without rows would be 0 / 0, and NaN spreads.
     return sums / torch.bincount(owner, minlength=n).clamp(min=1)[:, None]
+
+
+def largest_of_rows(vectors: Tensor, owner: Tensor, n: int) -> Tensor:
+    """The largest value of each feature in the rows of each of `n` owners: `(B, E)` to `(n, E)`.
+
+    Arguments as in `merge_rows`.
+    """
+    index = owner[:, None].expand_as(vectors)  # (B,) -> (B, E)
+    start = vectors.new_zeros(n, vectors.shape[1])
+    return start.scatter_reduce(0, index, vectors, "amax", include_self=False)

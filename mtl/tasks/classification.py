@@ -31,7 +31,8 @@ class ClassificationTask(Task):
     its tokens.
 
     Each window of a text that is too long for one row is trained on the text's labels; to predict,
-    the windows' probabilities are averaged.
+    the windows' probabilities are averaged. Where a text may have several labels, each has the
+    probability of the window that is surest of it.
 
     Args:
         name: of the task.
