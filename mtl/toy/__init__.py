@@ -10,6 +10,7 @@ from ..data.dataset import Dataset
 from ..data.examples import NERExample, QAExample
 from ..data.readers import read_conll, read_squad
 from ..errors import ConfigError, suggest
+from .emotions import emotions
 from .facts import ner_examples, qa_examples, records
 from .intents import intents
 from .news import news
@@ -27,6 +28,7 @@ GENERATORS: dict[str, Callable[[str, int, int], list]] = {
     "paraphrases": paraphrases,
     "intents": intents,
     "unanswerable": unanswerable,
+    "emotions": emotions,
 }
 
 
@@ -49,7 +51,8 @@ def toy_dataset(
 
     Args:
         kind: `ner`, `qa`, `records` (a class and tags), `news` and `intents` (the same),
-            `paraphrases`, or `unanswerable` (questions, a third of which have no answer).
+            `paraphrases`, `unanswerable` (questions, a third of which have no answer) or `emotions`
+            (several labels per text).
         n_train, n_validation, n_test: how many examples each split has.
         seed: of all that is drawn.
 
