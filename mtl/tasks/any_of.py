@@ -118,7 +118,7 @@ class AnyOf(Choice):
         The best micro F1 has one threshold for all labels if probabilities are right (Lipton et al.
         2014, "Optimal thresholding of classifiers to maximize F1 measure"). One for each label
         makes the macro F1 a little better, but follows the chances of the few texts that have it:
-        on unseen texts it costs up to four points of micro F1 (docs/tasks.md).
+        on unseen texts it cost up to four points of micro F1.
         """
         every = [
             (score, label in labels)

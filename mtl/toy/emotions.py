@@ -108,7 +108,7 @@ def emotions(split: str, n: int, seed: int = 0) -> list[TextExample]:
 def _message(split: str, rng: random.Random) -> TextExample:
     text, labels = "", set()
     for number in range(rng.choice((1, 2, 2, 3))):
-        (kind,) = rng.choices(tuple(OF_CLAUSES), OF_CLAUSES.values())
+        (kind,) = rng.choices(list(OF_CLAUSES), list(OF_CLAUSES.values()))
         emotion = rng.choice(LABELS)
         clause = _clause(kind, emotion, split, rng)
         sign = rng.choice(JOINED) if number else ""

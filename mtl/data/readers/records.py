@@ -109,8 +109,8 @@ def texts_from(
             else:
                 tags, inner = _entities(record, record.spans, last_counts, notes)
             tokens = tuple(record.tokens)
-            known = (label, tags, others, inner, labels)
-            examples.append(TextExample(record.sentence, tokens, *known))
+            known = (label, tags, others, inner)
+            examples.append(TextExample(record.sentence, tokens, *known, labels=labels))
     report.notes += keys.notes() + classes.notes()
     report.note_strays(schemes.repaired, schemes.scheme)
     if schemes.spelling.is_plain:

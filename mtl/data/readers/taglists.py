@@ -58,8 +58,8 @@ def tagged_texts(
             repaired += [(f"line {row.line}", before, tag) for _, before, tag in broken]
             tags = None if row.tags is None else tuple(to_iob2(row.tags))
             label, labels = (None, row.said) if isinstance(row.said, tuple) else (row.said, None)
-            known = (label, tags, row.fields, labels)
-            examples.append(TextExample(row.text, tuple(row.tokens), *known))
+            known = (label, tags, row.fields)
+            examples.append(TextExample(row.text, tuple(row.tokens), *known, labels=labels))
     report.note_strays(repaired, scheme)
     if spelling.is_plain:
         report.notes.append(PLAIN_TYPES)
