@@ -2,7 +2,7 @@
 
 from .data.check import check_file
 from .data.dataset import Dataset
-from .data.examples import Answer, NERExample, PairExample, QAExample, TextExample
+from .data.examples import Answer, NERExample, PairExample, QAExample, TextExample, TokenExample
 from .data.readers import (
     read,
     read_conll,
@@ -30,6 +30,7 @@ from .tasks.embedding import EmbeddingTask
 from .tasks.ner import NERTask
 from .tasks.nested_ner import NestedNERTask
 from .tasks.qa import QATask
+from .tasks.tagging import TaggingTask
 from .toy import toy_dataset
 from .training.config import TrainConfig
 from .training.loop import train
@@ -53,7 +54,9 @@ __all__ = [
     "QAExample",
     "QATask",
     "SubwordTokenizer",
+    "TaggingTask",
     "TextExample",
+    "TokenExample",
     "TrainConfig",
     "TransformerEncoder",
     "WhitespaceTokenizer",

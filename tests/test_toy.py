@@ -21,6 +21,7 @@ from mtl.toy import (
     ner_examples,
     news,
     paraphrases,
+    part_of_speech,
     qa_examples,
     records,
     toy_dataset,
@@ -484,7 +485,10 @@ def test_a_template_is_filled_and_says_where_its_names_stand():
 # --- seeds and sets -------------------------------------------------------------------------------
 
 every_kind = pytest.mark.parametrize(
-    "generate", [ner_examples, qa_examples, news, records, paraphrases, unanswerable]
+    "generate",
+    [
+        *(ner_examples, qa_examples, news, records, paraphrases, unanswerable, part_of_speech),
+    ],
 )
 
 

@@ -12,6 +12,7 @@ from .ner import NERTask
 from .nested_ner import NestedNERTask
 from .pairs import PairTask
 from .qa import QATask
+from .tagging import TaggingTask
 from .tokens import TokenTask
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "NestedNERTask",
     "PairTask",
     "QATask",
+    "TaggingTask",
     "Task",
     "TokenTask",
 ]

@@ -15,6 +15,7 @@ from .facts import ner_examples, qa_examples, records
 from .intents import intents
 from .news import news
 from .paraphrases import paraphrases
+from .speech import part_of_speech
 from .unanswerable import unanswerable
 from .world import SPLITS
 
@@ -29,6 +30,7 @@ GENERATORS: dict[str, Callable[[str, int, int], list]] = {
     "intents": intents,
     "unanswerable": unanswerable,
     "emotions": emotions,
+    "pos": part_of_speech,
 }
 
 
@@ -51,8 +53,8 @@ def toy_dataset(
 
     Args:
         kind: `ner`, `qa`, `records` (a class and tags), `news` and `intents` (the same),
-            `paraphrases`, `unanswerable` (questions, a third of which have no answer) or `emotions`
-            (several labels per text).
+            `paraphrases`, `unanswerable` (questions, a third of which have no answer), `emotions`
+            (several labels per text) or `pos` (parts of speech and entities).
         n_train, n_validation, n_test: how many examples each split has.
         seed: of all that is drawn.
 

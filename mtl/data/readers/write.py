@@ -11,11 +11,16 @@ from typing import Any
 
 from ...errors import ConfigError, DataError
 from ...files import write_atomically
-from ..examples import NERExample, PairExample, QAExample, TextExample
+from ..examples import NERExample, PairExample, QAExample, TextExample, TokenExample
 from .blocks import columns_of
 from .source import FilePath, lines_of
+from .tag_columns import NOT_KNOWN
 
-Example = NERExample | QAExample | TextExample | PairExample
+Example = TokenExample | QAExample | TextExample | PairExample
+Tagged = TokenExample | TextExample
+
+
+CONLLU_FIELDS = ("upos", "xpos", "ner")  # what a sentence of CoNLL-U can say about its words
 
 
 def _check_order(examples: object) -> None:
@@ -58,8 +63,9 @@ def _json_record(example: Example) -> dict[str, Any]:
     return {key: value for key, value in record.items() if value is not None}
 
 
-def write_conll(examples: Iterable[NERExample | TextExample], path: FilePath) -> None:
-    """Write sentences as `token TAB tag` lines in IOB2; `read_conll` gives equal examples back.
+def write_conll(examples: Iterable[Tagged], path: FilePath) -> None:
+    """Write sentences as `token TAB tag` lines; `read_conll` gives equal examples back, if the tags
+    are in IOB2; of others, the parts of speech of a tag set that it knows.
 
     Raises:
         DataError: a text without tags; a token or tag that the format cannot hold, such as one with
@@ -69,7 +75,7 @@ def write_conll(examples: Iterable[NERExample | TextExample], path: FilePath) ->
     write_atomically(path, "\n".join(map(_conll_sentence, examples)))
 
 
-def _conll_sentence(example: NERExample | TextExample) -> str:
+def _conll_sentence(example: Tagged) -> str:
     if example.tags is None:
         fix = "write jsonl, which needs no tags"
         raise DataError("columns hold words with tags", found=repr(example.text), fix=fix)
@@ -86,10 +92,14 @@ def _conll_line(token: str, tag: str) -> str:
     return f"{line}\n"
 
 
-def write_conllu(examples: Iterable[NERExample | TextExample], path: FilePath) -> None:
-    """Write CoNLL-U: the words in the second column, their tags in the tenth as `NER=B-PER`.
+def write_conllu(examples: Iterable[Tagged], path: FilePath) -> None:
+    """Write CoNLL-U: the words in the second column, entities in the tenth as `NER=B-PER`, tags of
+    another kind in that of the universal parts of speech.
 
-    `read_conll` gives equal tokens and tags back. Source: universaldependencies.org/format.html.
+    The fields `ner`, `upos` and `xpos` have their place too. `read_conll` gives equal tokens and
+    tags back: entities if there are any, or else parts of speech.
+
+    Source: universaldependencies.org/format.html.
 
     Raises:
         DataError: a word or text that the format cannot hold; the file cannot be written.
@@ -97,21 +107,32 @@ def write_conllu(examples: Iterable[NERExample | TextExample], path: FilePath) -
     write_atomically(path, "".join(f"{_conllu_sentence(example)}\n" for example in examples))
 
 
-def _conllu_sentence(example: NERExample | TextExample) -> str:
+def _conllu_sentence(example: Tagged) -> str:
     if not example.tokens:
         fix = "write jsonl, which needs no words"
         raise DataError("CoNLL-U holds words, and a text has none", found=example.text, fix=fix)
-    for text in (example.text, *example.tokens):
+    columns = _conllu_columns(example)
+    tags = [tag for tagged in columns.values() for tag in tagged or ()]
+    for text in (example.text, *example.tokens, *tags):
         if lines_of(text) != [text] or "\t" in text:
             fix = "remove tabs and line breaks"
             raise DataError("a CoNLL-U file cannot hold this text", found=repr(text), fix=fix)
     lines = [f"# text = {example.text}\n"]
-    # In CoNLL-U, an underscore says that nothing is known.
-    tags = example.tags or ["_"] * len(example.tokens)
-    for n, (token, tag) in enumerate(zip(example.tokens, tags, strict=True), start=1):
-        misc = tag if tag == "_" else f"NER={tag}"
-        lines.append(f"{n}\t{token}" + "\t_" * 7 + f"\t{misc}\n")
+    unknown = [NOT_KNOWN] * len(example.tokens)
+    upos, xpos, ner = (columns.get(name) or unknown for name in CONLLU_FIELDS)
+    rows = zip(example.tokens, upos, xpos, ner, strict=True)
+    for n, (token, universal, other, entity) in enumerate(rows, start=1):
+        misc = entity if entity == NOT_KNOWN else f"NER={entity}"
+        lines.append(f"{n}\t{token}\t_\t{universal}\t{other}" + "\t_" * 4 + f"\t{misc}\n")
     return "".join(lines)
+
+
+def _conllu_columns(example: Tagged) -> dict[str, Sequence[str] | None]:
+    """The tags of a sentence by the column of CoNLL-U that they belong in."""
+    if isinstance(example, TextExample):
+        return {"ner": example.tags}
+    main = "ner" if isinstance(example, NERExample) else "upos"
+    return {**example.fields, main: example.tags}
 
 
 def write_squad(examples: Iterable[QAExample], path: FilePath) -> None:
@@ -166,18 +187,24 @@ class _Writer:
         return ""
 
 
-def _beside_tags(example: NERExample | TextExample) -> str:
-    """The part of an example that columns of words and tags cannot hold."""
+def _beside_tags(example: Tagged) -> str:
+    """The part of an example that a column of words and one of tags cannot hold."""
+    if isinstance(example, TokenExample) and example.fields:
+        return f"the fields {', '.join(example.fields)} of a sentence"
     if label := _label_of(example):
         return label
     return "" if example.tags is not None else "a text without tags"
 
 
-def _beside_words(example: NERExample | TextExample) -> str:
+def _beside_words(example: Tagged) -> str:
+    if isinstance(example, TokenExample):
+        main = "ner" if isinstance(example, NERExample) else "upos"
+        others = example.fields.keys() - ({*CONLLU_FIELDS} - {main})
+        return f"the fields {', '.join(sorted(others))} of a sentence" if others else ""
     return _label_of(example) or ("" if example.tokens else "a text without words")
 
 
-def _label_of(example: NERExample | TextExample) -> str:
+def _label_of(example: Tagged) -> str:
     """The labels that a text has beside its words and tags; "" if it has none."""
     if not isinstance(example, TextExample):
         return ""
@@ -186,11 +213,17 @@ def _label_of(example: NERExample | TextExample) -> str:
     return f"the label {said!r} of a text" if said is not None or labels == [] else ""
 
 
+def _beside_records(example: Example) -> str:
+    if isinstance(example, NERExample):
+        return f"the fields {', '.join(example.fields)} of a sentence" if example.fields else ""
+    return "tags that are not those of entities" if isinstance(example, TokenExample) else ""
+
+
 WRITERS = {
-    "conll": _Writer(".conll", NERExample | TextExample, write_conll, _beside_tags),
+    "conll": _Writer(".conll", Tagged, write_conll, _beside_tags),
     "squad": _Writer(".json", QAExample, write_squad),
-    "jsonl": _Writer(".jsonl", Example, write_jsonl),
-    "conllu": _Writer(".conllu", NERExample | TextExample, write_conllu, _beside_words),
+    "jsonl": _Writer(".jsonl", Example, write_jsonl, _beside_records),
+    "conllu": _Writer(".conllu", Tagged, write_conllu, _beside_words),
 }
 
 
@@ -212,11 +245,12 @@ def write_examples(examples: Sequence[Example], path: FilePath, to: str | None =
     if writer is None or lost:
         fitting = [name for name, w in WRITERS.items() if not w.what_is_lost(examples)]
         found = f"the form {to!r}" if to else f"the ending {suffix!r}"
-        fix = f"use the ending {' or '.join(WRITERS[name].suffix for name in fitting)}"
+        suffixes = [WRITERS[name].suffix for name in fitting]
+        fix = f"use the ending {' or '.join(suffixes)}" if fitting else "no form holds all of it"
         raise ConfigError(
             "these examples cannot be written in this form",
             path=str(path),
             found=found + (f", which cannot hold {lost}" if lost else ""),
-            fix=f"use --to {' or '.join(fitting)}" if to else fix,
+            fix=f"use --to {' or '.join(fitting)}" if to and fitting else fix,
         )
     writer.write(examples, path)
