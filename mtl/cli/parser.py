@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 STRICT = "refuse tags that break the scheme of their file, rather than repair and count them"
-COLUMN = "the column of the tags, or of the label in a table: its number from 1, or its name"
+COLUMN = (
+    "the column of the tags, or of the label in a table: its number from 1, or its name; several "
+    "as 3,4,5 where they hold layers of nested entities"
+)
 LABEL_NAMES = "what tags or labels that are whole numbers mean, in order from 0"
 
 
@@ -272,6 +275,11 @@ def add_interactive(commands: Commands) -> None:
     command.set_defaults(group="predict")
 
 
+def _columns(text: str) -> str | list[str]:
+    """One column, or several with commas between them."""
+    return text.split(",") if "," in text else text
+
+
 def add_check(commands: Commands) -> None:
     """The options of `mtl check`."""
     command = commands.add_parser(
@@ -280,7 +288,7 @@ def add_check(commands: Commands) -> None:
         description="Exit status 1 if there is any problem.",
     )
     command.add_argument("file", metavar="PATH", help="a file of any form, or a folder of files")
-    command.add_argument("--column", metavar="C", help=COLUMN)
+    command.add_argument("--column", metavar="C", type=_columns, help=COLUMN)
     command.add_argument("--label-names", metavar="NAME", nargs="+", help=LABEL_NAMES)
     command.add_argument("--strict", action="store_true", help=STRICT)
     command.set_defaults(group="data")
@@ -292,7 +300,7 @@ def add_convert(commands: Commands) -> None:
     command.add_argument("input", metavar="IN", help="a file of any form")
     command.add_argument("output", metavar="OUT", help="the file to write")
     command.add_argument("--to", choices=list(WRITERS), help="default: by the ending of OUT")
-    command.add_argument("--column", metavar="C", help=COLUMN)
+    command.add_argument("--column", metavar="C", type=_columns, help=COLUMN)
     command.add_argument("--label-names", metavar="NAME", nargs="+", help=LABEL_NAMES)
     command.add_argument("--strict", action="store_true", help=STRICT)
     command.add_argument("--on-error", choices=("stop", "skip"), default="stop")

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..errors import ConfigError
-from ..metrics import entity_spans
+from ..metrics import Span, entity_spans
 from .examples import NERExample, TextExample
 from .words import join_words
 
-Mention = tuple[str, ...]  # the words of an entity
+# The words of an entity, and the entities inside it, counted from its first word.
+Mention = tuple[tuple[str, ...], tuple[Span, ...]]
 REPLACED = 0.5  # of the entities, and of the words that have synonyms
 
 
@@ -23,7 +24,8 @@ def augment(
 ) -> list[NERExample | TextExample]:
     """The examples, and `copies` of each in which half of the entities and words are replaced.
 
-    An entity becomes another entity of the same type that occurs in the examples (mention
+    An entity becomes another entity of the same type that occurs in the examples, with all that is
+    inside it (mention
     replacement: Dai and Adel 2020, "An Analysis of Simple Data Augmentation for Named Entity
     Recognition", section 3), with as many tags as words; a word outside entities becomes one of its
     synonyms. The label of the text stays.
@@ -69,9 +71,10 @@ def _mentions(examples: Sequence[NERExample | TextExample]) -> dict[str, list[Me
     """Every entity of the examples by its type, as often as it occurs."""
     mentions: dict[str, list[Mention]] = {}
     for example in examples:
-        for kind, first, last in entity_spans(example.tags or ()):
+        for kind, mention in _pieces(example):
             # With repeats, so that a frequent name is drawn more often, as in the data.
-            mentions.setdefault(kind, []).append(example.tokens[first:last])
+            if kind:
+                mentions.setdefault(kind, []).append(mention)
     return mentions
 
 
@@ -83,30 +86,38 @@ def _changed(
 ) -> NERExample | TextExample:
     tokens: list[str] = []
     tags: list[str] = []
-    for kind, words in _pieces(example):
+    inner: list[Span] = []
+    for kind, (words, inside) in _pieces(example):
         if rng.random() < REPLACED:
             if kind:
-                words = rng.choice(mentions[kind])
+                words, inside = rng.choice(mentions[kind])
             elif words[0].lower() in synonyms:
-                words = _like(words[0], rng.choice(synonyms[words[0].lower()]).split())
+                words = (*_like(words[0], rng.choice(synonyms[words[0].lower()]).split()),)
+        inner += [(k, len(tokens) + first, len(tokens) + last) for k, first, last in inside]
         tokens += words
         # The new entity may have more or fewer words: its tags are made, not copied.
         tags += [f"{'I' if i else 'B'}-{kind}" if kind else "O" for i in range(len(words))]
     if isinstance(example, NERExample):
-        return NERExample(tuple(tokens), tuple(tags))
+        return NERExample(tuple(tokens), tuple(tags), inner=tuple(inner))
     # A text that was never tagged must not become one tagged as having no entities.
     kept = None if example.tags is None else tuple(tags)
-    return replace(example, text=join_words(tokens)[0], tokens=tuple(tokens), tags=kept)
+    text = join_words(tokens)[0]
+    return replace(example, text=text, tokens=tuple(tokens), tags=kept, inner=tuple(inner))
 
 
 def _pieces(example: NERExample | TextExample) -> list[tuple[str, Mention]]:
     """The words one by one, an entity as one piece with its type."""
     spans = {first: (kind, last) for kind, first, last in entity_spans(example.tags or ())}
+    around = {word: start for start, (_, end) in spans.items() for word in range(start, end)}
+    inside: dict[int, list[Span]] = {}  # by where the entity around them begins
+    for kind, first, last in example.inner:
+        start = around[first]
+        inside.setdefault(start, []).append((kind, first - start, last - start))
     tokens = example.tokens or tuple(example.text.split())
     pieces, position = [], 0
     while position < len(tokens):
         kind, last = spans.get(position, ("", position + 1))
-        pieces.append((kind, tokens[position:last]))
+        pieces.append((kind, (tokens[position:last], tuple(inside.get(position, ())))))
         position = last
     return pieces
 

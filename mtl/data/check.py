@@ -201,7 +201,8 @@ def _names(examples: Sequence[Any]) -> Iterator[tuple[str, str]]:
         if type(example) is TokenExample:
             yield from (("tag", tag) for tag in tags)
         else:
-            yield from (("type", kind) for kind, _, _ in entity_spans(tags))
+            inner = getattr(example, "inner", ())
+            yield from (("type", kind) for kind, _, _ in (*entity_spans(tags), *inner))
 
 
 def _short(text: str, limit: int = 60) -> str:
@@ -215,7 +216,7 @@ def examples_in_words(kind: type) -> str:
 
 def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
     tagged = [example.tags for example in examples if example.tags is not None]
-    entities = Counter(kind for tags in tagged for kind, _, _ in entity_spans(tags))
+    entities = Counter(kind for example in examples for kind, _, _ in example.entities)
     facts = [("examples", f"{len(examples):,}")]
     texts = [example for example in examples if isinstance(example, TextExample)]
     if texts:
@@ -224,6 +225,8 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
             facts += _describe_labels(name, [labels_in(text, name) for text in texts])
         facts.append(("with tags", f"{len(tagged):,}"))
     facts.append(("entities", _counts(entities)))
+    if inner := Counter(kind for example in examples for kind, _, _ in example.inner):
+        facts.append(("of them inside others", _counts(inner)))
     if tagged:
         every = [tag for tags in tagged for tag in tags]
         share = f"{every.count('O') / len(every):.1%} of {len(every):,}"

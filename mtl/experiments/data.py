@@ -63,5 +63,6 @@ def reader_options(
     """
     options: dict[str, Any] = {"strict": strict, "fields": tuple(fields)}
     if data is not None:
-        options |= {"column": data.column, "label_names": data.label_names}
+        names = ("column", "label_names", "whole_documents")
+        options |= {name: getattr(data, name) for name in names}
     return only_set(**options)

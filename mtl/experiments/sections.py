@@ -64,7 +64,8 @@ class DatasetRecipe:
             It may be a folder with a file for each split.
         validation, test, test_unseen: files for the other splits.
         column: that of the tags, or of the label in a table, in all files: a number from 1 or a
-            name; by default it is detected.
+            name; by default it is detected. A list of columns holds layers of nested entities.
+        whole_documents: an example of a file of columns is a document rather than a sentence.
         label_names: the meanings of tags or labels that are whole numbers, in order from 0.
         limit: train on at most this many examples, drawn by the seed; 0 for all.
         share: train on this share of the examples, drawn by the seed; the smaller one applies.
@@ -82,7 +83,8 @@ class DatasetRecipe:
     validation: str = ""
     test: str = ""
     test_unseen: str = ""
-    column: int | str | None = None
+    column: int | str | list[int | str] | None = None
+    whole_documents: bool = False
     label_names: list[str] = setting(factory=list, check=_check_filled)
     limit: int = setting(0, least=0)
     share: float = setting(1.0, above=0, most=1)

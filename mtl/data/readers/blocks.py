@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 from .layout import Block, Layout, Row
 from .source import lines_of
@@ -14,6 +16,8 @@ HEADER_NAMES = {  # a first line that holds nothing else is a header
     *("form", "lemma", "pos", "pos_tag", "upos", "xpos", "chunk", "chunk_tag", "ner", "ner_tag"),
     *("tag", "tags", "label", "labels", "entity", "bio", "iob", "feats", "head", "deprel", "misc"),
 }
+# CoNLL-U, CoNLL-2012, LitBank, CoNLL-2003
+_NEW_DOCUMENT = re.compile(r"(?i)#\s*(newdoc|begin document|doc_?id)\b|-DOCSTART-")
 _ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
 
 
@@ -124,6 +128,13 @@ class Lines:
         is_row = len(cells) == layout.width
         tag = layout.tag
         return not is_row or tag is None or not tag.knows(layout.tag_of(cells, tag))
+
+    def documents(self, blocks: Sequence[Block]) -> list[Block]:
+        """The rows of each document, from those of its sentences; none if no line begins one."""
+        starts = [n for n, line in enumerate(self.lines, 1) if _NEW_DOCUMENT.match(line)]
+        # What comes before the first such line is a document, too.
+        grouped = groupby(blocks, key=lambda block: bisect_left(starts, block[0][0]))
+        return [[row for block in group for row in block] for _, group in grouped if starts]
 
     def text_before(self, line: int) -> str | None:
         """What the comment `# text = ...` above a CoNLL-U sentence says."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import DataError, Fault
+from ...metrics import entity_spans
 from ..examples import NERExample, TextExample, TokenExample
+from ..nesting import iob2_tags, outermost
 from ..words import find_words, join_words
 from .blocks import Lines
 from .layout import Block, Layout, first_word_column, layout_of
@@ -47,9 +49,10 @@ def read_conll(
     on_error: str = "stop",
     *,
     strict: bool = False,
-    column: int | str | None = None,
+    column: int | str | list[int | str] | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[int | str] = (),
+    whole_documents: bool = False,
 ) -> list[NERExample] | list[TokenExample] | list[TextExample]:
     """Read columns: one word per line with its tag, a blank line after each sentence.
 
@@ -71,9 +74,12 @@ def read_conll(
         strict: a tag that breaks the scheme of the file is a fault; else it is read as `conlleval`
             does, and a `DataWarning` counts them.
         column: of the tags, as a number from 1, or by its name in a header or in CoNLL-U. Where the
-            file leaves open which column it is, the first of `fields` counts.
+            file leaves open which column it is, the first of `fields` counts. A list of columns
+            holds nested entities, in any order: the outermost become the tags, the others `inner`.
         label_names: what tags written as whole numbers mean, in order from 0.
         fields: further columns of tags, as numbers or names; each becomes a field of the examples.
+        whole_documents: an example is a document rather than a sentence; a line such as `# newdoc`,
+            `# doc_id = ...` or `-DOCSTART-` begins one.
 
     Returns:
         `NERExample`s where the tags are those of entities, `TokenExample`s where they are not. A
@@ -81,7 +87,8 @@ def read_conll(
 
     Raises:
         DataError: the file cannot be read or is empty; a line has too few or too many columns; a
-            tag is of no known scheme; it is not clear which column holds the tags.
+            tag is of no known scheme; it is not clear which column holds the tags; an entity of
+            one column crosses one of another; nothing says where documents begin.
         ConfigError: `on_error`, `column` or one of `fields` is something else.
     """
     report = Report(path, on_error)
@@ -103,6 +110,8 @@ def read_conll(
     else:
         _check_blank_lines(blocks, layout, report.path)
         _take_off_language(blocks, layout, report)
+        if whole_documents:
+            blocks = _documents(lines, blocks, report.path)
         examples = tagged_examples(blocks, layout, report, strict)
     return report.finish(examples, "sentence")
 
@@ -164,7 +173,7 @@ def tagged_examples(
 def _columns_of(layout: Layout) -> list[tuple[str, TagColumn]]:
     """All columns of tags, with the names that a sentence knows them by."""
     assert layout.tag is not None
-    return [(_MAIN, layout.tag), *layout.fields.items()]
+    return [(_MAIN, layout.tag), *layout.fields.items(), *layout.layers.items()]
 
 
 def _about(name: str) -> str:
@@ -208,10 +217,16 @@ class _Entities:
 def _example(sentence: _Sentence, layout: Layout) -> Any:
     """A sentence whose entity tags are in IOB2 as an example."""
     known = {n: tuple(tags) for n, tags in sentence.tags.items() if set(tags) != {NOT_KNOWN}}
-    tags = known.pop(_MAIN, None)
+    tokens, tags = tuple(sentence.tokens), known.get(_MAIN)
+    fields = {name: known[name] for name in layout.fields if name in known}
     if tags is None or layout.tag is None or layout.tag.spelling is None:
-        return TokenExample(tuple(sentence.tokens), tags, known)
-    return NERExample(tuple(sentence.tokens), tags, known)
+        return TokenExample(tokens, tags, fields)
+    if not layout.layers:
+        return NERExample(tokens, tags, fields)
+    # A set, since some corpora repeat an entity in a second layer.
+    found = {e for name in (_MAIN, *layout.layers) for e in entity_spans(known.get(name, ()))}
+    outer = outermost(found)
+    return NERExample(tokens, iob2_tags(len(tokens), outer), fields, (*(found - {*outer}),))
 
 
 def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> None:
@@ -226,6 +241,18 @@ def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> No
             found=f"{len(tokens):,} words without a blank line, {ends:,} of which end a sentence",
             fix="put a blank line after each sentence",
         )
+
+
+def _documents(lines: Lines, blocks: Sequence[Block], path: str) -> list[Block]:
+    """The rows of each document; DataError if the file does not say where one begins."""
+    if found := lines.documents(blocks):
+        return found
+    raise DataError(
+        "no line says where a document begins",
+        path=path,
+        found=f"{len(blocks):,} sentences",
+        fix="put a line `# newdoc` before each document, or leave out whole_documents",
+    )
 
 
 def _take_off_language(blocks: Iterable[Block], layout: Layout, report: Report) -> None:

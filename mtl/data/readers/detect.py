@@ -75,9 +75,10 @@ def read(
     on_error: str = "stop",
     *,
     strict: bool = False,
-    column: int | str | None = None,
+    column: int | str | list[int | str] | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[int | str] = (),
+    whole_documents: bool = False,
 ) -> Examples:
     """Read a file of any form that we know, found from its content.
 
@@ -86,10 +87,13 @@ def read(
         on_error: "stop" raises all faults together; "skip" leaves out the records that have one.
         strict: refuse tags that break the scheme of the file; by default they are read as
             `conlleval` reads them, and counted.
-        column: of the tags, or of the label in a table: its number from 1, or its name.
+        column: of the tags, or of the label in a table: its number from 1, or its name; in a file
+            of columns, a list of them where they hold layers of nested entities.
         label_names: what tags or labels written as whole numbers mean, in order from 0.
         fields: further fields of a record, or columns of a table, to keep as labels; in a file of
             columns, further columns of tags, as numbers from 1 or names (`["upos", "xpos"]`).
+        whole_documents: in a file of columns, an example is a document rather than a sentence; a
+            line such as `# newdoc`, `# doc_id = ...` or `-DOCSTART-` begins one.
 
     Returns:
         a list of examples whose `form` says what was found.
@@ -101,6 +105,9 @@ def read(
     form = detect(path)
     # Options at their defaults are left out: not every reader takes all of them.
     options = only_set(strict=strict, column=column, label_names=label_names, fields=fields)
+    # Each text of any other form is whole anyway.
+    if form.read is read_conll:
+        options |= only_set(whole_documents=whole_documents)
     examples = Examples(form.read(path, on_error, **options))
     # A list with an attribute, so that those who only want the examples never meet the form.
     examples.form = form.name

@@ -23,6 +23,7 @@ class Layout:
         token: the column of the words, from 0.
         tag: the column of the tags; None if the file has none.
         fields: further columns of tags, by the names or numbers that they were asked for.
+        layers: columns of entities inside those of `tag`, or around them; by name or number.
         index: the column that counts the words of a sentence, if the file has one.
         names: of the columns, where the file or its format names them.
         classes: what whole numbers in the columns of tags mean.
@@ -33,6 +34,7 @@ class Layout:
     token: int
     tag: TagColumn | None = None
     fields: Mapping[str, TagColumn] = field(default_factory=dict)
+    layers: Mapping[str, TagColumn] = field(default_factory=dict)
     index: int | None = None
     names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
@@ -57,7 +59,7 @@ def layout_of(
     path: str,
     *,
     names: Sequence[str] = (),
-    column: int | str | None = None,
+    column: int | str | list[int | str] | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[int | str] = (),
     ignored: Sequence[int] = (),
@@ -71,7 +73,7 @@ def layout_of(
         blocks: the rows of each sentence, without comments.
         path: of the file, for messages.
         names: of the columns, if the file has a header.
-        column: of the tags, as a number from 1 or a name.
+        column: of the tags, as a number from 1 or a name; a list of columns with nested entities.
         label_names: what whole numbers in it mean.
         fields: further columns of tags, as numbers or names.
         ignored: columns that are known to hold neither.
@@ -96,19 +98,23 @@ def layout_of(
     held = Columns(counts, rest, path, tuple(names))
     others = {str(name): held.column(held.place_of(name)) for name in fields}
     remark = ""
-    if column is not None:
+    layers: dict[str, TagColumn] = {}
+    if isinstance(column, list):
+        tag, *more = (held.entities(name) for name in column)
+        layers = dict(zip(map(str, column[1:]), more, strict=True))
+    elif column is not None:
         tag = held.column(held.place_of(column))
     else:
         tag = held.find(next(iter(others.values()), None))
         if tag and tag.spelling is None and not others:
             found = held.describe(tag.place)
             remark = f"no column holds entity tags; the tags are the parts of speech of {found}"
-    taken = {found.place for found in (tag, *others.values()) if found}
+    taken = {found.place for found in (tag, *others.values(), *layers.values()) if found}
     # A file may have nothing left but a column that looks like a counter: then it holds the words.
     free = [i for i in rest if i not in taken] or [i for i in range(width) if i not in taken]
     # Tags first, then words: any column may look like words, but few look like tags.
     token = _word_column(names, free or rest)
-    return Layout(width, token, tag, others, index, tuple(names), classes, remark)
+    return Layout(width, token, tag, others, layers, index, tuple(names), classes, remark)
 
 
 def usual_width(blocks: Sequence[Block]) -> int:

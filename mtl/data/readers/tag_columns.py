@@ -83,6 +83,18 @@ class Columns:
             return _outside_only(place, marks[0])
         return TagColumn(place, None, frozenset(cells))
 
+    def entities(self, column: int | str) -> TagColumn:
+        """A column of entity tags that somebody chose; DataError if it holds other tags."""
+        found = self.column(self.place_of(column))
+        if found.spelling is None:
+            raise DataError(
+                f"column {column} holds no entity tags, and cannot be a layer of nested entities",
+                path=self.path,
+                found=self.describe(found.place),
+                fix=KNOWN_TAGS,
+            )
+        return found
+
     def find(self, default: TagColumn | None) -> TagColumn | None:
         """The column of the tags, by its content; the default where that leaves it open.
 
@@ -174,7 +186,9 @@ class Columns:
             f"{len(entities)} columns hold entity tags",
             path=self.path,
             found="; ".join(map(self.describe, entities)),
-            fix=HOW_TO_CHOOSE.format(first),
+            fix=HOW_TO_CHOOSE.format(first)
+            + "; if they are layers of nested entities, name them all: column = "
+            + str([i + 1 for i in entities]),
         )
 
     def _no_tags(self) -> DataError:
