@@ -107,10 +107,9 @@ class NERTask(TokenTask):
         # By characters: the words of the file need not be those that the model reads.
         entities = self.found_in(example.word_places, self.tags_of(example) or ())
         tags = tags_of_entities(words, entities)
-        if inner := getattr(example, "inner", ()):
-            notes["entities are inside others, and are left out: nested-ner learns them"] += len(
-                inner
-            )
+        inner = () if self.field else getattr(example, "inner", ())
+        if inner:
+            notes["entities are inside others and left out: nested-ner learns them"] += len(inner)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
         # Two entities in one word, or one between words: reported, never dropped silently.
         if lost:
@@ -154,8 +153,10 @@ class NERTask(TokenTask):
         """Entities that are not exactly right; for the kinds see `compare_entities`."""
         found = []
         for n, (example, prediction) in enumerate(zip(examples, predictions, strict=True), 1):
-            right = {*entity_spans(self.tags_of(example) or ())}
-            for kind, gold, guess in compare_entities(right, {*entity_spans(prediction.tags)}):
+            right, said = (
+                {*entity_spans(t)} for t in (self.tags_of(example) or (), prediction.tags)
+            )
+            for kind, gold, guess in compare_entities(right, said):
                 first = min(span[1] for span in gold + guess)
                 last = max(span[2] for span in gold + guess)
                 text = excerpt_of_words(example.tokens, first, last)
