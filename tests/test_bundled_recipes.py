@@ -18,6 +18,7 @@ KINDS = {
     "sentence-embeddings": ["embedding", "classification", "ner"],
     "squad2": ["qa"],
     "intents": ["classification", "ner"],
+    "emotions": ["classification"],
 }
 
 

@@ -16,6 +16,7 @@ from mtl.metrics import entity_spans
 from mtl.tasks.qa import QATask
 from mtl.toy import (
     SPLITS,
+    emotions,
     handmade_ner,
     handmade_qa,
     ner_examples,
@@ -488,6 +489,7 @@ every_kind = pytest.mark.parametrize(
     "generate",
     [
         *(ner_examples, qa_examples, news, records, paraphrases, unanswerable, part_of_speech),
+        emotions,
     ],
 )
 

@@ -60,7 +60,8 @@ class OneOf(Choice):
             raise DataError(
                 "a text has several labels, and the task learns one for each",
                 found=", ".join(map(repr, said)),
-                fix="multi_label = true learns several; or name another field: field = NAME",
+                fix="multi_label = true (in Python multi_label=True) learns several; or name "
+                "another field",
             )
         return said or None  # an empty list: not labelled
 
