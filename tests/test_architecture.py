@@ -38,6 +38,7 @@ ORDER = [
         "tasks.tagged tasks.tokens tasks.tagging tasks.pairs",
         "tasks.choice tasks.one_of tasks.any_of",
         "tasks.ner tasks.nested_ner tasks.qa tasks.classification tasks.embedding tasks",
+        "tasks.ner tasks.nested_ner tasks.qa tasks.classification tasks.embedding tasks",
         "inference.loop inference.inputs inference.prediction inference.labelled",
         "inference.evaluation inference model_folder model",
         "training.sampling training.methods training.weighting training.aggregation",

@@ -10,6 +10,7 @@ from ..data.dataset import Dataset
 from ..data.examples import NERExample, QAExample
 from ..data.readers import read_conll, read_squad
 from ..errors import ConfigError, suggest
+from .documents import documents
 from .emotions import emotions
 from .facts import ner_examples, qa_examples, records
 from .intents import intents
@@ -31,6 +32,7 @@ GENERATORS: dict[str, Callable[[str, int, int], list]] = {
     "unanswerable": unanswerable,
     "emotions": emotions,
     "pos": part_of_speech,
+    "documents": documents,
 }
 
 
@@ -54,7 +56,8 @@ def toy_dataset(
     Args:
         kind: `ner`, `qa`, `records` (a class and tags), `news` and `intents` (the same),
             `paraphrases`, `unanswerable` (questions, a third of which have no answer), `emotions`
-            (several labels per text) or `pos` (parts of speech and entities).
+            (several labels per text), `pos` (parts of speech and entities) or `documents` (nested
+            entities and event words).
         n_train, n_validation, n_test: how many examples each split has.
         seed: of all that is drawn.
 

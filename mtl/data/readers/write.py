@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, DataError
 from ...files import write_atomically
+from ...metrics import Span
 from ..examples import NERExample, PairExample, QAExample, TextExample, TokenExample
+from ..nesting import iob2_tags, layers
 from .blocks import columns_of
 from .source import FilePath, lines_of
 from .tag_columns import NOT_KNOWN
@@ -46,13 +48,13 @@ def _json_record(example: Example) -> dict[str, Any]:
     record: dict[str, Any]
     match example:
         case NERExample():
-            record = {"sentence": example.text, "tokens": example.tokens, "ner_tags": example.tags}
+            record = {"sentence": example.text, "tokens": example.tokens, **_entities(example)}
         case TextExample():
             record = {"sentence": example.text, "tokens": example.tokens or None}
             # `read_jsonl` makes a label of a list with one.
             label = example.label if example.labels is None else None
             record |= {"label": label, "labels": example.labels}
-            record |= {"ner_tags": example.tags, **example.fields}
+            record |= {**_entities(example), **example.fields}
         case PairExample():
             record = {"sentence1": example.first, "sentence2": example.second}
             record |= {"negative": example.negative, "score": example.score}
@@ -63,30 +65,62 @@ def _json_record(example: Example) -> dict[str, Any]:
     return {key: value for key, value in record.items() if value is not None}
 
 
+def _entities(example: NERExample | TextExample) -> dict[str, Any]:
+    """The tags of an example; where they cannot say it all, its entities by their first and last
+    token, as GLiNER writes them."""
+    if not example.inner:
+        return {"ner_tags": example.tags}
+    return {"ner": [[first, last - 1, kind] for kind, first, last in example.entities]}
+
+
 def write_conll(examples: Iterable[Tagged], path: FilePath) -> None:
     """Write sentences as `token TAB tag` lines; `read_conll` gives equal examples back, if the tags
     are in IOB2; of others, the parts of speech of a tag set that it knows.
+
+    Fields named by the numbers of columns, from 2 on, come before the tag; after it comes a column
+    for each layer of entities inside others.
 
     Raises:
         DataError: a text without tags; a token or tag that the format cannot hold, such as one with
             a tab in it; the file cannot be written.
     """
     _check_order(examples)
-    write_atomically(path, "\n".join(map(_conll_sentence, examples)))
+    examples = list(examples)
+    # All lines have the same columns, even where a sentence has nothing for some of them.
+    n_fields = max((len(_numbered(example)) for example in examples), default=0)
+    layered = [layers(getattr(example, "inner", ())) for example in examples]
+    depth = max(map(len, layered), default=0)
+    parts = zip(examples, layered, strict=True)
+    write_atomically(path, "\n".join(_conll_sentence(*part, n_fields, depth) for part in parts))
 
 
-def _conll_sentence(example: Tagged) -> str:
+def _numbered(example: Tagged) -> list[str]:
+    """The fields of a sentence that are named by the numbers of columns: 2, 3 and so on."""
+    if isinstance(example, TextExample):
+        return []  # its fields are labels of the whole text
+    numbers = map(str, range(2, len(example.fields) + 2))
+    return list(takewhile(example.fields.__contains__, numbers))
+
+
+def _conll_sentence(example: Tagged, inner: list[list[Span]], n_fields: int, depth: int) -> str:
     if example.tags is None:
         fix = "write jsonl, which needs no tags"
         raise DataError("columns hold words with tags", found=repr(example.text), fix=fix)
-    return "".join(map(_conll_line, example.tokens, example.tags))
+    n = len(example.tokens)
+    fields = [example.fields[name] for name in _numbered(example)]
+    fields += [(NOT_KNOWN,) * n] * (n_fields - len(fields))
+    under = [iob2_tags(n, layer) for layer in inner] + [("O",) * n] * (depth - len(inner))
+    return "".join(
+        map(_conll_line, zip(example.tokens, *fields, example.tags, *under, strict=True))
+    )
 
 
-def _conll_line(token: str, tag: str) -> str:
-    line = f"{token}\t{tag}"
+def _conll_line(cells: tuple[str, ...]) -> str:
+    token, *tags = cells
+    line = "\t".join(cells)
     # Read back before it is written: what would not come back the same is refused.
-    if lines_of(line) != [line] or columns_of(line) != [token, tag] or token.startswith("\ufeff"):
-        found = f"{token!r} with the tag {tag!r}"
+    if lines_of(line) != [line] or columns_of(line) != [*cells] or token.startswith("\ufeff"):
+        found = f"{token!r} with the tag {', '.join(map(repr, tags))}"
         fix = "remove tabs, line breaks, outer blanks, byte order marks and -DOCSTART-"
         raise DataError("a CoNLL file cannot hold this token", found=found, fix=fix)
     return f"{line}\n"
@@ -188,15 +222,19 @@ class _Writer:
 
 
 def _beside_tags(example: Tagged) -> str:
-    """The part of an example that a column of words and one of tags cannot hold."""
-    if isinstance(example, TokenExample) and example.fields:
-        return f"the fields {', '.join(example.fields)} of a sentence"
+    """The part of an example that columns cannot hold, which have numbers but no names."""
+    if isinstance(example, TokenExample):
+        named = example.fields.keys() - _numbered(example)
+        if named:
+            return f"the fields {', '.join(sorted(named))} of a sentence"
     if label := _label_of(example):
         return label
     return "" if example.tags is not None else "a text without tags"
 
 
 def _beside_words(example: Tagged) -> str:
+    if getattr(example, "inner", ()):
+        return "entities inside others"
     if isinstance(example, TokenExample):
         main = "ner" if isinstance(example, NERExample) else "upos"
         others = example.fields.keys() - ({*CONLLU_FIELDS} - {main})
