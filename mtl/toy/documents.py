@@ -2,7 +2,7 @@
 
 Types are PER, ORG, LOC and FAC (buildings). A name lies inside up to three others: [the guards of
 [the library of [the University of [Oslo LOC] ORG] FAC] PER]. What happens is an event, what may
-happen or did not happen is none: the same verb is an event word in one sentence, and not in another.
+happen or did not is none: the same verb is an event word in one sentence, but not in another.
 
 Each document is laid out as in LitBank (Bamman et al. 2019): its event words are the field `2`, the
 number of their column in such a file.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..data.examples import NERExample
 from ..data.nesting import iob2_tags, outermost
@@ -135,10 +135,9 @@ def _sentence(world: World) -> Phrase:
     }
     parts = words(world.rng.choice(SENTENCES))
     sentence = _joined(fillers.get(part, Phrase((part,))) for part in parts)
-    first = sentence.words[0]
-    return Phrase(
-        (first[0].upper() + first[1:], *sentence.words[1:]), sentence.entities, sentence.events
-    )
+    first, *rest = sentence.words
+    # Not `capitalize`, which would make the rest of a name lower case.
+    return replace(sentence, words=(first[0].upper() + first[1:], *rest))
 
 
 def _wrapped(name: str, kind: str, rng: random.Random) -> Phrase:
