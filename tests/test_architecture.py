@@ -30,7 +30,7 @@ ORDER = [
         "data.readers",
         "data.dataset data.encoded data.batching data.cache data.augment data.check data",
         "toy.world toy.facts toy.news toy.paraphrases toy.intents toy.unanswerable",
-        "toy.emotions toy.speech toy",
+        "toy.emotions toy.speech toy.documents toy",
         "nn.config nn.attention nn.encoder nn.heads nn.global_pointer nn.crf nn.families",
         "nn.pretrained nn.export nn.parameters nn",
         "tasks.base tasks.labels tasks.spans tasks.answers tasks.windows tasks.own_words",
