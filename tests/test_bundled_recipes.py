@@ -15,6 +15,7 @@ KINDS = {
     "conll-squad": ["ner", "qa"],
     "jsonl": ["classification", "ner"],
     "news-ner": ["classification", "ner"],
+    "pos-ner": ["tokens", "ner"],
     "sentence-embeddings": ["embedding", "classification", "ner"],
     "squad2": ["qa"],
     "intents": ["classification", "ner"],
