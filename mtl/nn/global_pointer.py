@@ -9,6 +9,7 @@ Letters: N words, W words in the longest span, K width of queries and keys, C en
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +44,11 @@ class GlobalPointerHead(nn.Module):
         return query, key, start, end
 
 
-def span_scores(parts: Parts, longest: int) -> Tensor:
+def span_scores(parts: Sequence[Tensor], longest: int) -> Tensor:
     """The score of every span of at most `longest` words, for every type.
 
     Args:
-        parts: of words, in the order of the text.
+        parts: `Parts` of words, in the order of the text.
         longest: W.
 
     Returns:

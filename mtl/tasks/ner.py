@@ -8,18 +8,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.examples import TextExample, TokenExample, check_iob2
 from ..data.words import Entity as CharacterSpan
 from ..data.words import Place, tags_of_entities
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, suggest
 from ..metrics import confusion, entity_scores, entity_spans, token_accuracy
+from ..nn.crf import (
+    ChainHead,
+    best_sequence,
+    iob2_rules,
+    log_partition,
+    marginals,
+    sequence_score,
+)
+from ..nn.heads import TokenClassificationHead
 from ..tables import format_table, types_table
-from .base import Mistake
+from .base import IGNORED, Mistake
 from .entities import Entity, compare_entities, entity_places, in_words
 from .labels import check_names, names_by_id, unknown_names
 from .tagged import TokenPrediction, excerpt_of_words
 from .tokens import TokenTask
+from .windows import at_positions, words_first
+
+DECODINGS = ("greedy", "constrained", "crf")
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,15 @@ class NERTask(TokenTask):
         types: the entity types; by default those of all splits (a type that only held-out
             examples have is never predicted, and counts as missed).
         field: which of the examples' `fields` holds the tags, as for `TokenTask`.
+        decoding: how the words' scores become tags. `greedy`: each word gets its best tag, and an
+            `I-X` that continues nothing begins an entity. `constrained`: the best sequence of all
+            that are valid IOB2, from the same weights. `crf`: this too, with learned scores for
+            transitions (a linear-chain CRF, see `mtl.nn.crf`); it is trained for whole sequences.
+            In the last two, the score of a word is the probability of its tag over all valid
+            sequences of its text.
 
     Raises:
-        ConfigError: neither types nor examples with entities.
+        ConfigError: neither types nor examples with entities, or another decoding.
         DataError: tags that are not IOB2.
     """
 
@@ -75,8 +98,15 @@ class NERTask(TokenTask):
         dataset: Dataset | None = None,
         types: Sequence[str] | None = None,
         field: int | str = "",
+        decoding: str = "greedy",
     ) -> None:
         super().__init__(name, dataset, types, field)
+        if decoding not in DECODINGS:
+            fix = suggest(str(decoding), DECODINGS)
+            raise ConfigError(
+                f"unknown decoding of the task {name!r}", found=repr(decoding), fix=fix
+            )
+        self.decoding = decoding
 
     def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:
         """`O`, and `B-` and `I-` for each entity type, those given or those of the data."""
@@ -99,6 +129,52 @@ class NERTask(TokenTask):
         self.types = list(given)
         # In a fixed order: the ids are what the saved head was trained for.
         return ["O", *(f"{prefix}-{kind}" for kind in self.types for prefix in "BI")]
+
+    def build_head(self, d_model: int) -> nn.Module:
+        head = ChainHead if self.decoding == "crf" else TokenClassificationHead
+        return head(d_model, len(self.tags))
+
+    def loss(self, outputs: Any, targets: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, the mean over labelled words; of a CRF, that of the whole sequence of tags
+        in a row, divided by its words."""
+        if self.decoding != "crf":
+            return super().loss(outputs, targets, batch)
+        scores, transitions = outputs
+        order = words_first(targets != IGNORED)
+        tags = targets.gather(1, order)  # (B, T)
+        is_word = tags != IGNORED
+        rules = iob2_rules(self.tags)
+        rules[0] = 0  # a window may begin inside an entity
+        chain = transitions[0].float() + rules.to(transitions.device)
+        scores, tags = at_positions(scores.float(), order), tags.clamp(min=0)
+        right = sequence_score(scores, chain, tags, is_word)
+        surprise = log_partition(scores, chain, is_word) - right  # (B,): -log p(tags)
+        return (surprise * is_word[:, 0]).sum() / is_word.sum()  # a row without words has no say
+
+    def decode(self, outputs: Any, batch: Batch) -> list[TokenPrediction]:
+        if self.decoding == "greedy":
+            return super().decode(outputs, batch)
+        logits, chain = outputs if self.decoding == "crf" else (outputs, None)
+        # On the CPU: one small step for each word would keep a GPU waiting.
+        logits, rules = logits.float().cpu(), iob2_rules(self.tags)
+        chain = rules if chain is None else rules + chain[0].float().cpu()
+        read = [self.places(item) for item in batch.items]
+        # A sequence is a whole text, whatever its windows: each word from the best of them.
+        of_texts, first_row = [], 0
+        for item, (_, places) in zip(batch.items, read, strict=True):
+            windows, positions = map(torch.tensor, zip(*places, strict=True))
+            of_texts.append(logits[first_row + windows, positions])  # (N, C)
+            first_row += len(item.rows)
+        scores = pad_sequence(of_texts, batch_first=True)  # (B, N, C)
+        lengths = torch.tensor([len(words) for words, _ in read])
+        is_word = torch.arange(scores.shape[1]) < lengths[:, None]  # (B, N)
+        best = best_sequence(scores, chain, is_word)
+        chances = marginals(scores, chain, is_word).gather(2, best[..., None])[..., 0]
+        said = zip(batch.items, read, best.tolist(), chances.tolist(), strict=True)
+        return [
+            self.predicted(item, words, [self.tags[i] for i in ids[: len(words)]], p[: len(words)])
+            for item, (words, _), ids, p in said
+        ]
 
     def tags_of_words(
         self, words: list[Place], example: Any, notes: Counter[str]
@@ -190,6 +266,11 @@ class NERTask(TokenTask):
         """The error for entity types that the task never learned."""
         types = ", ".join(sorted({repr(tag[2:]) for tag in tags}))
         return unknown_names(self.name, "entity type", types, self.types)
+
+    def settings(self) -> dict[str, Any]:
+        # Only where it is set: a class of your own need not take it.
+        chain = {} if self.decoding == "greedy" else {"decoding": self.decoding}
+        return super().settings() | chain
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> Self:

@@ -29,7 +29,7 @@ from .labels import check_names, names_by_id, unknown_names
 from .nested import NestedNERPrediction
 from .own_words import in_characters, in_these_words, joining_of, remarks_on_words, words_of
 from .spans import excerpt
-from .windows import best_windows, by_example
+from .windows import at_positions, best_windows, by_example, words_first
 
 ROWS_AT_ONCE = 32  # windows whose spans are scored together: bounds the memory of a long text
 
@@ -156,10 +156,11 @@ class NestedNERTask(Task):
     def loss(self, outputs: Parts, targets: Tensor, batch: Batch) -> Tensor:
         """`span_loss`, the mean over rows and types; a row counts by how many spans it has."""
         is_word = targets[:, :, 0, 0] != IGNORED  # (B, T)
-        # The words first, in their order: what is scored is spans of words, not of pieces.
-        order = (~is_word).to(torch.int8).argsort(dim=1, stable=True)  # (B, T)
-        scores = span_scores(_at(outputs, order), self.max_entity_words)  # (B, T, W, C)
-        (wanted,) = _at((targets.flatten(2),), order)
+        # What is scored is spans of words, not of pieces.
+        order = words_first(is_word)  # (B, T)
+        parts = [at_positions(part, order) for part in outputs]
+        scores = span_scores(parts, self.max_entity_words)  # (B, T, W, C)
+        wanted = at_positions(targets.flatten(2), order)
         by_type = (len(targets) * len(self.types), -1)
         losses = span_loss(
             scores.flatten(1, 2).transpose(1, 2).reshape(by_type),  # (B*C, T*W)
@@ -190,7 +191,8 @@ class NestedNERTask(Task):
             part = slice(start, start + ROWS_AT_ONCE)
             positions = [positions for _, positions in in_rows[part]]
             words = pad_lists(positions, 0).to(device)  # (B, N)
-            scores = span_scores(_at([o[part] for o in outputs], words), self.max_entity_words)
+            parts = [at_positions(output[part], words) for output in outputs]
+            scores = span_scores(parts, self.max_entity_words)
             lasts = torch.arange(scores.shape[1])[:, None] + torch.arange(scores.shape[2])
             n_words = torch.tensor([len(p) for p in positions])
             fits = (lasts < n_words[:, None, None]).to(device)  # (B, N, W)
@@ -323,11 +325,6 @@ def _inside(entities: Sequence[Span], begin: int, end: int) -> list[Span]:
     """Those of the entities, given from left to right, that lie within some words."""
     first, last = (bisect_left(entities, word, key=lambda e: e[1]) for word in (begin, end))
     return [entity for entity in entities[first:last] if entity[2] <= end]
-
-
-def _at(parts: Sequence[Tensor], index: Tensor) -> Any:
-    """Of each part `(B, T, F)`, the rows `(B, N)` of every batch entry: `(B, N, F)`."""
-    return tuple(p.gather(1, index[..., None].expand(-1, -1, p.shape[2])) for p in parts)
 
 
 def _gold(example: Any) -> set[Span]:

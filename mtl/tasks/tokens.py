@@ -186,16 +186,26 @@ class TokenTask(Task):
         self, item: EncodedExample, outputs: list[tuple[list[int], list[float]]]
     ) -> TokenPrediction:
         """Tags from each word's first piece, in the window where it is farthest from a cut."""
-        encoding = item.rows[0].text
-        words, pieces = self._words(encoding)
-        tags, scores = [], []
+        words, places = self.places(item)
+        tags = [self.tags[outputs[window][0][position]] for window, position in places]
+        scores = [outputs[window][1][position] for window, position in places]
+        return self.predicted(item, words, tags, scores)
+
+    def places(self, item: EncodedExample) -> tuple[list[Place], list[tuple[int, int]]]:
+        """The words of an example; and for each of them the window where it is farthest from a cut,
+        with the position of its first piece there."""
+        words, pieces = self._words(item.rows[0].text)
+        places = []
         for piece, window in zip(pieces, best_windows(item.rows, pieces), strict=True):
             row = item.rows[window]
-            position = row.text_start + piece - row.first_piece
-            best, probabilities = outputs[window]
-            tags.append(self.tags[best[position]])
-            scores.append(probabilities[position])
-        plain = self.prediction(encoding.text, words, tags, scores)
+            places.append((window, row.text_start + piece - row.first_piece))
+        return words, places
+
+    def predicted(
+        self, item: EncodedExample, words: list[Place], tags: list[str], scores: list[float]
+    ) -> TokenPrediction:
+        """The prediction for an example, from what its words are tagged with."""
+        plain = self.prediction(item.rows[0].text.text, words, tags, scores)
         given = getattr(item.example, "word_places", None)
         # Tagged on our own words first: the model was trained on these.
         return plain if given in (None, words) else self.on_given_words(plain, given)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 from ..data.batching import Batch
 from ..data.tokenizers.base import Encoding, Row
 
@@ -42,6 +45,17 @@ def best_windows(rows: Sequence[Row], pieces: Sequence[float]) -> list[int]:
             window += 1
         best.append(window)
     return best
+
+
+def at_positions(tensor: Tensor, positions: Tensor) -> Tensor:
+    """Of each row, what is at some positions: `(B, T, F)` and `(B, N)` to `(B, N, F)`."""
+    return tensor.gather(1, positions[..., None].expand(-1, -1, tensor.shape[2]))
+
+
+def words_first(is_word: Tensor) -> Tensor:
+    """The positions of each row's words in their order, then those of all else: `(B, T)`."""
+    # As many as the row has tokens: to count the words would make a GPU wait.
+    return (~is_word).to(torch.int8).argsort(dim=1, stable=True)
 
 
 def _room(row: Row, piece: float) -> float:
