@@ -340,13 +340,80 @@ def test_pairs_without_a_score(file):
     assert read(file(quoted([("a", "b")], "anchor", "positive"))) == [PairExample("a", "b")]
 
 
-def test_pairs_with_classes_are_refused_by_name(file):
-    rows = [("a", "b", "entailment"), ("c", "d", "neutral"), ("e", "f", "contradiction")]
-    path = file(unquoted(rows, "premise", "hypothesis", "label"))
-    fault = refusal_of(path, SoundDataError)
-    assert fault.what == "pairs with classes are not a task yet"
-    assert "entailment" in fault.found
-    assert mtl.check_file(path).problems == []
+# The headers of MultiNLI, SNLI, GLUE's RTE and MRPC, Quora's question pairs, and SICK.
+@pytest.mark.parametrize(
+    ("header", "row", "pair"),
+    [
+        (
+            "index promptID genre sentence1_parse sentence1 sentence2 label1 gold_label",
+            ["0", "31193n", "telephone", "( ROOT )", 'He said "no', "He spoke", "neutral", "x"],
+            PairExample('He said "no', "He spoke", label="x"),
+        ),
+        (
+            "gold_label sentence1_parse sentence1 sentence2 captionID",
+            ["x", "( a )", "a b", "c d", "3"],
+            PairExample("a b", "c d", label="x"),
+        ),
+        (
+            "index sentence1 sentence2 label",
+            ["0", "a b", "c d", "not_entailment"],
+            PairExample("a b", "c d", label="not_entailment"),
+        ),
+        (
+            "Quality|#1 ID|#2 ID|#1 String|#2 String",
+            ["1", "702", "703", 'a "b"', "c d"],
+            PairExample('a "b"', "c d", 1, label="1"),
+        ),
+        (
+            "id qid1 qid2 question1 question2 is_duplicate",
+            ["0", "1", "2", "a ?", "b ?", "0"],
+            PairExample("a ?", "b ?", 0, label="0"),
+        ),
+        (
+            "pair_ID sentence_A sentence_B relatedness_score entailment_judgment",
+            ["1", "a", "b", "4.5", "NEUTRAL"],
+            PairExample("a", "b", 0.9, label="NEUTRAL", raw_score=4.5),
+        ),
+    ],
+)
+def test_pairs_with_classes(header, row, pair, file):
+    names = header.split("|" if "|" in header else None)
+    assert noted(file(unquoted([row, row], *names)))[0] == [pair, pair]
+
+
+def test_quotes_within_the_sentences_of_a_tsv_are_part_of_them(file):
+    rows = [('"a', "b", "x"), ("c", 'd"', "y"), ('He said "e"', "f", "-"), ('"g"', "h", "x")]
+    pairs, notes = noted(file(unquoted(rows, "premise", "hypothesis", "label")))
+    assert [(p.first, p.second, p.label) for p in pairs] == [rows[0], rows[1], rows[3]]
+    assert notes[0].endswith('pairs whose "label" is - (not labelled), left out: 1')
+
+
+def test_the_column_of_pairs_may_be_named_or_numbered(file):
+    rows = [("a", "b", "4", "x", "0.5"), ("c", "d", "1", "y", "1.0")]
+    path = file(unquoted(rows, "s1", "s2", "rating", "genre", "score"))
+    assert [pair.raw_score for pair in noted(path)[0]] == [0.5, 1.0]
+    for column in (4, "genre"):
+        pairs, _ = noted(path, column=column)
+        assert [(p.label, p.score) for p in pairs] == [("x", None), ("y", None)]
+    pairs, _ = noted(path, scores=["rating"])
+    assert [(p.score, p.raw_score) for p in pairs] == [(0.8, 4), (0.2, 1)]
+
+
+@pytest.mark.parametrize("cell", ["", "high", "nan", "inf"])
+def test_a_score_of_a_pair_that_is_no_number_is_a_fault(cell, file):
+    rows = [("a", "b", "4.0"), ("c", "d", cell), ("e", "f", "5"), ("g", "h", "3")]
+    fault = refusal_of(file(unquoted(rows, "s1", "s2", "score")))
+    assert (fault.line, fault.what) == (3, "the score of a pair is not a number")
+
+
+def test_a_pair_with_one_text_is_a_fault(file):
+    rows = [("a", "b", "x"), ("c", " ", "y"), ("", "f", "x")]
+    with pytest.raises(DataError) as caught:
+        read(file(unquoted(rows, "premise", "hypothesis", "label")))
+    assert [(fault.line, fault.what) for fault in caught.value.faults] == [
+        (3, "the second sentence of a pair is empty"),
+        (4, "the first sentence of a pair is empty"),
+    ]
 
 
 # --- lines of fastText --------------------------------------------------------------------------

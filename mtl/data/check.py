@@ -223,6 +223,8 @@ def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
         facts += _describe_labels("labels", [labels_in(text) for text in texts])
         for name in dict.fromkeys(key for text in texts for key in text.fields):
             facts += _describe_labels(name, [labels_in(text, name) for text in texts])
+        for name in dict.fromkeys(key for text in texts for key in text.scores):
+            facts.append((name, _range([t.scores[name] for t in texts if name in t.scores])))
         facts.append(("with tags", f"{len(tagged):,}"))
     facts.append(("entities", _counts(entities)))
     if inner := Counter(kind for example in examples for kind, _, _ in example.inner):
@@ -279,12 +281,14 @@ def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
 
 
 def _describe_pairs(examples: Sequence[PairExample]) -> list[Fact]:
-    scores = [example.score for example in examples if example.score is not None]
+    scores = [example.raw_score for example in examples if example.raw_score is not None]
+    labels = [example.label for example in examples if example.label is not None]
     words = [_n_words(text) for e in examples for text in (e.first, e.second)]
     facts = [("pairs", f"{len(examples):,}"), ("with a score", f"{len(scores):,}")]
     if scores:
-        middle = statistics.median(scores)
-        facts.append(("scores", f"{min(scores):g} to {max(scores):g}, median {middle:g}"))
+        facts.append(("scores", _range(scores)))
+    if labels:
+        facts += [("with a label", f"{len(labels):,}"), ("labels", _counts(labels))]
     facts.append(("words", _lengths(words)))
     return facts + _repeated([f"{e.first}\n{e.second}" for e in examples], "pairs")
 
@@ -314,6 +318,10 @@ def _lengths(lengths: Sequence[int]) -> str:
         return "none"
     middle = statistics.median(lengths)
     return f"{min(lengths)} to {max(lengths)}, median {middle:g}"
+
+
+def _range(numbers: Sequence[float]) -> str:
+    return f"{min(numbers):g} to {max(numbers):g}, median {statistics.median(numbers):g}"
 
 
 def _some(found: Sequence[QAExample], examples: Sequence[QAExample]) -> str:

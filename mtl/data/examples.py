@@ -5,6 +5,7 @@ Every example validates itself when it is made, so nothing further down has to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
@@ -274,11 +275,12 @@ class TextExample:
         inner: entities inside those of `tags`, as in `NERExample`.
         labels: the classes of a text that may have several; () for none of them, None if not
             labelled, or where `label` says it all.
+        scores: numbers that are known about the text, by the name of their field.
 
     Raises:
         DataError: an empty text, token or label, a label that is twice among several, a tag count
             that differs, a tag that is not IOB2, an inner entity that is not inside one of `tags`
-            or crosses another.
+            or crosses another, a score that is not a finite number.
     """
 
     text: str
@@ -289,6 +291,7 @@ class TextExample:
     fields: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict, hash=False)
     inner: tuple[Span, ...] = ()
     labels: tuple[str, ...] | None = None
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", _as_words(self.tokens))
@@ -304,6 +307,8 @@ class TextExample:
                 _as_labels(name, said)
             else:
                 _check_label(name, said)
+        for name, score in self.scores.items():
+            check_number(f"the {name}", score)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
             check_tokens(self.tokens)
@@ -343,36 +348,40 @@ class TextExample:
 
 @dataclass(frozen=True)
 class PairExample:
-    """Two sentences, and how similar their meanings are.
+    """Two sentences, how similar their meanings are, and what one says about the other.
 
     Args:
         first, second: the sentences.
         score: from 1 (the same) through 0 (nothing in common) to -1; None for two sentences that
-            mean the same, without a number.
+            mean the same, without a number, or that have a label alone.
         negative: a third sentence, which looks like the first but means something else.
+        label: the class of the pair, such as `entailment`; None if not labelled.
+        raw_score: the score on the scale of its file, such as 3.8 of 5; by default `score`.
 
     Raises:
-        DataError: an empty sentence, a score that is not a number from -1 to 1.
+        DataError: an empty sentence or label, a score that is not a number from -1 to 1.
     """
 
     first: str
     second: str
     score: float | None = None
     negative: str | None = None
+    label: str | None = None
+    raw_score: float | None = None
 
     def __post_init__(self) -> None:
         _check_text("the first sentence of a pair", self.first)
         _check_text("the second sentence of a pair", self.second)
         if self.negative is not None:
             _check_text("the negative of a pair", self.negative)
-        if self.score is None:
-            return
-        # bool is a kind of int: True would pass for 1.0.
-        if isinstance(self.score, bool) or not isinstance(self.score, int | float):
-            raise DataError(
-                "the score of a pair is not a number", found=repr(self.score), fix="write 0.8"
-            )
-        if not -1 <= self.score <= 1:
+        if self.label is not None:
+            _check_text("the label of a pair", self.label)
+        if self.raw_score is None:
+            object.__setattr__(self, "raw_score", self.score)
+        for score in (self.score, self.raw_score):
+            if score is not None:
+                check_number("the score of a pair", score)
+        if self.score is not None and not -1 <= self.score <= 1:
             raise DataError(
                 "the score of a pair must lie between -1 and 1",
                 found=repr(self.score),
@@ -393,6 +402,18 @@ class PairExample:
     def groups(self) -> tuple[str, str]:
         """Pairs that share a sentence stay on one side when data is split."""
         return self.first, self.second
+
+
+def is_real(value: object) -> bool:
+    """Whether a value is a finite number, and not true or false."""
+    # bool is a kind of int: True would pass for 1.0.
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_number(what: str, value: object) -> None:
+    """Raise DataError unless a value is a finite number."""
+    if not is_real(value):
+        raise DataError(f"{what} is not a number", found=repr(value), fix="write 0.8, for example")
 
 
 def _check_text(what: str, text: str) -> None:

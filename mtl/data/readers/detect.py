@@ -78,6 +78,7 @@ def read(
     column: int | str | list[int | str] | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[int | str] = (),
+    scores: Sequence[str] = (),
     whole_documents: bool = False,
 ) -> Examples:
     """Read a file of any form that we know, found from its content.
@@ -92,6 +93,8 @@ def read(
         label_names: what tags or labels written as whole numbers mean, in order from 0.
         fields: further fields of a record, or columns of a table, to keep as labels; in a file of
             columns, further columns of tags, as numbers from 1 or names (`["upos", "xpos"]`).
+        scores: further fields of a record, or columns of a table, that hold numbers. `score` need
+            not be named, if it holds nothing else.
         whole_documents: in a file of columns, an example is a document rather than a sentence; a
             line such as `# newdoc`, `# doc_id = ...` or `-DOCSTART-` begins one.
 
@@ -105,9 +108,12 @@ def read(
     form = detect(path)
     # Options at their defaults are left out: not every reader takes all of them.
     options = only_set(strict=strict, column=column, label_names=label_names, fields=fields)
-    # Each text of any other form is whole anyway.
     if form.read is read_conll:
+        # Each text of any other form is whole anyway.
         options |= only_set(whole_documents=whole_documents)
+    else:
+        # Columns hold no numbers about a text.
+        options |= only_set(scores=scores)
     examples = Examples(form.read(path, on_error, **options))
     # A list with an attribute, so that those who only want the examples never meet the form.
     examples.form = form.name

@@ -26,14 +26,16 @@ SAMPLE = 100  # records to look at
 # What records are, and which reader they go to; the name of a form may say more, such as the tool.
 _QUESTIONS, _PAIRS, _TEXTS = "JSON questions", "JSON pairs of sentences", "JSON records"
 _CONTEXTS = {"context", "passage", "paragraph", "document", "article", "Context", "Passage"}
+_CLASSES: tuple[set[type], ...] = ({str}, {int}, {bool})  # what a class may be, in all records
+_NUMBERS: set[type] = {int, float}
 _ANSWERS = {"answer", "answers", "answer_start", "answer_text", "is_impossible"}
 
 
 def json_form(text: str) -> tuple[str, Reader] | None:
     """The form of a JSON text in words, and its reader; None if it is not JSON.
 
-    The reader takes a path, `on_error`, and those of the options `strict`, `label_names` and
-    `fields` that it uses; it ignores others (`column`).
+    The reader takes a path, `on_error`, and those of the options `strict`, `label_names`, `fields`
+    and `scores` that it uses; it ignores others (`column`).
     """
     if not looks_like_json(text):
         return None
@@ -56,13 +58,15 @@ def _read(
     strict: bool = False,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
+    scores: Sequence[str] = (),
     **_: Any,
 ) -> Examples:
     if kind == _QUESTIONS:
         return read_squad(path, on_error)
     if kind == _PAIRS:
-        return read_pairs(path, on_error)
-    return read_jsonl(path, on_error, strict=strict, label_names=label_names, fields=fields)
+        return read_pairs(path, on_error, label_names=label_names, scores=scores)
+    options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
+    return read_jsonl(path, on_error, **options)
 
 
 def _form_of(records: Sequence[Any]) -> tuple[str, str]:
@@ -134,8 +138,9 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
         data: a list of examples, of dicts, or of spaCy's `(text, {"entities": [...]})`; a table,
             such as a pandas frame or a `datasets.Dataset`, whose class names are used; or one given
             by columns, `{"text": [...], "label": [...]}`.
-        options: `on_error`, `strict`, `label_names` and `fields`, as the readers take them. Without
-            `fields`, every field that may be a label is kept.
+        options: `on_error`, `strict`, `label_names`, `fields` and `scores`, as the readers take
+            them. Without `fields` and `scores`, every field that may be a label or a number is
+            kept.
 
     Raises:
         DataError: a record that cannot be used, each named by its number; something that is
@@ -149,17 +154,21 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
         _check_are_examples(records)
         return data if isinstance(data, list | tuple) else records
     report = Report("the records", options.pop("on_error", "stop"))
-    options = {key: options[key] for key in options if key in ("strict", "label_names", "fields")}
+    known = ("strict", "label_names", "fields", "scores")
+    options = {key: value for key, value in options.items() if key in known}
     rows = []
     for number, record in enumerate(records, start=1):
         with report.record(None, f" (record {number})"):
             rows.append(Row(None, f" (record {number})", _plain(record)))
     kind, _ = _form_of([row.value for row in rows[:SAMPLE]])
-    options.setdefault("fields", _fields_of_classes([row.value for row in rows]))
     if kind == _QUESTIONS:
         return report.finish(questions_from(rows, report), "question with an answer")
     if kind == _PAIRS:
-        return report.finish(pairs_of_records(rows, report), "pair of sentences")
+        of_pairs = {key: options[key] for key in ("label_names", "scores") if key in options}
+        return report.finish(pairs_of_records(rows, report, **of_pairs), "pair of sentences")
+    kinds = _kinds_of_fields([row.value for row in rows])
+    options.setdefault("fields", [key for key, of in kinds.items() if of in _CLASSES])
+    options.setdefault("scores", [key for key, of in kinds.items() if float in of <= _NUMBERS])
     return report.finish(texts_from(rows, report, **options), "record with a sentence")
 
 
@@ -181,15 +190,14 @@ def _check_are_examples(items: Sequence[Any]) -> None:
             )
 
 
-def _fields_of_classes(records: Sequence[Any]) -> list[str]:
-    """The fields, besides the text and the label, whose values are all names or all numbers."""
+def _kinds_of_fields(records: Sequence[Any]) -> dict[str, set[type]]:
+    """The kinds of values that each field has, besides the text and the label."""
     kinds: dict[str, set[type]] = {}
     for record in records:
         for key, value in record.items() if isinstance(record, dict) else ():
             kinds.setdefault(key, set()).update({type(value)} - {type(None)})
     others = {*TEXT_FIELDS, "label", "answer"}
-    plain = ({str}, {int}, {bool})
-    return [key for key, found in kinds.items() if found in plain and key not in others]
+    return {key: found for key, found in kinds.items() if key not in others}
 
 
 def _records(data: Any) -> list[Any]:

@@ -1,21 +1,21 @@
-"""Pairs of sentences: records go in, pairs with a score from -1 to 1 come out.
+"""Pairs of sentences: records go in, pairs with a score from -1 to 1, or a class, come out.
 
-The field that says how similar two sentences are may be a score, on any usual scale, or a class. A
-pair with a class other than "the same or not" is refused by name: reading it as a paraphrase would
-teach a model that contradictions mean the same.
+A pair may have a field for a score, on any usual scale, and one for a class. If it has one field
+alone, its values show which they are; "the same or not" is both.
 """
 
 from __future__ import annotations
 
-import math
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ..examples import PairExample
+from ..examples import PairExample, is_real
+from .classes import ClassNames
 from .json_source import Row, json_rows, outline, unread_fields
-from .source import FilePath, Report, SoundDataError, read_text, short
+from .source import FilePath, Report, read_text, short
 
 _PAIR_FORM = (
     'a pair looks like {"sentence1": "...", "sentence2": "...", "score": 0.8}; the score may be '
@@ -34,6 +34,8 @@ SCORE_FIELDS = ("score", "similarity", "similarity_score", "relatedness_score", 
 CLASS_FIELDS = (
     *("label", "gold_label", "class", "category", "is_duplicate", "target", "entailment_judgment"),
 )
+NOT_LABELLED = ("-1", "-", "")  # annotators who did not agree (SNLI), and hidden labels (GLUE)
+TRUTHS = {"true": 1, "false": 0, "yes": 1, "no": 0}
 _LISTS = "lists of two texts"
 SCALES = (5, 10, 100)  # the highest score of STS; of ratings up to 10; of percentages
 
@@ -45,42 +47,69 @@ class PairRow(NamedTuple):
     where: str
     first: Any
     second: Any
-    value: Any = None  # a score or a class
+    score: Any = None
+    label: Any = None  # a class; if the file has no scores, perhaps one of these
     negative: Any = None
+    raw_score: Any = None
 
 
-def read_pairs(path: FilePath, on_error: str = "stop") -> list[PairExample]:
+class Said(NamedTuple):
+    """What the value of a pair means; nothing at all if the pair is not labelled."""
+
+    score: Any = None
+    raw_score: Any = None
+    label: str | None = None
+
+
+def read_pairs(
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    label_names: Sequence[str] | None = None,
+    scores: Sequence[str] = (),
+) -> list[PairExample]:
     """Read pairs of sentences: a JSON array of records, or one record per line.
 
-    `{"sentence1": ..., "sentence2": ..., "score": ...}`; a pair without a score means the same.
-    `{"anchor": ..., "positive": ..., "negative": ...}` adds a sentence that means something else.
-    Scores from 0 to 5, to 10 or to 100 are divided by the highest; a label that is 0 or 1 is a
-    score too. A `DataWarning` says so.
+    `{"sentence1": ..., "sentence2": ..., "score": ...}`; a pair with neither a score nor a label
+    means the same. `{"anchor": ..., "positive": ..., "negative": ...}` adds a sentence that means
+    something else. Scores from 0 to 5, to 10 or to 100 are divided by the highest, and kept as they
+    are in `raw_score`; a label that is 0 or 1 is a score too. A `DataWarning` says so. Pairs whose
+    label is -1 or - are not labelled, and left out.
 
     Args:
         path: a UTF-8 file.
         on_error: "stop" raises all faults together; "skip" leaves out the pairs that have one.
+        label_names: what labels that are whole numbers stand for, in order from 0.
+        scores: names of the field with the score, besides those that we know.
 
     Raises:
         DataError: the file cannot be read, is empty or not JSON; a pair with an empty or missing
-            sentence; a score that is not a number from -1 to 1; pairs with classes.
+            sentence; a score that is not a number from -1 to 1; a label that is a number without a
+            name.
         ConfigError: `on_error` is something else.
     """
     report = Report(path, on_error)
-    pairs = pairs_of_records(json_rows(read_text(path), report), report)
+    rows = json_rows(read_text(path), report)
+    pairs = pairs_of_records(rows, report, label_names=label_names, scores=scores)
     return report.finish(pairs, "pair of sentences")
 
 
-def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
-    """The pairs of JSON records; errors as in `read_pairs`."""
+def pairs_of_records(
+    rows: Iterable[Row],
+    report: Report,
+    *,
+    label_names: Sequence[str] | None = None,
+    scores: Sequence[str] = (),
+) -> list[PairExample]:
+    """The pairs of JSON records; arguments and errors as in `read_pairs`."""
     unused: Counter[str] = Counter()
-    keys: Counter[str] = Counter()
+    keys: dict[str, str] = {}  # the field that the scores, or the labels, come from
     left: Counter[str] = Counter()
     pairs: list[PairRow] = []
     for row in rows:
         with report.record(row.line, row.where):
-            pairs += _pairs_in(row, keys, unused, left)
-    examples = pairs_from(pairs, report, next(iter(keys), "label"))
+            pairs += _pairs_in(row, (*scores, *SCORE_FIELDS), keys, unused, left)
+    examples = pairs_from(pairs, report, keys.get("score"), keys.get("label"), label_names)
     if left.pop(_LISTS, 0):
         report.notes.append(f"{_LISTS} are read as pairs that mean the same")
     report.notes += unread_fields(unused)
@@ -89,7 +118,11 @@ def pairs_of_records(rows: Iterable[Row], report: Report) -> list[PairExample]:
 
 
 def _pairs_in(
-    row: Row, keys: Counter[str], unused: Counter[str], left: Counter[str]
+    row: Row,
+    score_fields: Sequence[str],
+    keys: dict[str, str],
+    unused: Counter[str],
+    left: Counter[str],
 ) -> Iterator[PairRow]:
     """The pairs of one record: one, or one for each second sentence."""
     record = row.value
@@ -102,24 +135,32 @@ def _pairs_in(
     if not isinstance(record, dict):
         raise DataError("this is not a record", found=outline(record), fix=_PAIR_FORM)
     values: dict[str, Any] = {}
-    names = (FIRST_FIELDS, SECOND_FIELDS, NEGATIVE_FIELDS, (*SCORE_FIELDS, *CLASS_FIELDS))
-    for part, aliases in zip(("first", "second", "negative", "value"), names, strict=True):
+    names = {
+        **{"first": FIRST_FIELDS, "second": SECOND_FIELDS, "negative": NEGATIVE_FIELDS},
+        **{"score": score_fields, "label": CLASS_FIELDS, "raw_score": ("raw_score",)},
+    }
+    for part, aliases in names.items():
         # Of several known names the first; the others are counted as not read.
         key = next((alias for alias in aliases if record.get(alias) is not None), None)
+        # Beside a score, a number with a fraction is not a class.
+        if part == "label" and values["score"] is not None and isinstance(record.get(key), float):
+            key = None
         values[part] = record.get(key) if key else None
         record = {k: v for k, v in record.items() if k != key and not (v is None and k in aliases)}
-        if part == "value" and key:
-            keys[key] += 1
+        if key:
+            keys.setdefault(part, key)
     unused.update(record.keys())
     # sentence-transformers and DPR give one query with lists of positives and negatives.
-    seconds = values["second"] if isinstance(values["second"], list) else [values["second"]]
-    negatives = values["negative"] if isinstance(values["negative"], list) else [values["negative"]]
+    first, second, negative, *said = values.values()
+    seconds = second if isinstance(second, list) else [second]
+    negatives = negative if isinstance(negative, list) else [negative]
     if len(negatives) > len(seconds):
         left["negatives beyond one per pair, which are not read"] += len(negatives) - len(seconds)
+    score, label, raw_score = said
     for i, second in enumerate(seconds):
         negative = negatives[i] if i < len(negatives) else None
-        _check_sentences(values["first"], second, row.value)
-        yield PairRow(row.line, row.where, values["first"], second, values["value"], negative)
+        _check_sentences(first, second, row.value)
+        yield PairRow(row.line, row.where, first, second, score, label, negative, raw_score)
 
 
 def _check_sentences(first: Any, second: Any, record: Any) -> None:
@@ -132,73 +173,104 @@ def _check_sentences(first: Any, second: Any, record: Any) -> None:
 
 
 def pairs_from(
-    rows: Iterable[Sequence[Any]], report: Report, name: str = "label"
+    rows: Iterable[Sequence[Any]],
+    report: Report,
+    score_name: str | None = None,
+    label_name: str | None = None,
+    label_names: Sequence[str] | None = None,
 ) -> list[PairExample]:
     """Pairs of any file, once the meaning of its numbers or classes is known.
 
     Args:
         rows: `PairRow`s, or tuples of their first parts; cells of tables may be numbers in
             quotes.
-        name: of the field that the values come from; whole numbers in a `label` are classes, in a
-            `score` they are scores.
-
-    Raises:
-        DataError: the pairs have classes.
+        score_name, label_name: of the fields that scores and labels come from.
+        label_names: as in `read_pairs`.
     """
     pairs = [PairRow(*row) for row in rows]
-    values = [pair.value for pair in pairs if pair.value is not None]
-    as_score = _reading_of(values, name, report) if values else _as_it_is
-    examples, unlabelled = [], 0
-    for pair in pairs:
+    labels = [_class_word(pair.label) for pair in pairs if pair.label is not None]
+    labels = [word for word in labels if word not in NOT_LABELLED]
+    classes = ClassNames(labels, label_names, report.path)
+    # Whole numbers in a score are scores. In a label they are classes, unless they are 0 and 1.
+    has_scores = any(pair.score is not None for pair in pairs)
+    label_name = label_name or "label"
+    name = score_name or "score" if has_scores else label_name
+    values = [pair.score if has_scores else pair.label for pair in pairs]
+    read = _reading_of([v for v in values if v is not None], name, has_scores, classes, report)
+    examples = []
+    unlabelled: Counter[str] = Counter()
+    for pair, value in zip(pairs, values, strict=True):
         with report.record(pair.line, pair.where):
-            score = None if pair.value is None else as_score(pair.value)
-            if score is None and pair.value is not None:
-                unlabelled += 1
+            said = Said() if value is None else read(value)
+            if has_scores and pair.label is not None:
+                said = said._replace(label=_class_of(pair.label, classes))
+            if said == Said() and pair.label is not None:
+                unlabelled[_class_word(pair.label)] += 1
                 continue
-            examples.append(PairExample(pair.first, pair.second, score, pair.negative))
-    if unlabelled:
-        report.notes.append(f'pairs whose "{name}" is -1 (not labelled), left out: {unlabelled:,}')
+            raw_score = said.raw_score if pair.raw_score is None else pair.raw_score
+            texts = (pair.first, pair.second)
+            examples.append(PairExample(*texts, said.score, pair.negative, said.label, raw_score))
+    for word, n in unlabelled.items():
+        what = f'pairs whose "{label_name}" is {word or "empty"} (not labelled), left out'
+        report.notes.append(f"{what}: {n:,}")
     return examples
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _reading_of(values: Sequence[Any], name: str, report: Report) -> Callable[[Any], Any]:
-    """How the values of a file become scores; a note says what was done.
-
-    Raises:
-        DataError: they are classes.
-    """
-    words = [value for value in values if isinstance(value, str)]
-    # Cells of a table are texts: if all of them are numbers, they are read again as numbers.
-    if len(words) == len(values) and all(_number(word) is not None for word in words):
-        numbers = [_number(word) for word in words]
-        read = _reading_of(numbers, name, report)
-        return lambda value: read(_number(value))
-    truths = {"true": 1, "false": 0, "yes": 1, "no": 0}
-    if all(str(value).strip().lower() in truths for value in values):
+def _reading_of(
+    values: Sequence[Any], name: str, are_scores: bool, classes: ClassNames, report: Report
+) -> Callable[[Any], Said]:
+    """What the values of a file mean; a note says what was done."""
+    silent = ("",) if are_scores else NOT_LABELLED
+    known = [value for value in values if str(value).strip() not in silent]
+    words = [value for value in known if isinstance(value, str)]
+    # Cells of a table are texts: if most of them are numbers, they are read again as numbers.
+    numbers = [number for word in words if (number := _number(word)) is not None]
+    if len(words) == len(known) < 2 * len(numbers):
+        read = _reading_of(numbers, name, are_scores, classes, report)
+        return lambda value: read(value if _number(value) is None else _number(value))
+    if known and all(str(value).strip().lower() in TRUTHS for value in known):
         report.notes.append(f'"{name}" is true or false: read as the scores 1 and 0')
-        return lambda value: truths[str(value).strip().lower()]
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        return lambda value: _truth(value, classes)
+    numbers = [v for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
+    whole = bool(numbers) and all(isinstance(number, int) for number in numbers) and not are_scores
     # By majority: a few words among numbers are faults to be reported, not classes.
-    if len(words) > len(numbers):
-        raise _classes(words, name, report)
-    if not numbers:
-        return _as_it_is
-    whole = all(isinstance(number, int) for number in numbers)
-    if whole and name not in SCORE_FIELDS:
-        if not set(numbers) <= {-1, 0, 1}:  # 0, 1, 2 are entailment, neutral, contradiction
-            raise _classes(numbers, name, report)
+    if not known or len(words) > len(numbers) or (whole and not set(numbers) <= {0, 1}):
+        return lambda value: Said(label=_class_of(value, classes))
+    if whole:
         report.notes.append(f'"{name}" is 0 or 1: read as the scores 0 (not the same) and 1')
-        # -1 is how SNLI marks pairs on which its annotators did not agree.
-        return lambda value: None if value == -1 else value
+        return lambda value: _truth(value, classes)
     highest = _highest(numbers)
     if highest == 1:
-        return _as_it_is  # PairExample refuses anything but a number from -1 to 1
+        return Said  # PairExample refuses anything but a number from -1 to 1
     report.notes.append(f'"{name}" goes from 0 to {highest}: divided by {highest}')
-    return lambda value: value / highest if _is_real(value) else value
+    return lambda value: Said(value / highest, value) if is_real(value) else Said(value)
+
+
+def _truth(value: Any, classes: ClassNames) -> Said:
+    """What 0, 1, true or false means: it is a score as well as a class."""
+    label = _class_of(value, classes)
+    return (
+        Said()
+        if label is None
+        else Said(TRUTHS.get(str(value).strip().lower(), value), label=label)
+    )
+
+
+def _class_of(value: Any, classes: ClassNames) -> str | None:
+    """The class that a value names; None if it says that the pair is not labelled."""
+    if not isinstance(value, str | int):
+        fix = "write a name in quotes or a whole number, or leave the label out"
+        raise DataError("the label of a pair is not a class", found=short(value), fix=fix)
+    word = _class_word(value)
+    named = None if word in NOT_LABELLED else classes.of(word)
+    if isinstance(named, tuple):
+        raise DataError("a pair has several classes", found=short(value), fix="keep one of them")
+    return named
+
+
+def _class_word(value: Any) -> str:
+    """A class as JSON spells it, without quotes."""
+    return value.strip() if isinstance(value, str) else json.dumps(value)
 
 
 def _number(word: Any) -> int | float | None:
@@ -212,31 +284,14 @@ def _number(word: Any) -> int | float | None:
     return None
 
 
-def _is_real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _highest(numbers: Sequence[float]) -> int:
     """The highest possible score, by a fixed ladder: 1, 5, 10 or 100.
 
     A few numbers above 1 among many below are faults, not another scale.
     """
-    real = [number for number in numbers if _is_real(number) and number]
+    real = [number for number in numbers if is_real(number) and number]
     above = [number for number in real if number > 1]
     # Not by the highest number that occurs: train and test would be divided by different numbers.
     if 2 * len(above) < len(real) or not above or min(real) < 0:
         return 1
     return next((scale for scale in SCALES if max(above) <= scale), 1)
-
-
-def _classes(values: Sequence[Any], name: str, report: Report) -> SoundDataError:
-    counts = Counter(values).most_common()
-    shown = ", ".join(f"{short(value, 40)} ({n:,})" for value, n in counts[:8])
-    more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-    return SoundDataError(
-        "pairs with classes are not a task yet",
-        path=report.path,
-        found=f'"{name}" is {shown}{more}',
-        fix='give pairs a "score" from 0 (nothing in common) to 1 (the same), or keep only the '
-        "pairs that mean the same, without this field",
-    )

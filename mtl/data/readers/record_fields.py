@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import DataError, suggest
-from ..examples import check_unicode
+from ..examples import check_unicode, is_real
 from ..words import join_words, split_words
 from .exports import TEXT_FIELDS
 from .json_source import Row, outline, unread_fields
@@ -49,6 +49,7 @@ class Record:
     numbers: Sequence[int] = ()  # tags that are numbers, until they get names
     spans: list[Span] | None = None
     counted: str = "tokens"  # what the tags count, in words
+    scores: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
         return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
@@ -61,13 +62,15 @@ class Keys:
         self,
         rows: Sequence[Row],
         fields: Sequence[str],
+        scores: Sequence[str],
         report: Report,
     ) -> None:
         self.named = tuple(fields)
         self.unused: Counter[str] = Counter()
         records = [row.value for row in rows]
         present = Counter(key for r in records for key, value in r.items() if value is not None)
-        for field in self.named:
+        self.scores = tuple(scores) or _unasked_scores(records)
+        for field in (*self.named, *self.scores):
             if records and field not in present:
                 found = f"the fields {', '.join(map(repr, present))}"
                 what = f"no record has the field {field!r}"
@@ -79,7 +82,7 @@ class Keys:
         )
         self.tags = next((k for k in _TAG_FIELDS if present[k] and k != self.spans), None)
         self.tags = self.tags or _tags_by_content(records)
-        taken = {self.spans, self.tags}
+        taken = {self.spans, self.tags, *self.scores}
         # Field names differ in case from tool to tool: `Label`, `label`.
         spelled = {key.lower(): key for key in present if key not in taken}
         self.likely = [spelled[name] for name in _LABEL_FIELDS if name in spelled]
@@ -93,7 +96,7 @@ class Keys:
 
     def parse(self, row: Row) -> Record:
         """What a record says, its tags matched with what they count."""
-        record, used = row.value, {self.spans, self.tags, self.label, *self.named}
+        record, used = row.value, {self.spans, self.tags, self.label, *self.named, *self.scores}
         text_key, sentence = first_value(record, TEXT_FIELDS)
         tokens_key, given = first_value(record, _TOKEN_FIELDS)
         used |= {text_key, tokens_key, *self.empty_spans}
@@ -118,7 +121,9 @@ class Keys:
             tokens, counted = _tokens(sentence, given, numbers or tags)
         fields = tuple((name, record.get(name)) for name in self.named)
         label = record.get(self.label) if self.label else None
-        return Record(row, sentence, tokens, given, label, fields, tags, numbers, spans, counted)
+        scores = tuple((s, record[s]) for s in self.scores if record.get(s) is not None)
+        said = (tags, numbers, spans, counted, scores)
+        return Record(row, sentence, tokens, given, label, fields, *said)
 
     def _tags(self, record: dict[str, Any]) -> tuple[list[str] | None, list[int]]:
         """The tags of a record: texts, or numbers without names so far."""
@@ -150,6 +155,12 @@ class Keys:
                 f'tasks.NAME.field = "{others[0]}" reads one of them instead'
             )
         return notes
+
+
+def _unasked_scores(records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The field `score`, if it holds numbers alone; nobody asked for it, so it is never a fault."""
+    values = [value for r in records if (value := r.get("score")) is not None]
+    return ("score",) if values and all(map(is_real, values)) else ()
 
 
 def split_tags(rows: Sequence[Row]) -> None:

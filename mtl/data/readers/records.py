@@ -42,6 +42,7 @@ def read_jsonl(
     strict: bool = False,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
+    scores: Sequence[str] = (),
 ) -> list[TextExample]:
     """Read texts with labels, tags or spans: a JSON array of records, or one record per line.
 
@@ -61,16 +62,20 @@ def read_jsonl(
         label_names: what the numbers 0, 1, ... of tags (where "O" is among the names) or of labels
             stand for.
         fields: further fields of the records to keep as labels, in `TextExample.fields`.
+        scores: fields that hold numbers, kept in `TextExample.scores`; by default `score`, if it
+            holds nothing else.
 
     Raises:
         DataError: the file cannot be read, is empty or not JSON; a record without a sentence; tags
             that count something else; labels that are numbers in some records and names in others;
-            numbers for tags without `label_names`, or beyond them; no such field.
+            a score that is not a number; numbers for tags without `label_names`, or beyond them; no
+            such field.
         ConfigError: `on_error` is something else.
     """
     report = Report(path, on_error)
     rows = json_rows(read_text(path), report)
-    examples = texts_from(rows, report, strict=strict, label_names=label_names, fields=fields)
+    options = {"label_names": label_names, "fields": fields, "scores": scores}
+    examples = texts_from(rows, report, strict=strict, **options)
     return report.finish(examples, "record with a sentence")
 
 
@@ -81,6 +86,7 @@ def texts_from(
     strict: bool = False,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
+    scores: Sequence[str] = (),
 ) -> list[TextExample]:
     """The texts of records; arguments and errors as in `read_jsonl`."""
     notes: Counter[str] = Counter()
@@ -88,7 +94,7 @@ def texts_from(
     split_tags(plain)
     # Three passes: which field holds what, what it says, and what that means (a scheme of tags, the
     # names of classes) are each the same for all records, and only all of them together show it.
-    keys = Keys(plain, fields, report)
+    keys = Keys(plain, fields, scores, report)
     parsed = []
     for row in plain:
         with report.record(row.line, row.where):
@@ -108,9 +114,8 @@ def texts_from(
                 tags, inner = schemes.of(record), ()
             else:
                 tags, inner = _entities(record, record.spans, last_counts, notes)
-            tokens = tuple(record.tokens)
-            known = (label, tags, others, inner)
-            examples.append(TextExample(record.sentence, tokens, *known, labels=labels))
+            known = (label, tags, others, inner, labels, dict(record.scores))
+            examples.append(TextExample(record.sentence, tuple(record.tokens), *known))
     report.notes += keys.notes() + classes.notes()
     report.note_strays(schemes.repaired, schemes.scheme)
     if schemes.spelling.is_plain:

@@ -36,9 +36,10 @@ PAIRS = (
     *(("texta", "textb"), ("text1", "text2"), ("sentencea", "sentenceb"), ("anchor", "positive")),
     *(("source1", "source2"), ("1string", "2string"), ("s1", "s2"), ("query", "passage")),
 )
-PAIR_VALUES = (
-    *("score", "similarity", "similarityscore", "relatednessscore", "label", "goldlabel", "class"),
-    *("isduplicate", "quality", "entailment", "entailmentjudgment", "target"),
+PAIR_SCORES = ("score", "similarity", "similarityscore", "relatednessscore")
+PAIR_CLASSES = (
+    *("label", "goldlabel", "class", "isduplicate", "quality", "entailment", "entailmentjudgment"),
+    "target",
 )
 QUESTIONS = ("question", "query", "questiontext", "q")
 ANSWERS = ("answer", "answers", "answertext", "answerstext")

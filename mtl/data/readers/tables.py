@@ -21,7 +21,8 @@ from .table import (
     ANSWERS,
     CONTEXTS,
     LABELS,
-    PAIR_VALUES,
+    PAIR_CLASSES,
+    PAIR_SCORES,
     PAIRS,
     QUESTIONS,
     SENTENCE_IDS,
@@ -162,17 +163,24 @@ def _counts_rows(name: str) -> bool:
 
 
 def read_pair_table(
-    path: FilePath, on_error: str = "stop", *, column: int | str | None = None, **_: Any
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    column: int | str | None = None,
+    label_names: Sequence[str] | None = None,
+    scores: Sequence[str] = (),
+    **_: Any,
 ) -> list[PairExample]:
-    """Read a table of pairs of sentences, with a score if there is one.
+    """Read a table of pairs of sentences, with a score, a class or both, if there are any.
 
     Args:
         path: a UTF-8 file.
         on_error: "stop" raises all faults together; "skip" leaves out the rows that have one.
-        column: of the score, by name or number, if it is not found by its name.
+        column: of the score or the class, by name or number, if it is not found by its name.
+        label_names: what classes written as whole numbers mean, in order from 0.
+        scores: names of the column with the score, besides those that we know.
 
     Raises:
-        SoundDataError: the pairs have classes.
         DataError: the file cannot be read; a row without two sentences; an invalid score.
     """
     report = Report(path, on_error)
@@ -181,11 +189,22 @@ def read_pair_table(
     first, second = (
         table.needed([name]) for name in next(pair for pair in PAIRS if names.issuperset(pair))
     )
-    value = table.find(PAIR_VALUES) if column is None else table.chosen(column)
-    table.note_unread([first, second, value], report)
-    name = "score" if value is None else table.names[value]
+    of_scores = (*map(plain_name, scores), *PAIR_SCORES)
+    score, label = table.find(of_scores), table.find(PAIR_CLASSES)
+    if column is not None:
+        chosen = table.chosen(column)
+        is_score = plain_name(table.names[chosen]) in of_scores
+        score, label = (chosen, None) if is_score else (None, chosen)
+    table.note_unread([first, second, score, label], report)
     rows = [
-        (line, "", cells[first], cells[second], None if value is None else cells[value])
+        (
+            line,
+            "",
+            cells[first],
+            cells[second],
+            *(None if i is None else cells[i] for i in (score, label)),
+        )
         for line, cells in table.full_rows(report)
     ]
-    return report.finish(pairs_from(rows, report, name.strip().lower()), "pair of sentences")
+    named = [None if i is None else table.names[i].strip().lower() for i in (score, label)]
+    return report.finish(pairs_from(rows, report, *named, label_names), "pair of sentences")

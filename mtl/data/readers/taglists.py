@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import DataError
 from ..examples import TextExample
@@ -30,6 +30,7 @@ class TaggedRow(NamedTuple):
     tags: Sequence[str] | None  # None: not tagged
     said: Said = None  # by the cell of its class, or classes
     fields: Mapping[str, str | tuple[str, ...]] = {}
+    scores: Mapping[str, Any] = {}
 
 
 def tagged_texts(
@@ -58,8 +59,8 @@ def tagged_texts(
             repaired += [(f"line {row.line}", before, tag) for _, before, tag in broken]
             tags = None if row.tags is None else tuple(to_iob2(row.tags))
             label, labels = (None, row.said) if isinstance(row.said, tuple) else (row.said, None)
-            known = (label, tags, row.fields)
-            examples.append(TextExample(row.text, tuple(row.tokens), *known, labels=labels))
+            known = (label, tags, row.fields, (), labels, row.scores)
+            examples.append(TextExample(row.text, tuple(row.tokens), *known))
     report.note_strays(repaired, scheme)
     if spelling.is_plain:
         report.notes.append(PLAIN_TYPES)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from ...errors import DataError
-from ..examples import TextExample
+from ..examples import TextExample, is_real
 from ..words import split_words
 from .cells import list_in
 from .classes import ClassNames, Said, one_hot
@@ -29,6 +30,7 @@ def read_text_table(
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[str] = (),
+    scores: Sequence[str] = (),
     delimiter: str | None = None,
     **_: Any,
 ) -> list[TextExample]:
@@ -44,6 +46,8 @@ def read_text_table(
         column: of the class or the tags, by name or number, if it is not found by its name.
         label_names: what classes written as whole numbers mean, in order from 0.
         fields: further columns to keep as labels, in `TextExample.fields`.
+        scores: columns that hold numbers, kept in `TextExample.scores`; by default `score`, if it
+            holds nothing else.
         delimiter: between the cells of a table without a header.
 
     Raises:
@@ -61,13 +65,15 @@ def read_text_table(
     texts = _text_columns(table, cells, column)
     written = [" ".join(row[i].strip() for i in texts if row[i].strip()) for row in cells]
     tags = _tag_column(table, cells, texts, written, column, label_names)
-    label = _label_column(table, cells, (*texts, *(tags or ())[:1]), column, fields)
+    numbers = _score_columns(table, cells, scores)
+    taken = (*texts, *(tags or ())[:1], *numbers.values())
+    label = _label_column(table, cells, texts, taken, column, fields)
     others = {name: table.chosen(name) for name in fields}
     marks = _marks(table, cells, texts) if tags is None and label is None and not fields else []
     if len(texts) > 1:
         names = " and ".join(table.names[i] if table.names else f"column {i + 1}" for i in texts)
         report.notes.append(f"{names} are read as one text")
-    table.note_unread([*texts, *(tags or ())[:1], label, *others.values(), *marks], report)
+    table.note_unread([*taken, label, *others.values(), *marks], report)
     places = {"label": label, **others} if label is not None else others
     classes = {
         name: ClassNames([row[i] for row in cells], label_names, path) for name, i in places.items()
@@ -84,7 +90,8 @@ def read_text_table(
             # The cell is a list as Python prints it, not a text that anybody would write.
             text = text if list_in(text) is None else " ".join(tokens)
             kept = {name: value for name in others if (value := said[name]) is not None}
-            parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept))
+            known = {name: _number(row[i]) for name, i in numbers.items() if row[i].strip()}
+            parsed.append(TaggedRow(line, text, tokens, given, said.get("label"), kept, known))
     report.notes += [note for column in classes.values() for note in column.notes()]
     spelling = tags[1] if tags else IOB2_SPELLING
     return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
@@ -112,9 +119,27 @@ def _text_columns(table: Table, rows: list[list[str]], column: int | str | None)
     return [text] if title is None or title == text or not is_longer else [title, text]
 
 
+def _score_columns(table: Table, rows: list[list[str]], scores: Sequence[str]) -> dict[str, int]:
+    """The columns of numbers, by name: those asked for, or `score` if all its cells are numbers."""
+    if scores:
+        return {name: table.chosen(name) for name in scores}
+    place = table.find(["score"])
+    cells = [] if place is None else [row[place] for row in rows if row[place].strip()]
+    found = place is not None and cells and all(is_real(_number(cell)) for cell in cells)
+    return {"score": place} if found else {}
+
+
+def _number(cell: str) -> float | str:
+    """The number in a cell; any other cell as it is."""
+    with suppress(ValueError):
+        return float(cell)
+    return cell
+
+
 def _label_column(
     table: Table,
     rows: list[list[str]],
+    texts: Sequence[int],
     taken: Sequence[int],
     column: int | str | None,
     fields: Sequence[str],
@@ -138,8 +163,8 @@ def _label_column(
         fix = f'say which: tasks.NAME.column = "{name}", or column="{name}" in Python'
         what = f"{len(labels)} columns may be the label"
         raise SoundDataError(what, path=table.path, found=found, fix=fix)
-    no_tags = len(taken) == len(_text_columns(table, rows, None))
-    if not labels and not fields and no_tags and not _marks(table, rows, taken):
+    nothing_else = len(taken) == len(texts)
+    if not labels and not fields and nothing_else and not _marks(table, rows, taken):
         found = f"the columns {', '.join(map(repr, table.names))}"
         fix = 'say which it is: tasks.NAME.column = "NAME", or column="NAME" in Python'
         raise DataError("no column is known as the label", path=table.path, found=found, fix=fix)

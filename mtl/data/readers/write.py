@@ -54,10 +54,12 @@ def _json_record(example: Example) -> dict[str, Any]:
             # `read_jsonl` makes a label of a list with one.
             label = example.label if example.labels is None else None
             record |= {"label": label, "labels": example.labels}
-            record |= {**_entities(example), **example.fields}
+            record |= {**_entities(example), **example.fields, **example.scores}
         case PairExample():
             record = {"sentence1": example.first, "sentence2": example.second}
-            record |= {"negative": example.negative, "score": example.score}
+            record |= {"negative": example.negative, "label": example.label, "score": example.score}
+            if example.raw_score != example.score:
+                record["raw_score"] = example.raw_score
         case QAExample():
             record = _squad_question(example, may_lack_answers=not example.answers)
             record |= {"context": example.context, "answers": record.pop("answers")}
