@@ -29,7 +29,9 @@ from .tasks.classification import ClassificationTask
 from .tasks.embedding import EmbeddingTask
 from .tasks.ner import NERTask
 from .tasks.nested_ner import NestedNERTask
+from .tasks.pair_classification import PairClassificationTask
 from .tasks.qa import QATask
+from .tasks.regression import RegressionTask
 from .tasks.tagging import TaggingTask
 from .toy import toy_dataset
 from .training.config import TrainConfig
@@ -50,9 +52,11 @@ __all__ = [
     "NERExample",
     "NERTask",
     "NestedNERTask",
+    "PairClassificationTask",
     "PairExample",
     "QAExample",
     "QATask",
+    "RegressionTask",
     "SubwordTokenizer",
     "TaggingTask",
     "TextExample",

@@ -1,6 +1,6 @@
 """References and predictions as plain lists go in; scores between 0 and 1 come out.
 
-Only `spearman` can be below 0.
+Only `pearson` and `spearman` can be below 0.
 """
 
 from __future__ import annotations
@@ -178,6 +178,25 @@ def label_scores(
 def macro_f1(references: Sequence[str], predictions: Sequence[str]) -> float:
     """The mean F1 of all labels that occur, each counting the same however rare it is."""
     return mean([scores["f1"] for scores in class_scores(references, predictions).values()])
+
+
+def pearson(first: Sequence[float], second: Sequence[float]) -> float:
+    """Linear correlation, from -1 to 1 (Pearson 1895).
+
+    It is the cosine of the two lists, each less its mean; 0 where a list has fewer than two
+    different values.
+
+    Raises:
+        ValueError: lists of different length.
+    """
+    _check_lengths(first, second)
+    # Rounding leaves a little of a mean that should cancel out.
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return 0.0
+    a, b = ([x - mean(values) for x in values] for values in (first, second))
+    spread = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(y * y for y in b))
+    r = sum(x * y for x, y in zip(a, b, strict=True)) / spread if spread else 0.0
+    return max(-1.0, min(1.0, r))
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:

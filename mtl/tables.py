@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 BUDGETS = ("per task", "total")  # of the training that a single-task model gets in a comparison
@@ -31,6 +31,13 @@ def format_markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str
     """The same cells as a Markdown table."""
     cells = [list(header), ["---"] * len(header), *([_cell(v) for v in row] for row in rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def tab_separated(rows: Iterable[Sequence[str]]) -> str:
+    """One line for each row, with tabs between its cells."""
+    # A tab or a line break inside a text would look like the next cell or row.
+    lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def metrics_table(metrics: dict[str, Any]) -> str:

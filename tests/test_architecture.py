@@ -37,8 +37,9 @@ ORDER = [
         "tasks.base tasks.labels tasks.spans tasks.answers tasks.windows tasks.own_words",
         "tasks.entities tasks.nested tasks.guesses",
         "tasks.tagged tasks.tokens tasks.tagging tasks.pairs",
-        "tasks.choice tasks.one_of tasks.any_of",
-        "tasks.ner tasks.nested_ner tasks.qa tasks.classification tasks.embedding tasks",
+        "tasks.choice tasks.one_of tasks.any_of tasks.classification",
+        "tasks.ner tasks.nested_ner tasks.qa tasks.embedding",
+        "tasks.pair_classification tasks.regression tasks",
         "inference.loop inference.inputs inference.prediction inference.labelled",
         "inference.evaluation inference model_folder model",
         "training.sampling training.methods training.weighting training.aggregation",
@@ -61,12 +62,12 @@ ORDER = [
     for name in line.split()
 ]
 TASK_HELPERS = (
-    *("base", "tokens", "pairs"),  # to build tasks on
+    *("base", "tokens", "pairs", "classification"),  # to build tasks on
     *("labels", "spans", "answers", "windows", "own_words"),
     *("entities", "nested", "guesses", "tagged"),
     *("choice", "one_of", "any_of"),
 )  # files of mtl/tasks that are no task
-BASES = TASK_HELPERS[:3]
+BASES = TASK_HELPERS[:4]
 CORE = {"torch", "numpy", "matplotlib", "tqdm", "safetensors"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,6 +1,6 @@
 """The linear-chain CRF against all sequences of tags, counted one by one."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def scores_of_all(scores, transitions, n):
     return {
         tags: transitions[0, tags[0]]
         + sum(scores[i, tag] for i, tag in enumerate(tags))
-        + sum(transitions[1 + a, b] for a, b in zip(tags, tags[1:], strict=False))
+        + sum(transitions[1 + a, b] for a, b in pairwise(tags))
         for tags in product(range(5), repeat=n)
     }
 
@@ -54,7 +54,7 @@ def test_sums_and_maxima_are_those_over_all_sequences(chain):
                 p = sum((s - total).exp() for tags, s in every.items() if tags[word] == tag)
                 assert chances[i, word, tag].item() == pytest.approx(float(p), abs=1e-9)
     some = torch.randint(0, 5, (3, 4), generator=torch.Generator().manual_seed(1))
-    for i, (n, said) in enumerate(zip(LENGTHS, sequence_score(scores, transitions, some, mask))):
+    for i, (n, said) in enumerate(zip(LENGTHS, sequence_score(scores, transitions, some, mask), strict=False)):
         every = scores_of_all(scores[i], transitions, n)
         assert said.item() == pytest.approx(every[tuple(some[i, :n].tolist())].item())
 

@@ -5,8 +5,9 @@ import re
 from collections import Counter
 from functools import partial
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mtl.metrics import (
@@ -21,6 +22,7 @@ from mtl.metrics import (
     macro_f1,
     mean,
     normalize_answer,
+    pearson,
     spearman,
     token_accuracy,
     token_f1,
@@ -215,6 +217,27 @@ def test_spearman_equals_scipys_with_ties(pairs):
         assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second).statistic)
 
 
+@given(
+    pairs=st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=2, max_size=30),
+    shift=st.floats(-1e3, 1e3),
+)
+def test_pearson_equals_numpys(pairs, shift):
+    first, second = zip(*pairs, strict=True)
+    assume(min(np.std(first), np.std(second)) > 1e-3)  # of less, rounding is the larger part
+    expected = np.corrcoef(first, second)[0, 1]
+    assert pearson(first, second) == pytest.approx(expected, abs=1e-9)
+    moved = [shift - 2 * x for x in first]
+    assert pearson(moved, second) == pytest.approx(-expected, abs=1e-6)
+
+
+def test_pearson_by_hand():
+    assert pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1)
+    assert pearson([1, 2, 3, 4], [10, 20, 400, 8000]) < 0.9  # unlike the ranks, it is not linear
+    assert pearson([0, 0, 3], [0, 1, 2]) == pytest.approx(3 / (6 * 2) ** 0.5)
+    assert pearson([0.1] * 3, [1, 2, 3]) == 0  # whose mean is not 0.1, but rounded
+    assert -1 <= pearson([0.1, 0.2, 0.3], [-0.3, -0.6, -0.9]) <= 1
+
+
 def test_spearman_by_hand():
     assert spearman([1, 2, 3, 4], [10, 20, 400, 8000]) == pytest.approx(1)
     assert spearman([1, 2, 3, 4], [8, 4, 2, 1]) == pytest.approx(-1)
@@ -273,9 +296,10 @@ def test_different_numbers_of_labels(score):
         score(["a", "b"], ["a"])
 
 
-def test_different_numbers_of_numbers():
+@pytest.mark.parametrize("score", [pearson, spearman])
+def test_different_numbers_of_numbers(score):
     with pytest.raises(ValueError, match="2 references but 3 predictions"):
-        spearman([1, 2], [1, 2, 3])
+        score([1, 2], [1, 2, 3])
 
 
 @pytest.mark.parametrize("score", [token_accuracy, entity_scores])
@@ -287,5 +311,6 @@ def test_different_numbers_of_tags(score):
 def test_empty_input_scores_zero():
     assert accuracy([], []) == entity_f1([], []) == token_f1("x", []) == mean([]) == 0
     assert macro_f1([], []) == spearman([], []) == spearman([1], [2]) == 0
+    assert pearson([], []) == pearson([1], [2]) == 0
     assert class_scores([], []) == {}
     assert confusion([], [], ["a", "b"]) == [[0, 0], [0, 0]]

@@ -60,7 +60,7 @@ def _given_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str
         key, file = split_data(item)
         tasks = _tasks_of_key(key, chosen, recipe)
         for task in tasks:
-            data, fields = None, []
+            data, fields = None, {}
             if recipe is not None and task.name in recipe.tasks:
                 data, fields = recipe.source_of(task.name), recipe.fields_of(task.name)
             scored = file_to_score(file)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, DataWarning, Fault
+from .examples import Input
 from .tokenizers.base import Row, Tokenizer
 from .words import Joining
 
@@ -25,6 +26,8 @@ class Target(Protocol):
     def joining(self) -> Joining | None: ...
 
     def settings(self) -> dict[str, Any]: ...
+
+    def inputs_of(self, example: Any) -> list[Input]: ...
 
     def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]: ...
 
@@ -59,7 +62,8 @@ def encode_examples(
 
     Args:
         examples: objects with `inputs`, the texts that their rows are made of.
-        tasks: they make the targets; prediction needs none.
+        tasks: they make the targets, and may read the texts in another way, all of them in the
+            same; prediction needs none.
         max_length: most tokens in a row.
         overlap: pieces that neighbouring windows of a long text share.
         faults: a list that takes one fault for each example that cannot be encoded; such examples
@@ -70,6 +74,7 @@ def encode_examples(
 
     Raises:
         DataError: examples that cannot be encoded, all of them, unless `faults` takes them.
+        ConfigError: two tasks need different rows of one example.
     """
     notes: Counter[str] = Counter()
     encoded: list[EncodedExample] = []
@@ -79,7 +84,7 @@ def encode_examples(
         try:  # every example is tried before anything is raised: all faults come together
             rows = [
                 row
-                for texts in example.inputs
+                for texts in _inputs_of(example, tasks)
                 for row in tokenizer.rows(texts, max_length, overlap)
             ]
             targets = {task.name: _targets_of(task, example, rows, notes) for task in tasks}
@@ -92,6 +97,19 @@ def encode_examples(
     if faults is not None:
         faults += found
     return encoded, notes
+
+
+def _inputs_of(example: Any, tasks: Sequence[Target]) -> list[Input]:
+    """The texts that the rows of an example are made of, on which its tasks have to agree."""
+    inputs = [task.inputs_of(example) for task in tasks] or [example.inputs]
+    other = next((i for i, texts in enumerate(inputs) if texts != inputs[0]), None)
+    if other is not None:
+        raise ConfigError(
+            f"the tasks {tasks[0].name!r} and {tasks[other].name!r} share a dataset, but one reads "
+            "two texts together and the other each text alone",
+            fix="give each of them a dataset of its own; it may be made of the same file",
+        )
+    return inputs[0]
 
 
 def _targets_of(task: Target, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]:

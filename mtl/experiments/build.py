@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -55,7 +55,10 @@ def build_tasks(recipe: Recipe) -> list[Task]:
 
 
 def _build_dataset(
-    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
+    task_class: type[Task],
+    data: DatasetRecipe,
+    recipe: Recipe,
+    fields: Mapping[str, Sequence[str]],
 ) -> Dataset:
     if data.train:
         dataset = read_dataset(task_class, data, recipe, fields)

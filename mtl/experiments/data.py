@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..data.check import names_not_in_train, texts_in_two_splits
@@ -17,7 +18,10 @@ from .sections import FILE_KEYS, DatasetRecipe
 
 
 def read_dataset(
-    task_class: type[Task], data: DatasetRecipe, recipe: Recipe, fields: Sequence[str] = ()
+    task_class: type[Task],
+    data: DatasetRecipe,
+    recipe: Recipe,
+    fields: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Dataset:
     """Read a dataset's files, or those of the folder it names; missing splits are held out.
 
@@ -25,7 +29,7 @@ def read_dataset(
 
     Args:
         task_class: that of its first task, which reads the files.
-        fields: those of the records that its tasks learn from.
+        fields: those of the records that its tasks learn from, as `Recipe.fields_of` gives them.
     """
     named = {split: Path(file) for split in FILE_KEYS if (file := getattr(data, split))}
     found = files_of(named.pop("train"))
@@ -56,12 +60,14 @@ def read_dataset(
 
 
 def reader_options(
-    data: DatasetRecipe | None, strict: bool, fields: Sequence[str] = ()
+    data: DatasetRecipe | None,
+    strict: bool,
+    fields: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The options that a reader gets: only those that are set, so that a task's own `read` need not
     know the others.
     """
-    options: dict[str, Any] = {"strict": strict, "fields": tuple(fields)}
+    options: dict[str, Any] = {"strict": strict, **fields}
     if data is not None:
         names = ("column", "label_names", "whole_documents")
         options |= {name: getattr(data, name) for name in names}

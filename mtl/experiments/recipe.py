@@ -89,11 +89,17 @@ class Recipe:
         recipe = self.tasks[task]
         return recipe if recipe.has_own_data else self.datasets[recipe.data]
 
-    def fields_of(self, task: str) -> list[str]:
-        """The fields of records, or columns of words, that the tasks on a task's dataset name."""
+    def fields_of(self, task: str) -> dict[str, tuple[str, ...]]:
+        """The fields of records, or columns of words, that the tasks on a task's dataset learn
+        from, as readers take them: names in `fields`, numbers in `scores`."""
         source = self.source_of(task)
-        together = [t for name, t in self.tasks.items() if self.source_of(name) is source]
-        return list(dict.fromkeys(name for t in together for name in fields_named(t.options)))
+        found: dict[str, dict[str, None]] = {}  # dicts keep the order, and each name once
+        for name, one in self.tasks.items():
+            if self.source_of(name) is source:
+                kind = Task.of_kind(one.kind)
+                named = fields_named(one.options) or [kind.usual_field]
+                found.setdefault(kind.field_holds, {}).update(dict.fromkeys(filter(None, named)))
+        return {what: tuple(names) for what, names in found.items()}
 
     def to_toml(self) -> str:
         """A TOML file that `load_recipe` reads back; absolute paths let it be anywhere."""

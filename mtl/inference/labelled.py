@@ -71,7 +71,7 @@ def _split(task: Task, name: str) -> Sequence[Any]:
 def _read(task: Task, path: Path, on_error: str) -> Sequence[Any]:
     path = file_to_score(path)
     # What a recipe would tell the reader: the fields that hold the task's labels or tags.
-    options = only_set(fields=tuple(fields_named(task.settings())))
+    options = only_set(**{task.field_holds: tuple(fields_named(task.settings()))})
     examples = task.read(path, on_error, **options)
     check_kind(task.name, type(task), examples, path)
     return examples

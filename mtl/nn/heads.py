@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ConfigError, suggest
+
 POOLINGS = ("cls", "mean", "max")
+
+
+def check_pooling(how: str, what: str) -> None:
+    """Raise ConfigError unless `how` is one of `POOLINGS`; `what` says whose it is."""
+    if how not in POOLINGS:
+        raise ConfigError(f"{what} is unknown", found=repr(how), fix=suggest(str(how), POOLINGS))
 
 
 def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:

@@ -10,8 +10,10 @@ from .classification import ClassificationTask
 from .embedding import EmbeddingTask
 from .ner import NERTask
 from .nested_ner import NestedNERTask
+from .pair_classification import PairClassificationTask
 from .pairs import PairTask
 from .qa import QATask
+from .regression import RegressionTask
 from .tagging import TaggingTask
 from .tokens import TokenTask
 
@@ -20,8 +22,10 @@ __all__ = [
     "EmbeddingTask",
     "NERTask",
     "NestedNERTask",
+    "PairClassificationTask",
     "PairTask",
     "QATask",
+    "RegressionTask",
     "TaggingTask",
     "Task",
     "TokenTask",

@@ -155,17 +155,15 @@ class AnyOf(Choice):
     ) -> None:
         """None: a missed label is not mistaken for another."""
 
-    def lines(
+    def file(
         self, right: Sequence[Labels], predictions: Sequence[LabelsPrediction]
-    ) -> tuple[str, list[str]]:
+    ) -> tuple[str, str]:
         """JSON: the text, its right labels (`labels`), what was `predicted`, and all `scores`."""
-        return "jsonl", [
-            json.dumps(
-                {"text": p.text, "labels": labels, "predicted": p.labels, "scores": p.scores},
-                ensure_ascii=False,
-            )
+        records = [
+            {"text": p.text, "labels": labels, "predicted": p.labels, "scores": p.scores}
             for labels, p in zip(right, predictions, strict=True)
         ]
+        return "jsonl", "".join(f"{json.dumps(r, ensure_ascii=False)}\n" for r in records)
 
     def mistake(self, right: Labels, said: Labels) -> str:
         missed, invented = set(right) - set(said), set(said) - set(right)

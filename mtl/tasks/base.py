@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..data.batching import Batch
 from ..data.dataset import Dataset, as_dataset
+from ..data.examples import Input
 from ..data.readers import read
 from ..data.tokenizers.base import Row
 from ..data.words import Joining
@@ -55,13 +56,17 @@ class Task(Named, ABC):
     Attributes:
         kind: what recipes and model folders call the class: a short name, or its place.
         main_metric: the one metric of `score` that choices are based on.
-        reads_pairs: whether it reads pairs (question and context) rather than single texts.
+        reads_pairs: whether it reads pairs (question and context) rather than single texts. A
+            class that can learn either sets it for each task, from its data.
         text_names: what users call the two texts of a pair.
         answers_with: what it predicts, in words.
         most_answers: how many different answers to one question a prediction can hold.
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
         rows_alone: whether its loss is a mean over independent rows.
+        field_holds: what the field named by an option `field` holds, as the readers call it:
+            `fields` (names) or `scores` (numbers).
+        usual_field: the field that the task reads where the option does not name one.
         joining: what holds words together in its training file; None where the file has the same
             words as plain text.
         thresholds: what turns probabilities into decisions, by name, such as the least probability
@@ -70,13 +75,15 @@ class Task(Named, ABC):
 
     kind: ClassVar[str]
     main_metric: str = ""
-    reads_pairs: ClassVar[bool] = False
+    reads_pairs: bool = False
     text_names: ClassVar[tuple[str, str]] = ("text", "text_pair")
     answers_with: str = "a prediction"
     most_answers: ClassVar[int] = 1
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False
     rows_alone: ClassVar[bool] = True
+    field_holds: ClassVar[str] = "fields"
+    usual_field: ClassVar[str] = ""
     joining: Joining | None = None
     kinds: ClassVar[dict[str, type[Task]]] = {}
     name_in: ClassVar[str] = "kind"
@@ -118,6 +125,10 @@ class Task(Named, ABC):
     def labelled(self, examples: Sequence[Any]) -> list[Any]:
         """The examples that have a label for this task."""
         return [example for example in examples if self.is_labelled(example)]
+
+    def inputs_of(self, example: Any) -> list[Input]:
+        """The texts, or pairs of texts, that the rows of an example are made of."""
+        return example.inputs
 
     @abstractmethod
     def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]:

@@ -106,8 +106,8 @@ class Choice(ABC):
         """How often each label was predicted as each; None where that makes no sense."""
 
     @abstractmethod
-    def lines(self, right: Sequence[Labels], predictions: Sequence[Any]) -> tuple[str, list[str]]:
-        """Predictions beside the right labels, for other programs: file extension and lines."""
+    def file(self, right: Sequence[Labels], predictions: Sequence[Any]) -> tuple[str, str]:
+        """Predictions beside the right labels, for other programs: file extension and content."""
 
     @abstractmethod
     def mistake(self, right: Labels, said: Labels) -> str:

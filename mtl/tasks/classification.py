@@ -13,8 +13,8 @@ from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.examples import TextExample, labels_in
 from ..data.tokenizers.base import Row
-from ..errors import ConfigError, DataError, DataWarning, suggest
-from ..nn.heads import POOLINGS, SequenceClassificationHead
+from ..errors import ConfigError, DataError, DataWarning
+from ..nn.heads import SequenceClassificationHead, check_pooling
 from .any_of import AnyOf, LabelsPrediction
 from .base import Mistake, Task
 from .choice import Labels
@@ -76,7 +76,8 @@ class ClassificationTask(Task):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(name, dataset)
-        _check_options(name, pooling, class_weights, label_smoothing)
+        check_pooling(pooling, f"pooling of the task {name!r}")
+        _check_options(name, class_weights, label_smoothing)
         self.field = field
         self.pooling = pooling
         self.class_weights = class_weights
@@ -201,8 +202,7 @@ class ClassificationTask(Task):
         """One line per text: right class, predicted class, its probability, text, with tabs
         between; of several labels, JSON with text, labels, predicted and scores.
         """
-        ending, lines = self.choice.lines(self._right(examples), predictions)
-        return ending, "".join(f"{line}\n" for line in lines)
+        return self.choice.file(self._right(examples), predictions)
 
     def mistakes(
         self, examples: Sequence[TextExample], predictions: Sequence[Any]
@@ -212,10 +212,14 @@ class ClassificationTask(Task):
         """
         pairs = zip(*self._labels_of(examples, predictions), strict=True)
         return [
-            Mistake(kind, f"text {n}", excerpt(e.text, 0, 160), ", ".join(right), ", ".join(said))
+            Mistake(kind, f"text {n}", self.shown(e), ", ".join(right), ", ".join(said))
             for n, (e, (right, said)) in enumerate(zip(examples, pairs, strict=True), 1)
             if (kind := self.choice.mistake(right, said))
         ]
+
+    def shown(self, example: Any) -> str:
+        """The text of an example, cut short."""
+        return excerpt(example.text, 0, 160)
 
     def _right(self, examples: Sequence[TextExample]) -> list[Labels]:
         return [self.labels_of(example) or () for example in examples]
@@ -244,7 +248,7 @@ class ClassificationTask(Task):
         `majority_labels` and `most_frequent_label`.
         """
         return {
-            name: [self.choice.always(labels, example.text) for example in examples]
+            name: [self.choice.always(labels, self.shown(example)) for example in examples]
             for name, labels in self.choice.baselines(self._right(examples)).items()
         }
 
@@ -264,14 +268,8 @@ class ClassificationTask(Task):
         return cls(name, labels=names_by_id(settings["id2label"]), **rest)
 
 
-def _check_options(name: str, pooling: str, class_weights: str, label_smoothing: float) -> None:
+def _check_options(name: str, class_weights: str, label_smoothing: float) -> None:
     """Raise ConfigError for a value that an option of the task cannot have."""
-    if pooling not in POOLINGS:
-        raise ConfigError(
-            f"pooling of the task {name!r} is unknown",
-            found=repr(pooling),
-            fix=suggest(str(pooling), POOLINGS),
-        )
     if class_weights not in ("", "balanced"):
         raise ConfigError(
             f"class_weights of the task {name!r} is unknown",

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batching import Batch
-from ..data.dataset import Dataset
+from ..data.dataset import SPLITS, Dataset
 from ..data.examples import PairExample
 from ..data.tokenizers.base import Row
 from ..data.words import split_words
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..metrics import mean, spearman
 from ..nn.heads import EmbeddingHead, merge_rows, unit_vectors
 from .base import IGNORED, Task
@@ -107,6 +107,7 @@ class EmbeddingTask(Task):
 
     Raises:
         ConfigError: a width below 0, or a temperature that is not positive.
+        DataError: a split whose pairs have classes and no scores.
     """
 
     kind = "embedding"
@@ -135,6 +136,8 @@ class EmbeddingTask(Task):
             )
         self.width = width
         self.temperature = temperature
+        for split in SPLITS:
+            self.labelled(self.dataset.split(split))  # refuses pairs with classes
 
     def build_head(self, d_model: int) -> nn.Module:
         return EmbeddingHead(d_model, self.width)
@@ -146,7 +149,24 @@ class EmbeddingTask(Task):
         return self.width or d_model
 
     def is_labelled(self, example: Any) -> bool:
-        return isinstance(example, PairExample)
+        # A pair that has a class alone, such as contradiction, does not mean the same.
+        is_pair = isinstance(example, PairExample)
+        return is_pair and (example.score is not None or example.label is None)
+
+    def labelled(self, examples: Sequence[Any]) -> list[Any]:
+        found = super().labelled(examples)
+        classes = Counter(e.label for e in examples if isinstance(e, PairExample))
+        if classes and not found:
+            counts = ", ".join(f"{label!r} ({n:,})" for label, n in classes.most_common(8))
+            raise DataError(
+                f"the task {self.name!r} learns how similar two texts are, and these pairs have "
+                "classes instead",
+                found=counts,
+                fix='learn the classes: kind = "pair-classification" (mtl.PairClassificationTask); '
+                'or give pairs a "score" from 0 (nothing in common) to 1 (the same), or keep only '
+                "those that mean the same, without their label",
+            )
+        return found
 
     def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[int | None]:
         """For each row, which of the pair's texts it comes from: 0, 1, or 2 (its negative)."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..metrics import accuracy, confusion, macro_f1
 from ..nn.heads import merge_rows
+from ..tables import tab_separated
 from .base import IGNORED
 from .choice import Choice, Labels
 from .labels import confusion_table
@@ -141,16 +142,15 @@ class OneOf(Choice):
     ) -> tuple[list[str], list[list[int]]]:
         return list(labels), confusion(_alone(right), _alone(said), labels)
 
-    def lines(
+    def file(
         self, right: Sequence[Labels], predictions: Sequence[ClassPrediction]
-    ) -> tuple[str, list[str]]:
+    ) -> tuple[str, str]:
         """Right class, predicted class, its probability, text; tabs between."""
         rows = [
             (label, said.label, f"{said.score:.4f}", said.text)
             for label, said in zip(_alone(right), predictions, strict=True)
         ]
-        # A tab or a line break inside a text would look like the next cell or row.
-        return "txt", ["\t".join(" ".join(part.split()) for part in row) for row in rows]
+        return "txt", tab_separated(rows)
 
     def mistake(self, right: Labels, said: Labels) -> str:
         return "" if right == said else "wrong class"

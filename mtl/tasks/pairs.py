@@ -8,8 +8,10 @@ from dataclasses import is_dataclass, replace
 from itertools import chain
 from typing import Any
 
+from ..data.examples import Input, PairExample
 from ..data.words import split_words
 from .base import Task
+from .spans import excerpt
 
 
 class PairTask(Task):
@@ -26,6 +28,9 @@ class PairTask(Task):
 
     reads_pairs = True
 
+    def inputs_of(self, example: Any) -> list[Input]:
+        return both_texts(example)
+
     def controls(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
         """`model_with_other_question`: each context is asked the question of another example.
 
@@ -38,13 +43,31 @@ class PairTask(Task):
         first, _ = self.text_names
         if not all(is_dataclass(example) and hasattr(example, first) for example in examples):
             return {}
-        others = other_texts([getattr(example, first) for example in examples])
-        spoiled = [
-            replace(example, **{first: other})
-            for example, other in zip(examples, others, strict=True)
-            if other is not None
-        ]
-        return {f"model_with_other_{first}": spoiled} if spoiled else {}
+        return with_other_first(examples, first, first)
+
+
+def both_texts(example: Any) -> list[Input]:
+    """Both texts of an example in one row, also those of a `PairExample`.
+
+    Its own `inputs` are a row for each text, which is what a task that compares vectors reads.
+    """
+    return [(example.first, example.second)] if isinstance(example, PairExample) else example.inputs
+
+
+def pair_in_short(first: str, second: str | None) -> str:
+    """Both texts on one line, cut where they get long; or the only one."""
+    return " | ".join(excerpt(text, 0, 80) for text in (first, second) if text is not None)
+
+
+def with_other_first(examples: Sequence[Any], field: str, name: str) -> dict[str, list[Any]]:
+    """The control `model_with_other_NAME`, with the first texts in a field of the examples."""
+    others = other_texts([getattr(example, field) for example in examples])
+    spoiled = [
+        replace(example, **{field: other})
+        for example, other in zip(examples, others, strict=True)
+        if other is not None
+    ]
+    return {f"model_with_other_{name}": spoiled} if spoiled else {}
 
 
 def other_texts(texts: Sequence[str]) -> list[str | None]:
