@@ -438,6 +438,8 @@ def test_notes_about_a_field_name_its_column(file):
     assert "column 3: tags that break" in notes[0]
     with pytest.raises(DataError):
         read(path, fields=["3"], strict=True)
+    # The same column as tags and as a field: its notes are those of the field, once.
+    assert noted(path, fields=["3"], column=3)[1] == notes
 
 
 def test_fields_of_a_table_with_one_word_per_row(file):
