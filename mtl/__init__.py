@@ -20,6 +20,8 @@ def __getattr__(name: str) -> Any:
     api = None if is_dunder else import_module(f"{__name__}.api")
     if name == "__all__" or name in getattr(api, "__all__", ()):
         value = getattr(api, name)
+    elif home := getattr(api, "ALSO", {}).get(name):
+        value = getattr(import_module(f"{__name__}.{home}"), name)
     elif api and find_spec(f"{__name__}.{name}"):
         value = import_module(f"{__name__}.{name}")
     else:

@@ -2,7 +2,7 @@
 
 from .data.check import check_file
 from .data.dataset import Dataset
-from .data.examples import Answer, NERExample, PairExample, QAExample, TextExample, TokenExample
+from .data.examples import Answer, NERExample, PairExample, QAExample, TextExample
 from .data.readers import (
     read,
     read_conll,
@@ -28,11 +28,7 @@ from .nn.pretrained import load_pretrained
 from .tasks.classification import ClassificationTask
 from .tasks.embedding import EmbeddingTask
 from .tasks.ner import NERTask
-from .tasks.nested_ner import NestedNERTask
-from .tasks.pair_classification import PairClassificationTask
 from .tasks.qa import QATask
-from .tasks.regression import RegressionTask
-from .tasks.tagging import TaggingTask
 from .toy import toy_dataset
 from .training.config import TrainConfig
 from .training.loop import train
@@ -51,16 +47,11 @@ __all__ = [
     "MultiTaskModel",
     "NERExample",
     "NERTask",
-    "NestedNERTask",
-    "PairClassificationTask",
     "PairExample",
     "QAExample",
     "QATask",
-    "RegressionTask",
     "SubwordTokenizer",
-    "TaggingTask",
     "TextExample",
-    "TokenExample",
     "TrainConfig",
     "TransformerEncoder",
     "WhitespaceTokenizer",
@@ -90,6 +81,16 @@ __all__ = [
     "write_jsonl",
     "write_squad",
 ]
+
+# `mtl.NAME` finds these too, so that all tasks are in one place; `import *` and completion, which
+# should stay short, leave them out.
+ALSO = {
+    "NestedNERTask": "tasks",
+    "PairClassificationTask": "tasks",
+    "RegressionTask": "tasks",
+    "TaggingTask": "tasks",
+    "TokenExample": "data.examples",
+}
 
 # Names that were at the top up to version 0.4, and the module that has them now.
 MOVED = {

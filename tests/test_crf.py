@@ -54,7 +54,8 @@ def test_sums_and_maxima_are_those_over_all_sequences(chain):
                 p = sum((s - total).exp() for tags, s in every.items() if tags[word] == tag)
                 assert chances[i, word, tag].item() == pytest.approx(float(p), abs=1e-9)
     some = torch.randint(0, 5, (3, 4), generator=torch.Generator().manual_seed(1))
-    for i, (n, said) in enumerate(zip(LENGTHS, sequence_score(scores, transitions, some, mask), strict=False)):
+    scored = sequence_score(scores, transitions, some, mask)
+    for i, (n, said) in enumerate(zip(LENGTHS, scored, strict=False)):
         every = scores_of_all(scores[i], transitions, n)
         assert said.item() == pytest.approx(every[tuple(some[i, :n].tolist())].item())
 
