@@ -213,6 +213,18 @@ def test_conllu_holds_parts_of_speech_entities_and_sentences_without_either(tmp_
     assert [e.tags for e in mtl.read(tmp_path / "x.conllu")][:5] == [e.fields["ner"] for e in toy]
 
 
+def test_a_file_with_both_is_read_for_its_parts_of_speech(tmp_path):
+    toy = part_of_speech("train", 5)
+    write_conllu(toy, tmp_path / "x.conllu")
+    (tmp_path / "x.conll").write_text("Mira NNP O B-PER\nleft VBD O O\n\nGraz NNP O B-LOC\n")
+    assert [e.tags for e in mtl.TaggingTask.read(tmp_path / "x.conllu")] == [e.tags for e in toy]
+    assert mtl.TaggingTask.read(tmp_path / "x.conll")[0].tags == ("NNP", "VBD")
+    # What somebody chose is what is read, and other tasks read entities.
+    assert mtl.TaggingTask.read(tmp_path / "x.conll", column=4)[0].tags == ("B-PER", "O")
+    assert mtl.TaggingTask.read(tmp_path / "x.conll", fields=["2"])[0].tags == ("B-PER", "O")
+    assert mtl.NERTask.read(tmp_path / "x.conll")[0].tags == ("B-PER", "O")
+
+
 @pytest.mark.parametrize(
     ("example", "name", "lost"),
     [

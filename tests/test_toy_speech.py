@@ -1,5 +1,7 @@
 """The toy data with parts of speech: its words are ambiguous, its sentences are not."""
 
+from itertools import pairwise
+
 import pytest
 
 import mtl
@@ -31,6 +33,15 @@ def test_many_words_have_several_tags(toy):
     assert tags_of(toy["train"], "will") == {"NOUN", "VERB", "AUX"}
     assert tags_of(toy["train"], "that") == {"DET", "SCONJ"}
     assert tags_of(toy["train"], "to") == {"ADP", "PART"}
+
+
+def test_an_stands_before_vowels(toy):
+    pairs = {pair for e in toy["train"] for pair in pairwise(w.lower() for w in e.tokens)}
+    following = {
+        article: {next_[0] for word, next_ in pairs if word == article} for article in ("a", "an")
+    }
+    assert following["an"] <= {*"aeiou"}
+    assert following["a"].isdisjoint("aeiou")
 
 
 def test_a_word_alone_does_not_tell_its_tag(toy):

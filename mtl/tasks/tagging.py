@@ -7,8 +7,10 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from ..data.readers import read
 from ..errors import DataWarning
 from ..metrics import accuracy
 from .tagged import TokenPrediction
@@ -34,9 +36,18 @@ class TaggingTask(TokenTask):
 
     kind = "tokens"
 
+    @classmethod
+    def read(cls, path: Path, on_error: str = "stop", **options: Any) -> list[Any]:
+        """Examples from a file; of columns, the parts of speech are read rather than entities.
+
+        If the options name columns, they alone decide, as in `mtl.read`.
+        """
+        if options.keys().isdisjoint({"column", "fields"}):
+            options["speech"] = True
+        return read(path, on_error, **options)
+
     def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:
         """All tags, in the order of their ids; a `DataWarning` if they are those of entities."""
-        # What a file with both parts of speech and entities gives, unless its user chooses.
         if any(re.match("[BI]-.", tag) for tag in in_data) and "O" in in_data:
             warnings.warn(
                 f"{self.name}: the tags are those of entities ({', '.join(in_data[:4])}), each one "

@@ -29,16 +29,17 @@ GRAMMAR: dict[str, tuple[str, ...]] = {
         "PER works/VERB for/ADP ORG where ./PUNCT",
         "thing and/CCONJ thing were/AUX adjective ./PUNCT",
         "aux pronoun base what ?/PUNCT",
+        "who past what ,/PUNCT but/CCONJ pronoun aux base what ./PUNCT",
     ),
     "who": ("one", "many", "PER", "ORG"),
-    "one": ("thing", "PER", "she/PRON", "he/PRON"),
+    "one": ("thing", "PER", "she/PRON", "he/PRON", "nobody/PRON"),
     "many": ("they/PRON", "we/PRON", "number nouns", "the/DET nouns", "the/DET adjective nouns"),
     "pronoun": ("they/PRON", "we/PRON", "she/PRON", "you/PRON"),
     "what": ("thing", "thing", "it/PRON", "the/DET nouns", "adjective nouns"),
     "thing": ("article noun", "article adjective noun", "article adjective adjective noun"),
     "where": ("nothing", "in/ADP LOC", "near/ADP thing", "with/ADP PER", "by/ADP the/DET noun"),
     "how": ("nothing", "slowly/ADV", "again/ADV", "on/ADP number nouns"),
-    "article": ("the/DET", "this/DET", "that/DET", "her/PRON", "no/DET"),
+    "article": ("the/DET", "a/DET", "this/DET", "that/DET", "her/PRON", "no/DET"),
     "number": ("two/NUM", "three/NUM", "seven/NUM", "40/NUM"),
     "aux": ("will/AUX", "can/AUX", "must/AUX", "may/AUX"),
     "nothing": ("",),
@@ -123,6 +124,9 @@ def _sentence(
             tokens.append(word)
             tags.append(tag)
             entities.append("O")
+    for i, following in enumerate(tokens[1:]):
+        if tokens[i] == "a" and following[0] in "aeiou":
+            tokens[i] = "an"
     tokens[0] = tokens[0][0].upper() + tokens[0][1:]
     return TokenExample(tuple(tokens), tuple(tags), {"ner": tuple(entities)})
 

@@ -53,6 +53,7 @@ def read_conll(
     label_names: Sequence[str] | None = None,
     fields: Sequence[int | str] = (),
     whole_documents: bool = False,
+    speech: bool = False,
 ) -> list[NERExample] | list[TokenExample] | list[TextExample]:
     """Read columns: one word per line with its tag, a blank line after each sentence.
 
@@ -80,6 +81,7 @@ def read_conll(
         fields: further columns of tags, as numbers or names; each becomes a field of the examples.
         whole_documents: an example is a document rather than a sentence; a line such as `# newdoc`,
             `# doc_id = ...` or `-DOCSTART-` begins one.
+        speech: where a file has both, its parts of speech are the tags, rather than its entities.
 
     Returns:
         `NERExample`s where the tags are those of entities, `TokenExample`s where they are not. A
@@ -102,6 +104,7 @@ def read_conll(
         column=column,
         label_names=label_names,
         fields=fields,
+        speech=speech,
     )
     blocks = lines.blocks(layout)
     if layout.tag is None:

@@ -17,7 +17,7 @@ from .json_forms import json_form
 from .parallel import parallel_files, read_parallel
 from .schemes import spelling_of
 from .source import FilePath, lines_of, only_set, read_text, short
-from .tables import clear_table_form, table_form, unknown_table_form
+from .tables import clear_table_form, read_word_table, table_form, unknown_table_form
 
 FORMS = (
     "columns (a word and its tag per line), JSON records, SQuAD, tables (CSV, TSV), lines of "
@@ -80,6 +80,7 @@ def read(
     fields: Sequence[int | str] = (),
     scores: Sequence[str] = (),
     whole_documents: bool = False,
+    speech: bool = False,
 ) -> Examples:
     """Read a file of any form that we know, found from its content.
 
@@ -97,6 +98,7 @@ def read(
             not be named, if it holds nothing else.
         whole_documents: in a file of columns, an example is a document rather than a sentence; a
             line such as `# newdoc`, `# doc_id = ...` or `-DOCSTART-` begins one.
+        speech: where a file has both, its parts of speech are the tags, rather than its entities.
 
     Returns:
         a list of examples whose `form` says what was found.
@@ -111,8 +113,10 @@ def read(
     if form.read is read_conll:
         # Each text of any other form is whole anyway.
         options |= only_set(whole_documents=whole_documents)
+    if form.read in (read_conll, read_word_table):
+        options |= only_set(speech=speech)
     else:
-        # Columns hold no numbers about a text.
+        # Columns of words hold no numbers about a text.
         options |= only_set(scores=scores)
     examples = Examples(form.read(path, on_error, **options))
     # A list with an attribute, so that those who only want the examples never meet the form.

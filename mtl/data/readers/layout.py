@@ -62,6 +62,7 @@ def layout_of(
     column: int | str | list[int | str] | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[int | str] = (),
+    speech: bool = False,
     ignored: Sequence[int] = (),
 ) -> Layout:
     """Find the columns of words and tags.
@@ -76,6 +77,7 @@ def layout_of(
         column: of the tags, as a number from 1 or a name; a list of columns with nested entities.
         label_names: what whole numbers in it mean.
         fields: further columns of tags, as numbers or names.
+        speech: whether parts of speech come before entities.
         ignored: columns that are known to hold neither.
 
     Raises:
@@ -105,8 +107,8 @@ def layout_of(
     elif column is not None:
         tag = held.column(held.place_of(column))
     else:
-        tag = held.find(next(iter(others.values()), None))
-        if tag and tag.spelling is None and not others:
+        tag = held.find(next(iter(others.values()), None), speech)
+        if tag and tag.spelling is None and not (others or speech):
             found = held.describe(tag.place)
             remark = f"no column holds entity tags; the tags are the parts of speech of {found}"
     taken = {found.place for found in (tag, *others.values(), *layers.values()) if found}

@@ -113,6 +113,7 @@ def read_word_table(
     column: int | str | None = None,
     label_names: Sequence[str] | None = None,
     fields: Sequence[int | str] = (),
+    speech: bool = False,
     **_: Any,
 ) -> list[NERExample] | list[TokenExample]:
     """Read a table with one word per row, such as Kaggle's `Sentence #,Word,POS,Tag`.
@@ -152,6 +153,7 @@ def read_word_table(
         column=column,
         label_names=label_names,
         fields=fields,
+        speech=speech,
         ignored=ignored,
     )
     return report.finish(tagged_examples(blocks, layout, report, strict), "sentence")

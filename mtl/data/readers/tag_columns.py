@@ -95,13 +95,19 @@ class Columns:
             )
         return found
 
-    def find(self, default: TagColumn | None) -> TagColumn | None:
+    def find(self, default: TagColumn | None, speech: bool = False) -> TagColumn | None:
         """The column of the tags, by its content; the default where that leaves it open.
 
         Not by its place, since every corpus has its own. Where two columns hold entity tags, a
         guess would be wrong half of the time, and nobody would notice: it is refused unless the
         header or the user says which.
+
+        Args:
+            speech: whether parts of speech come before entities.
         """
+        place = self._part_of_speech()
+        if speech and place is not None:
+            return self.column(place)
         entities = list(self._entities())
         # From the second column on: the first is more likely to hold the words.
         outside = [i for i in self.rest[1:] if set(self.columns[i]) in ({"O"}, {"o"}, {"*"})]
@@ -132,7 +138,6 @@ class Columns:
             # Of equally good columns, the last: that is where the tags usually are.
             best = max(tagged, key=lambda i: (self.read[i][1], i))
             return TagColumn(best, self.read[best][0])
-        place = self._part_of_speech()
         if place is not None:
             return self.column(place)
         if default is not None or self.names == CONLLU:
