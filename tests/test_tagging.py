@@ -223,6 +223,8 @@ def test_a_file_with_both_is_read_for_its_parts_of_speech(tmp_path):
     assert mtl.TaggingTask.read(tmp_path / "x.conll", column=4)[0].tags == ("B-PER", "O")
     assert mtl.TaggingTask.read(tmp_path / "x.conll", fields=["2"])[0].tags == ("B-PER", "O")
     assert mtl.NERTask.read(tmp_path / "x.conll")[0].tags == ("B-PER", "O")
+    (tmp_path / "x.csv").write_text("Sentence #,Word,POS,Tag\n1,Mira,NNP,B-per\n1,left,VBD,O\n")
+    assert mtl.TaggingTask.read(tmp_path / "x.csv")[0].tags == ("NNP", "VBD")
 
 
 @pytest.mark.parametrize(
