@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,12 +11,14 @@ from torch import Tensor, nn
 from ..errors import ConfigError, suggest
 
 POOLINGS = ("cls", "mean", "max")
+COMPARE = "compare"  # of pairs: see `PairHead`
+PAIR_POOLINGS = (COMPARE, *POOLINGS)
 
 
-def check_pooling(how: str, what: str) -> None:
-    """Raise ConfigError unless `how` is one of `POOLINGS`; `what` says whose it is."""
-    if how not in POOLINGS:
-        raise ConfigError(f"{what} is unknown", found=repr(how), fix=suggest(str(how), POOLINGS))
+def check_pooling(how: str, what: str, known: Sequence[str] = POOLINGS) -> None:
+    """Raise ConfigError unless `how` is one of those known; `what` says whose it is."""
+    if how not in known:
+        raise ConfigError(f"{what} is unknown", found=repr(how), fix=suggest(str(how), known))
 
 
 def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
@@ -32,7 +36,8 @@ def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
         # -inf, not 0: all real features of a row may be negative.
         return hidden.masked_fill(~keep, float("-inf")).amax(dim=1)
     # Divided by the row's own number of tokens, so that more padding changes nothing.
-    return hidden.masked_fill(~keep, 0.0).sum(dim=1) / keep.sum(dim=1)
+    # clamp: of a text that a row lacks, the mean is 0, since NaN would spread.
+    return hidden.masked_fill(~keep, 0.0).sum(dim=1) / keep.sum(dim=1).clamp(min=1)
 
 
 class TokenClassificationHead(nn.Module):
@@ -71,6 +76,24 @@ class SequenceClassificationHead(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         return self.classifier(pool(hidden, mask, self.pooling))
+
+
+class PairHead(nn.Module):
+    """One score per class from two texts in one row, compared.
+
+    `(B, T, D)`, mask and segments `(B, T)` to `(B, C)`. With u and v the means over the tokens of
+    either text, one linear layer reads u, v, |u - v| and u * v (Conneau et al. 2017, "Supervised
+    Learning of Universal Sentence Representations", section 3.1). What the two have in common need
+    not be found by attention first, which takes many examples.
+    """
+
+    def __init__(self, d_model: int, n_classes: int) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(4 * d_model, n_classes)
+
+    def forward(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        u, v = (pool(hidden, mask.bool() & (token_type_ids == i), "mean") for i in (0, 1))  # (B, D)
+        return self.classifier(torch.cat([u, v, (u - v).abs(), u * v], dim=-1))
 
 
 class EmbeddingHead(nn.Module):

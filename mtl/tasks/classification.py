@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from ..data.dataset import Dataset
 from ..data.examples import TextExample, labels_in
 from ..data.tokenizers.base import Row
 from ..errors import ConfigError, DataError, DataWarning
-from ..nn.heads import SequenceClassificationHead, check_pooling
+from ..nn.heads import POOLINGS, SequenceClassificationHead, check_pooling
 from .any_of import AnyOf, LabelsPrediction
 from .base import Mistake, Task
 from .choice import Labels
@@ -63,6 +63,7 @@ class ClassificationTask(Task):
     main_metric = OneOf.main_metric
     answers_with = OneOf.answers_with
     example = TextExample
+    poolings: ClassVar[tuple[str, ...]] = POOLINGS
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class ClassificationTask(Task):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(name, dataset)
-        check_pooling(pooling, f"pooling of the task {name!r}")
+        check_pooling(pooling, f"pooling of the task {name!r}", self.poolings)
         _check_options(name, class_weights, label_smoothing)
         self.field = field
         self.pooling = pooling

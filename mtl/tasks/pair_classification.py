@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.examples import PairExample
+from ..nn.heads import COMPARE, PAIR_POOLINGS
 from ..tables import tab_separated
 from .classification import ClassificationTask
 from .one_of import ClassPrediction
-from .pairs import PairTask, pair_in_short, with_other_first
+from .pairs import PairTask, pair_head, pair_in_short, run_pair_head, with_other_first
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class PairClassificationTask(PairTask, ClassificationTask):
     Args:
         name: of the task.
         dataset: examples of class `PairExample`, some of which may have no label.
-        labels, pooling, class_weights: as in `ClassificationTask`.
+        labels, class_weights: as in `ClassificationTask`.
+        pooling: how the tokens become one vector: `compare` (the means of both texts, their
+            difference and product; see `PairHead`), or of all tokens `mean`, `max` or `cls`.
 
     Raises:
         ConfigError: as `ClassificationTask`.
@@ -51,16 +54,23 @@ class PairClassificationTask(PairTask, ClassificationTask):
     answers_with = "one class for each pair of texts"
     example = PairExample
     text_names = ("premise", "hypothesis")
+    poolings = PAIR_POOLINGS
 
     def __init__(
         self,
         name: str,
         dataset: Dataset | None = None,
         labels: Sequence[str] | None = None,
-        pooling: str = "mean",
+        pooling: str = COMPARE,
         class_weights: str = "",
     ) -> None:
         super().__init__(name, dataset, labels, pooling, class_weights=class_weights)
+
+    def build_head(self, d_model: int) -> nn.Module:
+        return pair_head(d_model, len(self.labels), self.pooling)
+
+    def run_head(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Tensor:
+        return run_pair_head(head, hidden, batch)
 
     def decode(self, outputs: Tensor, batch: Batch) -> list[ClassPrediction]:
         found = super().decode(outputs, batch)

@@ -8,8 +8,12 @@ from dataclasses import is_dataclass, replace
 from itertools import chain
 from typing import Any
 
+from torch import Tensor, nn
+
+from ..data.batching import Batch
 from ..data.examples import Input, PairExample
 from ..data.words import split_words
+from ..nn.heads import COMPARE, PairHead, SequenceClassificationHead
 from .base import Task
 from .spans import excerpt
 
@@ -52,6 +56,20 @@ def both_texts(example: Any) -> list[Input]:
     Its own `inputs` are a row for each text, which is what a task that compares vectors reads.
     """
     return [(example.first, example.second)] if isinstance(example, PairExample) else example.inputs
+
+
+def pair_head(d_model: int, n_classes: int, pooling: str) -> nn.Module:
+    """A fresh head for two texts in one row, by its pooling, one of `PAIR_POOLINGS`."""
+    if pooling == COMPARE:
+        return PairHead(d_model, n_classes)
+    return SequenceClassificationHead(d_model, n_classes, pooling)
+
+
+def run_pair_head(head: nn.Module, hidden: Tensor, batch: Batch) -> Tensor:
+    """Its outputs `(B, C)` for a batch."""
+    if isinstance(head, PairHead):
+        return head(hidden, batch.attention_mask, batch.token_type_ids)
+    return head(hidden, batch.attention_mask)
 
 
 def pair_in_short(first: str, second: str | None) -> str:

@@ -19,10 +19,10 @@ from ..data.tokenizers.base import Row
 from ..data.words import split_words
 from ..errors import DataError
 from ..metrics import mean, pearson, spearman
-from ..nn.heads import SequenceClassificationHead, check_pooling, merge_rows
+from ..nn.heads import COMPARE, PAIR_POOLINGS, POOLINGS, check_pooling, merge_rows
 from ..tables import format_table, tab_separated
 from .base import IGNORED, Mistake, Task
-from .pairs import both_texts, pair_in_short, with_other_first
+from .pairs import both_texts, pair_head, pair_in_short, run_pair_head, with_other_first
 
 BANDS = 5  # of right scores, in the report
 
@@ -59,7 +59,8 @@ class RegressionTask(Task):
         dataset: examples of class `TextExample`, or of `PairExample`, whose `raw_score` it learns;
             some may have no score. Which of the two is saved with the model.
         field: which of a text's `scores` to learn; `score` by default.
-        pooling: how the tokens become one vector: `mean`, `max`, or `cls` (the first token's).
+        pooling: how the tokens become one vector: `mean`, `max`, or `cls` (the first token's); for
+            pairs also `compare` (see `PairHead`), which is then the default.
 
     Attributes:
         mean, deviation: of the scores in training; saved with the model.
@@ -82,13 +83,14 @@ class RegressionTask(Task):
         name: str,
         dataset: Dataset | None = None,
         field: str = usual_field,
-        pooling: str = "mean",
+        pooling: str = "",
     ) -> None:
         super().__init__(name, dataset)
-        check_pooling(pooling, f"pooling of the task {name!r}")
         self.field = field
-        self.pooling = pooling
         self.reads_pairs = any(isinstance(e, PairExample) for e in self.dataset.all())
+        self.pooling = pooling or (COMPARE if self.reads_pairs else "mean")
+        known = PAIR_POOLINGS if self.reads_pairs else POOLINGS
+        check_pooling(self.pooling, f"pooling of the task {name!r}", known)
         train = self.dataset.train
         scores = [score for e in train if (score := self.score_of(e)) is not None]
         if train and len(set(scores)) < 2:
@@ -111,10 +113,10 @@ class RegressionTask(Task):
         return both_texts(example)
 
     def build_head(self, d_model: int) -> nn.Module:
-        return SequenceClassificationHead(d_model, 1, self.pooling)
+        return pair_head(d_model, 1, self.pooling)
 
     def run_head(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Tensor:
-        return head(hidden, batch.attention_mask)  # (B, 1)
+        return run_pair_head(head, hidden, batch)  # (B, 1)
 
     def is_labelled(self, example: Any) -> bool:
         return self.score_of(example) is not None
@@ -224,8 +226,8 @@ class RegressionTask(Task):
 
     @classmethod
     def from_settings(cls, name: str, settings: dict[str, Any]) -> RegressionTask:
-        # These came from the training data, and are no options.
-        learned = ("reads_pairs", "mean", "deviation")
+        # These came from the training data, and are no options; the pooling depends on one of them.
+        learned = ("reads_pairs", "mean", "deviation", "pooling")
         task = cls(name, **{key: x for key, x in settings.items() if key not in learned})
         for key in learned:
             setattr(task, key, settings[key])
