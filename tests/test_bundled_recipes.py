@@ -20,6 +20,7 @@ KINDS = {
     "squad2": ["qa"],
     "intents": ["classification", "ner"],
     "emotions": ["classification"],
+    "pairs": ["pair-classification", "regression"],
 }
 
 

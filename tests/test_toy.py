@@ -19,12 +19,14 @@ from mtl.toy import (
     emotions,
     handmade_ner,
     handmade_qa,
+    inference,
     ner_examples,
     news,
     paraphrases,
     part_of_speech,
     qa_examples,
     records,
+    similarity,
     toy_dataset,
     unanswerable,
 )
@@ -489,7 +491,7 @@ every_kind = pytest.mark.parametrize(
     "generate",
     [
         *(ner_examples, qa_examples, news, records, paraphrases, unanswerable, part_of_speech),
-        emotions,
+        *(emotions, inference, similarity),
     ],
 )
 

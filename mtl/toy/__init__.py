@@ -15,6 +15,7 @@ from .emotions import emotions
 from .facts import ner_examples, qa_examples, records
 from .intents import intents
 from .news import news
+from .pairs import inference, similarity
 from .paraphrases import paraphrases
 from .speech import part_of_speech
 from .unanswerable import unanswerable
@@ -33,6 +34,8 @@ GENERATORS: dict[str, Callable[[str, int, int], list]] = {
     "emotions": emotions,
     "pos": part_of_speech,
     "documents": documents,
+    "inference": inference,
+    "similarity": similarity,
 }
 
 
@@ -56,8 +59,9 @@ def toy_dataset(
     Args:
         kind: `ner`, `qa`, `records` (a class and tags), `news` and `intents` (the same),
             `paraphrases`, `unanswerable` (questions, a third of which have no answer), `emotions`
-            (several labels per text), `pos` (parts of speech and entities) or `documents` (nested
-            entities and event words).
+            (several labels per text), `pos` (parts of speech and entities), `documents` (nested
+            entities and event words), `inference` (pairs with a class) or `similarity` (pairs with
+            a score).
         n_train, n_validation, n_test: how many examples each split has.
         seed: of all that is drawn.
 

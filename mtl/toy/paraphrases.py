@@ -110,7 +110,7 @@ def paraphrases(split: str, n: int, seed: int = 0) -> list[PairExample]:
     rng = random.Random(f"paraphrases {split} {seed}")
     pairs: list[PairExample] = []
     while len(pairs) < n:
-        fact = _draw_fact(split, rng)
+        fact = draw_fact(split, rng)
         pairs.append(_pair(fact, fact, None, split, rng))
         # p scored pairs for each of the others make p / (1 + p) of all, which is SCORED.
         if rng.random() < SCORED / (1 - SCORED) and len(pairs) < n:
@@ -120,15 +120,16 @@ def paraphrases(split: str, n: int, seed: int = 0) -> list[PairExample]:
     return pairs
 
 
-def _is_in(fact: Fact, split: str) -> bool:
+def is_in(fact: Fact, split: str) -> bool:
     """Whether a split may use a fact; `test_unseen` has the facts of `test`."""
     return split_of("|".join(idea[0] for idea in fact)) == split.removesuffix("_unseen")
 
 
-def _draw_fact(split: str, rng: random.Random) -> Fact:
+def draw_fact(split: str, rng: random.Random) -> Fact:
+    """Any fact of the split."""
     while True:
         fact = tuple(rng.choice(ideas) for ideas in PARTS)
-        if _is_in(fact, split):
+        if is_in(fact, split):
             return fact
 
 
@@ -141,7 +142,7 @@ def _change(fact: Fact, split: str, rng: random.Random) -> Fact:
             for i, ideas in enumerate(PARTS)
         )
         # The changed fact too: a sentence of training must not come back in the test.
-        if _is_in(other, split):
+        if is_in(other, split):
             return other
 
 
@@ -149,14 +150,19 @@ def _pair(
     first: Fact, second: Fact, score: float | None, split: str, rng: random.Random
 ) -> PairExample:
     """Both facts as sentences that share no wording."""
-    ways = ((0, 2), (2, 0)) if split == "test_unseen" else ((0, 1), (1, 0), (1, 2), (2, 1))
-    chosen = [rng.choice(ways) for _ in PARTS]
-    one = _sentence(first, [way for way, _ in chosen], rng)
-    other = _sentence(second, [way for _, way in chosen], rng)
+    chosen = draw_ways(split, rng)
+    one = sentence(first, [way for way, _ in chosen], rng)
+    other = sentence(second, [way for _, way in chosen], rng)
     return PairExample(one, other, score)
 
 
-def _sentence(fact: Fact, ways: Sequence[int], rng: random.Random) -> str:
+def draw_ways(split: str, rng: random.Random) -> list[tuple[int, int]]:
+    """For each part of a fact, how the first sentence words it, and how the second does."""
+    ways = ((0, 2), (2, 0)) if split == "test_unseen" else ((0, 1), (1, 0), (1, 2), (2, 1))
+    return [rng.choice(ways) for _ in PARTS]
+
+
+def sentence(fact: Fact, ways: Sequence[int], rng: random.Random) -> str:
     """A fact in words, given the wording of each of its parts."""
     wordings = [idea[way] for idea, way in zip(fact, ways, strict=True)]
     text = rng.choice(ORDERS).format(*wordings)
