@@ -12,6 +12,7 @@ from mtl.data.encoded import encode_examples
 from mtl.nn.heads import (
     POOLINGS,
     EmbeddingHead,
+    PairHead,
     SequenceClassificationHead,
     merge_rows,
     pool,
@@ -52,6 +53,19 @@ def test_pooling_equals_a_loop_over_the_tokens(hidden, mask, how):
     expected = pooled_by_hand(hidden, how)
     torch.testing.assert_close(pool(hidden, mask, how), expected)
     torch.testing.assert_close(pool(hidden, mask.long(), how), expected)
+
+
+def test_two_texts_are_compared_as_by_hand(hidden, mask):
+    """The second row has two tokens of the first text and three of the second; the first none."""
+    types = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 1, 1, 1], [0, 1, 1, 0, 0]])
+    head = PairHead(4, 3)
+    outputs = head(hidden, mask, types)
+    for row, (first, second) in enumerate([((0, 1), None), ((0, 2), (2, 5)), ((0, 1), (1, 3))]):
+        u = hidden[row, slice(*first)].mean(0)
+        v = hidden[row, slice(*second)].mean(0) if second else torch.zeros(4)
+        features = torch.cat([u, v, (u - v).abs(), u * v])
+        expected = head.classifier.weight @ features + head.classifier.bias
+        torch.testing.assert_close(outputs[row], expected)
 
 
 @pytest.mark.parametrize("garbage", [1e9, -1e9, float("inf"), float("nan")])

@@ -56,7 +56,12 @@ def pairs_with(values, field="label"):
         ("score", ["4", "1.5"], [0.8, 0.3], '"score" goes from 0 to 5: divided by 5'),
         ("similarity", [8, 10, 3], [0.8, 1, 0.3], "divided by 10"),
         ("similarity_score", [80, 100, 30], [0.8, 1, 0.3], "divided by 100"),
-        ("label", [1, 0], [1, 0], '"label" is 0 or 1: read as the scores 0 (not the same) and 1'),
+        (
+            "label",
+            [1, 0],
+            [1, 0],
+            '"label" is 0 or 1: a class, and also the score 0 (not the same) or 1',
+        ),
         ("is_duplicate", ["1", "0"], [1, 0], '"is_duplicate" is 0 or 1'),
         ("is_duplicate", [True, False], [1, 0], '"is_duplicate" is true or false'),
         ("label", ["yes", "No"], [1, 0], '"label" is true or false'),
@@ -137,7 +142,7 @@ def test_a_score_and_a_class_are_both_read(read):
         (2, 0.4, None),
         (None, None, "ENTAILMENT"),
     ]
-    assert notes == ['"relatedness_score" goes from 0 to 5: divided by 5']
+    assert notes == ['"relatedness_score" goes from 0 to 5: divided by 5 where vectors are learned']
 
 
 def test_a_score_has_the_name_that_is_given(read):
@@ -196,7 +201,7 @@ def test_rows_of_a_table_are_read_alike():
     report = Report("x.tsv", "stop")
     pairs = pairs_from([(2, "", "a", "b", "3.0"), (3, "", "c", "d", "5.0")], report, "score")
     assert [pair.score for pair in pairs] == [0.6, 1]
-    assert report.notes == ['"score" goes from 0 to 5: divided by 5']
+    assert report.notes == ['"score" goes from 0 to 5: divided by 5 where vectors are learned']
     assert pairs_from([(2, "", "a", "b", None)], report) == [PairExample("a", "b")]
 
 
@@ -400,6 +405,6 @@ def test_fields_of_pairs_that_nobody_reads_are_counted(file):
     examples, notes = notes_of(read_pairs, path)
     assert examples == [PairExample("a", "b", 1, label="1")]
     assert notes == [
-        '"label" is 0 or 1: read as the scores 0 (not the same) and 1',
+        '"label" is 0 or 1: a class, and also the score 0 (not the same) or 1',
         "fields that are not read, and in how many records: 'idx' (1)",
     ]

@@ -7,6 +7,8 @@ from itertools import product
 import pytest
 import test_toy_paraphrases as reading_back
 
+from mtl.experiments.recipe import load_recipe
+from mtl.experiments.run import run_recipe
 from mtl.metrics import accuracy, spearman
 from mtl.tasks import RegressionTask
 from mtl.toy import SPLITS, inference, similarity
@@ -14,6 +16,22 @@ from mtl.toy.pairs import CLASSES
 from mtl.toy.paraphrases import PARTS
 
 N = 420
+
+
+@pytest.mark.slow
+def test_the_recipe_learns_both_far_above_their_baselines(tmp_path, no_curves):
+    metrics = run_recipe(load_recipe("pairs"), tmp_path / "run", progress=False)
+    inferred, similar = (metrics["test"][name] for name in ("inference", "similarity"))
+    assert inferred["accuracy"] > 0.9
+    assert similar["spearman"] > 0.8
+    baselines = metrics["baselines"]["inference"] | metrics["baselines"]["similarity"]
+    assert baselines["majority_class"]["accuracy"] < 0.35
+    assert baselines["model_with_other_premise"]["accuracy"] < 0.45
+    assert baselines["word_overlap"]["spearman"] < 0.45
+    assert abs(baselines["model_with_other_sentence1"]["spearman"]) < 0.2
+    # Wordings that training never pairs: both have been paired with a third.
+    assert metrics["test_unseen"]["inference"]["accuracy"] > 0.8
+    assert metrics["test_unseen"]["similarity"]["spearman"] > 0.7
 
 
 @pytest.fixture(scope="module")

@@ -229,7 +229,7 @@ def _reading_of(
         read = _reading_of(numbers, name, are_scores, classes, report)
         return lambda value: read(value if _number(value) is None else _number(value))
     if known and all(str(value).strip().lower() in TRUTHS for value in known):
-        report.notes.append(f'"{name}" is true or false: read as the scores 1 and 0')
+        report.notes.append(f'"{name}" is true or false: a class, and also the score 1 or 0')
         return lambda value: _truth(value, classes)
     numbers = [v for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
     whole = bool(numbers) and all(isinstance(number, int) for number in numbers) and not are_scores
@@ -237,12 +237,16 @@ def _reading_of(
     if not known or len(words) > len(numbers) or (whole and not set(numbers) <= {0, 1}):
         return lambda value: Said(label=_class_of(value, classes))
     if whole:
-        report.notes.append(f'"{name}" is 0 or 1: read as the scores 0 (not the same) and 1')
+        report.notes.append(
+            f'"{name}" is 0 or 1: a class, and also the score 0 (not the same) or 1'
+        )
         return lambda value: _truth(value, classes)
     highest = _highest(numbers)
     if highest == 1:
         return Said  # PairExample refuses anything but a number from -1 to 1
-    report.notes.append(f'"{name}" goes from 0 to {highest}: divided by {highest}')
+    report.notes.append(
+        f'"{name}" goes from 0 to {highest}: divided by {highest} where vectors are learned'
+    )
     return lambda value: Said(value / highest, value) if is_real(value) else Said(value)
 
 
