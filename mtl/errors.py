@@ -148,8 +148,14 @@ NAMES_ELSEWHERE = {
 }
 
 
+# What is asked for in another way here.
+OTHER_WAYS = {"nested": 'entities inside others are a task of their own: kind = "nested-ner"'}
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """What to do about an unknown name: what it is called here; or the nearest, and all of them."""
+    if name in OTHER_WAYS:
+        return OTHER_WAYS[name]
     known = sorted(known)
     called = (OLD_NAMES | NAMES_ELSEWHERE).get(name)
     if called in known:

@@ -5,8 +5,12 @@ from itertools import pairwise, product
 import pytest
 import torch
 
+import mtl
+from mtl.data.batching import collate
+from mtl.data.encoded import encode_examples
 from mtl.data.examples import check_iob2
-from mtl.errors import DataError
+from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
+from mtl.errors import ConfigError, DataError
 from mtl.nn.crf import (
     best_sequence,
     iob2_rules,
@@ -14,6 +18,7 @@ from mtl.nn.crf import (
     marginals,
     sequence_score,
 )
+from mtl.tasks import NERTask
 
 TAGS = ["O", "B-A", "I-A", "B-B", "I-B"]
 LENGTHS = [4, 1, 3]
@@ -52,12 +57,12 @@ def test_sums_and_maxima_are_those_over_all_sequences(chain):
         for word in range(n):
             for tag in range(5):
                 p = sum((s - total).exp() for tags, s in every.items() if tags[word] == tag)
-                assert chances[i, word, tag].item() == pytest.approx(float(p), abs=1e-9)
+                assert chances[i, word, tag].item() == pytest.approx(p.item(), abs=1e-9)
     some = torch.randint(0, 5, (3, 4), generator=torch.Generator().manual_seed(1))
-    scored = sequence_score(scores, transitions, some, mask)
-    for i, (n, said) in enumerate(zip(LENGTHS, scored, strict=False)):
+    said = sequence_score(scores, transitions, some, mask)
+    for i, n in enumerate(LENGTHS):
         every = scores_of_all(scores[i], transitions, n)
-        assert said.item() == pytest.approx(every[tuple(some[i, :n].tolist())].item())
+        assert said[i].item() == pytest.approx(every[tuple(some[i, :n].tolist())].item())
 
 
 def test_marginals_are_the_gradient_of_the_partition(chain):
@@ -103,3 +108,80 @@ def test_the_best_sequence_is_always_valid():
         assert before == after  # what is valid already stays as it is
         agreed += 1
     assert 0 < agreed < 40
+
+
+# --- in the task ----------------------------------------------------------------------------------
+
+WORDS = ["Ann", "Li", "met", "Bob", "in", "New", "York", "."]
+RIGHT = ["B-PER", "I-PER", "O", "B-PER", "O", "B-LOC", "I-LOC", "O"]
+SENTENCE = mtl.NERExample(WORDS * 3, RIGHT * 3)  # 24 words, read twelve at a time
+
+
+@pytest.fixture(params=["constrained", "crf"])
+def model(request, build_model):
+    data = mtl.Dataset([SENTENCE] * 4, [SENTENCE], [SENTENCE])
+    task = NERTask("ner", data, decoding=request.param)
+    tokenizer = WhitespaceTokenizer.train([SENTENCE.text])
+    return build_model([task], tokenizer=tokenizer, max_length=14, overlap=4)
+
+
+def test_it_learns_in_windows_and_is_saved(model, tmp_path):
+    config = mtl.TrainConfig(epochs=30, batch_size=2, learning_rate=2e-2, hide_words=0.0)
+    mtl.train(model, config=config, progress=False)
+    assert mtl.evaluate(model, "ner")["entity_f1"] == 1
+    model.save_pretrained(tmp_path)
+    again = mtl.MultiTaskModel.from_pretrained(tmp_path)
+    assert again.tasks["ner"].decoding == model.tasks["ner"].decoding
+    said = mtl.predict(model, SENTENCE.text)["ner"]
+    assert mtl.predict(again, SENTENCE.text)["ner"] == said
+    assert min(said.scores) > 0.25
+    assert max(said.scores) <= 1.0001
+
+
+def test_no_invalid_sequence_comes_out(model, build_model):
+    task = NERTask("ner", types=["LOC", "PER"])
+    noisy = build_model([task, replace_decoding(model.tasks["ner"])], embedding_std=3.0)
+    texts = [" ".join(WORDS[k:] + WORDS[:k]) for k in range(len(WORDS))]
+    said = mtl.predict(noisy, texts)
+    for tags in (one["chain"].tags for one in said):
+        check_iob2(tags)
+    # The words of the greedy task alone would break the rules.
+    greedy = [tag for one in said for tag in [".", *one["ner"].tags]]
+    with pytest.raises(DataError, match="continues an entity that did not begin"):
+        check_iob2([tag.replace(".", "O") for tag in greedy])
+
+
+def replace_decoding(task):
+    return NERTask("chain", types=task.types, decoding=task.decoding)
+
+
+def test_the_loss_of_a_crf_is_the_surprise_at_the_tags_of_each_row(model):
+    task = model.tasks["ner"]
+    if task.decoding != "crf":
+        pytest.skip("the loss is that of greedy decoding")
+    with torch.no_grad():
+        model.heads["ner"].transitions.normal_()
+    unlabelled = mtl.TextExample(SENTENCE.text)
+    items, _ = encode_examples([SENTENCE, unlabelled], model.tokenizer, [task], 14, 4)
+    batch = collate(items, model.tokenizer, [task])
+    logits, transitions = outputs = model(batch, ["ner"])["ner"]
+    rules = iob2_rules(task.tags)
+    rules[0] = 0
+    surprise, n_words = 0.0, 0
+    for row, target in zip(logits, batch.targets["ner"], strict=True):
+        asked = target != -100
+        if asked.any():
+            one = row[asked][None], transitions[0] + rules
+            mask = torch.ones(1, int(asked.sum()), dtype=torch.bool)
+            surprise += log_partition(*one, mask).item()
+            surprise -= sequence_score(*one, target[asked][None], mask).item()
+            n_words += int(asked.sum())
+    loss = task.loss(outputs, batch.targets["ner"], batch)
+    assert loss.item() == pytest.approx(surprise / n_words, rel=1e-5)
+    assert 0 < loss.item() < 100  # no row, not even one cut inside an entity, is impossible
+
+
+def test_greedy_stays_the_default_and_others_are_refused():
+    assert NERTask("ner", types=["A"]).settings().keys() == {"id2label", "label2id"}
+    with pytest.raises(ConfigError, match="has no such decoding"):
+        NERTask("ner", types=["A"], decoding="viterbi")

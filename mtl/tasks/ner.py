@@ -102,10 +102,8 @@ class NERTask(TokenTask):
     ) -> None:
         super().__init__(name, dataset, types, field)
         if decoding not in DECODINGS:
-            fix = suggest(str(decoding), DECODINGS)
-            raise ConfigError(
-                f"unknown decoding of the task {name!r}", found=repr(decoding), fix=fix
-            )
+            what, fix = f"the task {name!r} has no such decoding", suggest(str(decoding), DECODINGS)
+            raise ConfigError(what, found=repr(decoding), fix=fix)
         self.decoding = decoding
 
     def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from ..data.nesting import in_order
@@ -19,28 +19,44 @@ from .spans import highlight_html, highlight_text
 class NestedNERPrediction:
     """A text and its entities, from left to right; one that holds others comes before them.
 
-    Where the words were given, `plain` is the prediction for the same text on words of our own.
+    Of all `candidates`, entities are those whose probability reaches the `threshold`. Where the
+    words were given, `plain` is the prediction for the same text on words of our own.
     """
 
     text: str
-    entities: list[Entity]
+    candidates: list[Entity] = field(repr=False)
+    threshold: float = 0.5
     plain: Self | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, text: str, chances: Mapping[Span, float], plain: Self | None = None) -> Self:
-        """A prediction of entities by characters, each with its probability."""
-        entities = [
+    def of(
+        cls, text: str, chances: Mapping[Span, float], threshold: float = 0.5, plain: Any = None
+    ) -> Self:
+        """A prediction from spans of characters, no two of which cross, with probabilities."""
+        candidates = [
             Entity(kind, chances[kind, start, end], text[start:end], start, end)
             for kind, start, end in in_order(chances)
         ]
-        return cls(text, entities, plain)
+        return cls(text, candidates, threshold, plain)
 
     def on_given_words(self, given: Sequence[Place]) -> Self:
         """The same entities on the words that the user gave: each takes all that it touches."""
-        chances = {(e.entity_group, e.start, e.end): e.score for e in self.entities}
+        chances = {(e.entity_group, e.start, e.end): e.score for e in self.candidates}
         found = in_these_words(sorted(chances, key=chances.__getitem__, reverse=True), given)
         scores = [chances[entity] for entity in found.values()]
-        return self.of(self.text, dict(zip(in_characters(found, given), scores, strict=True)), self)
+        given_chances = dict(zip(in_characters(found, given), scores, strict=True))
+        return self.of(self.text, given_chances, self.threshold, self)
+
+    def under(self, threshold: float) -> Self:
+        """What it says under another threshold."""
+        plain = self.plain and self.plain.under(threshold)
+        return replace(self, threshold=threshold, plain=plain)
+
+    @property
+    def entities(self) -> list[Entity]:
+        """The candidates whose probability reaches the threshold."""
+        # No candidate crosses a better one, so that nothing else depends on those left out.
+        return [entity for entity in self.candidates if entity.score >= self.threshold]
 
     @property
     def spans(self) -> set[Span]:

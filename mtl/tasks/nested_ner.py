@@ -29,9 +29,12 @@ from .labels import check_names, names_by_id, unknown_names
 from .nested import NestedNERPrediction
 from .own_words import in_characters, in_these_words, joining_of, remarks_on_words, words_of
 from .spans import excerpt
-from .windows import at_positions, best_windows, by_example, words_first
+from .windows import at_positions, best_windows, by_example, words_first, words_in
 
 ROWS_AT_ONCE = 32  # windows whose spans are scored together: bounds the memory of a long text
+
+# Least probabilities of an entity to choose from; below the first, a span is not even a candidate.
+THRESHOLDS = [percent / 100 for percent in range(10, 95, 5)]
 
 # Of a row: where its words begin in it, and its entities as (type id, first word, words after it).
 RowTarget = tuple[list[int], list[tuple[int, int, int]]]
@@ -42,8 +45,9 @@ class NestedNERTask(Task):
 
     The head and its loss are those of Efficient GlobalPointer (Su et al. 2022, "Global Pointer:
     Novel Efficient Span-based Approach for Named Entity Recognition"). A span is an entity if its
-    score is above 0; one that crosses a better one is dropped, one inside it or around it is not
-    (as in Yu et al. 2020, "Named Entity Recognition as Dependency Parsing").
+    probability reaches a threshold, which is chosen on validation. One that crosses a better one is
+    dropped, one inside it or around it is not (as in Yu et al. 2020, "Named Entity Recognition as
+    Dependency Parsing").
 
     Of the windows of a long text, each span is scored in the one where it is farthest from a cut.
     The work grows with words x `max_entity_words` x types, never with the square of the text.
@@ -121,7 +125,7 @@ class NestedNERTask(Task):
         targets: list[RowTarget | None] = []
         learned: set[Span] = set()
         for row in rows:
-            begin, positions = _words_in(row, pieces)
+            begin, positions = words_in(row, pieces)
             found = _inside(short, begin, begin + len(positions))
             learned.update(found)
             spans = [(self.type_id[kind], s - begin, e - s - 1) for kind, s, e in found]
@@ -154,7 +158,11 @@ class NestedNERTask(Task):
         return stacked
 
     def loss(self, outputs: Parts, targets: Tensor, batch: Batch) -> Tensor:
-        """`span_loss`, the mean over rows and types; a row counts by how many spans it has."""
+        """`span_loss`, the mean over rows and types; a row counts by how many spans it has.
+
+        It is divided by what it is if all scores are 0, the logarithm of the number of spans: so it
+        is about as large as other tasks' losses, and as large in long rows as in short ones.
+        """
         is_word = targets[:, :, 0, 0] != IGNORED  # (B, T)
         # What is scored is spans of words, not of pieces.
         order = words_first(is_word)  # (B, T)
@@ -168,7 +176,8 @@ class NestedNERTask(Task):
         ).view(len(targets), -1)
         # Rows without a label have no spans. By spans, so that a batch in parts sums up to itself.
         n_spans = (targets != IGNORED).flatten(1).sum(1)
-        return (losses.mean(1) * n_spans).sum() / n_spans.sum()
+        chance = (1 + n_spans / len(self.types)).log().clamp(min=1)
+        return (losses.mean(1) / chance * n_spans).sum() / n_spans.sum()
 
     # --- prediction ---------------------------------------------------------------------------
 
@@ -176,7 +185,7 @@ class NestedNERTask(Task):
         read = [words_of(item.rows[0].text, self.joining) for item in batch.items]
         pieces_of_rows = [pieces for i in batch.rows.tolist() for _, pieces in (read[i],)]
         rows = [row for item in batch.items for row in item.rows]
-        in_rows = [_words_in(*both) for both in zip(rows, pieces_of_rows, strict=True)]
+        in_rows = [words_in(*both) for both in zip(rows, pieces_of_rows, strict=True)]
         found = by_example(self._found(outputs, in_rows), batch)
         parts = zip(batch.items, read, found, strict=True)
         return [self._merge(item, *words, spans) for item, words, spans in parts]
@@ -184,7 +193,7 @@ class NestedNERTask(Task):
     def _found(
         self, outputs: Parts, in_rows: Sequence[tuple[int, list[int]]]
     ) -> list[list[tuple[Span, float]]]:
-        """Of each row, the spans whose score is above 0, by words of the text, with probability."""
+        """Of each row, the spans that may be entities, by words of the text, with probability."""
         found: list[list[tuple[Span, float]]] = [[] for _ in in_rows]
         device = outputs[0].device
         for start in range(0, len(in_rows), ROWS_AT_ONCE):
@@ -192,13 +201,13 @@ class NestedNERTask(Task):
             positions = [positions for _, positions in in_rows[part]]
             words = pad_lists(positions, 0).to(device)  # (B, N)
             parts = [at_positions(output[part], words) for output in outputs]
-            scores = span_scores(parts, self.max_entity_words)
-            lasts = torch.arange(scores.shape[1])[:, None] + torch.arange(scores.shape[2])
+            chances = span_scores(parts, self.max_entity_words).sigmoid()  # (B, N, W, C)
+            lasts = torch.arange(words.shape[1])[:, None] + torch.arange(self.max_entity_words)
             n_words = torch.tensor([len(p) for p in positions])
             fits = (lasts < n_words[:, None, None]).to(device)  # (B, N, W)
-            places = ((scores > 0) & fits[..., None]).nonzero()  # (M, 4)
-            chances = scores[tuple(places.T)].sigmoid().tolist()
-            for (row, n, w, kind), chance in zip(places.tolist(), chances, strict=True):
+            places = ((chances >= THRESHOLDS[0]) & fits[..., None]).nonzero()  # (M, 4)
+            said = zip(places.tolist(), chances[tuple(places.T)].tolist(), strict=True)
+            for (row, n, w, kind), chance in said:
                 first = in_rows[start + row][0] + n
                 found[start + row].append(((self.types[kind], first, first + w + 1), chance))
         return found
@@ -224,10 +233,31 @@ class NestedNERTask(Task):
         kept = in_order(without_crossing(sorted(chances, key=chances.__getitem__, reverse=True)))
         spans, text = in_characters(kept, words), item.rows[0].text.text
         scores = [chances[span] for span in kept]
-        plain = NestedNERPrediction.of(text, dict(zip(spans, scores, strict=True)))
+        chances_of = dict(zip(spans, scores, strict=True))
+        plain = NestedNERPrediction.of(text, chances_of, self.threshold)
         given = getattr(item.example, "word_places", None)
         # Predicted on our own words first: the model was trained on these.
         return plain if given in (None, words) else plain.on_given_words(given)
+
+    @property
+    def threshold(self) -> float:
+        """The least probability of an entity."""
+        return self.thresholds.get("score", 0.5)
+
+    def choose_thresholds(
+        self, examples: Sequence[Any], predictions: Sequence[NestedNERPrediction]
+    ) -> dict[str, float]:
+        """That of `THRESHOLDS` with the best F1; of several, the one nearest to 0.5."""
+        gold = [_gold(example) for example in examples]
+
+        def goodness(threshold: float) -> tuple[float, float]:
+            found = [prediction.under(threshold).spans for prediction in predictions]
+            return f1_of_sets(gold, found), -abs(threshold - 0.5)
+
+        return {"score": max(THRESHOLDS, key=goodness)}
+
+    def decide(self, prediction: NestedNERPrediction) -> NestedNERPrediction:
+        return prediction.under(self.threshold)
 
     # --- scores -------------------------------------------------------------------------------
 
@@ -312,13 +342,6 @@ class NestedNERTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> Self:
         rest = {k: v for k, v in settings.items() if k not in ("id2label", "label2id")}
         return cls(name, types=names_by_id(settings["id2label"]), **rest)
-
-
-def _words_in(row: Row, pieces: Sequence[int]) -> tuple[int, list[int]]:
-    """The first word that begins in a row, and the position of each such word in it."""
-    begin = bisect_left(pieces, row.first_piece)
-    end = bisect_left(pieces, row.first_piece + row.n_pieces)
-    return begin, [row.text_start + piece - row.first_piece for piece in pieces[begin:end]]
 
 
 def _inside(entities: Sequence[Span], begin: int, end: int) -> list[Span]:

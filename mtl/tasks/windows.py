@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -26,6 +27,17 @@ def first_pieces(encoding: Encoding) -> list[int]:
     """The index of each word's first piece."""
     ids = encoding.word_ids
     return [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
+
+
+def words_in(row: Row, pieces: Sequence[int]) -> tuple[int, list[int]]:
+    """The first word that begins in a row, and the position of each such word in it.
+
+    Args:
+        pieces: the first piece of each word of the text.
+    """
+    begin = bisect_left(pieces, row.first_piece)
+    end = bisect_left(pieces, row.first_piece + row.n_pieces)
+    return begin, [row.text_start + piece - row.first_piece for piece in pieces[begin:end]]
 
 
 def best_windows(rows: Sequence[Row], pieces: Sequence[float]) -> list[int]:
