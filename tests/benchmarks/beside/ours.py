@@ -1,0 +1,47 @@
+"""Tasks and a budget go in; what our training took, and what its model predicts, come out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import mtl
+from mtl.inference.evaluation import predict_labelled
+
+from .cases import Case, Outcome
+
+MAX_TOKENS = 2048  # larger batches go through in parts: the same update, less memory
+
+
+def run(
+    case: Case,
+    tasks: Sequence[mtl.tasks.Task],
+    checkpoint: str,
+    config: mtl.TrainConfig,
+) -> Outcome:
+    """Train one model on all tasks, then predict their test examples."""
+    encoder, tokenizer = mtl.load_pretrained(
+        checkpoint, max_length=case.max_length, attention_dropout=0.0
+    )
+    model = mtl.MultiTaskModel(encoder, tokenizer, tasks, overlap=case.overlap)
+    started = time.perf_counter()
+    mtl.train(model, config=config, progress=False)
+    trained = time.perf_counter()
+    predictions = {task.name: predict_labelled(model, task.name)[1] for task in tasks}
+    return Outcome(trained - started, time.perf_counter() - trained, predictions)
+
+
+def config_of(case: Case, seed: int, precision: str, threads: int) -> mtl.TrainConfig:
+    """The budget of a case as settings of `mtl.train`."""
+    return mtl.TrainConfig(
+        epochs=case.epochs,
+        batch_size=case.batch_size,
+        max_tokens=MAX_TOKENS,
+        learning_rate=case.head_rate,
+        pretrained_learning_rate=case.rate,
+        adam_beta2=0.999,
+        threads=threads,
+        device="cpu",
+        precision=precision,
+        seed=seed,
+    )

@@ -1,0 +1,120 @@
+"""The tasks people have, on real text: our training beside a plain loop around `transformers`.
+
+    python tests/benchmarks/tasks.py CHECKPOINT DATA [--only snli,stsb] [--limit 500] [--held-out]
+
+CHECKPOINT is a folder with pretrained weights (BERT), DATA a folder of datasets as
+`beside/cases.py` names them; one that is not there is skipped, and a line says so. Both sides have
+the same training examples, epochs, batch size, threads and precision, choose the best epoch and
+thresholds on the same tenth of the training file, and are scored on the dev file by the same
+functions. Each side is a process of its own, one after the other:
+
+    ours    mtl.train: one model with a head for each task
+    plain   AutoModelFor... for each task, batches in random order padded to their longest row
+
+Nothing is chosen on the dev file. For choosing rates there is `--held-out`: another tenth of the
+training file is scored instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from beside.cases import CASES, Case
+
+from mtl.files import write_atomically
+from mtl.tables import format_table
+
+SIDES = ("ours", "plain")
+BUDGET = ("limit", "validation", "test", "epochs", "batch_size", "rows", "max_length")
+RATES = ("rate", "head_rate", "plain_rate")
+
+
+def main() -> None:
+    options = parse()
+    if options.side:
+        from beside.sides import run_side
+
+        ((_, case),) = cases(options).items()
+        print(json.dumps(run_side(options.side, case, options)))
+        return
+    results: dict[str, Any] = {}
+    for name, case in cases(options).items():
+        if not (options.data / case.folder).is_dir():
+            print(f"{name} is skipped: there is no {options.data / case.folder}", file=sys.stderr)
+            continue
+        sides = {side: in_its_own_process(name, side, options) for side in options.sides}
+        results[name] = {"budget": dataclasses.asdict(case)} | sides
+        print(table({name: results[name]}), file=sys.stderr)
+        # After each dataset, so that nothing is lost if a later one fails.
+        write_atomically(options.output, json.dumps(results, indent=1) + "\n")
+    if results:
+        print(table(results))
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", help="a folder with a pretrained BERT")
+    parser.add_argument("data", type=Path, help="a folder of datasets")
+    parser.add_argument("--only", default=",".join(CASES), help="these, with commas between")
+    parser.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES)
+    parser.add_argument("--held-out", action="store_true", help="score a tenth of train, see above")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="auto", help="of both sides, as in TrainConfig")
+    parser.add_argument("--seed", type=int, default=0, help="of heads, order and dropout")
+    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-tasks.json"))
+    for name in (*BUDGET, *RATES):  # of every case, instead of its own
+        kind = int if name in BUDGET else float
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="see beside/cases.py")
+    parser.add_argument("--side", choices=SIDES, help="run this one, in this process")
+    return parser.parse_args(arguments)
+
+
+def cases(options: argparse.Namespace) -> dict[str, Case]:
+    """The cases asked for, with the budget asked for."""
+    asked = {
+        key: value for key in (*BUDGET, *RATES) if (value := getattr(options, key)) is not None
+    }
+    if unknown := set(options.only.split(",")) - CASES.keys():
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    return {name: dataclasses.replace(CASES[name], **asked) for name in options.only.split(",")}
+
+
+def in_its_own_process(name: str, side: str, options: argparse.Namespace) -> dict[str, Any]:
+    """What one side prints; its peak memory is its own."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--only", name, "--side", side]
+    # Before torch is loaded, which reads it then.
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    if done.returncode:  # it has said why
+        sys.exit(f"{name}, {side}: failed")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(results: dict[str, Any]) -> str:
+    """One line for each metric; time and memory of a case are in its first line."""
+    rows = []
+    for name, result in results.items():
+        sides = [result.get(side, {}) for side in SIDES]
+        metrics = result["budget"]["metrics"]
+        pairs = [(task, metric) for task in metrics for metric in metrics[task]]
+        for i, (task, metric) in enumerate(pairs):
+            scores = [side["scores"][task].get(metric) if side else None for side in sides]
+            costs = [
+                round(side[cost]) if side and not i else None
+                for cost in ("train_seconds", "predict_seconds", "peak_mb")
+                for side in sides
+            ]
+            rows.append([name, f"{task} {metric}", *scores, *costs])
+    header = ["dataset", "metric", "ours", "plain", "s ours", "s plain", "predict s ours"]
+    return format_table([*header, "predict s plain", "MB ours", "MB plain"], rows)
+
+
+if __name__ == "__main__":
+    main()
