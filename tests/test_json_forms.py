@@ -235,25 +235,6 @@ def test_another_field_is_the_label_where_there_is_no_label(file):
     assert examples[0].label == "go"
 
 
-def test_several_labels_for_one_text_are_refused_by_name(file):
-    path = file(lines({"text": "a", "labels": ["x"]}, {"text": "b", "labels": ["x", "y"]}))
-    (fault,) = faults_of(path)
-    assert fault.what == "several labels per text are not a task yet"
-    assert fault.line == 2
-    assert fault.found.startswith('"labels" holds several in 1 records')
-
-
-def test_several_labels_do_not_take_the_spans_along(file):
-    record = {"text": "Ann ran", "intents": ["a", "b"], "slots": {}}
-    slots = {"who": {"text": "Ann", "span": [0, 3]}}
-    path = file(lines(record, record | {"slots": slots}))
-    _, examples, notes = read(path)
-    assert [example.tags for example in examples] == [("O", "O"), ("B-who", "O")]
-    assert any("several labels per text are not a task yet" in note for note in notes)
-    (fault,) = faults_of(path, fields=("intents",))
-    assert fault.what == "several labels per text are not a task yet"
-
-
 def test_a_label_alone_in_a_list_is_a_label(file):
     _, examples, _ = read(file(lines({"text": "a", "label": ["x"]}, {"text": "b", "label": []})))
     assert [example.label for example in examples] == ["x", None]

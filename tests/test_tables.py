@@ -180,32 +180,9 @@ def test_label_names_for_classes_that_are_numbers(file):
     assert "1, and 1 names" in refusal_of(path, label_names=["no"]).found
 
 
-SEVERAL = {
-    "numbers": [("a b", "8,20"), ("c d", "8"), ("e f", "20")],
-    "names": [("a b", "x|y"), ("c d", "x"), ("e f", "y")],
-    "lists": [("a b", "['x', 'y']"), ("c d", "['x']"), ("e f", "[]")],
-}
-
-
-@pytest.mark.parametrize("rows", SEVERAL.values(), ids=SEVERAL)
-def test_several_classes_of_one_text_are_no_class(rows, file):
-    path = file(quoted(rows, "text", "labels"))
-    fault = refusal_of(path, SoundDataError)
-    assert fault.what == "several labels per text are not a task yet"
-    assert "1 of 3 cells of column 2 'labels'" in fault.found
-    report = mtl.check_file(path)
-    assert (report.problems, fault.what in dict(report.facts)["note"]) == ([], True)
-
-
 def test_a_comma_in_the_name_of_a_class_is_no_second_class(file):
     rows = [("a b", "food, drink"), ("c d", "food, drink"), ("e f", "rooms")]
     assert [e.label for e in read(file(quoted(rows, "text", "label")))][:2] == ["food, drink"] * 2
-
-
-def test_a_column_for_every_class(file):
-    rows = [("1", "a b", "0", "1"), ("2", "c d", "1", "0")]
-    fault = refusal_of(file(quoted(rows, "id", "comment_text", "rude", "threat")), SoundDataError)
-    assert "rude, threat" in fault.found
 
 
 def test_rows_of_another_width_and_empty_texts_are_faults_with_their_lines(file):
@@ -425,9 +402,7 @@ def test_lines_of_fasttext(file):
     assert found.form == "fastText lines"
 
 
-def test_lines_of_fasttext_with_several_labels_or_none(file):
-    path = file("__label__good a\n__label__bad __label__long b\n")
-    assert refusal_of(path, SoundDataError).line == 2
+def test_lines_of_fasttext_without_a_label_or_a_text(file):
     lines = [f"__label__x text {i}" for i in range(20)]
     path = file("\n".join([*lines, "no label here", "__label__y "]) + "\n")
     with pytest.raises(DataError) as caught:

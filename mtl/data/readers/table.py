@@ -56,6 +56,11 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\W_]+", "", re.sub(r"(?<=\w)\s*#$", "no", name.strip().lower()))
 
 
+def counts_rows(name: str) -> bool:
+    """Whether a column only counts the rows: pandas writes one without a name."""
+    return plain_name(name) in ("", "unnamed0", "index", "idx", "id")
+
+
 def delimiters(text: str) -> list[str]:
     """The characters that may separate cells, the most frequent first."""
     # The header alone: the texts below it are full of commas.

@@ -30,6 +30,7 @@ from .table import (
     WORD_TAGS,
     WORDS,
     Table,
+    counts_rows,
     delimiters,
     plain_name,
 )
@@ -145,7 +146,7 @@ def read_word_table(
     if not blocks:  # every row has a fault
         return report.finish([], "sentence")
     # Otherwise ids that look like words or tags might be taken for them.
-    ignored = [i for i, name in enumerate(table.names) if i == ids or _counts_rows(name)]
+    ignored = [i for i, name in enumerate(table.names) if i == ids or counts_rows(name)]
     layout = layout_of(
         blocks,
         str(path),
@@ -157,11 +158,6 @@ def read_word_table(
         ignored=ignored,
     )
     return report.finish(tagged_examples(blocks, layout, report, strict), "sentence")
-
-
-def _counts_rows(name: str) -> bool:
-    """Whether a column only counts the rows: pandas writes one without a name."""
-    return plain_name(name) in ("", "unnamed0", "index", "idx", "id")
 
 
 def read_pair_table(

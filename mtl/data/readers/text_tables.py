@@ -15,7 +15,17 @@ from .cells import list_in
 from .classes import ClassNames, Said, one_hot
 from .schemes import IOB2_SPELLING, Spelling, spelling_of
 from .source import FilePath, Report, SoundDataError, lines_of, read_text, short
-from .table import BODIES, GENERIC_LABELS, LABELS, TEXTS, WHAT_WE_KNOW, WORD_TAGS, Table, plain_name
+from .table import (
+    BODIES,
+    GENERIC_LABELS,
+    LABELS,
+    TEXTS,
+    WHAT_WE_KNOW,
+    WORD_TAGS,
+    Table,
+    counts_rows,
+    plain_name,
+)
 from .tag_columns import HOW_TO_CHOOSE
 from .taglists import TaggedRow, tagged_texts, unnamed_numbers
 
@@ -210,13 +220,13 @@ def _is_class(cells: Sequence[str]) -> bool:
 
 def _marks(table: Table, rows: list[list[str]], texts: Sequence[int]) -> list[int]:
     """The columns that hold 0 or 1, each for one class, if there are two or more of them."""
-    columns = {i: [row[i].strip() for row in rows] for i in range(len(table.names))}
-    marks = [
-        i
-        for i, cells in columns.items()
-        # A few cells may be faults; but numbers that only begin with 0 and 1 count something.
-        if i not in texts and sum(cell in _MARKS for cell in cells) >= 0.9 * len(cells)
-    ]
+    marks = []
+    for i, name in enumerate(table.names):
+        cells = [row[i].strip() for row in rows]
+        may_be = i not in texts and not counts_rows(name)
+        # A few cells may be faults; but numbers that are often more than 1 count something.
+        if may_be and sum(cell in _MARKS for cell in cells) >= 0.9 * len(cells):
+            marks.append(i)
     return marks if len(marks) > 1 else []
 
 
