@@ -5,33 +5,29 @@ Every example validates itself when it is made, so nothing further down has to.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 
 from ..errors import DataError
 from ..metrics import Span, entity_spans
-from .nesting import crossing, in_order, outermost
+from .nesting import in_order
+from .validity import (
+    as_inner,
+    as_labels,
+    as_words,
+    check_label,
+    check_number,
+    check_tag_count,
+    check_tags,
+    check_text,
+    check_tokens,
+    check_unicode,
+)
 from .words import Place, find_words, join_words
 
 # What the encoder's rows are made of: one text, or a pair such as (question, context).
 Input = tuple[str, str | None]
-
-
-def check_unicode(*texts: str) -> None:
-    """Raise DataError if a text holds half a character (a lone surrogate, which JSON can spell)."""
-    for text in texts:
-        try:
-            # Tokenizers and files need UTF-8, which has no half characters: better here than there.
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            before = text[max(0, error.start - 20) : error.start]
-            raise DataError(
-                "the text holds half a character",
-                found=f"{text[error.start]!a} after {before!r}",
-                fix="remove it, or write the whole character",
-            ) from None
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class TokenExample:
 
     # A frozen dataclass forbids `self.tokens = ...`, even to itself: hence object.__setattr__.
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", _as_words(self.tokens))
+        object.__setattr__(self, "tokens", as_words(self.tokens))
         check_tokens(self.tokens)
         if self.tags is not None:
             object.__setattr__(self, "tags", tuple(self.tags))
@@ -71,7 +67,7 @@ class TokenExample:
     def _check_any_tags(self, tags: Sequence[str]) -> None:
         check_tag_count(self.tokens, tags)
         for tag in tags:
-            _check_text("a tag", tag)
+            check_text("a tag", tag)
 
     @cached_property
     def _joined(self) -> tuple[str, list[Place]]:
@@ -128,36 +124,6 @@ class NERExample(TokenExample):
         return in_order([*entity_spans(self.tags or ()), *self.inner])
 
 
-def _as_words(tokens: Iterable[str]) -> tuple[str, ...]:
-    """Words as a tuple; DataError for a text, which would fall apart into its letters."""
-    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
-        raise DataError(
-            "the tokens of an example are not a list of words",
-            found=repr(tokens)[:80],
-            fix="give a list of its words; the class of a text is label=...",
-        )
-    return tuple(tokens)
-
-
-def _as_labels(name: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """Several labels as a tuple; DataError for a text, and for a label that is there twice."""
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
-        found, fix = repr(labels)[:80], 'give a list, such as ["joy", "surprise"]'
-        raise DataError(f"the {name} of a text are not a list", found=found, fix=fix)
-    labels = tuple(labels)
-    for label in labels:
-        _check_label(name, label)
-    if len(set(labels)) < len(labels):
-        raise DataError(f"a label is twice among the {name}", found=repr(list(labels))[:80])
-    return labels
-
-
-def _check_label(name: str, label: str) -> None:
-    if not isinstance(label, str):
-        raise DataError(f"a {name} must be text", found=repr(label), fix="put it in quotes")
-    _check_text(f"the {name}", label)
-
-
 def labels_in(example: object, field: str = "") -> tuple[str, ...] | None:
     """What an example says in a field, as several labels; None if it says nothing.
 
@@ -172,94 +138,6 @@ def labels_in(example: object, field: str = "") -> tuple[str, ...] | None:
         several = getattr(example, "labels", None)
         said = getattr(example, "label", None) if several is None else several
     return (said,) if isinstance(said, str) else None if said is None else tuple(said)
-
-
-def check_tokens(tokens: Sequence[str]) -> None:
-    """Raise DataError unless there is at least one token and none is empty."""
-    # An empty token has no piece that a tag could go to.
-    if not tokens or not all(token.strip() for token in tokens):
-        raise DataError(
-            "a sentence needs at least one token, and none may be empty",
-            found=repr(list(tokens)),
-            fix="leave out empty sentences and empty tokens",
-        )
-    check_unicode(*tokens)
-
-
-def check_tags(tokens: Sequence[str], tags: Sequence[str]) -> None:
-    """Raise DataError unless every token has one tag and the tags are valid IOB2."""
-    check_tag_count(tokens, tags)
-    check_unicode(*tags)
-    check_iob2(tags)
-
-
-def check_tag_count(tokens: Sequence[str], tags: Sequence[str]) -> None:
-    """Raise DataError unless every token has one tag."""
-    if len(tokens) != len(tags):
-        raise DataError(
-            f"{len(tokens)} tokens but {len(tags)} tags",
-            found=f"tokens {list(tokens)}, tags {list(tags)}",
-            fix="give every token exactly one tag",
-        )
-
-
-def check_iob2(tags: Sequence[str]) -> None:
-    """Raise DataError unless `tags` is valid IOB2: `I-X` only after `B-X` or `I-X`."""
-    previous = "O"
-    for i, tag in enumerate(tags):
-        # At the first hyphen only: types such as `geo-loc` contain one.
-        prefix, _, kind = tag.partition("-")
-        if tag != "O" and (prefix not in ("B", "I") or not kind):
-            raise DataError(
-                f"tag {i + 1} is not an IOB2 tag",
-                found=repr(tag),
-                fix="use O, B-TYPE and I-TYPE, for example B-PER I-PER O",
-            )
-        if prefix == "I" and previous not in (f"B-{kind}", f"I-{kind}"):
-            raise DataError(
-                f"tag {i + 1} continues an entity that did not begin",
-                found=f"{tag} after {previous}",
-                fix=f"begin every entity with B-{kind}",
-            )
-        previous = tag
-
-
-def as_inner(
-    tokens: Sequence[str], tags: Sequence[str] | None, inner: Sequence[Span]
-) -> tuple[Span, ...]:
-    """Inner entities from left to right, without repeats of each other or of those in the tags.
-
-    Raises:
-        DataError: one that crosses another, is in none of the tags' entities, or has no type.
-    """
-    if not inner:  # the usual case
-        return ()
-    outer = entity_spans(tags or ())
-    found = in_order({(kind, first, last) for kind, first, last in inner} - {*outer})
-    for kind, _, _ in found:
-        _check_text("the type of an inner entity", kind)
-    if pair := crossing([*outer, *found]):
-        raise crossing_entities(*(f"{' '.join(tokens[s:e])} ({kind})" for kind, s, e in pair))
-    holders = {entity[1:] for entity in outer}
-    wrong = [e for e in outermost([*outer, *found]) if e[1:] not in holders]
-    if wrong:
-        kind, first, last = wrong[0]
-        raise DataError(
-            "an inner entity is not inside an entity of the tags",
-            found=f"{kind} from word {first} to before word {last}; the tags {list(tags or ())}",
-            fix="give the outermost entities as tags, and those inside them as inner",
-        )
-    return tuple(found)
-
-
-def crossing_entities(one: str, other: str) -> DataError:
-    """The error for two entities, such as `Paris (LOC)`, that overlap although neither holds the
-    other."""
-    return DataError(
-        "an entity crosses another: they overlap, but neither is inside the other",
-        found=f"{one[:120]!r} and {other[:120]!r}",
-        fix="correct the borders of one of them, or leave one out",
-    )
 
 
 @dataclass(frozen=True)
@@ -294,19 +172,19 @@ class TextExample:
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", _as_words(self.tokens))
-        _check_text("the sentence", self.text)
+        object.__setattr__(self, "tokens", as_words(self.tokens))
+        check_text("the sentence", self.text)
         if self.tokens:
             check_tokens(self.tokens)
         if self.labels is not None:
-            object.__setattr__(self, "labels", _as_labels("labels", self.labels))
+            object.__setattr__(self, "labels", as_labels("labels", self.labels))
         if self.label is not None:
-            _check_label("label", self.label)
+            check_label("label", self.label)
         for name, said in self.fields.items():
             if isinstance(said, list | tuple):
-                _as_labels(name, said)
+                as_labels(name, said)
             else:
-                _check_label(name, said)
+                check_label(name, said)
         for name, score in self.scores.items():
             check_number(f"the {name}", score)
         if self.tags is not None:
@@ -370,12 +248,12 @@ class PairExample:
     raw_score: float | None = None
 
     def __post_init__(self) -> None:
-        _check_text("the first sentence of a pair", self.first)
-        _check_text("the second sentence of a pair", self.second)
+        check_text("the first sentence of a pair", self.first)
+        check_text("the second sentence of a pair", self.second)
         if self.negative is not None:
-            _check_text("the negative of a pair", self.negative)
+            check_text("the negative of a pair", self.negative)
         if self.label is not None:
-            _check_text("the label of a pair", self.label)
+            check_text("the label of a pair", self.label)
         if self.raw_score is None:
             object.__setattr__(self, "raw_score", self.score)
         for score in (self.score, self.raw_score):
@@ -402,24 +280,6 @@ class PairExample:
     def groups(self) -> tuple[str, str]:
         """Pairs that share a sentence stay on one side when data is split."""
         return self.first, self.second
-
-
-def is_real(value: object) -> bool:
-    """Whether a value is a finite number, and not true or false."""
-    # bool is a kind of int: True would pass for 1.0.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def check_number(what: str, value: object) -> None:
-    """Raise DataError unless a value is a finite number."""
-    if not is_real(value):
-        raise DataError(f"{what} is not a number", found=repr(value), fix="write 0.8, for example")
-
-
-def _check_text(what: str, text: str) -> None:
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{what} is empty", found=repr(text), fix="leave it out, or write it")
-    check_unicode(text)
 
 
 @dataclass(frozen=True)

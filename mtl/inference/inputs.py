@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..data.examples import Query, check_tokens, check_unicode
+from ..data.examples import Query
+from ..data.validity import check_tokens, check_unicode
 from ..data.words import join_words
 from ..errors import DataError
 

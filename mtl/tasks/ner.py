@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..data.batching import Batch
 from ..data.dataset import Dataset
-from ..data.examples import TextExample, TokenExample, check_iob2
+from ..data.examples import TextExample, TokenExample
+from ..data.validity import check_iob2
 from ..data.words import Entity as CharacterSpan
 from ..data.words import Place, tags_of_entities
 from ..errors import ConfigError, DataError, suggest

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.encoded import EncodedExample
-from ..data.examples import TokenExample, check_tag_count
+from ..data.examples import TokenExample
 from ..data.tokenizers.base import Encoding, Row, pad_lists
+from ..data.validity import check_tag_count
 from ..data.words import (
     Entity,
     Joining,

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ..examples import PairExample, is_real
+from ..examples import PairExample
+from ..validity import is_real
 from .classes import ClassNames
 from .json_source import Row, json_rows, outline, unread_fields
 from .source import FilePath, Report, read_text, short

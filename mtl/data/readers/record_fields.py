@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import DataError, suggest
-from ..examples import check_unicode, is_real
+from ..validity import check_unicode, is_real
 from ..words import join_words, split_words
 from .exports import TEXT_FIELDS
 from .json_source import Row, outline, unread_fields

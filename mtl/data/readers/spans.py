@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import DataError
-from ..examples import crossing_entities
 from ..nesting import crossing, iob2_tags
+from ..validity import crossing_entities
 from ..words import Entity, Place
 from .source import short
 

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from ...errors import DataError
-from ..examples import TextExample, is_real
+from ..examples import TextExample
+from ..validity import is_real
 from ..words import split_words
 from .cells import list_in
 from .classes import ClassNames, Said, one_hot
