@@ -8,8 +8,8 @@ import torch
 import mtl
 from mtl.data.batching import collate
 from mtl.data.encoded import encode_examples
-from mtl.data.validity import check_iob2
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
+from mtl.data.validity import check_iob2
 from mtl.errors import ConfigError, DataError
 from mtl.nn.crf import (
     best_sequence,

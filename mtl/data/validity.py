@@ -26,6 +26,7 @@ def check_unicode(*texts: str) -> None:
 
 
 def check_text(what: str, text: str) -> None:
+    """Raise DataError unless this is a text that is not empty."""
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{what} is empty", found=repr(text), fix="leave it out, or write it")
     check_unicode(text)
@@ -144,6 +145,7 @@ def as_labels(name: str, labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_label(name: str, label: str) -> None:
+    """Raise DataError unless this is a text that can name a class."""
     if not isinstance(label, str):
         raise DataError(f"a {name} must be text", found=repr(label), fix="put it in quotes")
     check_text(f"the {name}", label)
