@@ -21,6 +21,7 @@ KINDS = {
     "intents": ["classification", "ner"],
     "emotions": ["classification"],
     "pairs": ["pair-classification", "regression"],
+    "documents": ["nested-ner", "ner"],
 }
 
 

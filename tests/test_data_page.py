@@ -29,7 +29,7 @@ def test_a_sample_is_read_as_its_form(form, content, tmp_path):
 def test_the_page_has_samples_and_its_options_exist():
     assert len(SAMPLES) > 8
     named = set(re.findall(r"`(?:tasks\.NAME\.)(\w+)`", PAGE)) - {"field"}
-    assert named == {"column", "label_names"}
+    assert named == {"column", "label_names", "whole_documents"}
     assert named <= vars(DatasetRecipe()).keys() | Recipe.__dataclass_fields__.keys()
     usage = build_parser().format_help()
     assert all(f"{command} " in usage for command in ("check", "convert", "train", "evaluate"))

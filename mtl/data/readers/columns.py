@@ -80,7 +80,7 @@ def read_conll(
         label_names: what tags written as whole numbers mean, in order from 0.
         fields: further columns of tags, as numbers or names; each becomes a field of the examples.
         whole_documents: an example is a document rather than a sentence; a line such as `# newdoc`,
-            `# doc_id = ...` or `-DOCSTART-` begins one.
+            `# doc_id = ...` or `-DOCSTART-` begins one; without any, blank lines do.
         speech: where a file has both, its parts of speech are the tags, rather than its entities.
 
     Returns:
@@ -90,7 +90,7 @@ def read_conll(
     Raises:
         DataError: the file cannot be read or is empty; a line has too few or too many columns; a
             tag is of no known scheme; it is not clear which column holds the tags; an entity of
-            one column crosses one of another; nothing says where documents begin.
+            one column crosses one of another.
         ConfigError: `on_error`, `column` or one of `fields` is something else.
     """
     report = Report(path, on_error)
@@ -114,7 +114,7 @@ def read_conll(
         _check_blank_lines(blocks, layout, report.path)
         _take_off_language(blocks, layout, report)
         if whole_documents:
-            blocks = _documents(lines, blocks, report.path)
+            blocks = _documents(lines, blocks, report)
         examples = tagged_examples(blocks, layout, report, strict)
     return report.finish(examples, "sentence")
 
@@ -246,16 +246,15 @@ def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> No
         )
 
 
-def _documents(lines: Lines, blocks: Sequence[Block], path: str) -> list[Block]:
-    """The rows of each document; DataError if the file does not say where one begins."""
+def _documents(lines: Lines, blocks: list[Block], report: Report) -> list[Block]:
+    """The rows of each document; of each sentence if the file does not say where one begins."""
     if found := lines.documents(blocks):
         return found
-    raise DataError(
-        "no line says where a document begins",
-        path=path,
-        found=f"{len(blocks):,} sentences",
-        fix="put a line `# newdoc` before each document, or leave out whole_documents",
+    report.notes.append(
+        "no line such as `# newdoc` says where a document begins: what blank lines separate counts "
+        "as documents"
     )
+    return blocks
 
 
 def _take_off_language(blocks: Iterable[Block], layout: Layout, report: Report) -> None:
