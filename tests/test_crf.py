@@ -151,6 +151,16 @@ def test_no_invalid_sequence_comes_out(model, build_model):
         check_iob2([tag.replace(".", "O") for tag in greedy])
 
 
+def test_a_batch_gives_what_its_texts_give_alone(model, build_model):
+    task = replace_decoding(model.tasks["ner"])
+    noisy = build_model([task], embedding_std=3.0, max_length=14, overlap=4)
+    texts = [" ".join((WORDS[k:] + WORDS[:k]) * 3) for k in range(4)]
+    together = mtl.predict(noisy, texts)
+    assert len({tuple(said["chain"].tags) for said in together}) > 1
+    for text, said in zip(texts, together, strict=True):
+        assert said["chain"].tags == mtl.predict(noisy, text)["chain"].tags
+
+
 def replace_decoding(task):
     return NERTask("chain", types=task.types, decoding=task.decoding)
 

@@ -148,6 +148,37 @@ def test_each_window_asks_for_the_entities_that_are_whole_in_it():
     assert not notes
 
 
+@pytest.mark.parametrize(
+    ("span", "best"),
+    [
+        (("LOC", 8, 10), 0),  # the first window has four words after it, the second none before
+        (("LOC", 9, 14), 1),  # it begins nearer the middle of the first, but ends with it
+        (("LOC", 12, 14), 1),
+        (("LOC", 0, 3), 0),
+    ],
+)
+def test_an_entity_counts_in_the_window_where_it_is_farthest_from_a_cut(span, best):
+    """Windows of fourteen words begin at words 0, 8 and 16."""
+    task = NestedNERTask("nested", DATA)
+    item, _, _ = encoded(task, TextExample(" ".join(f"w{i}" for i in range(30))))
+    words, pieces = item.rows[0].text.words, list(range(30))
+    assert [row.first_piece for row in item.rows] == [0, 8, 16]
+    for window in (0, 1):
+        found = [[(span, 0.9)] if i == window else [] for i in range(3)]
+        entities = task._merge(item, words, pieces, found).entities
+        assert [e.word for e in entities] == (
+            [" ".join(f"w{i}" for i in range(*span[1:]))] if window == best else []
+        )
+
+
+def test_a_batch_gives_what_its_texts_give_alone(model):
+    texts = [example.text for example in DATA.test]
+    together = mtl.predict(model, texts, "nested")
+    for text, said in zip(texts, together, strict=True):
+        alone = mtl.predict(model, text, "nested")["nested"]
+        assert alone.spans == said["nested"].spans
+
+
 def test_what_cannot_be_learned_is_counted():
     task = NestedNERTask("nested", DATA, max_entity_words=3)
     _, notes, _ = encoded(task, sentence(0))
