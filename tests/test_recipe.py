@@ -119,7 +119,7 @@ def test_settings_without_key_or_value(tiny, setting):
         ("[tasks.ner]\nkind = 'ner'\ntoy = n\xe4r\n".encode("latin-1"), ["not TOML"]),
         ("", ["the recipe has no task", "[tasks.ner]"]),
         ("[tasks]\n", ["the recipe has no task", "[tasks.ner]"]),
-        ("[tasks.ner]\ntoy = 'ner'\n", ["[tasks.ner] needs a kind", "ner, qa"]),
+        ("[tasks.ner]\ntoy = 'ner'\n", ["[tasks.ner] needs a kind", "embedding, ner"]),
         ("[tasks.ner]\nkind = 'ner'\n", ["[tasks.ner] does not say what to train on"]),
         (
             "[tasks.a]\nkind = 'nar'\ntoy = 'ner'\n",

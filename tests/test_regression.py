@@ -16,7 +16,7 @@ from mtl.data.examples import PairExample, TextExample
 from mtl.errors import ConfigError, DataError
 from mtl.experiments.build import build_tasks
 from mtl.inference import evaluate, evaluate_baselines, predict
-from mtl.tasks import ClassificationTask, RegressionTask
+from mtl.tasks import ClassificationTask, PairClassificationTask, RegressionTask
 from mtl.tasks.regression import ScorePrediction
 
 # pytest looks for a fixture by its name in this module.
@@ -154,6 +154,20 @@ def test_a_score_and_a_class_are_learned_from_one_text_in_one_pass(build_model):
     model = build_model(tasks)
     history = mtl.train(model, tasks, mtl.TrainConfig(epochs=1, batch_size=8), progress=False)
     assert history.rounds[-1].examples == {"stars": 16, "mood": 16}
+
+
+def test_a_score_and_a_class_of_pairs_are_learned_in_one_pass(build_model):
+    """As in SICK; some pairs have only one of the two."""
+    pairs = [
+        PairExample(f"a {i}", "b", *(None, None) if i % 4 == 0 else (i / 16, None), label=label)
+        for i, label in enumerate(["yes", "no", "no", None] * 4)
+    ]
+    data = mtl.Dataset(pairs)
+    tasks = [RegressionTask("similar", data), PairClassificationTask("nli", data)]
+    model = build_model(tasks)
+    history = mtl.train(model, tasks, mtl.TrainConfig(epochs=1, batch_size=16), progress=False)
+    assert history.rounds[-1].examples == {"similar": 12, "nli": 12}
+    assert [len(round.losses) for round in history.rounds] == [2]  # one batch for both
 
 
 @pytest.mark.parametrize(
