@@ -119,6 +119,13 @@ def test_targets_of_each_window(model):
     assert targets.tolist() == [[1, 1, 0]] * 4 + [[-100] * 3] * 4 + [[0, 0, 1]]
 
 
+def test_a_fresh_head_says_how_frequent_each_label_is(examples):
+    task = ClassificationTask("mood", Dataset(train=examples), multi_label=True)
+    said = task.build_head(8)(torch.zeros(2, 5, 8), torch.ones(2, 5)).sigmoid()
+    # 5 of 15 labelled texts have each label, and one more with and one without it are assumed.
+    torch.testing.assert_close(said, torch.full((2, 3), 6 / 17))
+
+
 # --- decision -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,15 @@ class AnyOf(Choice):
         """
         weights = [min((texts - n) / n, MOST_WEIGHT) if n else 1.0 for n in counts]
         return torch.tensor(weights)
+
+    def first_bias(self, counts: Sequence[int], texts: int) -> Tensor:
+        """The log odds of each label, so that a fresh head says how frequent each label is.
+
+        A random head gives every text half of all labels, and the first epochs would pass with
+        unlearning that (Lin et al. 2017, "Focal loss for dense object detection", section 4.1).
+        """
+        # One more text with each label, and one without: none is impossible, or certain.
+        return torch.tensor([math.log((n + 1) / (texts - n + 1)) for n in counts])
 
     def target(self, ids: Sequence[int | None]) -> list[int]:
         return [label for label in ids if label is not None]

@@ -56,6 +56,12 @@ class Choice(ABC):
         """
 
     @abstractmethod
+    def first_bias(self, counts: Sequence[int], texts: int) -> Tensor | None:
+        """`(C,)`, the bias that a fresh head starts with; None for a random one. Arguments as in
+        `balanced`.
+        """
+
+    @abstractmethod
     def target(self, ids: Sequence[int | None]) -> Any:
         """The target of a text with these labels, as JSON; an id is None if it is not learned."""
 

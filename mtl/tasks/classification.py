@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..data.batching import Batch
@@ -93,7 +94,9 @@ class ClassificationTask(Task):
         counts = Counter(label for said in known for label in said)
         self.labels = choose_names(name, "label", labels, sorted(counts), any(self.dataset.all()))
         self.label_id = {label: i for i, label in enumerate(self.labels)}
-        self.weights = self.choice.balanced([counts[x] for x in self.labels], len(known))  # (C,)
+        found = [counts[label] for label in self.labels], len(known)
+        self.weights = self.choice.balanced(*found)  # (C,)
+        self.first_bias = self.choice.first_bias(*found)
         # Each unknown class is reported once, not after every epoch.
         self.warned_of: set[str] = set()
         if counts and not class_weights and (rare := self.choice.imbalance(counts.most_common())):
@@ -133,7 +136,11 @@ class ClassificationTask(Task):
             raise error.at(what=f"{self.name}: ") from None
 
     def build_head(self, d_model: int) -> nn.Module:
-        return SequenceClassificationHead(d_model, len(self.labels), self.pooling)
+        head = SequenceClassificationHead(d_model, len(self.labels), self.pooling)
+        if self.first_bias is not None:
+            with torch.no_grad():
+                head.classifier.bias.copy_(self.first_bias)
+        return head
 
     def run_head(self, head: nn.Module, hidden: Tensor, batch: Batch) -> Tensor:
         return head(hidden, batch.attention_mask)

@@ -83,6 +83,9 @@ class OneOf(Choice):
         """
         return torch.tensor([texts / (len(counts) * n) if n else 1.0 for n in counts])
 
+    def first_bias(self, counts: Sequence[int], texts: int) -> None:
+        """None: the classes share the probability, and a random start is near an equal share."""
+
     def target(self, ids: Sequence[int | None]) -> int | None:
         (label,) = ids
         return label
