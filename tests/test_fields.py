@@ -107,7 +107,7 @@ def test_a_recipe_reads_every_field_that_its_tasks_name(tmp_path):
         field = "2"
         """)
     recipe = mtl.load_recipe(tmp_path / "my.toml")
-    assert recipe.fields_of("people") == ["4", "2"]
+    assert recipe.fields_of("people") == {"fields": ("4", "2")}
     people, pets, pos = build_tasks(recipe)
     assert people.dataset is pets.dataset is pos.dataset
     assert (people.types, pets.types, pos.tags) == (["PER"], ["PET"], ["DT", "NN", "NNP", "VBD"])

@@ -410,7 +410,7 @@ def test_column_label_names_and_strict_of_a_recipe_reach_the_reader(folder, reci
     assert "strict = true" in strict.to_toml()
     with pytest.raises(DataError, match="breaks IOB2"):
         build_tasks(strict)
-    for bad in ("tasks.ner.column=true", "tasks.ner.column=[1]", "tasks.ner.label_names=[1]"):
+    for bad in ("tasks.ner.column=true", "tasks.ner.column=[true]", "tasks.ner.label_names=[1]"):
         with pytest.raises(ConfigError):
             load_recipe(recipe(NER), [bad])
 
