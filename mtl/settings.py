@@ -203,7 +203,8 @@ def _wrong_type(wanted: Any, value: Any) -> str:
     fits = isinstance(value, classes) and (kind is bool or not isinstance(value, bool))
     if fits and isinstance(value, Integral) and abs(int(value)) > LARGEST:
         return f"{words} of at most 64 bits"
-    if kind is list and inner:
+    # Sections in a list are left to the code that reads them, which knows their keys.
+    if kind is list and inner and typing.get_origin(inner[0]) is not dict:
         words = NAMES if inner[0] is str else words
         fits = fits and not any(_wrong_type(inner[0], item) for item in value)
     return "" if fits else words
