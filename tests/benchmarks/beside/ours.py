@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 import mtl
+from mtl.devices import autocast, choose_precision
 from mtl.inference.evaluation import predict_labelled
 
 from .cases import Case, Outcome
@@ -27,7 +28,9 @@ def run(
     started = time.perf_counter()
     mtl.train(model, config=config, progress=False)
     trained = time.perf_counter()
-    predictions = {task.name: predict_labelled(model, task.name)[1] for task in tasks}
+    # Otherwise a prediction is in float32, whatever the training was in.
+    with autocast(model.device, choose_precision(config.precision, model.device)):
+        predictions = {task.name: predict_labelled(model, task.name)[1] for task in tasks}
     return Outcome(trained - started, time.perf_counter() - trained, predictions)
 
 
