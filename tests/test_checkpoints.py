@@ -135,10 +135,10 @@ def scripted(monkeypatch):
         left = {name: iter(values) for name, values in scores.items()}
         main = {"topic": "accuracy", "ner": "entity_f1"}
 
-        def score(data, model, split):
+        def score(data, model):
             return {task.name: {main[task.name]: next(left[task.name])} for task in data.tasks}
 
-        monkeypatch.setattr(EncodedDataset, "scores", score)
+        monkeypatch.setattr(EncodedDataset, "validate", score)
         return on_epoch
 
     on_epoch = []

@@ -148,7 +148,7 @@ def test_training_takes_tasks_in_a_dict_and_one_alone(encoder, tokenizer, task):
         (lambda: mtl.write_squad("file", [TAGGED]), "a path, not the examples.*examples first"),
         (lambda: mtl.toy_dataset("ner", "10"), "size of train must be a whole number.*'10'"),
         (lambda: mtl.toy_dataset("ner", 5, -1), "size of validation must be a whole number.*-1"),
-        (lambda: mtl.toy_dataset(None, 5), "unknown kind of toy data.*use one of ner"),
+        (lambda: mtl.toy_dataset(None, 5), "unknown kind of toy data.*use one of documents"),
         (lambda: mtl.Dataset().split("dev"), 'no such split.*called "validation" here'),
         (lambda: mtl.Dataset().split(None), "no such split.*use one of test"),
         (lambda: mtl.load_pretrained(None), "neither a model folder nor.*None"),
