@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..data.readers import WRITERS
@@ -24,6 +25,7 @@ COLUMN = (
 LABEL_NAMES = "what tags or labels that are whole numbers mean, in order from 0"
 
 
+@cache  # tests, and notebooks, call `main` many times in one process
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options; the parsed `group` is the file that runs them."""
     parser = argparse.ArgumentParser(
