@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import string
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,12 @@ def write_word_pieces(folder, pieces=WORD_PIECES, line_end="\n", **settings):
     return folder
 
 
+ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+# CamemBERT's <s> and </s> come after those of SentencePiece, which it does not use.
+CAMEMBERT_SPECIAL = ["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"]
+CAMEMBERT_SPECIAL += ["<s>", "</s>", "<mask>"]
+
+
 @cache
 def _byte_pairs():
     """A byte-level BPE with the special tokens and the post-processor of RoBERTa, as JSON."""
@@ -77,10 +84,9 @@ def _byte_pairs():
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=special,
+        special_tokens=ROBERTA_SPECIAL,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -92,19 +98,82 @@ def _byte_pairs():
     return backend.to_str()
 
 
-def write_byte_pairs(folder):
-    """A folder with the `tokenizer.json` of a RoBERTa."""
+@cache
+def _unigram(special, splits_at_blanks):
+    """A Unigram vocabulary with the pre-tokenizer and post-processor of XLM-RoBERTa, as JSON."""
+    import tokenizers
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers.trainers import UnigramTrainer
+
+    backend = tokenizers.Tokenizer(models.Unigram())
+    blanks = normalizers.Replace(Regex(" {2,}"), " ")
+    backend.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), blanks])
+    metaspace = pre_tokenizers.Metaspace()
+    if splits_at_blanks:
+        metaspace = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    backend.pre_tokenizer = metaspace
+    backend.decoder = decoders.Metaspace()
+    trainer = UnigramTrainer(
+        vocab_size=300, special_tokens=list(special), unk_token="<unk>", show_progress=False
+    )
+    backend.train_from_iterator([*SAMPLES, *WORDS] * 3, trainer)
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[(token, special.index(token)) for token in ("<s>", "</s>")],
+    )
+    return backend.to_str()
+
+
+def _write_tokenizer(folder, content, **settings):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tokenizer.json").write_text(_byte_pairs(), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(content, encoding="utf-8")
     special = {"pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
     special |= {"cls": "<s>", "sep": "</s>", "bos": "<s>", "eos": "</s>"}
-    settings = {f"{use}_token": token for use, token in special.items()}
-    settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    named = {f"{use}_token": token for use, token in special.items()}
+    named |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(named | settings))
     return folder
 
 
+def write_byte_pairs(folder):
+    """A folder with the `tokenizer.json` of a RoBERTa."""
+    return _write_tokenizer(folder, _byte_pairs())
+
+
+def write_unigram(folder, splits_at_blanks=True):
+    """A folder with the `tokenizer.json` of an XLM-RoBERTa."""
+    return _write_tokenizer(folder, _unigram(tuple(ROBERTA_SPECIAL), splits_at_blanks))
+
+
+def write_camembert(folder):
+    """A folder with the `tokenizer.json` of a CamemBERT."""
+    return _write_tokenizer(folder, _unigram(tuple(CAMEMBERT_SPECIAL), True))
+
+
 POSITIONS = 24
+
+SHAPE = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3}
+SHAPE |= {"intermediate_size": 48, "max_position_embeddings": POSITIONS}
+# The families that count positions from the id of their padding have two more.
+ROBERTA = SHAPE | {"max_position_embeddings": POSITIONS + 2}
+ROBERTA |= {"type_vocab_size": 1, "layer_norm_eps": 1e-5}
+DISTILBERT = {"dim": 32, "n_heads": 4, "n_layers": 3, "hidden_dim": 48}
+DISTILBERT |= {"max_position_embeddings": POSITIONS}
+# What the names of a family's classes begin with: its shape, and its tokenizer. The embedding has a
+# few rows more than there are pieces.
+FAMILIES = {
+    "Bert": (SHAPE | {"vocab_size": len(WORD_PIECES) + 3}, write_word_pieces),
+    "DistilBert": (DISTILBERT | {"vocab_size": len(WORD_PIECES) + 3}, write_word_pieces),
+    "Roberta": (ROBERTA | {"vocab_size": 403}, write_byte_pairs),
+    "XLMRoberta": (ROBERTA | {"vocab_size": 256}, write_unigram),
+    "Camembert": (ROBERTA | {"vocab_size": 256}, write_camembert),
+}
+
+
+def family_of(class_name):
+    """The shape and the tokenizer for a class of `transformers`."""
+    return FAMILIES[re.split("Model|For", class_name)[0]]
 
 
 def random_model(class_name, **settings):
@@ -112,15 +181,7 @@ def random_model(class_name, **settings):
     import transformers
 
     model_class = getattr(transformers, class_name)
-    if class_name.startswith("DistilBert"):
-        shape = {"dim": 32, "n_heads": 4, "n_layers": 3, "hidden_dim": 48}
-    else:
-        shape = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3}
-        shape |= {"intermediate_size": 48}
-    shape |= {"max_position_embeddings": POSITIONS, "vocab_size": len(WORD_PIECES) + 3}
-    if class_name.startswith("Roberta"):
-        shape |= {"max_position_embeddings": POSITIONS + 2, "vocab_size": 403}
-        shape |= {"type_vocab_size": 1, "layer_norm_eps": 1e-5}
+    shape, _ = family_of(class_name)
     model = model_class(model_class.config_class(**(shape | settings))).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -133,8 +194,8 @@ def random_model(class_name, **settings):
 def write_checkpoint(folder, class_name, **settings):
     """A folder with a random model and a tokenizer that fits; the model too."""
     model = random_model(class_name, **settings)
-    is_roberta = class_name.startswith("Roberta")
-    (write_byte_pairs if is_roberta else write_word_pieces)(folder)
+    _, write_tokenizer = family_of(class_name)
+    write_tokenizer(folder)
     model.save_pretrained(folder)
     return model
 

@@ -9,7 +9,7 @@ from checkpoints import POSITIONS, write_checkpoint
 from mtl.errors import ModelError
 from mtl.nn.pretrained import load_pretrained
 
-BASES = ["BertModel", "DistilBertModel", "RobertaModel"]
+BASES = ["BertModel", "DistilBertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel"]
 
 
 @pytest.fixture(scope="module")

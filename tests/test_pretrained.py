@@ -27,6 +27,7 @@ from mtl.model import MultiTaskModel
 from mtl.nn.config import EncoderConfig
 from mtl.nn.encoder import TransformerEncoder
 from mtl.nn.export import save_for_transformers
+from mtl.nn.families import FAMILIES
 from mtl.nn.pretrained import find_checkpoint, load_pretrained
 from mtl.tasks.ner import NERTask
 from mtl.tasks.qa import QATask
@@ -42,6 +43,8 @@ UNDER_HEADS = [
     *("BertForMaskedLM", "BertForPreTraining", "BertForTokenClassification"),
     *("BertForSequenceClassification", "DistilBertForMaskedLM", "DistilBertForQuestionAnswering"),
     *("DistilBertForSequenceClassification", "RobertaForMaskedLM", "RobertaForTokenClassification"),
+    *("XLMRobertaForMaskedLM", "XLMRobertaForTokenClassification", "CamembertForMaskedLM"),
+    *("CamembertForTokenClassification",),
 ]
 
 
@@ -149,11 +152,8 @@ def test_a_row_is_as_long_as_there_are_positions_for_tokens(checkpoint):
         assert encoder.config.max_length == POSITIONS
 
 
-DROPOUTS = {
-    "BertModel": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.3},
-    "DistilBertModel": {"dropout": 0.1, "attention_dropout": 0.3},
-    "RobertaModel": {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.3},
-}
+DROPOUTS = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.3}
+DISTILBERT_DROPOUTS = {"dropout": 0.1, "attention_dropout": 0.3}
 
 
 @pytest.mark.parametrize("class_name", BASES)
@@ -168,12 +168,13 @@ DROPOUTS = {
     ],
 )
 def test_dropout_is_the_checkpoints_unless_given(checkpoint, tmp_path, class_name, given, expected):
-    encoder, tokenizer = load_pretrained(checkpoint(class_name, **DROPOUTS[class_name])[0], **given)
+    dropouts = DISTILBERT_DROPOUTS if class_name == "DistilBertModel" else DROPOUTS
+    encoder, tokenizer = load_pretrained(checkpoint(class_name, **dropouts)[0], **given)
     for layer in encoder.layers:
         assert (layer.dropout.p, layer.attention.dropout) == expected
     save_for_transformers(encoder, tokenizer, tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
-    assert tuple(written[key] for key in DROPOUTS[class_name]) == expected
+    assert tuple(written[key] for key in dropouts) == expected
 
 
 def test_loading_draws_no_random_number(checkpoint):
@@ -247,14 +248,14 @@ def test_minilm_gives_the_reference_sentence_vectors():
     assert torch.allclose(encode(model, texts), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("model_type", ["t5", None])
+@pytest.mark.parametrize("model_type", ["t5", "deberta-v2", "albert", "modernbert-decoder", None])
 def test_an_unknown_model_type_is_named_with_those_that_are_known(copied, model_type):
     folder = copied()
     rewrite_json(folder / "config.json", model_type=model_type)
     message = message_of(folder)
     assert f"{folder / 'config.json'}: the checkpoint is of a model type" in message
     assert f"model_type {model_type!r}" in message
-    assert "use one of bert, distilbert, roberta" in message
+    assert f"use one of {', '.join(FAMILIES)}" in message
 
 
 @pytest.mark.parametrize(
@@ -262,6 +263,7 @@ def test_an_unknown_model_type_is_named_with_those_that_are_known(copied, model_
     [
         ({"hidden_size": None}, "no key 'hidden_size'"),
         ({"hidden_act": "gelu_new"}, "activation 'gelu_new'"),
+        ({"is_decoder": True}, "is_decoder true: each token sees only those before it"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"num_attention_heads": 5}, "n_heads; d_model 32, n_heads 5\n  to do"),
         ({"num_hidden_layers": "3"}, "n_layers must be a whole number; '3'"),
@@ -277,7 +279,7 @@ def test_a_config_that_no_encoder_has_is_an_error(copied, change, found):
     message = message_of(folder)
     assert message.startswith(f"{folder / 'config.json'}: the encoder cannot be built from")
     assert found in message
-    assert "bert, distilbert, roberta" in message
+    assert f"use a checkpoint of {', '.join(FAMILIES)}; one of bert needs learned" in message
     assert "relu, gelu" in message
 
 
@@ -334,6 +336,14 @@ def test_all_that_is_wrong_with_the_tensors_is_listed(copied):
     assert "missing: encoder.layer.1.attention.self.key.weight" in message
     assert "unexpected: encoder.layer.7.output.dense.bias" in message
     assert "mis-shaped: embeddings.LayerNorm.bias is [31], not [32]" in message
+
+
+def test_heads_alone_are_no_encoder(copied):
+    folder = copied("BertForMaskedLM")
+    rewrite_weights(folder, lambda tensors: {n: t for n, t in tensors.items() if "cls." in n})
+    message = message_of(folder)
+    assert "the checkpoint holds heads alone, and no encoder" in message
+    assert "found: tensors of cls" in message
 
 
 def test_a_shape_with_the_same_number_of_values_is_still_wrong(copied):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
 from ..data.tokenizers.base import Tokenizer
 from ..data.tokenizers.subwords import SETTINGS, SubwordTokenizer
@@ -16,13 +14,14 @@ from ..errors import ModelError
 from ..files import write_atomically
 from .config import EncoderConfig
 from .encoder import TransformerEncoder
-from .families import CONFIG, DISTILBERT_EPS, FAMILIES, ROBERTA, WEIGHTS, Family, tensor_names
+from .families import FAMILIES
+from .family import CONFIG, WEIGHTS, Family, Settings, Weights
 
 
 def save_for_transformers(
     encoder: TransformerEncoder, tokenizer: SubwordTokenizer, folder: str | Path
 ) -> None:
-    """Write a folder that `transformers` loads as a BertModel, DistilBertModel or RobertaModel.
+    """Write a folder that `transformers` loads as a model of the family that the encoder is of.
 
     Args:
         encoder, tokenizer: as `load_pretrained` returned them; those of a trained model are
@@ -30,7 +29,7 @@ def save_for_transformers(
         folder: is created if it is missing.
 
     Raises:
-        ModelError: an encoder or a tokenizer that fits none of the three.
+        ModelError: an encoder or a tokenizer that fits no family (see `mtl.nn.families`).
     """
     config, folder = encoder.config, Path(folder)
     model_type = _model_type(config, tokenizer)
@@ -39,9 +38,8 @@ def save_for_transformers(
             "transformers has no encoder like this one",
             found=f"{config.norm}-norm, {config.positions} positions, {type(tokenizer).__name__} "
             f"with padding {tokenizer.pad_id}",
-            fix="it takes post-norm, learned positions and a SubwordTokenizer (padding 1 if it is "
-            "like RoBERTa's), as load_pretrained gives them; any other model is kept by "
-            "MultiTaskModel.save_pretrained",
+            fix="it takes an encoder and a SubwordTokenizer as load_pretrained gives them (with "
+            "padding 1 if it is like RoBERTa); MultiTaskModel.save_pretrained saves any model",
         )
     if len(encoder.layers) < config.n_layers:
         raise ModelError(
@@ -54,8 +52,8 @@ def save_for_transformers(
     write_atomically(folder / WEIGHTS, save(_to_theirs(encoder, FAMILIES[model_type])))
     tokenizer.save(folder)
     inputs = ["input_ids", "attention_mask"]
-    if model_type == "bert":  # the only one with segments
-        inputs.insert(1, "token_type_ids")
+    if FAMILIES[model_type].has_segments and not FAMILIES[model_type].reserved:
+        inputs.insert(1, "token_type_ids")  # RoBERTa's are always 0
     special = {f"{use}_token": token for use, token in tokenizer.special_tokens.items()}
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -68,42 +66,64 @@ def save_for_transformers(
 
 def _model_type(config: EncoderConfig, tokenizer: Tokenizer) -> str | None:
     """Which of their model types the encoder fits, if any."""
-    is_like_theirs = config.norm == "post" and config.positions == "learned"
-    if not is_like_theirs or not isinstance(tokenizer, SubwordTokenizer):
+    if not isinstance(tokenizer, SubwordTokenizer):
         return None
+    fitting = [name for name, family in FAMILIES.items() if _fits(config, tokenizer, family)]
+    if "roberta" in fitting:
+        return _kin_of_roberta(tokenizer)
+    return fitting[0] if fitting else None
+
+
+def _fits(config: EncoderConfig, tokenizer: SubwordTokenizer, family: Family) -> bool:
+    if any(getattr(config, field) != value for field, value in family.fixed.items()):
+        return False
+    if config.activation not in family.activations.values():
+        return False
     # Only RoBERTa has two separators; it counts positions from the id of its padding.
     if len(tokenizer.pair_separator) == 2:
-        return "roberta" if tokenizer.pad_id == ROBERTA.reserved - 1 else None
-    is_distilbert = config.n_types == 0 and config.layer_norm_eps == DISTILBERT_EPS
-    return "distilbert" if is_distilbert else "bert"
+        return tokenizer.pad_id == family.reserved - 1
+    return family.reserved == 0
 
 
-def _to_their_config(config: EncoderConfig, model_type: str) -> dict[str, Any]:
+def _kin_of_roberta(tokenizer: SubwordTokenizer) -> str:
+    """Those that have RoBERTa's encoder are told apart by their vocabulary."""
+    if tokenizer.backend.token_to_id("<s>NOTUSED") is not None:
+        return "camembert"
+    is_unigram = type(tokenizer.backend.model).__name__ == "Unigram"
+    return "xlm-roberta" if is_unigram else "roberta"
+
+
+def _to_their_config(config: EncoderConfig, model_type: str) -> Settings:
     family = FAMILIES[model_type]
     own = config.attention_dropout
+    names = {ours: theirs for theirs, ours in family.activations.items()}
     values = config.to_dict() | {
+        "activation": names[config.activation],
         "attention_dropout": config.dropout if own is None else own,
         "d_ff": config.feed_forward_width,
         "max_length": config.max_length + family.reserved,
     }
     theirs = {key: values[field] for field, key in family.shape.items()}
-    if family.segments:
+    if family.has_segments:
         # BERT always has segments: one of zeros changes nothing.
         theirs |= {"type_vocab_size": config.n_types or 1}
-    return {"model_type": model_type, "dtype": "float32"} | theirs
+    return {"model_type": model_type, "dtype": "float32"} | theirs | family.write(config)
 
 
-def _to_theirs(encoder: TransformerEncoder, family: Family) -> dict[str, Tensor]:
+def _to_theirs(encoder: TransformerEncoder, family: Family) -> Weights:
     """Under their names; what `load_pretrained` cut off or folded together is filled with 0."""
     weights = {name: t.detach().cpu() for name, t in encoder.state_dict().items()}
-    positions = weights["position_embedding.weight"]
-    reserved = positions.new_zeros(family.reserved, positions.shape[1])
-    weights["position_embedding.weight"] = torch.cat([reserved, positions])
-    if family.segments:
-        weights.setdefault("type_embedding.weight", positions.new_zeros(1, positions.shape[1]))
+    weights = family.restore(weights, encoder.config)
+    if "position_embedding.weight" in weights:
+        positions = weights["position_embedding.weight"]
+        reserved = positions.new_zeros(family.reserved, positions.shape[1])
+        weights["position_embedding.weight"] = torch.cat([reserved, positions])
+    if family.has_segments:
+        tokens = weights["token_embedding.weight"]
+        weights.setdefault("type_embedding.weight", tokens.new_zeros(1, tokens.shape[1]))
     return {
         # safetensors writes contiguous tensors only.
         part: chunk.contiguous()
-        for ours, parts in tensor_names(encoder.config, family).items()
+        for ours, parts in family.tensor_names(weights).items()
         for part, chunk in zip(parts, weights[ours].chunk(len(parts)), strict=True)
     }

@@ -1,6 +1,6 @@
 """The checkpoints that fit our encoder: how each model type spells its config and its tensors.
 
-DistilBERT, BERT (MiniLM too) and RoBERTa are the same encoder as ours, post-norm with learned
+BERT (MiniLM too), DistilBERT and RoBERTa are the same encoder as ours, post-norm with learned
 positions; only the names of their tensors differ:
 
     theirs (BERT)                                 ours
@@ -12,42 +12,21 @@ positions; only the names of their tensors differ:
     encoder.layer.0.intermediate.dense            layers.0.feed_forward.expand
     encoder.layer.0.output.dense                  layers.0.feed_forward.contract
     encoder.layer.0.output.LayerNorm              layers.0.feed_forward_norm
+
+XLM-RoBERTa and CamemBERT are RoBERTa's encoder with another vocabulary.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from .config import EncoderConfig
-
-WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the files of a checkpoint
+from .family import Family
 
 # position_ids are not a head but a buffer that old versions of transformers saved: 0, 1, 2, ...
 HEADS = ("classifier.", "qa_outputs.", "pooler.", "score.", "embeddings.position_ids")
 
-
-@dataclass(frozen=True)
-class Family:
-    """How one model type spells its config and its tensors.
-
-    Attributes:
-        shape: their key for each of our config's fields.
-        layers: what the layers are called.
-        layer: what the parts of a layer are called, by our names; three for queries, keys, values.
-        segments: whether it has segment (type) embeddings.
-        reserved: rows of the position table before that of the first token.
-        heads: how the names of its heads' tensors begin; tasks bring their own heads.
-    """
-
-    shape: dict[str, str]
-    layers: str
-    layer: dict[str, list[str]]
-    segments: bool
-    reserved: int
-    heads: tuple[str, ...]
-
-
 BERT = Family(
+    prefix="bert",
     shape={
         "vocab_size": "vocab_size",
         "d_model": "hidden_size",
@@ -60,6 +39,14 @@ BERT = Family(
         "attention_dropout": "attention_probs_dropout_prob",
         "layer_norm_eps": "layer_norm_eps",
     },
+    activations={"relu": "relu", "gelu": "gelu"},
+    fixed={"positions": "learned", "norm": "post"},
+    parts={
+        "token_embedding": "embeddings.word_embeddings",
+        "position_embedding": "embeddings.position_embeddings",
+        "type_embedding": "embeddings.token_type_embeddings",
+        "norm": "embeddings.LayerNorm",
+    },
     layers="encoder.layer",
     layer={
         "attention.query_key_value": [f"attention.self.{x}" for x in ("query", "key", "value")],
@@ -69,11 +56,10 @@ BERT = Family(
         "feed_forward.contract": ["output.dense"],
         "feed_forward_norm": ["output.LayerNorm"],
     },
-    segments=True,
-    reserved=0,
     heads=("cls.", *HEADS),
 )
 DISTILBERT = Family(
+    prefix="distilbert",
     shape={
         "vocab_size": "vocab_size",
         "d_model": "dim",
@@ -85,6 +71,10 @@ DISTILBERT = Family(
         "dropout": "dropout",
         "attention_dropout": "attention_dropout",
     },
+    activations=BERT.activations,
+    # Its config does not say what its layer norms add to the variance.
+    fixed=BERT.fixed | {"n_types": 0, "layer_norm_eps": 1e-12},
+    parts={name: part for name, part in BERT.parts.items() if name != "type_embedding"},
     layers="transformer.layer",
     layer={
         "attention.query_key_value": [f"attention.{x}_lin" for x in "qkv"],
@@ -94,28 +84,16 @@ DISTILBERT = Family(
         "feed_forward.contract": ["ffn.lin2"],
         "feed_forward_norm": ["output_layer_norm"],
     },
-    segments=False,
-    reserved=0,
     heads=("vocab_transform.", "vocab_layer_norm.", "vocab_projector.", "pre_classifier.", *HEADS),
 )
-DISTILBERT_EPS = 1e-12  # of its layer norms; its config does not say
 # RoBERTa's first position is one past the id of its padding, which is 1.
-ROBERTA = replace(BERT, reserved=2, heads=("lm_head.", *HEADS))
-FAMILIES = {"bert": BERT, "distilbert": DISTILBERT, "roberta": ROBERTA}
-
-
-def tensor_names(config: EncoderConfig, family: Family) -> dict[str, list[str]]:
-    """Each of our tensors, with those of theirs that make it up: one, or three concatenated."""
-    names = {
-        "token_embedding.weight": ["embeddings.word_embeddings.weight"],
-        "position_embedding.weight": ["embeddings.position_embeddings.weight"],
-    }
-    if family.segments:
-        names["type_embedding.weight"] = ["embeddings.token_type_embeddings.weight"]
-    for kind in ("weight", "bias"):
-        names[f"norm.{kind}"] = [f"embeddings.LayerNorm.{kind}"]
-        for i in range(config.n_layers):
-            for ours, theirs in family.layer.items():
-                parts = [f"{family.layers}.{i}.{part}.{kind}" for part in theirs]
-                names[f"layers.{i}.{ours}.{kind}"] = parts
-    return names
+ROBERTA = replace(BERT, prefix="roberta", reserved=2, heads=("lm_head.", *HEADS))
+# By model type. An encoder is saved as the first that it fits: BERT comes after DistilBERT, which
+# is one without segments.
+FAMILIES = {
+    "distilbert": DISTILBERT,
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+}

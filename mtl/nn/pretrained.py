@@ -10,18 +10,17 @@ from collections import Counter
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..data.tokenizers.subwords import SubwordTokenizer
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import ConfigError, ModelError, missing_extra
 from ..files import read_json, read_tensors
-from .config import ACTIVATIONS, EncoderConfig
+from .config import EncoderConfig
 from .encoder import TransformerEncoder
-from .families import CONFIG, DISTILBERT_EPS, FAMILIES, WEIGHTS, Family, tensor_names
+from .families import FAMILIES
+from .family import CONFIG, WEIGHTS, Family, Settings, Weights
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def load_pretrained(
     folder = find_checkpoint(folder_or_name)
     theirs = read_json(folder / CONFIG)
     family = _family(theirs, folder)
-    tensors, left_out = _read_weights(folder, theirs["model_type"], family)
+    tensors, left_out = _read_weights(folder, family)
     config = _read_config(theirs, family, folder)
     tokenizer = SubwordTokenizer.load(folder)
     # Before any weight is moved: ids of another vocabulary would fetch the vectors of other words.
@@ -136,7 +135,7 @@ def find_checkpoint(folder_or_name: str | Path) -> Path:
         ) from None
 
 
-def _family(theirs: dict[str, Any], folder: Path) -> Family:
+def _family(theirs: Settings, folder: Path) -> Family:
     model_type = theirs.get("model_type")
     if model_type is None and "tasks" in theirs:
         raise ModelError(
@@ -156,35 +155,38 @@ def _family(theirs: dict[str, Any], folder: Path) -> Family:
     return FAMILIES[model_type]
 
 
-def _read_config(theirs: dict[str, Any], family: Family, folder: Path) -> EncoderConfig:
+def _read_config(theirs: Settings, family: Family, folder: Path) -> EncoderConfig:
     """Our config from theirs; for now with all their positions and segments."""
     wrong = _unlike_ours(theirs, family)
     if not wrong:
-        ours: dict[str, Any] = {"layer_norm_eps": DISTILBERT_EPS}  # unless their config says it
-        ours |= {field: theirs[key] for field, key in family.shape.items()}
-        ours["n_types"] = theirs.get("type_vocab_size", 2) if family.segments else 0
+        ours = {field: theirs[key] for field, key in family.shape.items()}
+        ours["activation"] = family.activations[ours["activation"]]
+        ours["n_types"] = theirs.get("type_vocab_size", 2) if family.has_segments else 0
         try:
-            return EncoderConfig(**ours, positions="learned", norm="post")
+            return EncoderConfig(**ours | family.fixed | family.read(theirs))
         except ConfigError as error:
             wrong = [f"{fault.what}; {fault.found}" for fault in error.faults]
     raise ModelError(
         "the encoder cannot be built from the checkpoint's config",
         path=folder / CONFIG,
         found="; ".join(wrong),
-        fix=f"use a checkpoint of {', '.join(FAMILIES)} with learned positions and an "
-        f"activation of {', '.join(ACTIVATIONS)}",
+        fix=f"use a checkpoint of {', '.join(FAMILIES)}; one of {theirs['model_type']} needs "
+        f"{family.fixed['positions']} positions and an activation of "
+        f"{', '.join(family.activations)}",
     )
 
 
-def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
+def _unlike_ours(theirs: Settings, family: Family) -> list[str]:
     """What their config lacks, and what it asks for that our encoder does not support."""
     wrong = [f"no key {key!r}" for key in family.shape.values() if key not in theirs]
     # Relative positions would load as if they were absolute, and compute something else.
     positions = theirs.get("position_embedding_type", "absolute")
     if positions != "absolute":
         wrong.append(f"position_embedding_type {positions!r}")
+    if theirs.get("is_decoder"):
+        wrong.append("is_decoder true: each token sees only those before it")
     activation = theirs.get(family.shape["activation"])
-    if activation is not None and activation not in ACTIVATIONS:
+    if activation is not None and activation not in list(family.activations):
         wrong.append(f"activation {activation!r}")
     # RoBERTa counts positions from the id of its padding.
     padding = theirs.get("pad_token_id", family.reserved - 1)
@@ -193,9 +195,7 @@ def _unlike_ours(theirs: dict[str, Any], family: Family) -> list[str]:
     return wrong
 
 
-def _read_weights(
-    folder: Path, model_type: str, family: Family
-) -> tuple[dict[str, Tensor], Counter[str]]:
+def _read_weights(folder: Path, family: Family) -> tuple[Weights, Counter[str]]:
     """Tensors by name, without prefix, and how many tensors of each head are left out."""
     if (folder / PICKLE).exists() and not (folder / WEIGHTS).exists():
         raise ModelError(
@@ -206,7 +206,7 @@ def _read_weights(
         )
     tensors, left_out = {}, Counter()
     for name, tensor in read_tensors(folder / WEIGHTS).items():
-        name = name.removeprefix(f"{model_type}.")
+        name = name.removeprefix(f"{family.prefix}.")
         for old, new in OLD_NAMES.items():
             name = name.replace(old, new)
         # Only known heads are left out. Anything unknown stays, and is then an error.
@@ -215,16 +215,21 @@ def _read_weights(
             left_out[head.removesuffix(".")] += 1
         else:
             tensors[name] = tensor
+    if not tensors:
+        raise ModelError(
+            "the checkpoint holds heads alone, and no encoder",
+            path=folder / WEIGHTS,
+            found=f"tensors of {', '.join(left_out) or 'nothing'}",
+            fix="use the checkpoint that it was trained on, or one that holds the whole model",
+        )
     return tensors, left_out
 
 
-def _to_ours(
-    tensors: dict[str, Tensor], config: EncoderConfig, family: Family, folder: Path
-) -> dict[str, Tensor]:
+def _to_ours(tensors: Weights, config: EncoderConfig, family: Family, folder: Path) -> Weights:
     """Our names, float32. Raises ModelError with all that is missing, unexpected or mis-shaped."""
-    names = tensor_names(config, family)
     with torch.device("meta"):
         wanted = TransformerEncoder(config).state_dict()
+    names = family.tensor_names(wanted)
     expected = {part for parts in names.values() for part in parts}
     faults = [f"missing: {name}" for name in sorted(expected - tensors.keys())]
     faults += [f"unexpected: {name}" for name in sorted(tensors.keys() - expected)]
@@ -249,12 +254,12 @@ def _to_ours(
             found="; ".join(faults[:10]) + ("; ..." if len(faults) > 10 else ""),
             fix="copy the config and the weights from the same checkpoint",
         )
-    return weights
+    return family.reorder(weights, config)
 
 
 def _cut_positions(
-    config: EncoderConfig, weights: dict[str, Tensor], reserved: int, max_length: int | None
-) -> tuple[EncoderConfig, dict[str, Tensor]]:
+    config: EncoderConfig, weights: Weights, reserved: int, max_length: int | None
+) -> tuple[EncoderConfig, Weights]:
     """Only the positions that rows will use, beginning with the first token's."""
     most = config.max_length - reserved
     length = most if max_length is None else max_length
@@ -264,14 +269,15 @@ def _cut_positions(
             found=f"{length} tokens, {most} positions",
             fix=f"set encoder.max_length to at most {most}; longer texts are read in windows",
         )
-    # clone, or the slice would keep the whole table in memory.
-    positions = weights["position_embedding.weight"][reserved : reserved + length].clone()
-    return replace(config, max_length=length), weights | {"position_embedding.weight": positions}
+    weights = dict(weights)
+    if config.positions == "learned":  # the others have no table in the checkpoint
+        table = weights["position_embedding.weight"]
+        # clone, or the slice would keep the whole table in memory.
+        weights["position_embedding.weight"] = table[reserved : reserved + length].clone()
+    return replace(config, max_length=length), weights
 
 
-def _without_segments(
-    config: EncoderConfig, weights: dict[str, Tensor]
-) -> tuple[EncoderConfig, dict[str, Tensor]]:
+def _without_segments(config: EncoderConfig, weights: Weights) -> tuple[EncoderConfig, Weights]:
     """The same encoder without its only segment: what it adds moves to the positions."""
     weights = dict(weights)
     segment = weights.pop("type_embedding.weight")  # (1, D)

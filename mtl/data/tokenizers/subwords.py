@@ -2,6 +2,7 @@
 
     embeddings -> em ##bed ##ding ##s           WordPiece (BERT, DistilBERT, MiniLM)
     He sleeps. -> He Ġsleeps .                  byte-level BPE (RoBERTa); Ġ: after a blank
+    He sleeps. -> ▁He ▁sleep s .                Unigram (XLM-RoBERTa, CamemBERT); ▁: a word begins
 
 Cutting is left to the `tokenizers` library, with the vocabulary that came with the pretrained
 weights; here its pieces are mapped back to characters and words.
@@ -9,13 +10,14 @@ weights; here its pieces are mapped back to characters and words.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, missing_extra
 from ...files import missing_file, read_json
-from ..words import Place, split_words
+from ..words import BLANKS, Place, split_words
 from .base import Encoding, Tokenizer
 
 if TYPE_CHECKING:
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
 ROBERTA_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>"}
 VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
+SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+NOT_BLANK = re.compile(f"[^{BLANKS}]")
 
 
 class SubwordTokenizer(Tokenizer):
-    """Words in pieces, by a trained vocabulary (WordPiece or byte-level BPE).
+    """Words in pieces, by a trained vocabulary (WordPiece, byte-level BPE or Unigram).
 
     Args:
         backend: a `tokenizers.Tokenizer`; its settings for padding, truncation and special tokens
@@ -48,6 +52,9 @@ class SubwordTokenizer(Tokenizer):
         self.special_tokens, ids = _special_tokens(backend)
         self.pad_id, self.unk_id = ids["pad"], ids["unk"]
         self.cls_id, self.sep_id = ids["cls"], ids["sep"]
+        # A Unigram vocabulary lists its special tokens as pieces, and finds them in plain text.
+        added = backend.get_added_tokens_decoder()
+        self.special_ids = {*ids.values(), *(i for i in added if added[i].special)}
         # RoBERTa was trained with </s></s> between the two texts of a pair.
         self.pair_separator = [self.sep_id] * (1 if self.special_tokens == BERT_TOKENS else 2)
 
@@ -65,16 +72,18 @@ class SubwordTokenizer(Tokenizer):
         """
         # Special tokens are added by `rows`, which knows about pairs and windows.
         found = self.backend.encode(text, add_special_tokens=False)
-        words = _join_words(split_words(text), found.offsets)
+        offsets = [_without_blank(text, place) for place in found.offsets]
+        words = _join_words(split_words(text), offsets)
         if not words:  # RoBERTa has pieces for blanks too
             return Encoding(text, [], [], [], [], [])
-        word_ids = _words_of_pieces(found.offsets, words)
+        word_ids = _words_of_pieces(offsets, words)
         # Renumbered, so that a word without pieces leaves no gap in the count.
         kept = sorted(set(word_ids))
         number = {word: i for i, word in enumerate(kept)}
         word_ids = [number[word] for word in word_ids]
         words = [words[word] for word in kept]
-        return Encoding(text, found.tokens, found.ids, found.offsets, word_ids, words)
+        ids = [self.unk_id if i in self.special_ids else i for i in found.ids]
+        return Encoding(text, found.tokens, ids, offsets, word_ids, words)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The pieces of `ids`; an id beyond the vocabulary is unknown."""
@@ -102,7 +111,7 @@ class SubwordTokenizer(Tokenizer):
             # Older checkpoints have only the list of pieces.
             path = folder / VOCABULARY
         if not path.exists():
-            raise missing_file(folder / cls.file_name)
+            raise _no_vocabulary(folder)
         settings = read_json(folder / SETTINGS) if (folder / SETTINGS).exists() else {}
         try:
             if path.name == VOCABULARY:
@@ -117,6 +126,28 @@ class SubwordTokenizer(Tokenizer):
                 found=str(error),
                 fix="copy or download it again",
             ) from None
+
+
+def _no_vocabulary(folder: Path) -> ModelError:
+    """The error for a folder without a file that we read."""
+    found = next((name for name in SENTENCEPIECE if (folder / name).exists()), None)
+    if found is None:
+        return missing_file(folder / SubwordTokenizer.file_name)
+    return ModelError(
+        f"the folder has its vocabulary only in SentencePiece's own format ({found})",
+        path=folder,
+        fix=f"convert it to {SubwordTokenizer.file_name} with transformers: "
+        "AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)",
+    )
+
+
+def _without_blank(text: str, place: Place) -> Place:
+    """The place of a piece without the blanks that it begins with, unless it holds nothing else.
+
+    `Ġsleeps` and `▁sleeps` are a word with the blank before it; an answer must not begin with one.
+    """
+    filled = NOT_BLANK.search(text, *place)
+    return (filled.start(), place[1]) if filled else place
 
 
 def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict[str, int]]:
