@@ -164,6 +164,10 @@ DISTILBERT |= {"max_position_embeddings": POSITIONS}
 # few rows more than there are pieces.
 FAMILIES = {
     "Bert": (SHAPE | {"vocab_size": len(WORD_PIECES) + 3}, write_word_pieces),
+    "Electra": (
+        SHAPE | {"vocab_size": len(WORD_PIECES) + 3, "embedding_size": 16},
+        write_word_pieces,
+    ),
     "DistilBert": (DISTILBERT | {"vocab_size": len(WORD_PIECES) + 3}, write_word_pieces),
     "Roberta": (ROBERTA | {"vocab_size": 403}, write_byte_pairs),
     "XLMRoberta": (ROBERTA | {"vocab_size": 256}, write_unigram),

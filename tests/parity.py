@@ -10,6 +10,7 @@ from mtl.errors import ModelError
 from mtl.nn.pretrained import load_pretrained
 
 BASES = ["BertModel", "DistilBertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel"]
+BASES += ["ElectraModel"]
 
 
 @pytest.fixture(scope="module")

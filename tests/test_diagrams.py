@@ -111,6 +111,11 @@ def test_architecture_of_another_model(build_model):
     assert "NER" not in everything
 
 
+def test_architecture_says_that_narrow_embeddings_are_projected(build_model):
+    model = build_model([mtl.QATask("qa")], n_types=0, d_embedding=8, d_model=16)
+    assert "token embeddings (8 → 16), sinusoidal positions" in texts(plot_architecture(model))
+
+
 # --- the way of a sentence ------------------------------------------------------------------------
 
 

@@ -114,6 +114,44 @@ def test_the_whole_encoder_is_embeddings_layers_and_norm(norm):
     torch.testing.assert_close(encoder(input_ids, None, token_type_ids), x, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_narrow_embeddings_are_projected_after_the_norm_of_post_norm(norm, positions):
+    encoder = build(norm=norm, positions=positions, d_embedding=6)
+    nn.init.normal_(encoder.norm.weight)
+    nn.init.normal_(encoder.embedding_projection.bias)
+    input_ids = ids(2, 7)
+    x = encoder.token_embedding.weight[input_ids] + encoder.type_embedding.weight[0]
+    if positions == "learned":
+        x = x + encoder.position_embedding.weight[:7]
+    if positions == "sinusoidal":
+        x = x + math.sqrt(2) * sinusoidal_positions(7, 6)
+    assert x.shape == (2, 7, 6)
+    if norm == "post":
+        x = encoder.norm(x)
+    x = nn.functional.linear(x, *encoder.embedding_projection.parameters())
+    torch.testing.assert_close(encoder.embed(input_ids, None), x)
+    assert encoder(input_ids).shape == (2, 7, 16)
+
+
+def test_the_parts_of_the_embedding_are_those_that_there_are():
+    assert build(n_types=0).embedding_parts == ["token_embedding"]
+    encoder = build(norm="post", positions="learned", d_embedding=6)
+    assert encoder.embedding_parts == [
+        *("token_embedding", "type_embedding", "position_embedding", "norm"),
+        "embedding_projection",
+    ]
+
+
+def test_embeddings_as_wide_as_the_model_are_not_projected():
+    torch.manual_seed(0)
+    expected = TransformerEncoder(SMALL).state_dict()
+    torch.manual_seed(0)
+    found = TransformerEncoder(dataclasses.replace(SMALL, d_embedding=16)).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
 # --- attention ----------------------------------------------------------------------------------
 
 

@@ -35,6 +35,8 @@ pytest.importorskip("tokenizers")
         ("DistilBertModel", {}),
         ("RobertaModel", {}),
         ("RobertaModel", {"type_vocab_size": 2}),
+        ("ElectraModel", {}),
+        ("ElectraModel", {"embedding_size": 32}),
         ("XLMRobertaModel", {}),
         ("CamembertModel", {}),
     ],
@@ -85,7 +87,7 @@ def test_what_was_written_has_a_tokenizer_of_transformers(checkpoint, tmp_path, 
     row = tokenizer.rows(("Who works?", "Paris plays."), 100)[0]
     assert pair["input_ids"] == row.input_ids
     assert pair.get("token_type_ids", row.token_type_ids) == row.token_type_ids
-    assert ("token_type_ids" in pair) == (class_name == "BertModel")
+    assert ("token_type_ids" in pair) == (class_name in ("BertModel", "ElectraModel"))
     assert theirs.model_max_length == POSITIONS
     batch = theirs(["Paris", "the work"], padding=True, return_tensors="pt")
     assert (batch["input_ids"] == tokenizer.pad_id).any()

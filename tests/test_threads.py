@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from stopping import stop_after
+from torch import nn
 
 import mtl
 from mtl import devices
@@ -85,10 +86,11 @@ def test_a_small_pretrained_encoder_is_large_by_far(batch_size, length):
     assert batch_size * length * config.multiply_adds > 5 * LARGE
 
 
-def test_multiply_adds_are_the_weights_of_the_layers():
-    config = EncoderConfig(50, d_model=16, n_heads=2, n_layers=3, d_ff=40)
-    layers = mtl.TransformerEncoder(config).layers
-    matrices = [p.numel() for p in layers.parameters() if p.dim() == 2]
+@pytest.mark.parametrize("variant", [{}, {"d_embedding": 8}])
+def test_multiply_adds_are_the_weights_of_the_linear_layers(variant):
+    config = EncoderConfig(50, d_model=16, n_heads=2, n_layers=3, d_ff=40, **variant)
+    modules = mtl.TransformerEncoder(config).modules()
+    matrices = [module.weight.numel() for module in modules if isinstance(module, nn.Linear)]
     assert config.multiply_adds == sum(matrices)
 
 

@@ -25,6 +25,9 @@ class EncoderConfig:
         n_heads: H, attention heads; divides `d_model`.
         n_layers: encoder layers.
         d_ff: F, width of the feed-forward layer; 0 means `4 * d_model`.
+        d_embedding: width of the embeddings; 0 means `d_model`. Others are projected to `d_model`,
+            so that a large vocabulary needs fewer parameters (ELECTRA; Lan et al. 2020, section
+            3.1).
         max_length: most tokens in a row, and the number of positions.
         positions: `sinusoidal` (Vaswani et al. 2017, section 3.5), `learned` (BERT), or `rotary`
             (Su et al. 2021, equation 34).
@@ -67,6 +70,7 @@ class EncoderConfig:
     # 0.02 is what BERT and GPT-2 start with.
     embedding_std: float = setting(0.02, least=0)
     type_std: float = setting(0.02, least=0)
+    d_embedding: int = setting(0, least=0)
     # PyTorch's default; BERT's is 1e-12, so a checkpoint's config decides.
     layer_norm_eps: float = setting(1e-5, least=0)
 
@@ -121,10 +125,17 @@ class EncoderConfig:
         return self.d_ff or 4 * self.d_model
 
     @property
+    def embedding_width(self) -> int:
+        """Of the embeddings, before they are projected to D."""
+        return self.d_embedding or self.d_model
+
+    @property
     def multiply_adds(self) -> int:
         """Those of the linear layers for one token: four D x D and two D x F matrices per layer."""
         # Attention's T x T products are left out: in short rows they are the smaller part.
-        return self.n_layers * self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
+        layer = self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
+        is_projected = self.embedding_width != self.d_model
+        return self.n_layers * layer + is_projected * self.embedding_width * self.d_model
 
     def to_dict(self) -> dict:
         """Plain values, for `config.json`."""

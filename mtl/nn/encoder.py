@@ -94,24 +94,28 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.config = config = as_encoder_config(config)
         self.pretrained = ""
-        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.type_embedding = (
-            nn.Embedding(config.n_types, config.d_model) if config.n_types else None
-        )
+        width = config.embedding_width
+        self.token_embedding = nn.Embedding(config.vocab_size, width)
+        self.type_embedding = nn.Embedding(config.n_types, width) if config.n_types else None
         if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.max_length, config.d_model)
+            self.position_embedding = nn.Embedding(config.max_length, width)
         elif config.positions == "sinusoidal":
             # Sines and cosines have a standard deviation of 1 / sqrt(2). Scaled to that of the
             # embeddings they are added to, neither drowns out the other.
-            table = sinusoidal_positions(config.max_length, config.d_model)
+            table = sinusoidal_positions(config.max_length, width)
             self.register_buffer(
                 "position_table", table * math.sqrt(2) * config.embedding_std, persistent=False
             )
         else:
             # Not saved with the weights: the config is enough to compute it again.
             self.register_buffer("rotation_table", rotations(config), persistent=False)
+        self.embedding_projection = (
+            nn.Linear(width, config.d_model) if width != config.d_model else nn.Identity()
+        )
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.n_layers))
-        self.norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
+        # In post-norm it comes after the embeddings, in pre-norm at the end.
+        normed = width if config.norm == "post" else config.d_model
+        self.norm = nn.LayerNorm(normed, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
         self._initialise()
 
@@ -138,8 +142,11 @@ class TransformerEncoder(nn.Module):
     def embedding_parts(self) -> list[str]:
         """Names of the submodules that `embed` uses."""
         parts = ["token_embedding", "type_embedding", "position_embedding"]
-        parts = [name for name in parts if getattr(self, name, None) is not None]
-        return [*parts, "norm"] if self.config.norm == "post" else parts
+        parts += ["norm"] if self.config.norm == "post" else []
+        parts += ["embedding_projection"]
+        # Those that the config does without have no parameters.
+        present = {name.split(".")[0] for name, _ in self.named_parameters()}
+        return [name for name in parts if name in present]
 
     def embed(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """What the first layer reads, `(B, T)` to `(B, T, D)`: token + segment (+ position).
@@ -164,7 +171,7 @@ class TransformerEncoder(nn.Module):
             x = x + self.position_table[:length]
         if self.config.norm == "post":  # as in BERT, where each layer also ends with a norm
             x = self.norm(x)
-        return self.dropout(x)
+        return self.embedding_projection(self.dropout(x))
 
     def _mask_and_rotation(
         self, length: int, attention_mask: Tensor | None

@@ -13,14 +13,16 @@ positions; only the names of their tensors differ:
     encoder.layer.0.output.dense                  layers.0.feed_forward.contract
     encoder.layer.0.output.LayerNorm              layers.0.feed_forward_norm
 
-XLM-RoBERTa and CamemBERT are RoBERTa's encoder with another vocabulary.
+XLM-RoBERTa and CamemBERT are RoBERTa's encoder with another vocabulary; ELECTRA is BERT's encoder,
+but its embeddings may be narrower, and are then projected (`embeddings_project`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from .family import Family
+from .config import EncoderConfig
+from .family import Family, Settings
 
 # position_ids are not a head but a buffer that old versions of transformers saved: 0, 1, 2, ...
 HEADS = ("classifier.", "qa_outputs.", "pooler.", "score.", "embeddings.position_ids")
@@ -40,7 +42,7 @@ BERT = Family(
         "layer_norm_eps": "layer_norm_eps",
     },
     activations={"relu": "relu", "gelu": "gelu"},
-    fixed={"positions": "learned", "norm": "post"},
+    fixed={"positions": "learned", "norm": "post", "d_embedding": 0},
     parts={
         "token_embedding": "embeddings.word_embeddings",
         "position_embedding": "embeddings.position_embeddings",
@@ -88,11 +90,35 @@ DISTILBERT = Family(
 )
 # RoBERTa's first position is one past the id of its padding, which is 1.
 ROBERTA = replace(BERT, prefix="roberta", reserved=2, heads=("lm_head.", *HEADS))
-# By model type. An encoder is saved as the first that it fits: BERT comes after DistilBERT, which
-# is one without segments.
+
+
+def _read_embedding_size(theirs: Settings) -> Settings:
+    width = theirs.get("embedding_size", theirs["hidden_size"])
+    return {"d_embedding": 0 if width == theirs["hidden_size"] else width}
+
+
+def _write_embedding_size(config: EncoderConfig) -> Settings:
+    return {"embedding_size": config.embedding_width}
+
+
+ELECTRA = replace(
+    BERT,
+    prefix="electra",
+    fixed={"positions": "learned", "norm": "post"},
+    parts=BERT.parts | {"embedding_projection": "embeddings_project"},
+    heads=(
+        *("discriminator_predictions.", "generator_predictions.", "generator_lm_head."),
+        *("sequence_summary.", *HEADS),
+    ),
+    read=_read_embedding_size,
+    write=_write_embedding_size,
+)
+# By model type. An encoder is saved as the first that it fits: a DistilBERT is a BERT without
+# segments, and a BERT is an ELECTRA whose embeddings are not projected.
 FAMILIES = {
     "distilbert": DISTILBERT,
     "bert": BERT,
+    "electra": ELECTRA,
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
     "camembert": ROBERTA,

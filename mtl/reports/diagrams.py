@@ -23,7 +23,6 @@ def plot_architecture(model: MultiTaskModel) -> Picture:
     """The model as boxes: text, tokenizer, embeddings, shared layers, one head per task."""
     config = model.encoder.config
     sketch = Sketch(8, 6.5)
-    segments = " + segments" if config.n_types else ""
     layer = (
         f"encoder layer × {len(model.encoder.layers)}\n"
         f"self-attention ({config.n_heads} heads of width {config.head_width})\n"
@@ -32,7 +31,7 @@ def plot_architecture(model: MultiTaskModel) -> Picture:
     boxes = [
         (0.55, 0.55, "text: a sentence, or a question with its context", NORM),
         (1.5, 0.55, f"tokenizer, {len(model.tokenizer):,} ids:  [CLS] ... [SEP]", NORM),
-        (2.45, 0.55, f"token embeddings{segments}, {config.positions} positions", "#d0ebff"),
+        (2.45, 0.55, f"{_embeddings(config)}, {config.positions} positions", "#d0ebff"),
         (3.4, 1.05, layer, "#a5d8ff"),
     ]
     for y, height, words, colour in boxes:
@@ -53,6 +52,14 @@ def plot_architecture(model: MultiTaskModel) -> Picture:
         f" {shared / total:.1%} of them shared."
     )
     return sketch.picture
+
+
+def _embeddings(config: EncoderConfig) -> str:
+    """What the first layer reads, in words."""
+    segments = " + segments" if config.n_types else ""
+    is_projected = config.embedding_width != config.d_model
+    widths = f" ({config.embedding_width} → {config.d_model})" if is_projected else ""
+    return f"token embeddings{segments}{widths}"
 
 
 def _draw_head(
