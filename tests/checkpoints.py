@@ -76,25 +76,23 @@ CAMEMBERT_SPECIAL += ["<s>", "</s>", "<mask>"]
 
 
 @cache
-def _byte_pairs():
-    """A byte-level BPE with the special tokens and the post-processor of RoBERTa, as JSON."""
+def _byte_pairs(special):
+    """A byte-level BPE, trained, without a post-processor, as JSON."""
     import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
 
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=ROBERTA_SPECIAL,
+        special_tokens=list(special),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     backend.train_from_iterator(SAMPLES * 2, trainer)
-    backend.add_special_tokens([tokenizers.AddedToken("<mask>", lstrip=True, special=True)])
-    backend.post_processor = processors.RobertaProcessing(
-        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
-    )
+    mask = next(token for token in special if "mask" in token.lower())
+    backend.add_special_tokens([tokenizers.AddedToken(mask, lstrip=True, special=True)])
     return backend.to_str()
 
 
@@ -125,9 +123,9 @@ def _unigram(special, splits_at_blanks):
     return backend.to_str()
 
 
-def _write_tokenizer(folder, content, **settings):
+def _write_tokenizer(folder, backend, **settings):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tokenizer.json").write_text(content, encoding="utf-8")
+    (folder / "tokenizer.json").write_text(backend, encoding="utf-8")
     special = {"pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
     special |= {"cls": "<s>", "sep": "</s>", "bos": "<s>", "eos": "</s>"}
     named = {f"{use}_token": token for use, token in special.items()}
@@ -138,7 +136,29 @@ def _write_tokenizer(folder, content, **settings):
 
 def write_byte_pairs(folder):
     """A folder with the `tokenizer.json` of a RoBERTa."""
-    return _write_tokenizer(folder, _byte_pairs())
+    from tokenizers import Tokenizer, processors
+
+    backend = Tokenizer.from_str(_byte_pairs(tuple(ROBERTA_SPECIAL)))
+    backend.post_processor = processors.RobertaProcessing(
+        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
+    )
+    return _write_tokenizer(folder, backend.to_str())
+
+
+def write_modern(folder):
+    """A folder with the `tokenizer.json` of a ModernBERT: byte-level BPE, BERT's special tokens."""
+    from tokenizers import Tokenizer, normalizers, processors
+
+    backend = Tokenizer.from_str(_byte_pairs(tuple(SPECIAL)))
+    backend.normalizer = normalizers.NFC()
+    ends = [(token, SPECIAL.index(token)) for token in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends
+    )
+    named = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
+    named |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
+    inputs = ["input_ids", "attention_mask"]
+    return _write_tokenizer(folder, backend.to_str(), **named, model_input_names=inputs)
 
 
 def write_unigram(folder, splits_at_blanks=True):
@@ -160,6 +180,9 @@ ROBERTA = SHAPE | {"max_position_embeddings": POSITIONS + 2}
 ROBERTA |= {"type_vocab_size": 1, "layer_norm_eps": 1e-5}
 DISTILBERT = {"dim": 32, "n_heads": 4, "n_layers": 3, "hidden_dim": 48}
 DISTILBERT |= {"max_position_embeddings": POSITIONS}
+# ModernBERT's config names ids, whose defaults are beyond a small vocabulary.
+SPECIAL_IDS = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3}
+SPECIAL_IDS |= {"bos_token_id": 2, "eos_token_id": 3}
 # What the names of a family's classes begin with: its shape, and its tokenizer. The embedding has a
 # few rows more than there are pieces.
 FAMILIES = {
@@ -171,6 +194,8 @@ FAMILIES = {
     "DistilBert": (DISTILBERT | {"vocab_size": len(WORD_PIECES) + 3}, write_word_pieces),
     "Roberta": (ROBERTA | {"vocab_size": 403}, write_byte_pairs),
     "XLMRoberta": (ROBERTA | {"vocab_size": 256}, write_unigram),
+    # Windows of three tokens: half of most rows is out of sight.
+    "ModernBert": (SHAPE | {"vocab_size": 403, "local_attention": 2, **SPECIAL_IDS}, write_modern),
     "Camembert": (ROBERTA | {"vocab_size": 256}, write_camembert),
 }
 

@@ -10,7 +10,7 @@ from mtl.errors import ModelError
 from mtl.nn.pretrained import load_pretrained
 
 BASES = ["BertModel", "DistilBertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel"]
-BASES += ["ElectraModel"]
+BASES += ["ElectraModel", "ModernBertModel"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def copied(checkpoint, tmp_path):
 
 
 def our_states(encoder, ids, mask, types):
-    """What every layer gives, that of the embeddings first: `(B, T, D)` each."""
+    """What every layer gives, that of the embeddings first and the last normed: `(B, T, D)`."""
     states = []
     hooks = [
         layer.register_forward_hook(lambda *call: states.append(call[2]))
@@ -51,10 +51,10 @@ def our_states(encoder, ids, mask, types):
     ]
     first = encoder.layers[0].register_forward_pre_hook(lambda _, args: states.append(args[0]))
     with torch.no_grad():
-        encoder(ids, mask, types)
+        last = encoder(ids, mask, types)
     for hook in [first, *hooks]:
         hook.remove()
-    return states
+    return [*states[:-1], last]
 
 
 def their_states(model, ids, mask, types):

@@ -33,7 +33,7 @@ ORDER = [
         "toy.world toy.facts toy.news toy.paraphrases toy.pairs toy.intents",
         "toy.unanswerable toy.emotions toy.speech toy.documents toy",
         "nn.config nn.attention nn.encoder nn.heads nn.global_pointer nn.crf",
-        "nn.family nn.families nn.pretrained nn.export nn.parameters nn",
+        "nn.family nn.modernbert nn.families nn.pretrained nn.export nn.parameters nn",
         "tasks.base tasks.labels tasks.spans tasks.answers tasks.windows tasks.own_words",
         "tasks.entities tasks.nested tasks.guesses",
         "tasks.tagged tasks.tokens tasks.tagging tasks.pairs",

@@ -205,7 +205,8 @@ def test_rotary_positions_shows_the_package_s_own_products():
     angles = torch.tensor([80.0, 40.0]).deg2rad()
     vectors = torch.stack([angles.cos(), angles.sin()], dim=-1)  # (2, 2): query and key
     query, key = (
-        rotate(vector.expand(1, config.max_length, 2), rotations(config)) for vector in vectors
+        rotate(vector.expand(1, config.max_length, 2), rotations(config, 10_000))
+        for vector in vectors
     )
     values = torch.eye(config.max_length)[None, None]
     weights, _ = attention(query[None], key[None], values, mask=None)

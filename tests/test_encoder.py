@@ -161,7 +161,7 @@ def test_the_readable_attention_equals_the_fast_one(rotary):
     layer = MultiHeadSelfAttention(SMALL)
     x = torch.randn(2, 6, 16)
     mask = padded(ids(2, 6), [6, 4])[1][:, None, None, :]
-    rotation = rotations(ROTARY)[:, :6] if rotary else None
+    rotation = rotations(ROTARY, 10_000)[:, :6] if rotary else None
     mixed, weights = layer.explain(x, mask, rotation)
     torch.testing.assert_close(mixed, layer(x, mask, rotation), atol=1e-5, rtol=1e-5)
     assert weights.shape == (2, 4, 6, 6)
@@ -295,7 +295,7 @@ def test_rotated_dot_products_depend_on_distance_only():
 def test_rotation_keeps_lengths_and_turns_neighbouring_features():
     x = torch.zeros(4, 32, 4)
     x[..., 0] = 1.0
-    turned = rotate(x, rotations(ROTARY))
+    turned = rotate(x, rotations(ROTARY, 10_000))
     torch.testing.assert_close(turned.norm(dim=-1), torch.ones(4, 32))
     position = torch.arange(32.0)
     torch.testing.assert_close(turned[0, :, 0], position.cos())
@@ -314,8 +314,8 @@ def test_unrotated_heads_do_not_see_positions():
 
 
 def test_rotary_heads_0_rotates_all():
-    assert (rotations(ROTARY)[:, 1] != 1).any(dim=-1).all()
-    some = rotations(dataclasses.replace(ROTARY, rotary_heads=3))
+    assert (rotations(ROTARY, 10_000)[:, 1] != 1).any(dim=-1).all()
+    some = rotations(dataclasses.replace(ROTARY, rotary_heads=3), 10_000)
     assert (some[:, 1] != 1).any(dim=-1).tolist() == [True, True, True, False]
 
 

@@ -37,6 +37,7 @@ pytest.importorskip("tokenizers")
         ("RobertaModel", {"type_vocab_size": 2}),
         ("ElectraModel", {}),
         ("ElectraModel", {"embedding_size": 32}),
+        ("ModernBertModel", {}),
         ("XLMRobertaModel", {}),
         ("CamembertModel", {}),
     ],
@@ -107,7 +108,7 @@ def test_cut_positions_can_be_written(checkpoint, tmp_path):
     assert_parity(encoder, model, [10, 4])
 
 
-@pytest.mark.parametrize("change", [{"norm": "pre"}, {"positions": "sinusoidal"}])
+@pytest.mark.parametrize("change", [{"norm": "pre"}, {"positions": "sinusoidal"}, {"bias": False}])
 def test_an_encoder_unlike_theirs_is_not_written(tmp_path, change):
     tokenizer = SubwordTokenizer.load(write_word_pieces(tmp_path / "tokenizer"))
     config = EncoderConfig(

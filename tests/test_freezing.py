@@ -30,6 +30,8 @@ SHAPES = [
     {"positions": "learned"},
     {"positions": "rotary", "norm": "post"},
     {"positions": "learned", "norm": "post", "n_types": 0},
+    {"positions": "learned", "norm": "post", "d_embedding": 8},
+    {"positions": "rotary", "embedding_norm": True, "bias": False},
 ]
 
 

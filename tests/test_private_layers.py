@@ -41,6 +41,12 @@ SHAPES = [
     for norm in ("pre", "post")
     for positions in ("rotary", "learned", "sinusoidal")
 ]
+SHAPES += [
+    {
+        **{"positions": "rotary", "embedding_norm": True, "activation": "geglu", "bias": False},
+        **{"local_attention": 4, "global_every": 2, "d_embedding": 8},
+    }
+]
 TEXTS = ["Ann Lee lives in Oslo.", "Bob bought a car.", "Eve works at Acme Corp."]
 QUESTION, CONTEXT = "Where does Ann live?", "Ann Lee lives in Oslo. Bob bought a car."
 TINY = [

@@ -172,10 +172,12 @@ def test_a_setting_may_make_a_section(tiny):
 
 # --- every key counts -----------------------------------------------------------------------------
 
-# For every key a value that is not its default.
+# For every key a value that is not its default, but one that goes with pre-norm alone.
 ENCODER = {
     **{"d_model": 24, "n_heads": 3, "n_layers": 3, "d_ff": 20, "max_length": 70},
-    **{"positions": "rotary", "rotary_heads": 1, "norm": "post", "activation": "relu"},
+    **{"positions": "rotary", "rotary_heads": 1, "norm": "post", "activation": "geglu"},
+    **{"rotary_theta": 500.0, "local_attention": 6, "global_every": 2, "bias": False},
+    **{"local_rotary_theta": 30.0, "d_embedding": 12, "embedding_norm": False},
     **{"dropout": 0.2, "n_types": 3, "match_heads": True, "embedding_std": 0.3},
     **{"type_std": 0.1, "layer_norm_eps": 1e-6, "attention_dropout": 0.3},
 }
@@ -212,7 +214,7 @@ def as_settings(section, values):
 
 def test_the_tables_above_name_every_key():
     for cls, values, left_out in (
-        (EncoderConfig, ENCODER, {"vocab_size"}),
+        (EncoderConfig, ENCODER | {"embedding_norm": True}, {"vocab_size"}),
         (TrainConfig, TRAIN | BALANCE, {"seed"}),
     ):
         assert values.keys() == {field.name for field in fields(cls)} - left_out
@@ -220,14 +222,15 @@ def test_the_tables_above_name_every_key():
             assert values.get(field.name) != field.default, field.name
 
 
-def test_every_key_reaches_the_encoder_and_the_tokenizer(tiny):
-    changed = [*as_settings("encoder", ENCODER | {"overlap": 16})]
+@pytest.mark.parametrize("shape", [ENCODER, ENCODER | {"norm": "pre", "embedding_norm": True}])
+def test_every_key_reaches_the_encoder_and_the_tokenizer(tiny, shape):
+    changed = [*as_settings("encoder", shape | {"overlap": 16})]
     changed += as_settings("tokenizer", TOKENIZER)
     recipe = load_recipe(tiny, changed)
     model = build_model(recipe, build_tasks(recipe))
     config = model.encoder.config.to_dict()
     assert config.pop("vocab_size") == len(model.tokenizer)
-    assert config == ENCODER
+    assert config == shape
     assert (model.overlap, model.encoder.pretrained) == (16, "")  # "NAME": see test_presets.py
     texts = (text for task in model.tasks.values() for text in task.dataset.training_texts())
     tokenizer = WhitespaceTokenizer.train(texts, **TOKENIZER)

@@ -16,6 +16,7 @@ from checkpoints import (
     varied_texts,
     write_byte_pairs,
     write_camembert,
+    write_modern,
     write_unigram,
     write_word_pieces,
 )
@@ -38,7 +39,8 @@ from mtl.tasks.ner import NERTask
 pytest.importorskip("tokenizers")
 
 UNIGRAMS = ["unigram", "unigram with blanks", "camembert"]
-KINDS = ["uncased", "cased", "byte-level", *UNIGRAMS]
+BYTE_LEVEL = ["byte-level", "modern"]
+KINDS = ["uncased", "cased", *BYTE_LEVEL, *UNIGRAMS]
 TEXTS = varied_texts(1200)
 
 
@@ -50,6 +52,7 @@ def folders(tmp_path_factory):
         "uncased": write_word_pieces(new / "uncased", do_lower_case=True),
         "cased": write_word_pieces(new / "cased", do_lower_case=False),
         "byte-level": write_byte_pairs(new / "byte-level"),
+        "modern": write_modern(new / "modern"),
         "unigram": write_unigram(new / "unigram"),
         "unigram with blanks": write_unigram(new / "with-blanks", splits_at_blanks=False),
         "camembert": write_camembert(new / "camembert"),
@@ -337,7 +340,7 @@ def test_each_tag_is_asked_at_the_first_piece_of_its_word_alone(subwords, kind, 
     words, ids = rows[0].text.words, rows[0].text.word_ids
     # [SEP] is three words of plain text, and a zero-width space is a blank.
     parts = [text for token in TOKENS for text in re.findall(r"\w+|[^\w\u200b]", token)]
-    if kind != "byte-level":
+    if kind not in BYTE_LEVEL:
         assert [rows[0].text.text[start:end] for start, end in words] == parts
     expected = ["O", "B-PER", "I-PER", "B-LOC", *["O"] * (len(words) - 7), "B-PER", "B-PER", "O"]
     assert asked == {ids.index(word): tag for word, tag in enumerate(expected)}

@@ -86,7 +86,9 @@ def test_a_small_pretrained_encoder_is_large_by_far(batch_size, length):
     assert batch_size * length * config.multiply_adds > 5 * LARGE
 
 
-@pytest.mark.parametrize("variant", [{}, {"d_embedding": 8}])
+@pytest.mark.parametrize(
+    "variant", [{}, {"d_embedding": 8}, {"activation": "geglu", "bias": False}]
+)
 def test_multiply_adds_are_the_weights_of_the_linear_layers(variant):
     config = EncoderConfig(50, d_model=16, n_heads=2, n_layers=3, d_ff=40, **variant)
     modules = mtl.TransformerEncoder(config).modules()

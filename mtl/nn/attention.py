@@ -21,9 +21,9 @@ def sinusoidal_positions(length: int, width: int) -> Tensor:
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)[:, :width]
 
 
-def position_angles(length: int, width: int) -> Tensor:
-    """`(T, ceil(width/2))`: position t times the frequencies `10000^(-2i/width)`."""
-    frequencies = 10_000 ** (-torch.arange(0, width, 2) / width)
+def position_angles(length: int, width: int, theta: float = 10_000) -> Tensor:
+    """`(T, ceil(width/2))`: position t times the frequencies `theta^(-2i/width)`."""
+    frequencies = theta ** (-torch.arange(0, width, 2) / width)
     return torch.arange(length)[:, None] * frequencies
 
 
@@ -43,15 +43,35 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
 
 
-def rotations(config: EncoderConfig) -> Tensor:
+def rotations(config: EncoderConfig, theta: float) -> Tensor:
     """What `rotate` multiplies by, `(H, T, K/2)` complex; heads that do not rotate have angle 0."""
-    angles = position_angles(config.max_length, config.head_width)  # (T, K/2)
+    angles = position_angles(config.max_length, config.head_width, theta)  # (T, K/2)
     rotates = torch.arange(config.n_heads) < config.n_rotating
     # Angle 0 is multiplication by 1: such a head sees the words, but not where they are.
     angles = angles * rotates[:, None, None]  # (H, T, K/2)
     table = torch.polar(torch.ones_like(angles), angles)
     # The heads of a token are neighbours in memory, as in the queries and keys: that is faster.
     return table.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def local_mask(x: Tensor, window: int, mask: Tensor | None) -> Tensor:
+    """Where a key is at most half a window away, and not hidden by `mask`.
+
+    Args:
+        x: `(B, T, D)`, what the layers read.
+        window: tokens, half of them on either side.
+        mask: `(B, 1, 1, T)`, True where a key may be attended to; None for all.
+
+    Returns:
+        `(1, 1, T, T)`, or `(B, 1, T, T)` with a mask.
+    """
+    positions = torch.arange(x.shape[1], device=x.device)
+    distance = (positions[:, None] - positions).abs()  # (T, T)
+    near = (distance <= window // 2)[None, None]
+    if mask is None:
+        return near
+    # Far from the text, padding would see nothing; a softmax over nothing is NaN, which spreads.
+    return near & mask | (distance == 0)
 
 
 def attention(
@@ -89,8 +109,8 @@ class MultiHeadSelfAttention(nn.Module):
         self.n_heads = config.n_heads
         own = config.attention_dropout
         self.dropout = config.dropout if own is None else own
-        self.query_key_value = nn.Linear(config.d_model, 3 * config.d_model)
-        self.output = nn.Linear(config.d_model, config.d_model)
+        self.query_key_value = nn.Linear(config.d_model, 3 * config.d_model, config.bias)
+        self.output = nn.Linear(config.d_model, config.d_model, config.bias)
 
     def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of each head: `(B, T, D)` to three times `(B, H, T, K)`."""

@@ -11,7 +11,7 @@ from ..settings import check, class_names_checked, setting
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 NORMS = ("pre", "post")
-ACTIVATIONS = ("relu", "gelu")
+ACTIVATIONS = ("relu", "gelu", "geglu")
 
 
 @class_names_checked
@@ -33,9 +33,20 @@ class EncoderConfig:
             (Su et al. 2021, equation 34).
         rotary_heads: with rotary positions, how many heads rotate; the others do not see positions.
             0 means all.
+        rotary_theta: with rotary positions, feature pair i turns by `rotary_theta^(-2i/K)` radians
+            per position. The larger it is, the more slowly most of them turn, for longer texts.
+        local_attention: in layers with local attention, a token sees half this many tokens on
+            either side (Beltagy et al. 2020, section 3.1). 0 means that no layer is local.
+        global_every: with local attention, every so many layers, from the first one on, a layer
+            still sees all tokens (ModernBERT; Warner et al. 2024).
+        local_rotary_theta: `rotary_theta` of the layers with local attention.
         norm: `pre` (before each sublayer, and once at the end) or `post` (after each sublayer, and
             once after the embeddings, as BERT).
-        activation: of the feed-forward layer, `relu` or `gelu`.
+        embedding_norm: with pre-norm, also a norm after the embeddings, which takes the place of
+            that before the first attention (ModernBERT).
+        activation: of the feed-forward layer, `relu`, `gelu`, or `geglu`, whose features are
+            multiplied by a gate (Shazeer 2020, equation 6).
+        bias: whether linear layers and norms add a bias.
         dropout: after embeddings, attention weights and each sublayer.
         attention_dropout: of the attention weights, if it differs. At 0, attention is one fused
             kernel on every device; a CPU has no fused kernel with dropout, and is slower.
@@ -70,9 +81,15 @@ class EncoderConfig:
     # 0.02 is what BERT and GPT-2 start with.
     embedding_std: float = setting(0.02, least=0)
     type_std: float = setting(0.02, least=0)
-    d_embedding: int = setting(0, least=0)
     # PyTorch's default; BERT's is 1e-12, so a checkpoint's config decides.
     layer_norm_eps: float = setting(1e-5, least=0)
+    d_embedding: int = setting(0, least=0)
+    rotary_theta: float = setting(10_000.0, above=0)
+    local_attention: int = setting(0, least=0)
+    global_every: int = setting(3, least=1)
+    local_rotary_theta: float = setting(10_000.0, above=0)
+    embedding_norm: bool = False
+    bias: bool = True
 
     def __post_init__(self) -> None:
         check(self, "encoder.")
@@ -80,6 +97,12 @@ class EncoderConfig:
     def contradictions(self, wrong: Collection[str]) -> Iterator[Fault]:
         """Settings that contradict each other; those that are `wrong` already are skipped."""
         fine = set(wrong).isdisjoint
+        if fine(["norm", "embedding_norm"]) and self.embedding_norm and self.norm == "post":
+            yield Fault(
+                "encoder.embedding_norm is for pre-norm: post-norm has a norm after the embeddings",
+                found='norm = "post", embedding_norm = true',
+                fix="leave encoder.embedding_norm out",
+            )
         # The checks below divide by them.
         if not fine(["d_model", "n_heads"]):
             return
@@ -124,6 +147,10 @@ class EncoderConfig:
         # Four times the width, as in Vaswani et al. and in BERT.
         return self.d_ff or 4 * self.d_model
 
+    def is_local(self, layer: int) -> bool:
+        """Whether a token sees only the tokens around it in this layer; the first is 0."""
+        return self.local_attention > 0 and layer % self.global_every != 0
+
     @property
     def embedding_width(self) -> int:
         """Of the embeddings, before they are projected to D."""
@@ -131,9 +158,13 @@ class EncoderConfig:
 
     @property
     def multiply_adds(self) -> int:
-        """Those of the linear layers for one token: four D x D and two D x F matrices per layer."""
+        """Those of the linear layers for one token.
+
+        Per layer, four D x D and two D x F matrices, three with a gate.
+        """
         # Attention's T x T products are left out: in short rows they are the smaller part.
-        layer = self.d_model * (4 * self.d_model + 2 * self.feed_forward_width)
+        wide = 3 if self.activation == "geglu" else 2
+        layer = self.d_model * (4 * self.d_model + wide * self.feed_forward_width)
         is_projected = self.embedding_width != self.d_model
         return self.n_layers * layer + is_projected * self.embedding_width * self.d_model
 

@@ -9,7 +9,7 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -17,10 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..settings import names_checked
-from .attention import MultiHeadSelfAttention, rotations, sinusoidal_positions
+from .attention import MultiHeadSelfAttention, local_mask, rotations, sinusoidal_positions
 from .config import EncoderConfig, as_encoder_config
 
 ACTIVATION = {"relu": F.relu, "gelu": F.gelu}
+# What a layer is told besides its input: which keys may be seen, and how positions rotate.
+Pattern = tuple[Tensor | None, Tensor | None]
+
+
+def layer_norm(width: int, config: EncoderConfig) -> nn.LayerNorm:
+    """Layer norm (Ba et al. 2016) as the config has it."""
+    return nn.LayerNorm(width, config.layer_norm_eps, bias=config.bias)
 
 
 class FeedForward(nn.Module):
@@ -28,8 +35,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.expand = nn.Linear(config.d_model, config.feed_forward_width)
-        self.contract = nn.Linear(config.feed_forward_width, config.d_model)
+        self.expand = nn.Linear(config.d_model, config.feed_forward_width, config.bias)
+        self.contract = nn.Linear(config.feed_forward_width, config.d_model, config.bias)
         self.activation = ACTIVATION[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,20 +45,55 @@ class FeedForward(nn.Module):
         return self.contract(self.activation(self.expand(x)))
 
 
+class GatedFeedForward(nn.Module):
+    """Feed-forward whose features are each multiplied by a gate (GEGLU; Shazeer 2020, equation 6).
+
+    The gate is linear in the input too, so that a token decides how much of each feature counts.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        # One matrix for features and gates: one large product is faster than two small ones.
+        self.expand = nn.Linear(config.d_model, 2 * config.feed_forward_width, config.bias)
+        self.contract = nn.Linear(config.feed_forward_width, config.d_model, config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, T, D)` to `(B, T, D)`, through width F."""
+        features, gates = self.expand(x).chunk(2, dim=-1)  # (B, T, F) each
+        return self.contract(F.gelu(features) * gates)
+
+
+FEED_FORWARD: dict[str, Callable[[EncoderConfig], nn.Module]] = {
+    "relu": FeedForward,
+    "gelu": FeedForward,
+    "geglu": GatedFeedForward,
+}
+
+
 class EncoderLayer(nn.Module):
     """Attention, then feed-forward, each with a residual connection, dropout and layer norm.
 
     Pre-norm normalises what a sublayer reads (Xiong et al. 2020); post-norm normalises the sum it
     is added to, as in the original.
+
+    Args:
+        config: the shape of the encoder.
+        index: which of its layers this is; the first is 0.
+
+    Attributes:
+        sees: `global` if tokens see all others, `local` if only those around them.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, index: int = 0) -> None:
         super().__init__()
         self.pre_norm = config.norm == "pre"
+        self.sees = "local" if config.is_local(index) else "global"
         self.attention = MultiHeadSelfAttention(config)
-        self.feed_forward = FeedForward(config)
-        self.attention_norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
-        self.feed_forward_norm = nn.LayerNorm(config.d_model, config.layer_norm_eps)
+        self.feed_forward = FEED_FORWARD[config.activation](config)
+        # What the first layer reads may have its norm already.
+        has_norm = index > 0 or not config.embedding_norm
+        self.attention_norm = layer_norm(config.d_model, config) if has_norm else nn.Identity()
+        self.feed_forward_norm = layer_norm(config.d_model, config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, rotation: Tensor | None = None) -> Tensor:
@@ -88,6 +130,7 @@ class TransformerEncoder(nn.Module):
 
     position_table: Tensor  # (T, D), for sinusoidal positions
     rotation_table: Tensor  # (H, T, K/2) complex, for rotary positions
+    local_rotation_table: Tensor  # the same for layers with local attention
 
     @names_checked
     def __init__(self, config: EncoderConfig | Mapping[str, Any]) -> None:
@@ -99,25 +142,32 @@ class TransformerEncoder(nn.Module):
         self.type_embedding = nn.Embedding(config.n_types, width) if config.n_types else None
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.max_length, width)
-        elif config.positions == "sinusoidal":
-            # Sines and cosines have a standard deviation of 1 / sqrt(2). Scaled to that of the
-            # embeddings they are added to, neither drowns out the other.
-            table = sinusoidal_positions(config.max_length, width)
-            self.register_buffer(
-                "position_table", table * math.sqrt(2) * config.embedding_std, persistent=False
-            )
-        else:
-            # Not saved with the weights: the config is enough to compute it again.
-            self.register_buffer("rotation_table", rotations(config), persistent=False)
+        self.embedding_norm = layer_norm(width, config) if config.embedding_norm else nn.Identity()
         self.embedding_projection = (
             nn.Linear(width, config.d_model) if width != config.d_model else nn.Identity()
         )
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.n_layers))
+        self.layers = nn.ModuleList(EncoderLayer(config, i) for i in range(config.n_layers))
         # In post-norm it comes after the embeddings, in pre-norm at the end.
-        normed = width if config.norm == "post" else config.d_model
-        self.norm = nn.LayerNorm(normed, config.layer_norm_eps)
+        self.norm = layer_norm(width if config.norm == "post" else config.d_model, config)
         self.dropout = nn.Dropout(config.dropout)
+        self.compute_tables()
         self._initialise()
+
+    def compute_tables(self) -> None:
+        """Sines and cosines of the positions; the config is enough, so they are never saved."""
+        config = self.config
+        if config.positions == "sinusoidal":
+            # Sines and cosines have a standard deviation of 1 / sqrt(2). Scaled to that of the
+            # embeddings they are added to, neither drowns out the other.
+            table = sinusoidal_positions(config.max_length, config.embedding_width)
+            table = table * math.sqrt(2) * config.embedding_std
+            self.register_buffer("position_table", table, persistent=False)
+        if config.positions == "rotary":
+            table = rotations(config, config.rotary_theta)
+            self.register_buffer("rotation_table", table, persistent=False)
+        if config.positions == "rotary" and config.local_attention:
+            table = rotations(config, config.local_rotary_theta)
+            self.register_buffer("local_rotation_table", table, persistent=False)
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -128,7 +178,8 @@ class TransformerEncoder(nn.Module):
                 # Values and gradients keep about the same size through every layer (Glorot and
                 # Bengio 2010), so that no layer learns much faster than another.
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         if self.type_embedding is not None:
             nn.init.normal_(self.type_embedding.weight, std=self.config.type_std)
         if self.config.match_heads:
@@ -142,7 +193,7 @@ class TransformerEncoder(nn.Module):
     def embedding_parts(self) -> list[str]:
         """Names of the submodules that `embed` uses."""
         parts = ["token_embedding", "type_embedding", "position_embedding"]
-        parts += ["norm"] if self.config.norm == "post" else []
+        parts += ["norm" if self.config.norm == "post" else "embedding_norm"]
         parts += ["embedding_projection"]
         # Those that the config does without have no parameters.
         present = {name.split(".")[0] for name, _ in self.named_parameters()}
@@ -171,16 +222,23 @@ class TransformerEncoder(nn.Module):
             x = x + self.position_table[:length]
         if self.config.norm == "post":  # as in BERT, where each layer also ends with a norm
             x = self.norm(x)
-        return self.embedding_projection(self.dropout(x))
+        return self.embedding_projection(self.dropout(self.embedding_norm(x)))
 
-    def _mask_and_rotation(
-        self, length: int, attention_mask: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def _patterns(self, x: Tensor, attention_mask: Tensor | None) -> dict[str, Pattern]:
+        """Mask and rotation for each kind of layer (see `EncoderLayer.sees`)."""
         # (B, 1, 1, T): the same keys are hidden from every head and every query.
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None, :]
+        patterns = {"global": (mask, self._rotation("rotation_table", x))}
+        if self.config.local_attention:
+            near = local_mask(x, self.config.local_attention, mask)
+            patterns["local"] = (near, self._rotation("local_rotation_table", x))
+        return patterns
+
+    def _rotation(self, table: str, x: Tensor) -> Tensor | None:
+        """The rows of a table that `x`, `(B, T, D)`, needs."""
         if self.config.positions != "rotary":
-            return mask, None
-        return mask, self.rotation_table[:, :length]
+            return None
+        return getattr(self, table)[:, : x.shape[1]]  # (H, T, K/2)
 
     @names_checked
     def forward(
@@ -203,8 +261,7 @@ class TransformerEncoder(nn.Module):
             ValueError: more tokens than the encoder has positions.
         """
         x = self.embed(input_ids, token_type_ids)
-        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
-        return self._finish(run_layers(self.layers, x, mask, rotation))
+        return self._finish(run_layers(self.layers, x, self._patterns(x, attention_mask)))
 
     def branch(
         self,
@@ -223,10 +280,10 @@ class TransformerEncoder(nn.Module):
             `(B, T, D)` for each branch.
         """
         x = self.embed(input_ids, token_type_ids)
-        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
-        shared = run_layers(self.layers, x, mask, rotation)
+        patterns = self._patterns(x, attention_mask)
+        shared = run_layers(self.layers, x, patterns)
         return {
-            name: self._finish(run_layers(layers, shared, mask, rotation))
+            name: self._finish(run_layers(layers, shared, patterns))
             for name, layers in tops.items()
         }
 
@@ -242,12 +299,12 @@ class TransformerEncoder(nn.Module):
     ) -> list[Tensor]:
         """The attention weights of every layer, each `(B, H, T, T)`: where each token looks."""
         x = self.embed(input_ids, token_type_ids)
-        mask, rotation = self._mask_and_rotation(x.shape[1], attention_mask)
+        patterns = self._patterns(x, attention_mask)
         maps = []
         # The layers one by one, since `forward` uses a fused kernel that keeps no weights.
         for layer in cast("Iterable[EncoderLayer]", self.layers):
-            maps.append(layer.attention_weights(x, mask, rotation))
-            x = layer(x, mask, rotation)
+            maps.append(layer.attention_weights(x, *patterns[layer.sees]))
+            x = layer(x, *patterns[layer.sees])
         return maps
 
     def __repr__(self) -> str:
@@ -258,10 +315,8 @@ class TransformerEncoder(nn.Module):
         )
 
 
-def run_layers(
-    layers: Iterable[nn.Module], x: Tensor, mask: Tensor | None, rotation: Tensor | None
-) -> Tensor:
-    """`(B, T, D)` through some encoder layers, one after the other."""
-    for layer in layers:
-        x = layer(x, mask, rotation)
+def run_layers(layers: Iterable[nn.Module], x: Tensor, patterns: Mapping[str, Pattern]) -> Tensor:
+    """`(B, T, D)` through some encoder layers, one after the other, each with its pattern."""
+    for layer in cast("Iterable[EncoderLayer]", layers):
+        x = layer(x, *patterns[layer.sees])
     return x

@@ -14,7 +14,8 @@ positions; only the names of their tensors differ:
     encoder.layer.0.output.LayerNorm              layers.0.feed_forward_norm
 
 XLM-RoBERTa and CamemBERT are RoBERTa's encoder with another vocabulary; ELECTRA is BERT's encoder,
-but its embeddings may be narrower, and are then projected (`embeddings_project`).
+but its embeddings may be narrower, and are then projected (`embeddings_project`). ModernBERT has a
+file of its own.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .config import EncoderConfig
-from .family import Family, Settings
+from .family import HEADS, Family, Settings
+from .modernbert import MODERNBERT
 
-# position_ids are not a head but a buffer that old versions of transformers saved: 0, 1, 2, ...
-HEADS = ("classifier.", "qa_outputs.", "pooler.", "score.", "embeddings.position_ids")
-
+LIKE_BERT = {"positions": "learned", "norm": "post", "bias": True, "local_attention": 0}
 BERT = Family(
     prefix="bert",
     shape={
@@ -42,7 +42,7 @@ BERT = Family(
         "layer_norm_eps": "layer_norm_eps",
     },
     activations={"relu": "relu", "gelu": "gelu"},
-    fixed={"positions": "learned", "norm": "post", "d_embedding": 0},
+    fixed=LIKE_BERT | {"d_embedding": 0},
     parts={
         "token_embedding": "embeddings.word_embeddings",
         "position_embedding": "embeddings.position_embeddings",
@@ -104,7 +104,7 @@ def _write_embedding_size(config: EncoderConfig) -> Settings:
 ELECTRA = replace(
     BERT,
     prefix="electra",
-    fixed={"positions": "learned", "norm": "post"},
+    fixed=LIKE_BERT,
     parts=BERT.parts | {"embedding_projection": "embeddings_project"},
     heads=(
         *("discriminator_predictions.", "generator_predictions.", "generator_lm_head."),
@@ -119,6 +119,7 @@ FAMILIES = {
     "distilbert": DISTILBERT,
     "bert": BERT,
     "electra": ELECTRA,
+    "modernbert": MODERNBERT,
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
     "camembert": ROBERTA,

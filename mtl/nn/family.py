@@ -12,6 +12,9 @@ from .config import EncoderConfig
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the files of a checkpoint
 
+# position_ids are not a head but a buffer that old versions of transformers saved: 0, 1, 2, ...
+HEADS = ("classifier.", "qa_outputs.", "pooler.", "score.", "embeddings.position_ids")
+
 # Values of a config, ours or theirs.
 Settings = dict[str, Any]
 Weights = dict[str, Tensor]
@@ -41,8 +44,7 @@ class Family:
         layer: what the parts of a layer are called, by our names; three for queries, keys, values.
         heads: how the names of its heads' tensors begin; tasks bring their own heads.
         reserved: rows of the position table before that of the first token.
-        read: further fields of our config, from theirs. ValueError, with what it found, for one
-            that we have no encoder for.
+        read: further fields of our config, from theirs; ConfigError if no encoder of ours fits.
         write: further keys of their config, from ours.
         reorder: our weights, from theirs under our names.
         restore: the reverse of `reorder`.

@@ -81,6 +81,7 @@ def load_pretrained(
         encoder = TransformerEncoder(config)
     # assign: tensors on "meta" have no memory that values could be copied into.
     encoder.load_state_dict(weights, assign=True)
+    encoder.compute_tables()  # those made on "meta" hold no numbers
     encoder.pretrained = Path(folder_or_name).absolute().name  # absolute, for "." has no name
     heads = ", ".join(f"{name} ({n} tensors)" for name, n in left_out.items()) or "nothing"
     logger.info("%s: %r; left out: %s", encoder.pretrained, encoder, heads)

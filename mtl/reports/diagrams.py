@@ -183,7 +183,7 @@ def plot_rotary_positions() -> Picture:
     sketch = Sketch(10, 4.3)
     # One head of width 2: a single pair, which turns by one radian per position.
     config = EncoderConfig(vocab_size=1, d_model=2, n_heads=1, positions="rotary")
-    table = rotations(config)  # (1, T, 1)
+    table = rotations(config, config.rotary_theta)  # (1, T, 1)
     query, key = (_point(degrees).expand(config.max_length, 2) for degrees in (80, 40))
     queries, keys = (rotate(x[None], table)[0] for x in (query, key))  # (T, 2)
     told = []

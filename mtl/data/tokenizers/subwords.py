@@ -1,8 +1,8 @@
 """A text goes in; subwords come out: rare words in pieces, so that none is unknown.
 
-    embeddings -> em ##bed ##ding ##s           WordPiece (BERT, DistilBERT, MiniLM)
-    He sleeps. -> He Ġsleeps .                  byte-level BPE (RoBERTa); Ġ: after a blank
-    He sleeps. -> ▁He ▁sleep s .                Unigram (XLM-RoBERTa, CamemBERT); ▁: a word begins
+    embeddings -> em ##bed ##ding ##s       WordPiece (BERT, DistilBERT, ELECTRA)
+    He sleeps. -> He Ġsleeps .              byte-level BPE (RoBERTa, ModernBERT); Ġ: after a blank
+    He sleeps. -> ▁He ▁sleep s .            Unigram (XLM-RoBERTa, CamemBERT); ▁: a word begins
 
 Cutting is left to the `tokenizers` library, with the vocabulary that came with the pretrained
 weights; here its pieces are mapped back to characters and words.
