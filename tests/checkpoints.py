@@ -147,10 +147,12 @@ def write_byte_pairs(folder):
 
 def write_modern(folder):
     """A folder with the `tokenizer.json` of a ModernBERT: byte-level BPE, BERT's special tokens."""
-    from tokenizers import Tokenizer, normalizers, processors
+    from tokenizers import AddedToken, Tokenizer, normalizers, processors
 
     backend = Tokenizer.from_str(_byte_pairs(tuple(SPECIAL)))
     backend.normalizer = normalizers.NFC()
+    # As in ModernBERT's, several blanks are a token, and it is not a special one.
+    backend.add_tokens([AddedToken(" " * n, normalized=True) for n in (4, 3, 2)])
     ends = [(token, SPECIAL.index(token)) for token in ("[CLS]", "[SEP]")]
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from checkpoints import write_modern
 from processes import Process
 
 import mtl
@@ -95,6 +96,18 @@ def test_rows_of_one_text_share_it(tmp_path, tokenizer):
     encoded, _ = encode_cached(tmp_path, *what)
     for item in encoded:
         assert len({id(row.text) for row in item.rows}) == 1 < len(item.rows)
+
+
+def test_a_piece_may_be_blanks(tmp_path):
+    """As in ModernBERT's vocabulary, where several blanks are a token."""
+    pytest.importorskip("tokenizers")
+    tokenizer = SubwordTokenizer.load(write_modern(tmp_path / "tokenizer"))
+    examples = [TextExample("the  work in    Paris")]
+    expected, _ = encode_examples(examples, tokenizer, [], 64, 4)
+    assert "    " in expected[0].rows[0].text.tokens
+    for _ in range(2):  # written, then read
+        found, _ = encode_cached(tmp_path, examples, tokenizer, [], 64, 4)
+        assert found == expected
 
 
 def test_the_sides_of_a_pair_stay_apart_though_their_texts_are_equal(tmp_path, tokenizer):

@@ -176,6 +176,17 @@ def test_layer_has_the_sizes_of_the_config():
     assert "positions" not in everything  # no head differs from another
 
 
+def test_layer_of_a_modern_encoder_has_its_gate_and_its_windows():
+    config = mtl.EncoderConfig(
+        9, n_layers=11, d_ff=96, activation="geglu", local_attention=128, positions="rotary"
+    )
+    picture = plot_layer(config)
+    words = "One layer in 3 sees all tokens, the others 64 on either side."
+    assert words in texts(picture)
+    assert picture.alt.endswith(words)
+    assert "feed-forward, each token alone\n64 → 2 × 96 (geglu) → 64" in texts(picture)
+
+
 def test_layer_says_which_heads_see_positions():
     config = mtl.EncoderConfig(9, d_model=32, n_heads=4, positions="rotary", rotary_heads=1)
     heads = [words for words in texts(plot_layer(config)) if words.startswith("head ")]

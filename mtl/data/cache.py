@@ -131,7 +131,7 @@ def _pack(encoded: Sequence[EncodedExample], notes: Counter[str]) -> dict[str, T
     }
     plain = {
         "texts": [text.text for text in texts],
-        "tokens": [" ".join(text.tokens) for text in texts],  # no piece holds a blank
+        "tokens": [text.tokens for text in texts],
         "targets": [item.targets for item in encoded],
         "names": [item.name for item in encoded],
         "notes": notes,
@@ -151,7 +151,7 @@ def _unpack(
 ) -> tuple[list[EncodedExample], Counter[str]]:
     plain = json.loads(packed["json"].numpy().tobytes())
     texts = [
-        Encoding(text, tokens.split(" "), ids, _pairs(offsets), word_ids, _pairs(words))
+        Encoding(text, tokens, ids, _pairs(offsets), word_ids, _pairs(words))
         for text, tokens, ids, offsets, word_ids, words in zip(
             plain["texts"],
             plain["tokens"],

@@ -90,6 +90,7 @@ def plot_layer(config: EncoderConfig) -> Picture:
     sketch = Sketch(11, 6.9)
     width, heads, narrow = config.d_model, config.n_heads, config.head_width
     sketch.write(0.3, 6.6, f"One encoder layer, of {config.n_layers}", size=12, ha="left")
+    sketch.write(10.7, 6.6, _reach(config), ha="right")
     _draw_stream(sketch, config)
     title = f"Inside the attention: {width} = {heads} × {narrow}"
     sketch.write(0.3, 3.5, title, size=12, ha="left")
@@ -99,9 +100,18 @@ def plot_layer(config: EncoderConfig) -> Picture:
         f"Above: the residual stream, {width} numbers per token, runs straight through the layer. "
         f"Attention, then feed-forward, add to it what they find; {norm} a layer norm. Below: the "
         f"{width} numbers of query, key and value are split among {heads} heads of width {narrow}. "
-        "Each head mixes the tokens in its own way; the output matrix joins what they found."
-    )
+        "Each head mixes the tokens in its own way; the output matrix joins what they found. "
+        f"{_reach(config)}"
+    ).strip()
     return sketch.picture
+
+
+def _reach(config: EncoderConfig) -> str:
+    """How far the layers see, if that differs from layer to layer."""
+    if not config.local_attention:
+        return ""
+    side = config.local_attention // 2
+    return f"One layer in {config.global_every} sees all tokens, the others {side} on either side."
 
 
 def _draw_stream(sketch: Sketch, config: EncoderConfig) -> None:
@@ -112,8 +122,10 @@ def _draw_stream(sketch: Sketch, config: EncoderConfig) -> None:
     sketch.write(0.3, y + 0.32, f"(T, {config.d_model})", size=10, ha="left")
     sketch.write(end + 0.35, y + 0.32, f"(T, {config.d_model})", size=10, ha="right")
     sketch.write(5.5, y - 0.4, "residual stream: each side road adds to what is there")
+    # With a gate, each feature is made of two numbers.
+    twice = "2 × " if config.activation == "geglu" else ""
     feed_forward = (
-        f"feed-forward, each token alone\n{config.d_model} → {config.feed_forward_width} "
+        f"feed-forward, each token alone\n{config.d_model} → {twice}{config.feed_forward_width} "
         f"({config.activation}) → {config.d_model}"
     )
     attention = f"self-attention: tokens look\nat each other, in {config.n_heads} heads"
