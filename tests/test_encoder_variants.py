@@ -171,7 +171,7 @@ def test_a_norm_after_the_embeddings_takes_the_place_of_the_first():
     assert torch.equal(read[0], x)
 
 
-@pytest.mark.parametrize("settings", [{}, MODERN])
+@pytest.mark.parametrize("settings", [{}, MODERN, {"norm": "post", "d_embedding": 8}])
 def test_without_biases_there_is_not_one(settings):
     names = [name for name, _ in build(**settings | {"bias": False}).named_parameters()]
     assert names

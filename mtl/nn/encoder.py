@@ -144,7 +144,9 @@ class TransformerEncoder(nn.Module):
             self.position_embedding = nn.Embedding(config.max_length, width)
         self.embedding_norm = layer_norm(width, config) if config.embedding_norm else nn.Identity()
         self.embedding_projection = (
-            nn.Linear(width, config.d_model) if width != config.d_model else nn.Identity()
+            nn.Identity()
+            if width == config.d_model
+            else nn.Linear(width, config.d_model, config.bias)
         )
         self.layers = nn.ModuleList(EncoderLayer(config, i) for i in range(config.n_layers))
         # In post-norm it comes after the embeddings, in pre-norm at the end.

@@ -136,7 +136,7 @@ def _no_vocabulary(folder: Path) -> ModelError:
     return ModelError(
         f"the folder has its vocabulary only in SentencePiece's own format ({found})",
         path=folder,
-        fix=f"convert it to {SubwordTokenizer.file_name} with transformers: "
+        fix=f"convert it to {SubwordTokenizer.file_name} with transformers and sentencepiece: "
         "AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)",
     )
 
