@@ -1,6 +1,7 @@
 """The practical as a whole: its notebook runs, and its recipe reaches what it promises.
 
-Both train the same model, to the last bit, so it is trained once: by the notebook.
+Both train the same model, to the last bit, so it is trained once: by the notebook. So is the model
+of the recipe `intents`.
 """
 
 import hashlib
@@ -192,6 +193,13 @@ print(json.dumps({
     "config": asdict(train_config),
     "losses": [done.losses for done in history.rounds],
     "metrics": metrics,
+    "intents": {
+        "metrics": {split: two.evaluate(data=split) for split in ("test", "test_unseen")},
+        "baselines": {
+            task.name: mtl.inference.evaluate_baselines(two, task.name, task.dataset.test)
+            for task in (intent, slots)
+        },
+    },
 }))
 model.save_pretrained("trained")
 """
@@ -323,6 +331,21 @@ def test_the_all_o_baseline_shows_why_token_accuracy_misleads(notebook):
     all_o = notebook.told["metrics"]["baselines"]["ner"]["all_o"]
     assert all_o["entity_f1"] == 0
     assert all_o["token_accuracy"] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["test", "test_unseen"])
+def test_intents_and_slots_reach_their_bars_with_half_of_the_epochs(notebook, split):
+    metrics = notebook.told["intents"]["metrics"][split]
+    assert metrics["intent"]["accuracy"] >= 0.97
+    assert metrics["slots"]["entity_f1"] >= 0.93
+
+
+@pytest.mark.slow
+def test_trivial_methods_do_not_find_intents_and_slots(notebook):
+    baselines = notebook.told["intents"]["baselines"]
+    assert baselines["intent"]["majority_class"]["accuracy"] <= 0.25
+    assert baselines["slots"]["all_o"]["entity_f1"] == 0
 
 
 # --- the README, which trains the same ------------------------------------------------------------

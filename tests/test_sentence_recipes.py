@@ -13,11 +13,12 @@ EPOCHS = {"jsonl": 4, "news-ner": 12, "sentence-embeddings": 3}
 
 
 @pytest.fixture(scope="module", params=EPOCHS)
-def run(request, tmp_path_factory):
+def run(request, tmp_path_factory, without_curves):
     """Metrics of one recipe, and its folder."""
     recipe = load_recipe(request.param, [f"train.epochs={EPOCHS[request.param]}"])
     folder = tmp_path_factory.mktemp("recipe") / "run"
-    return run_recipe(recipe, folder, progress=False), folder
+    with without_curves():
+        return run_recipe(recipe, folder, progress=False), folder
 
 
 def test_every_task_reaches_its_bar(run):
