@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,9 @@ from .devices import full_precision
 from .errors import ConfigError, suggest
 from .files import broken_weights, read_tensors
 from .inference import evaluation, prediction
+from .model_checks import check_fit, check_head, check_named, check_new_task, check_overlap
 from .model_folder import WEIGHTS, Parts, bad_config, read_folder, write_folder
+from .nn.adapters import Adapter, AdapterConfig, as_adapter_config, check_adapter
 from .nn.encoder import TransformerEncoder
 from .nn.parameters import parameters_called
 from .nn.pretrained import find_checkpoint
@@ -38,11 +41,15 @@ class MultiTaskModel(nn.Module):
             has its own, which all start as identical copies. The model then works on a copy of the
             encoder; the one you pass stays intact.
         overlap: pieces that neighbouring windows of a long text share (at most half a window).
+        adapters: the ranks of the tasks that adapt the shared layers to themselves (LoRA), by name;
+            the others read the encoder as it is.
+        adapter_config: what the adapters have in common, an `AdapterConfig` or a dict of its
+            fields.
 
     Raises:
         ConfigError: two tasks of the same name, a vocabulary the encoder cannot hold, more private
-            layers than layers, the encoder of a model that has private layers, or an overlap
-            below 0.
+            or adapted layers than layers, the encoder of a model that has private layers, an
+            overlap below 0, or an adapter for an unknown task.
     """
 
     @names_checked
@@ -53,11 +60,15 @@ class MultiTaskModel(nn.Module):
         tasks: Task | Iterable[Task] | Mapping[str, Task],
         private_layers: int = 0,
         overlap: int = OVERLAP,
+        adapters: Mapping[str, int] | None = None,
+        adapter_config: AdapterConfig | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        _check_fit(encoder, tokenizer, private_layers)
-        _check_overlap(overlap)
-        # The first task will take its private layers off the encoder (see `_own_layers`).
+        check_fit(encoder, tokenizer, private_layers)
+        check_overlap(overlap)
+        tasks, ranks = as_tasks(tasks), dict(adapters or {})
+        check_named(ranks, tasks)
+        # The first task will take its private layers off the encoder (see `_next_private_layers`).
         self.encoder = copy.deepcopy(encoder) if private_layers else encoder
         self.tokenizer = tokenizer
         self.tasks: dict[str, Task] = {}
@@ -65,44 +76,43 @@ class MultiTaskModel(nn.Module):
         self.heads = nn.ModuleDict()
         self.private = nn.ModuleDict()
         self.private_layers = private_layers
+        self.adapters = nn.ModuleDict()
+        self.adapter_config = as_adapter_config(adapter_config)
         self.overlap = overlap
-        for task in as_tasks(tasks):
-            self.add_task(task)
+        for task in tasks:
+            self.add_task(task, adapter=ranks.get(task.name, 0))
 
-    def add_task(self, task: Task) -> None:
+    def add_task(self, task: Task, adapter: int = 0) -> None:
         """Add a fresh head for a task; the encoder and the other heads stay as they are.
 
         Its private layers, if the model has any, start as copies of the first task's.
 
+        Args:
+            task: its name must be new.
+            adapter: the rank of its adapter; 0 for none.
+
         Raises:
-            ConfigError: there is a task of this name already, or the encoder cannot read its pairs.
+            ConfigError: there is a task of this name already, the encoder cannot read its pairs, or
+                an impossible adapter.
         """
         as_tasks([task])  # its error says what to give
-        if task.name in self.tasks:
-            raise ConfigError(
-                "two tasks have the same name", found=repr(task.name), fix="give one another name"
-            )
-        if task.reads_pairs and self.encoder.config.n_types == 1:
-            raise ConfigError(
-                "pairs of texts have two segments, but the encoder has one",
-                found="encoder.n_types = 1",
-                fix="set encoder.n_types to 2, or to 0 for none",
-            )
+        check_new_task(task, self.encoder, self.tasks)
+        n_shared = self.encoder.config.n_layers - self.private_layers
+        check_adapter(adapter, self.adapter_config, n_shared)
         head = task.build_head(self.encoder.config.d_model)
-        if not isinstance(head, nn.Module):
-            raise ConfigError(
-                f"the head of the task {task.name!r} is not a module of PyTorch",
-                found=repr(head)[:80],
-                fix=f"return one from {type(task).__name__}.build_head, such as nn.Linear",
-            )
+        check_head(head, task)
         # The model may be on a GPU already when a task is added.
-        self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
+        device = next(self.encoder.parameters()).device
+        self.heads[task.name] = head.to(device)
         if self.private_layers:
             # Trained, even if those of the first task are frozen.
-            self.private[task.name] = self._own_layers().requires_grad_()
+            self.private[task.name] = self._next_private_layers().requires_grad_()
+        if adapter:
+            own = Adapter(list(self.encoder.layers), adapter, self.adapter_config)
+            self.adapters[task.name] = own.to(device)
         self.tasks[task.name] = task
 
-    def _own_layers(self) -> nn.Module:
+    def _next_private_layers(self) -> nn.Module:
         """The private layers of one more task.
 
         The first task gets the encoder's top layers themselves, and leaves the encoder those that
@@ -124,8 +134,8 @@ class MultiTaskModel(nn.Module):
 
         Args:
             names: `encoder`, `encoder.embeddings`, `encoder.layers[:2]` (the first two layers),
-                `heads.NAME`, `private.NAME` (a task's private layers), or any beginning of
-                parameter names, such as `encoder.layers.1`.
+                `heads.NAME`, `private.NAME` (a task's private layers), `adapters.NAME`, or any
+                beginning of parameter names, such as `encoder.layers.1`.
 
         Returns:
             the parameters that were trained before, for `unfreeze`.
@@ -204,10 +214,48 @@ class MultiTaskModel(nn.Module):
     def hidden(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Tensor]:
         """What the head of each task reads, `(B, T, D)`, from one pass of the shared layers."""
         inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        if self.private_layers:
-            tops = {name: self.private[name].children() for name in tasks}
-            return self.encoder.branch(*inputs, tops)
-        return dict.fromkeys(tasks, self.encoder(*inputs))
+        if not (self.private or self.adapters):
+            return dict.fromkeys(tasks, self.encoder(*inputs))
+        paths = {name: self._path(name) for name in tasks}
+        # By path: tasks that have the same one share its vectors too.
+        states = self.encoder.branch(*inputs, dict.fromkeys(paths.values()))
+        return {name: states[path] for name, path in paths.items()}
+
+    def _path(self, task: str) -> tuple[nn.Module, ...]:
+        """The layers that a text goes through for a task, from the first to the last."""
+        layers, adapter = list(self.encoder.layers), self._adapter(task)
+        if adapter is not None:
+            layers = adapter.adapted(layers)
+        return (*layers, *self._private(task))
+
+    @property
+    def adapter_ranks(self) -> dict[str, int]:
+        """The rank of each task's adapter, by the name of the task."""
+        return {name: cast("Adapter", adapter).rank for name, adapter in self.adapters.items()}
+
+    def _adapter(self, task: str) -> Adapter | None:
+        return cast("Adapter", self.adapters[task]) if task in self.adapters else None
+
+    def _private(self, task: str) -> list[nn.Module]:
+        return list(self.private[task].children()) if self.private else []
+
+    def own_layers(self, task: str) -> list[nn.Module]:
+        """What a task has of its own between encoder and head: private layers and an adapter."""
+        return [parts[task] for parts in (self.private, self.adapters) if task in parts]
+
+    def encoder_for(self, task: str) -> TransformerEncoder:
+        """The encoder as one task reads it, as a copy that needs no adapter and no other task.
+
+        The adapter of the task is merged into the weights, and its private layers are on top.
+
+        Raises:
+            ConfigError: there is no such task.
+        """
+        name = self.task(task).name
+        adapter = self._adapter(name)
+        encoder = adapter.merged(self.encoder) if adapter else copy.deepcopy(self.encoder)
+        encoder.layers.extend(copy.deepcopy(self._private(name)))
+        return encoder
 
     @property
     def shared_parts(self) -> dict[str, list[nn.Parameter]]:
@@ -241,21 +289,26 @@ class MultiTaskModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
             encoder = TransformerEncoder(self.encoder.config)
-            fresh = MultiTaskModel(
-                encoder,
-                self.tokenizer,
-                list(self.tasks.values()),
-                private_layers=self.private_layers,
-                overlap=self.overlap,
-            )
+            fresh = MultiTaskModel(**vars(replace(self._parts, encoder=encoder)))
         # Drawn on the CPU and moved, so that they are the same on every device.
         return fresh.to(self.device)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the whole model: weights, `config.json` with tasks and labels, tokenizer."""
-        tasks = list(self.tasks.values())
-        parts = Parts(self.encoder, self.tokenizer, tasks, self.private_layers, self.overlap)
-        write_folder(Path(folder), parts, self.state_dict())
+        write_folder(Path(folder), self._parts, self.state_dict())
+
+    @property
+    def _parts(self) -> Parts:
+        """What the model is made of, without its weights."""
+        return Parts(
+            self.encoder,
+            self.tokenizer,
+            list(self.tasks.values()),
+            self.private_layers,
+            self.overlap,
+            self.adapter_ranks,
+            self.adapter_config,
+        )
 
     @classmethod
     def from_pretrained(cls, folder_or_name: str | Path) -> MultiTaskModel:
@@ -295,50 +348,14 @@ class MultiTaskModel(nn.Module):
 
     def __repr__(self) -> str:
         heads = ", ".join(f"{name} ({task.kind})" for name, task in self.tasks.items())
-        private = ""
+        own = ""
         if self.private:
             each = _count(next(iter(self.private.values())))
-            private = f", {self.private_layers} private layers per task ({each:,} parameters each)"
-        return (
-            f"MultiTaskModel({self.encoder!r}{private}, heads: {heads}, "
-            f"{_count(self):,} parameters)"
-        )
-
-
-def _check_fit(encoder: TransformerEncoder, tokenizer: Tokenizer, private_layers: int) -> None:
-    """Raise ConfigError unless these are the parts of a model, and fit together."""
-    if not isinstance(encoder, TransformerEncoder) or not isinstance(tokenizer, Tokenizer):
-        raise ConfigError(
-            "a model takes an encoder of mtl, then its tokenizer, then tasks",
-            found=f"{type(encoder).__name__}, {type(tokenizer).__name__}",
-            fix="MultiTaskModel(encoder, tokenizer, tasks); mtl.load_pretrained(NAME) gives the "
-            "first two",
-        )
-    if len(tokenizer) > encoder.config.vocab_size:
-        raise ConfigError(
-            "the tokenizer has more ids than the encoder has embeddings",
-            found=f"{len(tokenizer)} ids, vocab_size {encoder.config.vocab_size}",
-            fix="build the encoder with vocab_size=len(tokenizer)",
-        )
-    if len(encoder.layers) < encoder.config.n_layers:
-        raise ConfigError(
-            "the encoder is incomplete: some of its layers are private to the tasks of a model",
-            found=f"{len(encoder.layers)} of {encoder.config.n_layers} layers",
-            fix="build another encoder",
-        )
-    if type(private_layers) is not int or not 0 <= private_layers <= len(encoder.layers):
-        raise ConfigError(
-            "model.private_layers must be a whole number from 0 to the encoder's "
-            f"{len(encoder.layers)} layers",
-            found=repr(private_layers),
-            fix=f"at most {len(encoder.layers)}, or give the encoder more layers",
-        )
-
-
-def _check_overlap(overlap: int) -> None:
-    """Raise ConfigError unless windows can share that many pieces."""
-    if type(overlap) is not int or overlap < 0:
-        raise ConfigError("encoder.overlap must be a whole number, at least 0", found=repr(overlap))
+            own += f", {self.private_layers} private layers per task ({each:,} parameters each)"
+        for name, rank in self.adapter_ranks.items():
+            size = _count(self.adapters[name])
+            own += f", adapter of rank {rank} for {name} ({size:,} parameters)"
+        return f"MultiTaskModel({self.encoder!r}{own}, heads: {heads}, {_count(self):,} parameters)"
 
 
 def _count(module: nn.Module) -> int:

@@ -22,6 +22,7 @@ from .data.tokenizers.whitespace import WhitespaceTokenizer
 from .data.words import Joining
 from .errors import ConfigError, ModelError
 from .files import read_json, write_atomically
+from .nn.adapters import AdapterConfig
 from .nn.config import EncoderConfig
 from .nn.encoder import TransformerEncoder
 from .tasks import Task
@@ -30,7 +31,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # What a config.json of an older version may lack, with the values that held then.
 ADDED_LATER = {
     **{"overlap": 32, "pretrained": "", "private_layers": 0},
-    **{"words_given": {}, "thresholds": {}},
+    **{"words_given": {}, "thresholds": {}, "adapters": {}, "adapter_config": {}},
 }
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     cls.__name__: cls for cls in (WhitespaceTokenizer, SubwordTokenizer)
@@ -46,6 +47,8 @@ class Parts:
     tasks: Sequence[Task]
     private_layers: int
     overlap: int
+    adapters: Mapping[str, int]
+    adapter_config: AdapterConfig
 
 
 def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> None:
@@ -56,6 +59,8 @@ def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> N
         "pretrained": parts.encoder.pretrained,
         "private_layers": parts.private_layers,
         "overlap": parts.overlap,
+        "adapters": dict(parts.adapters),
+        "adapter_config": asdict(parts.adapter_config),
         "tokenizer": type(parts.tokenizer).__name__,
         "words_given": {task.name: asdict(task.joining) for task in parts.tasks if task.joining},
         "thresholds": {task.name: task.thresholds for task in parts.tasks if task.thresholds},
@@ -90,6 +95,7 @@ def read_folder(folder: Path) -> Parts:
         encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
         encoder.pretrained = config["pretrained"]
         tasks = [_saved_task(name, saved, folder) for name, saved in config["tasks"].items()]
+        adapter_config = AdapterConfig(**config["adapter_config"])
         by_name = {task.name: task for task in tasks}
         for name, joining in config["words_given"].items():
             by_name[name].joining = Joining(**joining | {"whole": tuple(joining["whole"])})
@@ -99,7 +105,15 @@ def read_folder(folder: Path) -> Parts:
         raise bad_config(folder, error) from None
     # Not in the `try`: if a library is missing, the error must say that, and not blame the config.
     tokenizer = tokenizer_class.load(folder)
-    return Parts(encoder, tokenizer, tasks, config["private_layers"], config["overlap"])
+    return Parts(
+        encoder,
+        tokenizer,
+        tasks,
+        config["private_layers"],
+        config["overlap"],
+        config["adapters"],
+        adapter_config,
+    )
 
 
 def _saved_task(name: str, saved: dict[str, Any], folder: Path) -> Task:

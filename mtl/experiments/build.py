@@ -95,8 +95,16 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
         tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
         config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder_shape)
         encoder = _fresh_encoder(config)
-    overlap = recipe.encoder.get("overlap", OVERLAP)
-    return MultiTaskModel(encoder, tokenizer, tasks, overlap=overlap, **recipe.model)
+    names = {task.name for task in tasks}  # they may be some of the recipe's
+    return MultiTaskModel(
+        encoder,
+        tokenizer,
+        tasks,
+        overlap=recipe.encoder.get("overlap", OVERLAP),
+        adapters={name: task.adapter for name, task in recipe.tasks.items() if name in names},
+        adapter_config=recipe.adapters,
+        **recipe.model,
+    )
 
 
 def _fresh_encoder(config: EncoderConfig) -> TransformerEncoder:

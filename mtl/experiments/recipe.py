@@ -58,6 +58,7 @@ class Recipe:
             share; and `pretrained`, the folder or name of a checkpoint, which then decides the
             shape and the tokenizer.
         model: options of `MultiTaskModel`, such as `private_layers`.
+        adapters: fields of `AdapterConfig`, for the tasks that have an adapter.
         train: fields of `TrainConfig`, except `seed`.
 
     Raises:
@@ -74,6 +75,7 @@ class Recipe:
     tokenizer: dict[str, Any] = field(default_factory=dict)
     encoder: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    adapters: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,9 +107,8 @@ class Recipe:
         """A TOML file that `load_recipe` reads back; absolute paths let it be anywhere."""
         top = {"name": self.name, "seed": self.seed, "on_error": self.on_error}
         lines = section_lines(top | ({"strict": True} if self.strict else {}))
-        sections = {
-            name: getattr(self, name) for name in ("tokenizer", "encoder", "model", "train")
-        }
+        names = ("tokenizer", "encoder", "model", "adapters", "train")
+        sections = {name: getattr(self, name) for name in names}
         checkpoint = Path(self.encoder.get("pretrained", ""))
         # A name on the hub stays a name.
         if self.encoder.get("pretrained") and checkpoint.is_dir():
@@ -119,6 +120,7 @@ class Recipe:
             sections[f"datasets.{toml_key(name)}"] = _data_section(dataset)
         for name, task in self.tasks.items():
             own = _data_section(task) if task.has_own_data else {"data": task.data}
+            own |= {"adapter": task.adapter} if task.adapter else {}
             sections[f"tasks.{toml_key(name)}"] = {"kind": task.kind} | own | task.options
         for name, section in sections.items():
             lines += ["", f"[{name}]", *section_lines(section)]

@@ -11,6 +11,7 @@ from typing import Any
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..errors import ConfigError, Fault, suggest
 from ..model import MultiTaskModel
+from ..nn.adapters import AdapterConfig
 from ..nn.config import EncoderConfig
 from ..registry import Find, Named
 from ..settings import (
@@ -103,11 +104,13 @@ class TaskRecipe(DatasetRecipe):
         kind: of the task class, such as `ner`, or the place of your own class, `mymodule:MyTask`.
         data: name of a dataset of the recipe; a task that names its own `toy` or `train` does not
             use it. Tasks on one dataset share its batches: one pass of the encoder serves them all.
+        adapter: the rank of the task's adapter, see `AdapterConfig`; 0 for none.
         options: what the task's class takes besides its name and dataset.
     """
 
     kind: str
     data: str = ""
+    adapter: int = setting(0, least=0)
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -115,11 +118,14 @@ class TaskRecipe(DatasetRecipe):
         return bool(self.toy or self.train)
 
 
+# What a model takes that has its own place in a recipe.
+SET_ELSEWHERE = ("encoder", "tokenizer", "tasks", "overlap", "adapters", "adapter_config")
 # Whose settings a section holds, and which of them the package itself sets.
 OWNERS: dict[str, tuple[Any, ...]] = {
     "tokenizer": (WhitespaceTokenizer.train, "texts"),
     "encoder": (EncoderConfig, "vocab_size"),
-    "model": (MultiTaskModel, "encoder", "tokenizer", "tasks", "overlap"),
+    "model": (MultiTaskModel, *SET_ELSEWHERE),
+    "adapters": (AdapterConfig,),
     "train": (TrainConfig, "seed"),
 }
 # What the encoder's section says besides its shape: how texts are cut, where weights come from.
@@ -140,6 +146,7 @@ def content_faults(
     sections = {key: None if key in wrong else value for key, value in content.items()}
     checks: dict[str, Callable[[Mapping[str, Any]], Iterable[Fault]]] = {
         "encoder": _encoder_faults,
+        "adapters": _adapters_faults,
         "train": partial(_train_faults, find=find),
         "datasets": _datasets_faults,
         "tasks": partial(_tasks_faults, find=find),
@@ -165,12 +172,21 @@ def _faults(section: Any, settings: Mapping[str, Setting], where: str) -> list[F
     return [f for faults in faults_by_key(section, settings, where).values() for f in faults]
 
 
-# --- the shape of the encoder, and how it is trained ----------------------------------------------
+# --- the encoder, its adapters, and how they are trained ------------------------------------------
 
 
 def _encoder_faults(sections: Mapping[str, Any]) -> list[Fault]:
     shape = {"vocab_size": 1} | sections["encoder"]  # the tokenizer will set the size
     return contradictions_in(EncoderConfig, shape, "encoder.")
+
+
+def _adapters_faults(sections: Mapping[str, Any]) -> Iterator[Fault]:
+    """Settings of adapters where no task has one; an empty section claims nothing."""
+    tasks = (sections["tasks"] or {}).values()
+    has_any = any(isinstance(task, Mapping) and task.get("adapter") for task in tasks)
+    if sections["adapters"] and not has_any:
+        fix = "set tasks.NAME.adapter = 8, or remove the section"
+        yield Fault("the section [adapters] has no effect: no task has an adapter", fix=fix)
 
 
 def _train_faults(sections: Mapping[str, Any], find: Find) -> Iterator[Fault]:

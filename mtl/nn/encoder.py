@@ -9,7 +9,8 @@ V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import takewhile
 from typing import Any, cast
 
 import torch
@@ -270,23 +271,23 @@ class TransformerEncoder(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None,
         token_type_ids: Tensor | None,
-        tops: Mapping[str, Iterable[nn.Module]],
-    ) -> dict[str, Tensor]:
-        """Encode once, then continue from the last layer along several branches.
+        paths: Collection[tuple[nn.Module, ...]],
+    ) -> dict[tuple[nn.Module, ...], Tensor]:
+        """Encode along several paths; the layers that all of them begin with are run once.
 
         Args:
             input_ids, attention_mask, token_type_ids: as in `forward`.
-            tops: the further layers of each branch, by name; a branch may have none.
+            paths: the layers of each, from the first to the last.
 
         Returns:
-            `(B, T, D)` for each branch.
+            `(B, T, D)` for each path.
         """
         x = self.embed(input_ids, token_type_ids)
         patterns = self._patterns(x, attention_mask)
-        shared = run_layers(self.layers, x, patterns)
+        common = _common_beginning(paths)
+        x = run_layers(common, x, patterns)
         return {
-            name: self._finish(run_layers(layers, shared, patterns))
-            for name, layers in tops.items()
+            path: self._finish(run_layers(path[len(common) :], x, patterns)) for path in paths
         }
 
     def _finish(self, x: Tensor) -> Tensor:
@@ -322,3 +323,9 @@ def run_layers(layers: Iterable[nn.Module], x: Tensor, patterns: Mapping[str, Pa
     for layer in cast("Iterable[EncoderLayer]", layers):
         x = layer(x, *patterns[layer.sees])
     return x
+
+
+def _common_beginning(paths: Iterable[tuple[nn.Module, ...]]) -> list[nn.Module]:
+    """The very same layers with which all paths begin."""
+    in_step = zip(*paths, strict=False)  # the first layers of all paths, then the second ones, ...
+    return [layers[0] for layers in takewhile(lambda layers: len(set(layers)) == 1, in_step)]

@@ -48,7 +48,7 @@ def _parameters_of(name: str, model: nn.Module, encoder: TransformerEncoder) -> 
     found = [parameter for parameter in parameters if f"{parameter}.".startswith(starts)]
     if not found:
         layers = f"encoder.layers[:N] (N from 1 to {len(encoder.layers)})"
-        # Heads and private layers, which are stored under the name of their task: "heads.ner".
+        # Heads, private layers and adapters are stored under the name of their task: "heads.ner".
         of_tasks = {".".join(parameter.split(".")[:2]) for parameter in parameters}
         of_tasks = {part for part in of_tasks if not part.startswith("encoder.")}
         raise ConfigError(

@@ -72,6 +72,9 @@ def _draw_head(
     if model.private:
         layers = sum(p.numel() for p in model.private[name].parameters())
         words += f"\non {model.private_layers} private layer(s), {layers:,}"
+    if name in model.adapters:
+        added = sum(p.numel() for p in model.adapters[name].parameters())
+        words += f"\nwith an adapter, {added:,}"
     size = 10 if len(model.tasks) < 3 else 8
     middle, colour = x + width / 2, task_colour(i)
     sketch.box(x + 0.08, 4.95, width - 0.16, 0.87, words, edge=colour, size=size, linewidth=2)

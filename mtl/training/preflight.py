@@ -246,7 +246,7 @@ def _check_methods(
 def _check_something_to_learn(model: MultiTaskModel, task: Task) -> None:
     """A task needs examples to learn from, and a parameter that its loss can move."""
     check_has_examples(task)
-    parts = [model.encoder, model.heads[task.name], *_private(model, task.name)]
+    parts = [model.encoder, model.heads[task.name], *model.own_layers(task.name)]
     if not any(map(_is_trainable, parts)):
         raise ConfigError(
             f"there is nothing to train for the task {task.name!r}: encoder and head are frozen",
@@ -271,7 +271,7 @@ def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
     # All heads of the model, especially those of tasks that are not trained now.
     for name, head in model.heads.items():
         # Nothing below the head changes, so it still fits.
-        if not any(map(_is_trainable, [model.encoder, *_private(model, name)])):
+        if not any(map(_is_trainable, [model.encoder, *model.own_layers(name)])):
             continue
         is_frozen = not _is_trainable(head)
         if is_frozen or (name not in trained and name in model.trained):
@@ -293,11 +293,6 @@ def warn_of_idle_weighting(weighting: Weighting, epochs: int) -> None:
             TrainingWarning,
             stacklevel=5,  # as above
         )
-
-
-def _private(model: MultiTaskModel, task: str) -> list[nn.Module]:
-    """The task's private layers, if it has any."""
-    return [model.private[task]] if model.private else []
 
 
 def _is_trainable(module: nn.Module) -> bool:

@@ -86,6 +86,8 @@ def identity_of(
     identity |= {f"encoder.{key}": value for key, value in shape.to_dict().items()}
     identity["encoder.overlap"] = model.overlap
     identity["encoder.pretrained"] = model.encoder.pretrained
+    for name, rank in model.adapter_ranks.items():
+        identity[f"the adapter of {name}"] = asdict(model.adapter_config) | {"rank": rank}
     for dataset, sharing in by_dataset(tasks):
         names = " and ".join(task.name for task in sharing)
         identity[f"the training data of {names}"] = examples_hash(dataset.train)
