@@ -17,7 +17,7 @@ from .devices import full_precision
 from .errors import ConfigError, suggest
 from .files import broken_weights, read_tensors
 from .inference import evaluation, prediction
-from .model_checks import check_fit, check_head, check_named, check_new_task, check_overlap
+from .model_checks import check_fit, check_head, check_new_task, check_overlap, check_ranks
 from .model_folder import WEIGHTS, Parts, bad_config, read_folder, write_folder
 from .nn.adapters import Adapter, AdapterConfig, as_adapter_config, check_adapter
 from .nn.encoder import TransformerEncoder
@@ -66,8 +66,8 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         check_fit(encoder, tokenizer, private_layers)
         check_overlap(overlap)
-        tasks, ranks = as_tasks(tasks), dict(adapters or {})
-        check_named(ranks, tasks)
+        tasks, ranks = as_tasks(tasks), adapters or {}
+        check_ranks(ranks, tasks)
         # The first task will take its private layers off the encoder (see `_next_private_layers`).
         self.encoder = copy.deepcopy(encoder) if private_layers else encoder
         self.tokenizer = tokenizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -49,10 +49,16 @@ def check_overlap(overlap: int) -> None:
         raise ConfigError("encoder.overlap must be a whole number, at least 0", found=repr(overlap))
 
 
-def check_named(names: Iterable[str], tasks: Iterable[Task]) -> None:
-    """Raise ConfigError unless there is a task for each of the names that have an adapter."""
+def check_ranks(ranks: Mapping[str, int], tasks: Iterable[Task]) -> None:
+    """Raise ConfigError unless this is a dict of ranks by the names of tasks."""
+    if not isinstance(ranks, Mapping):
+        raise ConfigError(
+            "adapters are given by the names of their tasks",
+            found=repr(ranks)[:80],
+            fix='a dict of ranks, such as {"ner": 8}',
+        )
     known = [task.name for task in tasks]
-    for name in names:
+    for name in ranks:
         if name not in known:
             raise ConfigError(
                 "there is an adapter for a task that the model does not have",

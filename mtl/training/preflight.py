@@ -270,8 +270,10 @@ def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
     trained = {task.name for task in tasks}
     # All heads of the model, especially those of tasks that are not trained now.
     for name, head in model.heads.items():
+        # What a task has of its own moves only while that task is trained.
+        below = [model.encoder, *(model.own_layers(name) if name in trained else [])]
         # Nothing below the head changes, so it still fits.
-        if not any(map(_is_trainable, [model.encoder, *model.own_layers(name)])):
+        if not any(map(_is_trainable, below)):
             continue
         is_frozen = not _is_trainable(head)
         if is_frozen or (name not in trained and name in model.trained):
