@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +16,20 @@ from .devices import full_precision
 from .errors import ConfigError, suggest
 from .files import broken_weights, read_tensors
 from .inference import evaluation, prediction
-from .model_checks import check_fit, check_head, check_new_task, check_overlap, check_ranks
+from .model_checks import (
+    check_fit,
+    check_head,
+    check_names,
+    check_new_task,
+    check_overlap,
+    check_ranks,
+)
 from .model_folder import WEIGHTS, Parts, bad_config, read_folder, write_folder
-from .nn.adapters import Adapter, AdapterConfig, as_adapter_config, check_adapter
+from .nn.adapters import AdapterConfig, as_adapter_config
 from .nn.encoder import TransformerEncoder
 from .nn.parameters import parameters_called
 from .nn.pretrained import find_checkpoint
+from .nn.shared_encoder import SharedEncoder, count_parameters
 from .settings import names_checked
 from .tasks import Task
 from .tasks.base import as_tasks, loss_of
@@ -30,7 +37,7 @@ from .tasks.base import as_tasks, loss_of
 OVERLAP = 32  # pieces that neighbouring windows share, unless set otherwise
 
 
-class MultiTaskModel(nn.Module):
+class MultiTaskModel(SharedEncoder):
     """A shared encoder, its tokenizer, and one head for each task (hard parameter sharing).
 
     Args:
@@ -45,11 +52,13 @@ class MultiTaskModel(nn.Module):
             the others read the encoder as it is.
         adapter_config: what the adapters have in common, an `AdapterConfig` or a dict of its
             fields.
+        task_embeddings: names of the tasks whose texts are marked for the encoder by a learned
+            vector. Each of these tasks needs a pass of its own.
 
     Raises:
         ConfigError: two tasks of the same name, a vocabulary the encoder cannot hold, more private
             or adapted layers than layers, the encoder of a model that has private layers, an
-            overlap below 0, or an adapter for an unknown task.
+            overlap below 0, or an adapter or embedding for an unknown task.
     """
 
     @names_checked
@@ -62,27 +71,23 @@ class MultiTaskModel(nn.Module):
         overlap: int = OVERLAP,
         adapters: Mapping[str, int] | None = None,
         adapter_config: AdapterConfig | Mapping[str, Any] | None = None,
+        task_embeddings: Collection[str] = (),
     ) -> None:
-        super().__init__()
         check_fit(encoder, tokenizer, private_layers)
         check_overlap(overlap)
+        super().__init__(encoder, private_layers, as_adapter_config(adapter_config))
         tasks, ranks = as_tasks(tasks), adapters or {}
         check_ranks(ranks, tasks)
-        # The first task will take its private layers off the encoder (see `_next_private_layers`).
-        self.encoder = copy.deepcopy(encoder) if private_layers else encoder
+        check_names(task_embeddings, tasks)
         self.tokenizer = tokenizer
         self.tasks: dict[str, Task] = {}
         self.trained: set[str] = set()  # names of the tasks that have been trained
         self.heads = nn.ModuleDict()
-        self.private = nn.ModuleDict()
-        self.private_layers = private_layers
-        self.adapters = nn.ModuleDict()
-        self.adapter_config = as_adapter_config(adapter_config)
         self.overlap = overlap
         for task in tasks:
-            self.add_task(task, adapter=ranks.get(task.name, 0))
+            self.add_task(task, ranks.get(task.name, 0), task.name in task_embeddings)
 
-    def add_task(self, task: Task, adapter: int = 0) -> None:
+    def add_task(self, task: Task, adapter: int = 0, task_embedding: bool = False) -> None:
         """Add a fresh head for a task; the encoder and the other heads stay as they are.
 
         Its private layers, if the model has any, start as copies of the first task's.
@@ -90,6 +95,7 @@ class MultiTaskModel(nn.Module):
         Args:
             task: its name must be new.
             adapter: the rank of its adapter; 0 for none.
+            task_embedding: whether the encoder is told of the task by a learned vector.
 
         Raises:
             ConfigError: there is a task of this name already, the encoder cannot read its pairs, or
@@ -97,34 +103,12 @@ class MultiTaskModel(nn.Module):
         """
         as_tasks([task])  # its error says what to give
         check_new_task(task, self.encoder, self.tasks)
-        n_shared = self.encoder.config.n_layers - self.private_layers
-        check_adapter(adapter, self.adapter_config, n_shared)
         head = task.build_head(self.encoder.config.d_model)
         check_head(head, task)
+        self.add_path(task.name, adapter, task_embedding)
         # The model may be on a GPU already when a task is added.
-        device = next(self.encoder.parameters()).device
-        self.heads[task.name] = head.to(device)
-        if self.private_layers:
-            # Trained, even if those of the first task are frozen.
-            self.private[task.name] = self._next_private_layers().requires_grad_()
-        if adapter:
-            own = Adapter(list(self.encoder.layers), adapter, self.adapter_config)
-            self.adapters[task.name] = own.to(device)
+        self.heads[task.name] = head.to(next(self.encoder.parameters()).device)
         self.tasks[task.name] = task
-
-    def _next_private_layers(self) -> nn.Module:
-        """The private layers of one more task.
-
-        The first task gets the encoder's top layers themselves, and leaves the encoder those that
-        all tasks share. Every other task gets a copy of the first task's.
-        """
-        if self.private:
-            first = next(iter(self.private.values()))
-            return copy.deepcopy(first)
-        layers = self.encoder.layers
-        n_shared = len(layers) - self.private_layers
-        self.encoder.layers = layers[:n_shared]
-        return layers[n_shared:]
 
     def freeze(self, *names: str) -> list[str]:
         """Take parameters out of training; they keep their values to the last bit.
@@ -134,8 +118,9 @@ class MultiTaskModel(nn.Module):
 
         Args:
             names: `encoder`, `encoder.embeddings`, `encoder.layers[:2]` (the first two layers),
-                `heads.NAME`, `private.NAME` (a task's private layers), `adapters.NAME`, or any
-                beginning of parameter names, such as `encoder.layers.1`.
+                `heads.NAME`, `private.NAME` (a task's private layers), `adapters.NAME`,
+                `task_embeddings.NAME`, or any beginning of parameter names, such as
+                `encoder.layers.1`.
 
         Returns:
             the parameters that were trained before, for `unfreeze`.
@@ -157,14 +142,6 @@ class MultiTaskModel(nn.Module):
         """Train parameters again; names as in `freeze`."""
         for name in parameters_called(names, self, self.encoder):
             self.get_parameter(name).requires_grad_(True)
-
-    @property
-    def last_shared(self) -> nn.Parameter | None:
-        """The last weight matrix that all tasks share and that is trained, if any."""
-        # GradNorm compares gradients at one matrix (Chen et al. 2018, section 3.1); the norms and
-        # biases beside it have too few numbers to say much.
-        matrices = [p for part in self.shared_parts.values() for p in part if p.dim() > 1]
-        return matrices[-1] if matrices else None
 
     # What to do with a model once it is trained: the functions of `mtl.inference`, here as methods.
     predict = prediction.predict
@@ -203,7 +180,7 @@ class MultiTaskModel(nn.Module):
         )
 
     def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
-        """The output of each head of `tasks` for a batch, from one pass of the encoder."""
+        """The output of each head of `tasks` for a batch; what the tasks share is run once."""
         hidden = self.hidden(batch, tasks)
         with full_precision(self.device):  # the heads are small, and scores need all digits
             return {
@@ -212,67 +189,19 @@ class MultiTaskModel(nn.Module):
             }
 
     def hidden(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Tensor]:
-        """What the head of each task reads, `(B, T, D)`, from one pass of the shared layers."""
-        inputs = (batch.input_ids, batch.attention_mask, batch.token_type_ids)
-        if not (self.private or self.adapters):
-            return dict.fromkeys(tasks, self.encoder(*inputs))
-        paths = {name: self._path(name) for name in tasks}
-        # By path: tasks that have the same one share its vectors too.
-        states = self.encoder.branch(*inputs, dict.fromkeys(paths.values()))
-        return {name: states[path] for name, path in paths.items()}
-
-    def _path(self, task: str) -> tuple[nn.Module, ...]:
-        """The layers that a text goes through for a task, from the first to the last."""
-        layers, adapter = list(self.encoder.layers), self._adapter(task)
-        if adapter is not None:
-            layers = adapter.adapted(layers)
-        return (*layers, *self._private(task))
-
-    @property
-    def adapter_ranks(self) -> dict[str, int]:
-        """The rank of each task's adapter, by the name of the task."""
-        return {name: cast("Adapter", adapter).rank for name, adapter in self.adapters.items()}
-
-    def _adapter(self, task: str) -> Adapter | None:
-        return cast("Adapter", self.adapters[task]) if task in self.adapters else None
-
-    def _private(self, task: str) -> list[nn.Module]:
-        return list(self.private[task].children()) if self.private else []
-
-    def own_layers(self, task: str) -> list[nn.Module]:
-        """What a task has of its own between encoder and head: private layers and an adapter."""
-        return [parts[task] for parts in (self.private, self.adapters) if task in parts]
+        """What the head of each task reads, `(B, T, D)`; what the tasks share is run once."""
+        return self.encode_for(tasks, batch.input_ids, batch.attention_mask, batch.token_type_ids)
 
     def encoder_for(self, task: str) -> TransformerEncoder:
         """The encoder as one task reads it, as a copy that needs no adapter and no other task.
 
-        The adapter of the task is merged into the weights, and its private layers are on top.
+        The task's adapter is merged into the weights, and its private layers are on top. That is
+        what `save_for_transformers` takes.
 
         Raises:
-            ConfigError: there is no such task.
+            ConfigError: there is no such task, or it has a task embedding.
         """
-        name = self.task(task).name
-        adapter = self._adapter(name)
-        encoder = adapter.merged(self.encoder) if adapter else copy.deepcopy(self.encoder)
-        encoder.layers.extend(copy.deepcopy(self._private(name)))
-        return encoder
-
-    @property
-    def shared_parts(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters that all tasks share and that are trained, from the bottom to the top.
-
-        Keys are `embeddings`, `layer 1` and so on; the norm after the last layer counts with it.
-        """
-        encoder = self.encoder
-        parts = {"embeddings": [getattr(encoder, name) for name in encoder.embedding_parts]}
-        parts |= {f"layer {i}": [layer] for i, layer in enumerate(encoder.layers, 1)}
-        if "norm" not in encoder.embedding_parts:
-            list(parts.values())[-1].append(encoder.norm)
-        trained = {
-            name: [p for module in modules for p in module.parameters() if p.requires_grad]
-            for name, modules in parts.items()
-        }
-        return {name: parameters for name, parameters in trained.items() if parameters}
+        return super().encoder_for(self.task(task).name)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of every task that has a labelled row in the batch."""
@@ -308,6 +237,7 @@ class MultiTaskModel(nn.Module):
             self.overlap,
             self.adapter_ranks,
             self.adapter_config,
+            list(self.task_embeddings),
         )
 
     @classmethod
@@ -348,16 +278,7 @@ class MultiTaskModel(nn.Module):
 
     def __repr__(self) -> str:
         heads = ", ".join(f"{name} ({task.kind})" for name, task in self.tasks.items())
-        own = ""
-        if self.private:
-            each = _count(next(iter(self.private.values())))
-            own += f", {self.private_layers} private layers per task ({each:,} parameters each)"
-        for name, rank in self.adapter_ranks.items():
-            size = _count(self.adapters[name])
-            own += f", adapter of rank {rank} for {name} ({size:,} parameters)"
-        return f"MultiTaskModel({self.encoder!r}{own}, heads: {heads}, {_count(self):,} parameters)"
-
-
-def _count(module: nn.Module) -> int:
-    """Its parameters."""
-    return sum(p.numel() for p in module.parameters())
+        return (
+            f"MultiTaskModel({self.encoder!r}{self.own_parts_in_words()}, heads: {heads}, "
+            f"{count_parameters(self):,} parameters)"
+        )

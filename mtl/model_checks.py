@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -57,11 +57,19 @@ def check_ranks(ranks: Mapping[str, int], tasks: Iterable[Task]) -> None:
             found=repr(ranks)[:80],
             fix='a dict of ranks, such as {"ner": 8}',
         )
+    check_names(ranks, tasks)
+
+
+def check_names(names: Collection[str], tasks: Iterable[Task]) -> None:
+    """Raise ConfigError unless these are names of tasks."""
+    if isinstance(names, str) or not isinstance(names, Collection):
+        fix = 'a list of names, such as ["ner"]'
+        raise ConfigError("several tasks are named by a list", found=repr(names)[:80], fix=fix)
     known = [task.name for task in tasks]
-    for name in ranks:
+    for name in names:
         if name not in known:
             raise ConfigError(
-                "there is an adapter for a task that the model does not have",
+                "an adapter or embedding is for a task that the model does not have",
                 found=repr(name),
                 fix=suggest(str(name), known),
             )

@@ -8,7 +8,7 @@ is imported.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 # What a config.json of an older version may lack, with the values that held then.
 ADDED_LATER = {
     **{"overlap": 32, "pretrained": "", "private_layers": 0},
-    **{"words_given": {}, "thresholds": {}, "adapters": {}, "adapter_config": {}},
+    **{"words_given": {}, "thresholds": {}},
+    **{"adapters": {}, "adapter_config": {}, "task_embeddings": []},
 }
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     cls.__name__: cls for cls in (WhitespaceTokenizer, SubwordTokenizer)
@@ -49,6 +50,7 @@ class Parts:
     overlap: int
     adapters: Mapping[str, int]
     adapter_config: AdapterConfig
+    task_embeddings: Collection[str]
 
 
 def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> None:
@@ -61,6 +63,7 @@ def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> N
         "overlap": parts.overlap,
         "adapters": dict(parts.adapters),
         "adapter_config": asdict(parts.adapter_config),
+        "task_embeddings": list(parts.task_embeddings),
         "tokenizer": type(parts.tokenizer).__name__,
         "words_given": {task.name: asdict(task.joining) for task in parts.tasks if task.joining},
         "thresholds": {task.name: task.thresholds for task in parts.tasks if task.thresholds},
@@ -113,6 +116,7 @@ def read_folder(folder: Path) -> Parts:
         config["overlap"],
         config["adapters"],
         adapter_config,
+        config["task_embeddings"],
     )
 
 

@@ -96,13 +96,15 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
         config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder_shape)
         encoder = _fresh_encoder(config)
     names = {task.name for task in tasks}  # they may be some of the recipe's
+    own = {name: task for name, task in recipe.tasks.items() if name in names}
     return MultiTaskModel(
         encoder,
         tokenizer,
         tasks,
         overlap=recipe.encoder.get("overlap", OVERLAP),
-        adapters={name: task.adapter for name, task in recipe.tasks.items() if name in names},
+        adapters={name: task.adapter for name, task in own.items()},
         adapter_config=recipe.adapters,
+        task_embeddings=[name for name, task in own.items() if task.task_embedding],
         **recipe.model,
     )
 

@@ -21,7 +21,7 @@ from ..training.config import TrainConfig
 from .bundled import BUNDLED, bundled_recipes
 from .data_option import data_settings
 from .overrides import apply_settings, with_table
-from .sections import FILE_KEYS, DatasetRecipe, TaskRecipe, content_faults
+from .sections import FILE_KEYS, OF_MODEL, DatasetRecipe, TaskRecipe, content_faults
 from .toml_text import section_lines, toml_key
 
 
@@ -120,7 +120,7 @@ class Recipe:
             sections[f"datasets.{toml_key(name)}"] = _data_section(dataset)
         for name, task in self.tasks.items():
             own = _data_section(task) if task.has_own_data else {"data": task.data}
-            own |= {"adapter": task.adapter} if task.adapter else {}
+            own |= {key: x for key in OF_MODEL if (x := getattr(task, key))}
             sections[f"tasks.{toml_key(name)}"] = {"kind": task.kind} | own | task.options
         for name, section in sections.items():
             lines += ["", f"[{name}]", *section_lines(section)]

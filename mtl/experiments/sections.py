@@ -33,6 +33,7 @@ from ..training.weighting import Weighting
 from .overrides import HELD_OUT
 
 FILE_KEYS = ("train", *HELD_OUT)
+OF_MODEL = ("adapter", "task_embedding")  # what a task says about its part of the model
 
 
 def _check_toy(kind: str, name: str) -> None:
@@ -105,12 +106,15 @@ class TaskRecipe(DatasetRecipe):
         data: name of a dataset of the recipe; a task that names its own `toy` or `train` does not
             use it. Tasks on one dataset share its batches: one pass of the encoder serves them all.
         adapter: the rank of the task's adapter, see `AdapterConfig`; 0 for none.
+        task_embedding: whether the encoder is told of the task by a learned vector; the task then
+            needs a pass of its own.
         options: what the task's class takes besides its name and dataset.
     """
 
     kind: str
     data: str = ""
     adapter: int = setting(0, least=0)
+    task_embedding: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -119,7 +123,15 @@ class TaskRecipe(DatasetRecipe):
 
 
 # What a model takes that has its own place in a recipe.
-SET_ELSEWHERE = ("encoder", "tokenizer", "tasks", "overlap", "adapters", "adapter_config")
+SET_ELSEWHERE = (
+    "encoder",
+    "tokenizer",
+    "tasks",
+    "overlap",
+    "adapters",
+    "adapter_config",
+    "task_embeddings",
+)
 # Whose settings a section holds, and which of them the package itself sets.
 OWNERS: dict[str, tuple[Any, ...]] = {
     "tokenizer": (WhitespaceTokenizer.train, "texts"),

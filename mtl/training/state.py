@@ -88,6 +88,7 @@ def identity_of(
     identity["encoder.pretrained"] = model.encoder.pretrained
     for name, rank in model.adapter_ranks.items():
         identity[f"the adapter of {name}"] = asdict(model.adapter_config) | {"rank": rank}
+    identity |= {f"the task embedding of {name}": True for name in model.task_embeddings}
     for dataset, sharing in by_dataset(tasks):
         names = " and ".join(task.name for task in sharing)
         identity[f"the training data of {names}"] = examples_hash(dataset.train)
