@@ -227,8 +227,8 @@ def _linear(layer: nn.Module, path: str) -> nn.Linear:
 def _with_part(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
     """A shallow copy of a module with another submodule at a dotted path; all else is shared."""
     name, _, rest = path.partition(".")
-    view = copy.copy(module)
-    # A dict of its own, or the change would reach the module that was copied.
-    view._modules = dict(module._modules)
-    view._modules[name] = _with_part(module.get_submodule(name), rest, part) if rest else part
+    new = _with_part(module.get_submodule(name), rest, part) if rest else part
+    view = object.__new__(type(module))
+    # A dict of its own for the submodules, or the change would reach the module itself.
+    view.__dict__.update(module.__dict__, _modules=module._modules | {name: new})
     return view
