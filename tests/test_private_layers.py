@@ -590,3 +590,13 @@ def test_the_first_task_may_come_later(build, tasks):
     assert list(model.state_dict()) == list(expected.state_dict())
     assert are_equal(model.encoder, expected.encoder)
     assert are_equal(model.private, expected.private)
+
+
+def test_a_task_that_rests_on_a_frozen_encoder_is_not_warned_about(build, tasks):
+    """Its private layers could be trained, but are not now; a warning would be an error here."""
+    model = build(tasks, 1)
+    config = replace(FAST, freeze=["encoder"])
+    train(model, tasks, config, progress=False)
+    before = weights_of(model)
+    train(model, tasks[:1], config, progress=False)
+    assert moved(before, model) == names_in(model, "private.ner.", "heads.ner.")
