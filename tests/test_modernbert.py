@@ -124,8 +124,7 @@ def test_private_layers_see_what_they_saw(checkpoint):
     ids = torch.randint(5, 400, (2, 20), generator=torch.Generator().manual_seed(0))
     mask = torch.arange(20) < torch.tensor([[20], [6]])
     model = MultiTaskModel(encoder, tokenizer, [NERTask("ner", types=["A"]), QATask("qa")], 2)
-    tops = {name: layers.children() for name, layers in model.private.items()}
     with torch.no_grad():
         expected = encoder(ids, mask)
-        found = model.encoder.branch(ids, mask, None, tops)
+        found = model.encode_for(["ner", "qa"], ids, mask, None)
     assert all(torch.equal(found[name], expected) for name in ("ner", "qa"))

@@ -286,9 +286,7 @@ class TransformerEncoder(nn.Module):
         patterns = self._patterns(x, attention_mask)
         common = _common_beginning(paths)
         x = run_layers(common, x, patterns)
-        return {
-            path: self._finish(run_layers(path[len(common) :], x, patterns)) for path in paths
-        }
+        return {path: self._finish(run_layers(path[len(common) :], x, patterns)) for path in paths}
 
     def _finish(self, x: Tensor) -> Tensor:
         """The last norm of a pre-norm encoder, whose layers leave their sums as they are."""

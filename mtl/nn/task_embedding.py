@@ -19,6 +19,8 @@ class TaskEmbedding(nn.Module):
     It is called like an encoder layer, below the first one.
     """
 
+    sees = "global"  # see `EncoderLayer`; it looks at no other token, so either kind would do
+
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.vector = nn.Parameter(torch.zeros(d_model))  # so that at first nothing is added
