@@ -209,3 +209,11 @@ def test_a_cropped_context_holds_its_answer(n):
         assert short.context in long.context
         assert len(short.context) <= n + 20
         assert short.context.split()[0] in long.context.split()
+        assert len(short.answers) == 1
+
+
+def test_a_question_without_an_answer_keeps_any_part_of_its_context():
+    unanswered = [dataclasses.replace(QUESTIONS[1], id=str(i)) for i in range(20)]
+    kept = [cropped(question, 30) for question in unanswered]
+    assert all(short.answers == () and short.context in LONG for short in kept)
+    assert len({short.context for short in kept}) > 1

@@ -55,8 +55,8 @@ def _print_run(metrics: dict[str, Any], output: Path) -> None:
         cases = [CaseResult(**case) for case in content]
         print(f"\nwell-known facts (mtl validate {output}): {cases_summary(cases)}")
     print(
-        f"\ntrained {metrics['parameters']:,} parameters in {metrics['train_seconds']:.1f} s; "
-        f"model, metrics and curves are in {output}"
+        f"\na model of {metrics['parameters']:,} parameters was trained in "
+        f"{metrics['train_seconds']:.1f} s; it is in {output}, with its metrics and curves"
     )
 
 

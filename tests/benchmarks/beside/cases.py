@@ -18,7 +18,8 @@ class Case:
         metrics: of each task, those that the table shows.
         read: options of `mtl.read`.
         limit: most examples to train on.
-        crop: characters of each training context that are kept, its answer among them; 0 for all.
+        crop: characters of each training context that are kept, with an answer if there is one; 0
+            for all.
         validation: most examples to choose the epoch and thresholds on.
         test: most examples of the dev file to score; 0 for all.
         epochs: passes over them.
@@ -87,9 +88,11 @@ CASES = {
         *("squad2", "train.json", "dev.json"),
         tasks={"qa": {"kind": "qa"}},
         metrics={"qa": ("exact_match", "token_f1", "has_answer_token_f1", "no_answer_exact_match")},
-        limit=1000,
+        limit=1500,
+        crop=600,
         epochs=2,
-        batch_size=8,
+        batch_size=4,
+        rows=4,
         max_length=256,
         overlap=64,
     ),

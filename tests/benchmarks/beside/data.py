@@ -47,11 +47,15 @@ def some(examples: Sequence[Any], n: int) -> Sequence[Any]:
 
 def cropped(example: mtl.QAExample, n: int) -> mtl.QAExample:
     """The question with about `n` characters of its context, the first answer somewhere in them."""
-    context, answer = example.context, example.answers[0]
+    context, draw = example.context, random.Random(example.id)
+    # Without an answer, any part of the context will do.
+    start, end = 2 * [draw.randint(0, len(context))]
+    if example.answers:
+        start, end = example.answers[0].start, example.answers[0].end
     # Not always in the middle, or that would be all there is to learn.
-    before = random.Random(example.id).randint(0, max(0, n - len(answer.text)))
-    start = max(0, min(answer.start - before, len(context) - n))
-    start = 0 if not start else context.rfind(" ", 0, start + 1) + 1  # where a word begins
-    kept = context[start : max(start + n, answer.end)].rstrip()
-    answers = [mtl.Answer(answer.text, answer.start - start)]
+    before = draw.randint(0, max(0, n - (end - start)))
+    first = max(0, min(start - before, len(context) - n))
+    first = 0 if not first else context.rfind(" ", 0, first + 1) + 1  # where a word begins
+    kept = context[first : max(first + n, end)].rstrip()
+    answers = [mtl.Answer(answer.text, start - first) for answer in example.answers[:1]]
     return replace(example, context=kept, answers=answers, candidates=())
