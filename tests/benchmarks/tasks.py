@@ -23,6 +23,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,49 +60,73 @@ def main() -> None:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", help="a folder with a pretrained BERT")
-    parser.add_argument("data", type=Path, help="a folder of datasets")
-    parser.add_argument("--only", default=",".join(CASES), help="these, with commas between")
+    parser = parser_of(__doc__, CASES, (*BUDGET, *RATES), Path("runs/benchmark-tasks.json"))
     parser.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES)
-    parser.add_argument("--held-out", action="store_true", help="score a tenth of train, see above")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="auto", help="of both sides, as in TrainConfig")
-    parser.add_argument("--seed", type=int, default=0, help="of heads, order and dropout")
-    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-tasks.json"))
-    for name in (*BUDGET, *RATES):  # of every case, instead of its own
-        kind = int if name in BUDGET else float
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="see beside/cases.py")
     parser.add_argument("--side", choices=SIDES, help="run this one, in this process")
     return parser.parse_args(arguments)
 
 
+def parser_of(
+    description: str, names: Iterable[str], budget: Iterable[str], output: Path
+) -> argparse.ArgumentParser:
+    """Options of any benchmark with datasets and a budget: which of them, and how much."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("checkpoint", help="a folder with a pretrained BERT")
+    parser.add_argument("data", type=Path, help="a folder of datasets")
+    parser.add_argument("--only", default=",".join(names), help="these, with commas between")
+    parser.add_argument("--held-out", action="store_true", help="score a tenth of train, see above")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0, help="of heads, order and dropout")
+    parser.add_argument("--output", type=Path, default=output)
+    for name in budget:  # of every case, instead of its own
+        kind = int if name in BUDGET else float
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="see beside/cases.py")
+    return parser
+
+
 def cases(options: argparse.Namespace) -> dict[str, Case]:
     """The cases asked for, with the budget asked for."""
-    asked = {
-        key: value for key in (*BUDGET, *RATES) if (value := getattr(options, key)) is not None
-    }
-    if unknown := set(options.only.split(",")) - CASES.keys():
-        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
-    return {name: dataclasses.replace(CASES[name], **asked) for name in options.only.split(",")}
+    budget = asked(options, (*BUDGET, *RATES))
+    return {name: dataclasses.replace(CASES[name], **budget) for name in chosen(options, CASES)}
+
+
+def asked(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the options that the command line has."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def chosen(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """The names after `--only`; others than these end the program."""
+    only = options.only.split(",")
+    if unknown := set(only) - set(names):
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return only
 
 
 def in_its_own_process(name: str, side: str, options: argparse.Namespace) -> dict[str, Any]:
     """What one side prints; its peak memory is its own."""
     command = [sys.executable, __file__, *sys.argv[1:], "--only", name, "--side", side]
-    # Before torch is loaded, which reads it then.
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    variables = os.environ | variables_of(options.threads)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=variables)
     if done.returncode:  # it has said why
         sys.exit(f"{name}, {side}: failed")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def table(results: dict[str, Any]) -> str:
-    """One line for each metric; time and memory of a case are in its first line."""
+def variables_of(threads: int) -> dict[str, str]:
+    """What the process of a side needs to know before torch is loaded, which reads it then."""
+    return {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+
+
+def table(results: dict[str, Any], names: Sequence[str] = SIDES) -> str:
+    """One line for each metric; time and memory of a case are in its first line.
+
+    `names` are those of the two sides.
+    """
     rows = []
     for name, result in results.items():
-        sides = [result.get(side, {}) for side in SIDES]
+        sides = [result.get(side, {}) for side in names]
         metrics = result["budget"]["metrics"]
         pairs = [(task, metric) for task in metrics for metric in metrics[task]]
         for i, (task, metric) in enumerate(pairs):
@@ -112,8 +137,8 @@ def table(results: dict[str, Any]) -> str:
                 for side in sides
             ]
             rows.append([name, f"{task} {metric}", *scores, *costs])
-    header = ["dataset", "metric", "ours", "plain", "s ours", "s plain", "predict s ours"]
-    return format_table([*header, "predict s plain", "MB ours", "MB plain"], rows)
+    costs = [f"{cost} {side}" for cost in ("s", "predict s", "MB") for side in names]
+    return format_table(["dataset", "metric", *names, *costs], rows)
 
 
 if __name__ == "__main__":

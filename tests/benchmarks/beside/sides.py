@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +15,9 @@ from mtl.metrics import f1_of_sets
 from mtl.tasks.own_words import in_characters
 
 from . import ours, plain
-from .cases import Case
+from .cases import Case, Outcome
 from .data import read_tasks
+from .peers.runner import peak_megabytes
 from .plain_answers import Answers
 from .plain_texts import OneLabel, Score, SeveralLabels
 from .plain_words import OuterEntities, Words
@@ -56,11 +55,16 @@ def run_side(side: str, case: Case, options: argparse.Namespace) -> dict[str, An
     else:
         models = (plain_class(task)(task, case, options.checkpoint) for task in tasks)
         outcome = plain.run(models, options.precision)
+    return report(tasks, outcome, peak_megabytes())
+
+
+def report(tasks: Sequence[mtl.tasks.Task], outcome: Outcome, peak_mb: float) -> dict[str, Any]:
+    """What the table shows of a side, see `run_side`."""
     return {
         "scores": {t.name: scores_of(t, outcome.predictions[t.name]) for t in tasks},
         "train_seconds": outcome.train_seconds,
         "predict_seconds": outcome.predict_seconds,
-        "peak_mb": peak_megabytes(),
+        "peak_mb": peak_mb,
         "train_examples": len(tasks[0].dataset.train),
         "test_examples": len(tasks[0].dataset.test),
     }
@@ -85,9 +89,3 @@ def scores_of(task: mtl.tasks.Task, predictions: Sequence[Any]) -> dict[str, flo
         found = [outermost(prediction.spans) for prediction in predictions]
         scores["outer_f1"] = f1_of_sets([set(x) for x in right], [set(x) for x in found])
     return scores
-
-
-def peak_megabytes() -> float:
-    """The most memory that this process has taken so far."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / 2**20 if sys.platform == "darwin" else size / 2**10

@@ -1,0 +1,1 @@
+"""A budget goes in; what another library predicts after training within it comes out."""
