@@ -115,8 +115,9 @@ def in_its_own_process(name: str, side: str, options: argparse.Namespace) -> dic
 
 
 def variables_of(threads: int) -> dict[str, str]:
-    """What the process of a side needs to know before torch is loaded, which reads it then."""
-    return {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    """What torch and fast tokenizers read when they are loaded; nothing is downloaded."""
+    n = str(threads)
+    return {"OMP_NUM_THREADS": n, "RAYON_NUM_THREADS": n, "HF_HUB_OFFLINE": "1"}
 
 
 def table(results: dict[str, Any], names: Sequence[str] = SIDES) -> str:

@@ -27,7 +27,9 @@ def interpreter(folder: Path, requirements: Sequence[str]) -> Path:
         return python
     print(f"{folder} is made: {' '.join(requirements)}", file=sys.stderr)
     command([sys.executable, "-m", "venv", "--clear", folder])
-    command([python, "-m", "pip", "install", "--quiet", *requirements])
+    # Without the check, whose notice would be the last line, and the reason for a failure.
+    install = ["install", "--quiet", "--disable-pip-version-check"]
+    command([python, "-m", "pip", *install, *requirements])
     installed.write_text(wanted)  # last, so that half an environment is made anew
     return python
 
