@@ -408,7 +408,7 @@ def test_peers_that_cannot_be_had_are_skipped_and_the_others_written(tmp_path, c
 
     monkeypatch.setattr(benchmark, "interpreter", interpreter)
     monkeypatch.setattr(benchmark, "run_peer", run_peer)
-    monkeypatch.setattr(benchmark, "ours_in_its_own_process", lambda name, options: side(0.75))
+    monkeypatch.setattr(benchmark, "in_its_own_process", lambda *_: side(0.75))
     for folder in ("snips", "stsb"):
         (tmp_path / folder).mkdir()
     output = tmp_path / "results.json"

@@ -42,7 +42,7 @@ from beside.environments import UnavailableError, interpreter
 from beside.exchange import budget_for, predictions_of
 from beside.peers.runner import peak_megabytes
 from beside.sides import report
-from tasks import asked, chosen, parser_of, table, variables_of
+from tasks import asked, chosen, in_its_own_process, parser_of, table, variables_of
 
 import mtl
 from mtl.files import write_atomically
@@ -109,7 +109,7 @@ def compare(name: str, comparison: Comparison, options: argparse.Namespace) -> d
     return {
         "budget": {"cases": cases, "metrics": comparison.metrics},
         "requirements": REQUIREMENTS[comparison.peer],
-        "ours": ours_in_its_own_process(name, options),
+        "ours": in_its_own_process(["--only", name, "--ours"], options.threads),
         "peer": run_peer(python, comparison, options),
     }
 
@@ -122,16 +122,6 @@ def tasks_of(comparison: Comparison, options: argparse.Namespace) -> list[mtl.ta
         dataset = mtl.Dataset(first.dataset.train, test=first.dataset.test)
         tasks += [build(name, settings, dataset) for name, settings in case.tasks.items()]
     return tasks
-
-
-def ours_in_its_own_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """What `run_ours` returns there; its peak memory is its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--only", name, "--ours"]
-    variables = os.environ | variables_of(options.threads)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=variables)
-    if done.returncode:  # it has said why
-        sys.exit(f"{name}, ours: failed")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def run_ours(comparison: Comparison, options: argparse.Namespace) -> dict[str, Any]:

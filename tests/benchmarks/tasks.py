@@ -50,7 +50,10 @@ def main() -> None:
         if not (options.data / case.folder).is_dir():
             print(f"{name} is skipped: there is no {options.data / case.folder}", file=sys.stderr)
             continue
-        sides = {side: in_its_own_process(name, side, options) for side in options.sides}
+        sides = {
+            side: in_its_own_process(["--only", name, "--side", side], options.threads)
+            for side in options.sides
+        }
         results[name] = {"budget": dataclasses.asdict(case)} | sides
         print(table({name: results[name]}), file=sys.stderr)
         # After each dataset, so that nothing is lost if a later one fails.
@@ -104,13 +107,13 @@ def chosen(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
     return only
 
 
-def in_its_own_process(name: str, side: str, options: argparse.Namespace) -> dict[str, Any]:
-    """What one side prints; its peak memory is its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--only", name, "--side", side]
-    variables = os.environ | variables_of(options.threads)
+def in_its_own_process(arguments: Sequence[str], threads: int) -> dict[str, Any]:
+    """What this program prints with these further arguments; its peak memory is its own."""
+    command = [sys.executable, *sys.argv, *arguments]
+    variables = os.environ | variables_of(threads)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=variables)
     if done.returncode:  # it has said why
-        sys.exit(f"{name}, {side}: failed")
+        sys.exit(f"{' '.join(arguments)}: failed")
     return json.loads(done.stdout.splitlines()[-1])
 
 
