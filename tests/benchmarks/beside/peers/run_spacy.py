@@ -18,8 +18,8 @@ from spacy.util import minibatch
 
 EVAL_DOCS = 32  # in a batch of prediction
 DROPOUT = 0.1  # spaCy's default
-# How much NER moves the shared transformer: as in the quickstart, as much as it wants. Its loss is a
-# sum over words, beside which `textcat` learns slowly; with less, it learns faster.
+# How much NER moves the shared transformer, as in the quickstart: as much as it wants. Its loss is
+# a sum over words, beside which `textcat` learns slowly; with less, it learns faster.
 NER_GRAD_FACTOR = 1.0
 LISTENER = {
     "@architectures": "spacy-transformers.TransformerListener.v1",
