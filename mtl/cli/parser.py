@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..data.readers import WRITERS
+from ..serve.settings import ServeSettings
 from ..toy import GENERATORS, SPLITS
 from ..version import __version__
 
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_predict(commands)
     add_validate(commands)
     add_interactive(commands)
+    add_serve(commands)
     add_check(commands)
     add_convert(commands)
     add_toy(commands)
@@ -275,6 +277,45 @@ def add_interactive(commands: Commands) -> None:
     command.add_argument("folder", metavar="DIR", help="a run folder")
     add_import(command)
     command.set_defaults(group="predict")
+
+
+def add_serve(commands: Commands) -> None:
+    """The options of `mtl serve`; their defaults are those of `ServeSettings`."""
+    command = commands.add_parser(
+        "serve",
+        help="let other programs use trained models, over HTTP",
+        description="Endpoints, with examples, are at /docs. If the variable MTL_API_KEY is set, "
+        "clients have to send that key (Authorization: Bearer KEY). SIGTERM answers what has "
+        "arrived and ends; SIGHUP loads the folders again.",
+    )
+    command.add_argument(
+        "folders", metavar="[NAME=]RUN", nargs="+", help="run folders; NAME is for requests"
+    )
+    for name, kind, help in (
+        ("host", str, "address to listen on; 0.0.0.0 for the whole network"),
+        ("port", int, "port to listen on; 0 for any free one"),
+        ("workers", int, "processes, each with its own copy of the models"),
+        ("threads", int, "threads in each process; 0 for all cores, divided by the workers"),
+        ("max-body", int, "most bytes in a request"),
+        ("max-texts", int, "most texts in a request"),
+        ("max-length", int, "most characters in a text"),
+        ("max-queue", int, "most texts that wait in a process; more are refused with 503"),
+        ("timeout", float, "seconds for a request to arrive, and to be answered"),
+    ):
+        default = getattr(ServeSettings, name.replace("-", "_"))
+        metavar = "ADDRESS" if kind is str else "N"
+        help = f"{help}; default {default}"
+        command.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=help)
+    command.add_argument(
+        "--cors",
+        metavar="ORIGIN",
+        action="append",
+        default=[],
+        help="let pages of this origin call the service from a browser",
+    )
+    command.add_argument("--log-texts", action="store_true", help="write all texts into the log")
+    add_import(command)
+    command.set_defaults(group="serve")
 
 
 def _columns(text: str) -> str | list[str]:

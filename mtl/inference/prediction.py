@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..data.batching import Batch
+from ..data.encoded import EncodedExample
 from ..errors import ConfigError, DataError
 from ..nn.heads import merge_rows, pool, unit_vectors
 from ..settings import names_checked
@@ -71,7 +72,7 @@ def predict(
         asked = [i for i, query in enumerate(queries) if (query.second is not None) == pairs]
         if not asked:
             continue
-        names = _names_of_readers(model, chosen, pairs)
+        names = names_of_readers(model, chosen, pairs)
         found = predict_examples(model, [queries[i] for i in asked], names, progress, batch_size)
         for i, predictions in zip(asked, found, strict=True):
             results[i] = predictions
@@ -79,8 +80,12 @@ def predict(
     return results[0] if single else results
 
 
-def _names_of_readers(model: Model, chosen: list[Task] | None, pairs: bool) -> list[str]:
-    """Names of the tasks that read pairs, or single texts: those chosen, or all of the model."""
+def names_of_readers(model: Model, chosen: list[Task] | None, pairs: bool) -> list[str]:
+    """Names of the tasks that read pairs, or single texts: those chosen, or all of the model.
+
+    Raises:
+        ConfigError: a chosen task reads the other, or no task of the model reads this.
+    """
     if chosen is None:
         fitting = [task.name for task in model.tasks.values() if task.reads_pairs == pairs]
         if not fitting:
@@ -145,7 +150,7 @@ def answer(
             fix=f"call mtl.predict(model, text, tasks=[{chosen.name!r}])",
         )
     check_n_answers(chosen, n)
-    results = predict(model, _pairs(question, context), chosen.name, batch_size=batch_size)
+    results = predict(model, question_pairs(question, context), chosen.name, batch_size=batch_size)
     answers = [result[chosen.name] for result in results]
     if n > 1:
         answers = [chosen.best_answers(prediction, n) for prediction in answers]
@@ -161,8 +166,14 @@ def check_n_answers(task: Task, n: int) -> None:
         raise ConfigError(what, found=repr(n))
 
 
-def _pairs(question: str | Sequence[str], context: str | Sequence[str]) -> list[tuple[Any, Any]]:
-    """Each question with its context; a single one is paired with each of the others."""
+def question_pairs(
+    question: str | Sequence[str], context: str | Sequence[str]
+) -> list[tuple[Any, Any]]:
+    """Each question with its context; a single one is paired with each of the others.
+
+    Raises:
+        ConfigError: lists of different length.
+    """
     questions, contexts = (
         [texts] if isinstance(texts, str) else as_list(texts) for texts in (question, context)
     )
@@ -188,7 +199,6 @@ class Neighbour:
 
 
 @names_checked
-@torch.no_grad()  # not inference_mode: these vectors may be what a user's own model learns from
 def encode(
     model: Model,
     texts: str | Sequence[str],
@@ -211,25 +221,41 @@ def encode(
         DataError: an empty text.
     """
     check_model(model)
-    chosen = _embedding_task(model, task)
+    chosen = embedding_task(model, task)
     queries = queries_of([texts] if isinstance(texts, str) else as_list(texts))
     if any(query.second is not None for query in queries):
         raise DataError("a vector is for one text, not for a pair", fix="give single texts")
+    vectors = encode_encoded(model, encode_for(model, queries), chosen, batch_size)
+    return vectors[0] if isinstance(texts, str) else vectors
+
+
+@torch.no_grad()  # not inference_mode: these vectors may be what a user's own model learns from
+def encode_encoded(
+    model: Model,
+    encoded: Sequence[EncodedExample],
+    chosen: Task | None,
+    batch_size: int | None = None,
+) -> Tensor:
+    """The same, `(N, E)`, for texts that `encode_for` has encoded.
+
+    Args:
+        chosen: the embedding task; None for the mean of the encoder's hidden states.
+    """
     width = model.encoder.config.d_model
     # Made once and filled by index: batches do not come in the order of the texts.
-    vectors = torch.empty(len(queries), width if chosen is None else chosen.vector_width(width))
+    vectors = torch.empty(len(encoded), width if chosen is None else chosen.vector_width(width))
 
     def vectors_of_rows(part: Batch) -> Tensor:
         if chosen is None:
             return _mean_of_tokens(model, part)
         return model(part, [chosen.name])[chosen.name]
 
-    for indices, batch in batches(model, encode_for(model, queries), batch_size):
+    for indices, batch in batches(model, encoded, batch_size):
         rows = in_parts(model, batch, vectors_of_rows, batch_size)  # (B, E)
         # The mean of windows is shorter than 1: it is brought back to unit length below.
         merged = merge_rows(rows.float(), batch.rows, len(batch))
         vectors[indices] = unit_vectors(merged).cpu()
-    return vectors[0] if isinstance(texts, str) else vectors
+    return vectors
 
 
 def _mean_of_tokens(model: Model, batch: Batch) -> Tensor:
@@ -238,7 +264,12 @@ def _mean_of_tokens(model: Model, batch: Batch) -> Tensor:
     return pool(hidden, batch.attention_mask, "mean")
 
 
-def _embedding_task(model: Model, name: str | None) -> Task | None:
+def embedding_task(model: Model, name: str | None) -> Task | None:
+    """The embedding task with this name, or the only one; None if the model has none.
+
+    Raises:
+        ConfigError: as in `encode`.
+    """
     width = model.encoder.config.d_model
     giving = [task.name for task in model.tasks.values() if task.vector_width(width)]
     if name is None and len(giving) > 1:
@@ -283,8 +314,12 @@ def nearest(
     texts = [texts] if isinstance(texts, str) else as_list(texts)
     if not texts:
         raise DataError("there are no texts to search", fix="give at least one")
-    # For unit vectors, the dot product is the cosine.
-    cosines = encode(model, texts, task) @ encode(model, query, task)  # (N,)
+    return closest(encode(model, query, task), encode(model, texts, task), texts, n)
+
+
+def closest(query: Tensor, vectors: Tensor, texts: Sequence[str], n: int) -> list[Neighbour]:
+    """The `n` texts whose unit vectors, `(N, E)`, are closest to that of a query, `(E,)`."""
+    cosines = vectors @ query  # (N,): for unit vectors, the dot product is the cosine
     # stable: texts with equal scores stay in the order in which they were given.
     scores, indices = cosines.sort(descending=True, stable=True)
     found = zip(indices[:n].tolist(), scores[:n].tolist(), strict=True)

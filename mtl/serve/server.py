@@ -1,0 +1,102 @@
+"""Settings go in; uvicorn serves the application in one or more processes until told to stop."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import sys
+import tempfile
+from functools import partial
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.supervisors import Multiprocess
+
+from ..errors import MTLError
+from .app import build_app
+from .metrics import FOLDER
+from .service import Load, Service
+from .settings import ServeSettings
+
+
+def serve(settings: ServeSettings, load: Load) -> None:
+    """Serve the models of some folders until SIGTERM or Ctrl-C.
+
+    Args:
+        load: what makes a model of its folder; a function that a new process can import.
+
+    Raises:
+        ModelError, ConfigError: a folder that cannot be used; nothing has been served then.
+    """
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # too early: what it asks for is being done
+    # With workers too: better one clear error here than one in each worker, again and again.
+    service = Service(settings, load)
+    if settings.workers == 1:
+        config = _config(build_app(service), settings)
+        uvicorn.Server(config).run(sockets=[config.bind_socket()])
+        return
+    del service  # each worker loads its own
+    config = _config(partial(_build_worker, settings, load), settings, factory=True)
+    with tempfile.TemporaryDirectory(prefix="mtl-serve-") as folder:
+        os.environ[FOLDER] = folder  # the workers find it there, before they count anything
+        try:
+            Supervisor(config, [config.bind_socket()]).run()
+        finally:
+            del os.environ[FOLDER]
+
+
+def _config(app: Any, settings: ServeSettings, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        lifespan="on",
+        server_header=False,
+        log_config=_log_config(),
+        # What is still unanswered then has been told so already (504).
+        timeout_graceful_shutdown=int(settings.timeout) + 1,
+        **more,
+    )
+
+
+def _log_config() -> dict[str, Any]:
+    """uvicorn's own, and our messages beside its."""
+    config = copy.deepcopy(LOGGING_CONFIG)
+    config["loggers"]["mtl"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return config
+
+
+def _build_worker(settings: ServeSettings, load: Load) -> FastAPI:
+    """The application of a worker; it ends with a clear line if a folder cannot be used any more.
+
+    uvicorn then starts the next one, until the folder is whole again; the other workers go on.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        return build_app(Service(settings, load))
+    except MTLError as error:
+        print(f"mtl: error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor, which replaces workers that die; SIGHUP goes on to all of them."""
+
+    def handle_hup(self) -> None:
+        """Have every worker load its models again. (uvicorn would start new workers instead.)"""
+        for process in self.processes:
+            if process.pid is not None and process.process.is_alive():
+                os.kill(process.pid, signal.SIGHUP)
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace dead workers; what they counted stays, what they had waiting does not."""
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            mark_process_dead(pid)
