@@ -12,7 +12,7 @@ import sys
 import torch
 
 LOADED = [
-    *("mtl.api", "mtl.cli.main", "mtl.cli.predict", "mtl.cli.train"),
+    *("mtl.api", "mtl.cli.main", "mtl.cli.predict", "mtl.cli.train", "mtl.serve.server"),
     *("matplotlib.pyplot", "torch._dynamo"),  # the last is loaded by any optimizer
 ]
 CONTEXT = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")

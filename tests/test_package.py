@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -19,10 +20,12 @@ import mtl
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(mtl.__file__).parent
+CAN_SERVE = importlib.util.find_spec("fastapi") is not None
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(mtl.__path__, "mtl.")
     if module.name != "mtl.__main__"  # which runs the command line
+    and (CAN_SERVE or not module.name.startswith("mtl.serve."))
 ]
 
 # What DESIGN promises to those who `import mtl`, as far as it is there.
@@ -173,6 +176,7 @@ def test_an_import_brings_no_extra_and_changes_nothing(imported):
         *("jupyter", "IPython", "ipykernel", "nbclient", "nbformat", "notebook", "ipywidgets"),
         *("tokenizers", "transformers", "huggingface_hub", "datasets", "torchjd", "seqeval"),
         *("hypothesis", "pytest", "_pytest", "build", "ruff", "sklearn", "scipy", "pandas"),
+        *("fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client"),
     }
     assert not set(found["loaded"]) & extras
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,26 +99,31 @@ def items_to_predict(model: Model, request: PredictRequest, settings: ServeSetti
         ConfigError: unknown tasks, or tasks that do not read what is given.
         DataError: texts that cannot be used, or none.
     """
-    chosen = None if request.tasks is None else [model.task(name) for name in request.tasks]
-    if chosen == []:
+    if request.tasks == []:
         raise ConfigError("no task is named", path="tasks", fix="name one, or leave tasks out")
+    with _at("tasks"):
+        chosen = None if request.tasks is None else [model.task(name) for name in request.tasks]
     _check_number(len(request.texts) + len(request.pairs), "texts and pairs", settings)
     items = []
     for name, given in (("texts", request.texts), ("pairs", list(map(tuple, request.pairs)))):
         if given:
-            call = Predict(model, tuple(names_of_readers(model, chosen, pairs=name == "pairs")))
-            items += _items(call, given, name, settings)
+            with _at("tasks"):
+                tasks = names_of_readers(model, chosen, pairs=name == "pairs")
+            items += _items(Predict(model, tuple(tasks)), given, name, settings)
     return items
 
 
 def items_to_answer(model: Model, request: AnswerRequest, settings: ServeSettings) -> list[Item]:
     """The questions of a request, each with its context; raises as `items_to_predict`."""
-    task = model.task(request.task)
-    names_of_readers(model, [task], pairs=True)
-    check_n_answers(task, request.n)
+    with _at("task"):
+        task = model.task(request.task)
+        names_of_readers(model, [task], pairs=True)
+    with _at("n"):
+        check_n_answers(task, request.n)
     for name, given in (("questions", request.questions), ("contexts", request.contexts)):
         _check_number(len(given), name, settings)
-    pairs = question_pairs(request.questions, request.contexts)
+    with _at("contexts"):
+        pairs = question_pairs(request.questions, request.contexts)
     return list(_items(Answer(model, task.name, request.n), pairs, "questions", settings))
 
 
@@ -125,13 +131,23 @@ def items_to_encode(
     model: Model, request: EncodeRequest | NearestRequest, settings: ServeSettings
 ) -> list[Item]:
     """The texts of a request, the query before them; raises as `items_to_predict`."""
-    task = embedding_task(model, request.task)
+    with _at("task"):
+        task = embedding_task(model, request.task)
     call = Encode(model, None if task is None else task.name)
     _check_number(len(request.texts), "texts", settings)
     items = list(_items(call, request.texts, "texts", settings))
     if isinstance(request, NearestRequest):
         items.insert(0, Item(call, _query(request.query, "query", settings), "query"))
     return items
+
+
+@contextmanager
+def _at(path: str) -> Generator[None]:
+    """Errors in this context say which key of the request they are about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.at(path=path) from None
 
 
 def _check_number(n: int, name: str, settings: ServeSettings) -> None:

@@ -44,7 +44,6 @@ def _in_words(fault: Fault) -> dict[str, str | None]:
 WORDS = {
     "missing": ("this key is missing", "add it to the JSON object"),
     "string_type": ("this is not a text", "give a string in quotes"),
-    "string_unicode": ("the text holds half a character", "remove it, or write the whole one"),
     "list_type": ("this is not a list", "put square brackets around it"),
     "int_type": ("this is not a whole number", "give one, without quotes"),
     "too_short": ("the list is too short", "a pair has two texts"),

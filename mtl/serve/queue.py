@@ -77,8 +77,9 @@ class WorkQueue:
         self._entries: list[Entry] = []
         self._numbers = itertools.count()  # among texts that are due together, the first to come
         self._tokens_left = 0
-        self._busy = 0.0  # seconds that all of these took to be computed
-        self._taken_at: float | None = None
+        self._tokens_taken = self._tokens_done = 0  # now being computed; computed
+        self._seconds = 0.0  # that the latter took
+        self._taken_at = 0.0
         self._is_closed = False
         self._changed = threading.Condition()
 
@@ -118,12 +119,17 @@ class WorkQueue:
             nothing once the queue is closed and empty.
         """
         with self._changed:
-            self._stop_clock()
+            if self._tokens_taken:  # the thread is back: they have been computed
+                self._tokens_done += self._tokens_taken
+                self._seconds += time.monotonic() - self._taken_at
+                self._tokens_taken = 0
             while not (taken := self._pop(tokens)):
                 if self._is_closed:
                     return []
                 self._changed.wait_for(lambda: self._entries or self._is_closed)
                 self._changed.wait_for(lambda: self._is_closed, timeout=wait)
+            self._tokens_taken = sum(entry.item.tokens for entry in taken)
+            self._tokens_left += self._tokens_taken
             self._taken_at = time.monotonic()
             return taken
 
@@ -135,19 +141,12 @@ class WorkQueue:
             if not entry.job.is_over:
                 taken.append(entry)
                 tokens -= entry.item.tokens
-                self._tokens_left += entry.item.tokens
         return taken
 
-    def _stop_clock(self) -> None:
-        """The thread is back: what it took last has been computed."""
-        if self._taken_at is not None:
-            self._busy += time.monotonic() - self._taken_at
-            self._taken_at = None
-
     def _full(self) -> RefusedError:
-        """The error for a full queue; it says when all that waits will have been computed."""
-        waiting = sum(entry.item.tokens for entry in self._entries)
-        seconds = math.ceil(waiting * self._busy / max(self._tokens_left, 1))
+        """The error for a full queue; it says when all that is here will have been computed."""
+        ahead = self._tokens_taken + sum(entry.item.tokens for entry in self._entries)
+        seconds = math.ceil(ahead * self._seconds / max(self._tokens_done, 1))
         return RefusedError(
             503,
             "the service is busy",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import socket
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
-from ..errors import MTLError
+from ..errors import ConfigError, MTLError
 from .app import build_app
 from .metrics import FOLDER
 from .service import Load, Service
@@ -30,24 +32,46 @@ def serve(settings: ServeSettings, load: Load) -> None:
         load: what makes a model of its folder; a function that a new process can import.
 
     Raises:
-        ModelError, ConfigError: a folder that cannot be used; nothing has been served then.
+        ModelError, ConfigError: a folder or an address that cannot be used; nothing has been served
+            then.
     """
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # too early: what it asks for is being done
-    # With workers too: better one clear error here than one in each worker, again and again.
-    service = Service(settings, load)
-    if settings.workers == 1:
-        config = _config(build_app(service), settings)
-        uvicorn.Server(config).run(sockets=[config.bind_socket()])
-        return
-    del service  # each worker loads its own
+    with _bound_socket(settings.host, settings.port) as door:
+        settings = replace(settings, port=door.getsockname()[1])  # if any free one was asked for
+        # With workers too: better one clear error here than one in each of them.
+        service = Service(settings, load)
+        if settings.workers == 1:
+            uvicorn.Server(_config(build_app(service), settings)).run(sockets=[door])
+        else:
+            del service  # each worker loads its own
+            _serve_with_workers(settings, load, door)
+
+
+def _serve_with_workers(settings: ServeSettings, load: Load, door: socket.socket) -> None:
     config = _config(partial(_build_worker, settings, load), settings, factory=True)
     with tempfile.TemporaryDirectory(prefix="mtl-serve-") as folder:
         os.environ[FOLDER] = folder  # the workers find it there, before they count anything
         try:
-            Supervisor(config, [config.bind_socket()]).run()
+            Supervisor(config, [door]).run()
         finally:
             del os.environ[FOLDER]
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    """Takes the address; whoever connects is refused until the models are loaded."""
+    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # also just after another ended
+    try:
+        door.bind((host, port))
+    except OSError as error:
+        door.close()
+        raise ConfigError(
+            "the address cannot be used",
+            found=f"{host}, port {port}: {error.strerror}",
+            fix="choose another --port (0 for any free one) or --host",
+        ) from None
+    return door
 
 
 def _config(app: Any, settings: ServeSettings, **more: Any) -> uvicorn.Config:

@@ -58,7 +58,7 @@ class Service:
         """Begin to answer."""
         self.worker.start()
         tasks = "; ".join(f"{name} ({', '.join(m.tasks)})" for name, m in self.models.items())
-        logger.info("serving %s, threads: %d", tasks, self.worker.threads)
+        logger.info("%s serves %s; threads: %d", self.settings.address, tasks, self.worker.threads)
 
     def close(self) -> None:
         """Refuse what comes from now on, and answer what waits."""

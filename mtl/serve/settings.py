@@ -67,6 +67,12 @@ class ServeSettings:
         ]
 
     @property
+    def address(self) -> str:
+        """Where the service listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
     def is_open(self) -> bool:
         """Whether anybody on the network may use the service."""
         return self.host not in LOOPBACK and not self.key
