@@ -11,9 +11,10 @@ pytest.importorskip("prometheus_client")
 
 from mtl.data.examples import Query
 from mtl.serve.calls import Item
+from mtl.serve.metrics import Metrics
 from mtl.serve.problems import RefusedError
-from mtl.serve.queue import PATIENCE, Job, WorkQueue
-from mtl.serve.worker import MOST_TOKENS, PASS_TOKENS, passes
+from mtl.serve.queue import PATIENCE, Entry, Job, WorkQueue
+from mtl.serve.worker import MOST_TOKENS, PASS_TOKENS, Worker, passes
 
 CALL = None  # the queue does not look at it
 
@@ -56,7 +57,7 @@ def test_a_long_text_is_overtaken_by_a_few_times_its_own_length_and_no_more():
     queue, long = WorkQueue(9), job(500)
     queue.put(long)
     overtook = 0
-    while True:  # a new short text is always there
+    for _ in range(1000):  # a new short text is always there
         queue.put(job(10))
         (first, _) = taken(queue)[0]
         if first is long:
@@ -84,7 +85,15 @@ def test_a_request_waits_as_a_whole_or_not_at_all():
     assert len(queue) == 5
 
 
-def test_what_nobody_waits_for_is_dropped_and_makes_room():
+def test_what_nobody_waits_for_does_not_come_out():
+    queue, gone, there = WorkQueue(9), job(10), job(10)
+    queue.put(gone)
+    queue.put(there)
+    gone.future.cancel()
+    assert taken(queue, 15) == [(there, 0)]
+
+
+def test_what_nobody_waits_for_makes_room_in_a_full_queue():
     queue, gone, there = WorkQueue(2), job(10, 10), job(10, 10)
     queue.put(gone)
     gone.future.cancel()
@@ -133,6 +142,25 @@ def test_a_client_may_leave_while_its_text_is_computed():
     gone.finish(0, "a")
     gone.fail(ValueError())
     assert gone.future.cancelled()
+
+
+def test_a_client_that_left_while_others_were_computed_is_not_computed_for():
+    """It was taken from the queue together with texts whose pass came first."""
+    gone, there, read = job(10), job(10), []
+
+    class Call:
+        def run(self, encoded):
+            read.extend(encoded)
+            return ["done"] * len(encoded)
+
+    gone.future.cancel()
+    texts = [(Entry(0, i, each, 0), Encoded(["x"])) for i, each in enumerate((gone, there))]
+    worker = Worker(WorkQueue(9), Metrics(), threads=1)
+    worker._compute(Call(), texts)
+    assert len(read) == 1
+    assert there.future.result() == ["done"]
+    worker._compute(Call(), texts[:1])
+    assert len(read) == 1
 
 
 # --- passes ---------------------------------------------------------------------------------------

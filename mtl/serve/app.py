@@ -61,8 +61,7 @@ def build_app(service: Service) -> FastAPI:
         service.start()
         _reload_on_hangup(service)
         yield
-        # Elsewhere, for the event loop has to send what is still being computed.
-        await asyncio.to_thread(service.close)
+        service.close()
 
     app = FastAPI(title="mtl", version=__version__, lifespan=lifespan)
     _add_endpoints(app, service)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from ..data.encoded import EncodedExample
-from ..errors import DataError, MTLError
+from ..errors import DataError
 from ..inference import encode_for
 from .calls import Call
 from .metrics import Metrics
@@ -50,35 +50,27 @@ class Worker(threading.Thread):
             for entry in entries:
                 by_call[entry.item.call].append(entry)
             for call, of_call in by_call.items():
-                try:
-                    for group in passes(_encoded(call, of_call)):
-                        self._compute(call, group)
-                except (
-                    Exception
-                ) as error:  # the thread must live on, whatever a task of one's own does
-                    logger.exception("texts could not be computed")
-                    _fail_all(of_call, error)
+                for group in passes(_encoded(call, of_call)):
+                    self._compute(call, group)
 
     def _compute(self, call: Call, group: Sequence[Encoded]) -> None:
         """One pass: the results of all its texts whose clients are still there."""
         group = [(entry, item) for entry, item in group if not entry.job.is_over]
         if not group:
             return
-        results = call.run([item for _, item in group])
+        try:
+            results = call.run([item for _, item in group])
+        except Exception as error:  # a task of one's own may raise anything
+            if len(group) == 1:
+                _fail(group[0][0], error)
+            else:
+                for one in group:  # one text must not spoil the answers to the others
+                    self._compute(call, [one])
+            return
         self.metrics.batch_texts.observe(len(group))
         self.metrics.batch_tokens.observe(sum(len(row) for _, item in group for row in item.rows))
         for (entry, _), result in zip(group, results, strict=True):
             entry.job.finish(entry.index, result)
-
-
-def _fail_all(entries: Sequence[Entry], error: Exception) -> None:
-    """Answer the requests of these texts; what went wrong inside is not for the client to see."""
-    if not isinstance(error, MTLError):
-        error = RefusedError(
-            500, "the model could not compute this", fix="see the log of the service"
-        )
-    for entry in entries:
-        entry.job.fail(error)
 
 
 def _encoded(call: Call, entries: Sequence[Entry]) -> list[Encoded]:
@@ -87,10 +79,20 @@ def _encoded(call: Call, entries: Sequence[Entry]) -> list[Encoded]:
     for entry in entries:
         try:
             encoded += [(entry, item) for item in encode_for(call.model, [entry.item.query])]
-        except DataError as error:  # such as a question that leaves no room for its context
-            faults = [replace(f, what=f.what.removeprefix("example 1: ")) for f in error.faults]
-            entry.job.fail(DataError.collect(faults).at(path=entry.item.place))
+        except Exception as error:  # such as a question that leaves no room for its context
+            _fail(entry, error)
     return encoded
+
+
+def _fail(entry: Entry, error: Exception) -> None:
+    """Answer the request of a text with an error; what went wrong inside is only logged."""
+    if isinstance(error, DataError):
+        faults = [replace(f, what=f.what.removeprefix("example 1: ")) for f in error.faults]
+        entry.job.fail(DataError.collect(faults).at(path=entry.item.place))
+        return
+    logger.error("a text could not be computed", exc_info=error)
+    what = "the model could not compute this"
+    entry.job.fail(RefusedError(500, what, path=entry.item.place, fix="see the service's log"))
 
 
 def passes(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
