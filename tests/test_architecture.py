@@ -43,6 +43,7 @@ ORDER = [
         "tasks.pair_classification tasks.regression tasks",
         "inference.loop inference.inputs inference.prediction inference.labelled",
         "inference.evaluation inference model_checks model_folder model",
+        "export.for_transformers export.for_sentence_transformers export",
         "training.sampling training.methods training.weighting training.aggregation",
         "training.history training.tensorboard training.config training.conflict",
         "training.optimizer",

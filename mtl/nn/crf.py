@@ -33,7 +33,7 @@ class ChainHead(nn.Module):
         self.transitions = nn.Parameter(torch.zeros(n_tags + 1, n_tags))
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return self.classifier(hidden), self.transitions.expand(len(hidden), -1, -1)
+        return self.classifier(hidden), self.transitions.expand(hidden.shape[0], -1, -1)
 
 
 def iob2_rules(tags: Sequence[str]) -> Tensor:

@@ -31,7 +31,16 @@ def save_for_transformers(
     Raises:
         ModelError: an encoder or a tokenizer that fits no family (see `mtl.nn.families`).
     """
-    config, folder = encoder.config, Path(folder)
+    write_checkpoint(encoder, tokenizer, folder, model_type_of(encoder, tokenizer))
+
+
+def model_type_of(encoder: TransformerEncoder, tokenizer: Tokenizer) -> str:
+    """Which of the model types of `transformers` an encoder is saved as.
+
+    Raises:
+        ModelError: an encoder or a tokenizer that fits no family (see `mtl.nn.families`).
+    """
+    config = encoder.config
     model_type = _model_type(config, tokenizer)
     if model_type is None:
         raise ModelError(
@@ -47,21 +56,45 @@ def save_for_transformers(
             found=f"{len(encoder.layers)} of {config.n_layers} layers",
             fix="MultiTaskModel.save_pretrained saves the whole model",
         )
+    return model_type
+
+
+def write_checkpoint(
+    encoder: TransformerEncoder,
+    tokenizer: SubwordTokenizer,
+    folder: str | Path,
+    model_type: str,
+    settings: Settings | None = None,
+    head: Weights | None = None,
+) -> None:
+    """Write the config, the weights and the tokenizer of a checkpoint of one model type.
+
+    Args:
+        model_type: one that the encoder fits, such as the one that `model_type_of` gives.
+        settings: keys of their config for the head.
+        head: the weights of a head beside the encoder, under their names.
+    """
+    config, family, folder = encoder.config, FAMILIES[model_type], Path(folder)
     theirs = _to_their_config(config, model_type) | {"pad_token_id": tokenizer.pad_id}
-    write_atomically(folder / CONFIG, json.dumps(theirs, indent=2))
-    write_atomically(folder / WEIGHTS, save(_to_theirs(encoder, FAMILIES[model_type])))
+    weights = _to_theirs(encoder, family)
+    if head is not None:
+        beside = {f"{family.prefix}.{name}": tensor for name, tensor in weights.items()}
+        weights = beside | {name: t.detach().cpu().contiguous() for name, t in head.items()}
+    write_atomically(folder / CONFIG, json.dumps(theirs | (settings or {}), indent=2))
+    write_atomically(folder / WEIGHTS, save(weights))
     tokenizer.save(folder)
     inputs = ["input_ids", "attention_mask"]
-    if FAMILIES[model_type].has_segments and not FAMILIES[model_type].reserved:
-        inputs.insert(1, "token_type_ids")  # RoBERTa's are always 0
+    # The segments of RoBERTa's tokenizers, which have two separators, are always 0.
+    if config.n_types and len(tokenizer.pair_separator) == 1:
+        inputs.insert(1, "token_type_ids")
     special = {f"{use}_token": token for use, token in tokenizer.special_tokens.items()}
-    settings = {
+    of_tokenizer = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": config.max_length,
         "model_input_names": inputs,
         **special,
     }
-    write_atomically(folder / SETTINGS, json.dumps(settings, indent=2))
+    write_atomically(folder / SETTINGS, json.dumps(of_tokenizer, indent=2))
 
 
 def _model_type(config: EncoderConfig, tokenizer: Tokenizer) -> str | None:
