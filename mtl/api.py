@@ -18,6 +18,7 @@ from .errors import ConfigError, DataError, ModelError, MTLError
 from .experiments.compare import compare
 from .experiments.recipe import load_recipe
 from .experiments.run import run_recipe
+from .export import load_onnx
 from .inference import answer, encode, evaluate, nearest, predict
 from .metrics import entity_f1, exact_match, token_f1
 from .model import MultiTaskModel
@@ -63,6 +64,7 @@ __all__ = [
     "entity_f1",
     "evaluate",
     "exact_match",
+    "load_onnx",
     "load_pretrained",
     "load_recipe",
     "nearest",

@@ -49,6 +49,7 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 
 MOST_NAMED = 10
+EXPORTED = "model.onnx"  # a model as mtl export writes it
 
 
 def missing_file(path: Path) -> ModelError:
@@ -65,6 +66,8 @@ def missing_file(path: Path) -> ModelError:
         if saved:
             # The newest.
             fix += f", or use {max(saved, key=lambda p: p.stat().st_mtime)}"
+    if EXPORTED in names:
+        fix = "it holds a model that mtl export wrote: mtl.load_onnx reads it"
     return ModelError(
         f"the model folder has no {path.name}",
         path=path.parent,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from .data.batching import Batch
 from .data.tokenizers.base import Tokenizer
 from .devices import full_precision
-from .errors import ConfigError, suggest
+from .errors import ConfigError
 from .files import broken_weights, read_tensors
-from .inference import evaluation, prediction
+from .inference.predictor import Predictor
 from .model_checks import (
     check_fit,
     check_head,
@@ -37,7 +37,7 @@ from .tasks.base import as_tasks, loss_of
 OVERLAP = 32  # pieces that neighbouring windows share, unless set otherwise
 
 
-class MultiTaskModel(SharedEncoder):
+class MultiTaskModel(SharedEncoder, Predictor):
     """A shared encoder, its tokenizer, and one head for each task (hard parameter sharing).
 
     Args:
@@ -143,41 +143,10 @@ class MultiTaskModel(SharedEncoder):
         for name in parameters_called(names, self, self.encoder):
             self.get_parameter(name).requires_grad_(True)
 
-    # What to do with a model once it is trained: the functions of `mtl.inference`, here as methods.
-    predict = prediction.predict
-    answer = prediction.answer
-    encode = prediction.encode
-    nearest = prediction.nearest
-    evaluate = evaluation.evaluate
-
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
-
-    def task(self, name: str) -> Task:
-        """The task with this name, or the only one of this kind.
-
-        Raises:
-            ConfigError: there is none, or several of the kind; the known names are listed.
-        """
-        if not isinstance(name, str):
-            raise ConfigError(
-                "ask for a task by its name",
-                found=repr(name)[:80],
-                fix=f"use one of {', '.join(self.tasks)}",
-            )
-        if name in self.tasks:
-            return self.tasks[name]
-        of_kind = [task for task in self.tasks.values() if task.kind == name]
-        # A kind is enough where it cannot be mistaken: "qa" for a task called "questions".
-        if len(of_kind) == 1:
-            return of_kind[0]
-        raise ConfigError(
-            "the model has no such task" if not of_kind else "several tasks are of this kind",
-            found=repr(name),
-            fix=suggest(name, self.tasks),
-        )
 
     def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
         """The output of each head of `tasks` for a batch; what the tasks share is run once."""
@@ -214,20 +183,15 @@ class MultiTaskModel(SharedEncoder):
 
     def untrained(self) -> MultiTaskModel:
         """The same model with fresh weights, always the same ones: what training has to beat."""
-        # A baseline must not change the random state that training continues from.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
-            encoder = TransformerEncoder(self.encoder.config)
-            fresh = MultiTaskModel(**vars(replace(self._parts, encoder=encoder)))
         # Drawn on the CPU and moved, so that they are the same on every device.
-        return fresh.to(self.device)
+        return untrained_model(self.parts).to(self.device)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the whole model: weights, `config.json` with tasks and labels, tokenizer."""
-        write_folder(Path(folder), self._parts, self.state_dict())
+        write_folder(Path(folder), self.parts, self.state_dict())
 
     @property
-    def _parts(self) -> Parts:
+    def parts(self) -> Parts:
         """What the model is made of, without its weights."""
         return Parts(
             self.encoder,
@@ -282,3 +246,12 @@ class MultiTaskModel(SharedEncoder):
             f"MultiTaskModel({self.encoder!r}{self.own_parts_in_words()}, heads: {heads}, "
             f"{count_parameters(self):,} parameters)"
         )
+
+
+def untrained_model(parts: Parts) -> MultiTaskModel:
+    """A model of these parts with fresh weights, always the same ones."""
+    # A baseline must not change the random state that training continues from.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the GPU too
+        encoder = TransformerEncoder(parts.encoder.config)
+        return MultiTaskModel(**vars(replace(parts, encoder=encoder)))

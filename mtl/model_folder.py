@@ -8,7 +8,7 @@ is imported.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,14 @@ class Parts:
 
 def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> None:
     """Write the parts of a model and its weights; missing folders are created."""
+    write_parts(folder, parts)
+    # The weights last: a folder that has them is complete.
+    on_cpu = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
+    write_atomically(folder / WEIGHTS, save(on_cpu))
+
+
+def write_parts(folder: Path, parts: Parts) -> None:
+    """Write the parts of a model without its weights; missing folders are created."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "encoder": parts.encoder.config.to_dict(),
@@ -71,13 +79,15 @@ def write_folder(folder: Path, parts: Parts, weights: Mapping[str, Tensor]) -> N
     }
     parts.tokenizer.save(folder)
     write_atomically(folder / CONFIG, json.dumps(config, indent=2))
-    # The weights last: a folder that has them is complete.
-    on_cpu = {name: tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
-    write_atomically(folder / WEIGHTS, save(on_cpu))
 
 
-def read_folder(folder: Path) -> Parts:
-    """The parts of the model that `write_folder` wrote, with fresh weights.
+def read_folder(
+    folder: Path, build_encoder: Callable[[EncoderConfig], Any] = TransformerEncoder
+) -> Parts:
+    """The parts of the model that `write_parts` wrote.
+
+    Args:
+        build_encoder: what makes the encoder from its config; by default one with fresh weights.
 
     Raises:
         ModelError: a file is missing or broken, or is not what `write_folder` writes; a task of a
@@ -95,7 +105,7 @@ def read_folder(folder: Path) -> Parts:
     try:
         config = _as_of_today(config)
         tokenizer_class = TOKENIZERS[config["tokenizer"]]
-        encoder = TransformerEncoder(EncoderConfig(**config["encoder"]))
+        encoder = build_encoder(EncoderConfig(**config["encoder"]))
         encoder.pretrained = config["pretrained"]
         tasks = [_saved_task(name, saved, folder) for name, saved in config["tasks"].items()]
         adapter_config = AdapterConfig(**config["adapter_config"])

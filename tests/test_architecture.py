@@ -42,7 +42,8 @@ ORDER = [
         "tasks.ner tasks.nested_ner tasks.qa tasks.embedding",
         "tasks.pair_classification tasks.regression tasks",
         "inference.loop inference.inputs inference.prediction inference.labelled",
-        "inference.evaluation inference model_checks model_folder model",
+        "inference.evaluation inference.predictor inference model_checks model_folder model",
+        "export.onnx_graph export.onnx_weights export.onnx_model export.check export.for_onnx",
         "export.for_transformers export.for_sentence_transformers export",
         "training.sampling training.methods training.weighting training.aggregation",
         "training.history training.tensorboard training.config training.conflict",
@@ -60,7 +61,7 @@ ORDER = [
         "serve.settings serve.problems serve.schemas serve.calls serve.queue serve.metrics",
         "serve.worker serve.service serve.guard serve.app serve.server serve",
         "cli.parser cli.loading cli.train cli.evaluate cli.interactive cli.stdin cli.predict",
-        "cli.serve cli.data cli.main cli",
+        "cli.serve cli.export cli.data cli.main cli",
         "__main__",
     )
     for name in line.split()

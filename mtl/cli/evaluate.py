@@ -95,24 +95,35 @@ def _tasks_of_key(key: str | None, chosen: list[Task], recipe: Recipe | None) ->
 
 
 def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
-    """The test split of each task, from the recipe that the run folder holds."""
-    path = Path(options.folder) / RECIPE_FILE
+    """The test split of each task; the options then say about faults what the recipe says."""
+    examples, on_error = test_split(options.folder, chosen)
+    if on_error == "skip":
+        options.on_error = on_error
+    return examples
+
+
+def test_split(folder: str, chosen: list[Task]) -> tuple[dict[str, Sequence[Any]], str]:
+    """The test split of each task, from the recipe that the run folder holds, and its `on_error`.
+
+    Raises:
+        DataError: the folder has no recipe, or the recipe no test data.
+    """
+    path = Path(folder) / RECIPE_FILE
     if not path.exists():
         raise DataError(
             f"the folder has no {RECIPE_FILE} to say what the test data is",
-            path=options.folder,
+            path=folder,
             fix="give --task and --data",
         )
     recipe = recipe_of_run(path)
-    if recipe.on_error == "skip":  # as the run itself did when it tested
-        options.on_error = "skip"
     tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
     examples = {
         task.name: tests[task.name] for task in chosen if task.labelled(tests.get(task.name, ()))
     }
     if not examples:
         raise DataError("the recipe has no test data", path=path, fix="give --task and --data")
-    return examples
+    # As the run itself did when it tested.
+    return examples, recipe.on_error
 
 
 def run_validate(options: argparse.Namespace) -> None:

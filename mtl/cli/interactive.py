@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import MTLError
-from ..inference import predict
-from ..model import MultiTaskModel
+from ..inference import Model, predict
 from ..tasks import Task
 
 QUIT = "q"
 
 
 def interact(
-    model: MultiTaskModel,
+    model: Model,
     read: Callable[[str], str] = input,
     write: Callable[[str], object] = print,
 ) -> None:
@@ -46,7 +45,7 @@ def interact(
         write("")
 
 
-def _choices(model: MultiTaskModel) -> dict[str, list[str]]:
+def _choices(model: Model) -> dict[str, list[str]]:
     """Which tasks each input chooses."""
     choices = {str(number): [name] for number, name in enumerate(model.tasks, 1)}
     texts = [name for name, task in model.tasks.items() if not task.reads_pairs]
@@ -55,7 +54,7 @@ def _choices(model: MultiTaskModel) -> dict[str, list[str]]:
     return choices
 
 
-def _menu(model: MultiTaskModel, choices: dict[str, list[str]]) -> str:
+def _menu(model: Model, choices: dict[str, list[str]]) -> str:
     lines = []
     for choice, names in choices.items():
         tasks = [model.tasks[name] for name in names]

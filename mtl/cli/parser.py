@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_validate(commands)
     add_interactive(commands)
     add_serve(commands)
+    add_export(commands)
     add_check(commands)
     add_convert(commands)
     add_toy(commands)
@@ -316,6 +317,34 @@ def add_serve(commands: Commands) -> None:
     command.add_argument("--log-texts", action="store_true", help="write all texts into the log")
     add_import(command)
     command.set_defaults(group="serve")
+
+
+def add_export(commands: Commands) -> None:
+    """The options of `mtl export`."""
+    command = commands.add_parser(
+        "export",
+        help="write a trained model for other programs",
+        description="onnx: one graph with the encoder once and every head, which mtl.load_onnx "
+        "and the other commands read; its outputs and scores are compared with the model's. "
+        "transformers: one task, for AutoModelForTokenClassification and the like. "
+        "sentence-transformers: one embedding task.",
+    )
+    command.add_argument("folder", metavar="DIR", help="a run folder")
+    add_import(command)
+    command.add_argument(
+        "--format", choices=("onnx", "transformers", "sentence-transformers"), default="onnx"
+    )
+    command.add_argument("--task", metavar="T", help="name or kind, for a format with one head")
+    weights = command.add_mutually_exclusive_group()
+    weights.add_argument(
+        "--int8", action="store_true", help="onnx: matrices of the encoder in eight bits"
+    )
+    weights.add_argument(
+        "--half", action="store_true", help="onnx: weights in float16, computed with in float32"
+    )
+    command.add_argument("--output", metavar="DIR", required=True, help="a new or empty folder")
+    command.add_argument("--json", action="store_true", help="print what was found as JSON")
+    command.set_defaults(group="export")
 
 
 def _columns(text: str) -> str | list[str]:

@@ -14,8 +14,7 @@ from typing import Any
 
 from ..data.readers import read_words
 from ..errors import ConfigError, DataError, Fault
-from ..inference import Predictions, check_n_answers, pair_of, predict
-from ..model import MultiTaskModel
+from ..inference import Model, Predictions, check_n_answers, pair_of, predict
 from ..tasks import Task
 from .interactive import interact
 from .loading import load_model
@@ -82,9 +81,7 @@ def _check_fits(options: argparse.Namespace, tasks: Sequence[Task]) -> None:
             check_n_answers(task, options.top)
 
 
-def _predict_lines(
-    model: MultiTaskModel, tasks: Sequence[Task], options: argparse.Namespace
-) -> int:
+def _predict_lines(model: Model, tasks: Sequence[Task], options: argparse.Namespace) -> int:
     """Answer the lines of standard input as they arrive; 1 if one could not be read."""
     faults: list[Fault] = []
     empty, n_lines = [], 0
@@ -120,7 +117,7 @@ def _predict_lines(
 
 
 def _readable(
-    model: MultiTaskModel,
+    model: Model,
     tasks: Sequence[Task],
     inputs: list[tuple[int, Any]],
     faults: list[Fault],
@@ -142,7 +139,7 @@ def _readable(
 
 
 def _predict_inputs(
-    model: MultiTaskModel, tasks: Sequence[Task], given: list[Any], options: argparse.Namespace
+    model: Model, tasks: Sequence[Task], given: list[Any], options: argparse.Namespace
 ) -> list[Predictions]:
     """What the tasks predict for texts, lists of words, and pairs of texts."""
     # Where no task is named, each input goes to all tasks that read it.
@@ -158,7 +155,7 @@ def _predict_inputs(
 
 
 def _print_predictions(
-    model: MultiTaskModel,
+    model: Model,
     results: Iterable[Predictions],
     inputs: Iterable[str | list[str] | tuple[str, str]],
     options: argparse.Namespace,
@@ -187,7 +184,7 @@ def _shown(given: str | list[str] | tuple[str, str]) -> str:
     return given if isinstance(given, str) else " ".join(given)
 
 
-def _tasks_to_predict(model: MultiTaskModel, name: str | None, pairs: bool | None) -> list[Task]:
+def _tasks_to_predict(model: Model, name: str | None, pairs: bool | None) -> list[Task]:
     """The one task with this name or of this kind, or all tasks that read what is given.
 
     Args:

@@ -12,18 +12,33 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from ..data.batching import Batch, sorted_batches
 from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
 from ..data.tokenizers.base import Tokenizer
 from ..devices import choose_threads, use_threads
 from ..errors import ConfigError, Fault
-from ..nn.encoder import TransformerEncoder
+from ..nn.config import EncoderConfig
 from ..progress import progress_bar
 from ..tasks.base import Task, predictions_from
 
 # Per pass of the encoder, padding included, unless a batch size is given: bounds the memory.
 MAX_TOKENS = 8192
+
+
+class Encoder(Protocol):
+    """What turns token ids into vectors, as `mtl.TransformerEncoder` does."""
+
+    @property
+    def config(self) -> EncoderConfig: ...
+
+    def __call__(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor: ...
 
 
 class Model(Protocol):
@@ -32,11 +47,13 @@ class Model(Protocol):
     Called with a batch and names of tasks, it returns the outputs of the heads of these tasks.
     """
 
-    encoder: TransformerEncoder
     tokenizer: Tokenizer
     tasks: dict[str, Task]
     overlap: int
     training: bool
+
+    @property
+    def encoder(self) -> Encoder: ...
 
     @property
     def device(self) -> torch.device: ...

@@ -17,6 +17,8 @@ from .adapters import Adapter, AdapterConfig, check_adapter
 from .encoder import TransformerEncoder
 from .task_embedding import TaskEmbedding
 
+SHARED = ""  # among the names of tasks, it stands for what they share: the encoder as it is
+
 
 class SharedEncoder(nn.Module):
     """An encoder that several tasks read, each along its own path.
@@ -80,7 +82,11 @@ class SharedEncoder(nn.Module):
         attention_mask: Tensor | None,
         token_type_ids: Tensor | None,
     ) -> dict[str, Tensor]:
-        """What each task reads, `(B, T, D)`; whatever their paths begin with is run once."""
+        """What each task reads, `(B, T, D)`; whatever their paths begin with is run once.
+
+        Args:
+            tasks: their names, or `SHARED`.
+        """
         inputs = (input_ids, attention_mask, token_type_ids)
         if not (self.private or self.adapters or self.task_embeddings):
             return dict.fromkeys(tasks, self.encoder(*inputs))
@@ -129,7 +135,7 @@ class SharedEncoder(nn.Module):
         return cast("Adapter", self.adapters[task]) if task in self.adapters else None
 
     def _private(self, task: str) -> list[nn.Module]:
-        return list(self.private[task].children()) if self.private else []
+        return list(self.private[task].children()) if task in self.private else []
 
     @property
     def shared_parts(self) -> dict[str, list[nn.Parameter]]:

@@ -12,9 +12,8 @@ from typing import Any
 
 from ..data.examples import Query
 from ..errors import DataError
-from ..inference import answer, predict_examples
+from ..inference import Model, answer, predict_examples
 from ..metrics import exact_match, token_f1
-from ..model import MultiTaskModel
 from ..tables import format_table
 from ..tasks.ner import Entity, NERTask
 from ..tasks.qa import QATask
@@ -118,7 +117,7 @@ class CaseResult:
         return dict(vars(self))
 
 
-def check_cases(model: MultiTaskModel) -> list[CaseResult]:
+def check_cases(model: Model) -> list[CaseResult]:
     """Five sentences for the model's first NER task, five questions for its first QA task.
 
     NER is `exact` if exactly the expected entities are predicted (type and text), `partial` if one
@@ -140,7 +139,7 @@ def check_cases(model: MultiTaskModel) -> list[CaseResult]:
     return results
 
 
-def why_left_out(model: MultiTaskModel) -> list[str]:
+def why_left_out(model: Model) -> list[str]:
     """A line about each task that finds entities, but none of the types that the cases ask for."""
     asked = sorted({kind for case in NER_CASES for kind, _ in case.entities})
     return [
@@ -189,7 +188,7 @@ def _cases_for(task: NERTask) -> list[NERCase]:
     return [case for case in cases if case.entities]
 
 
-def _check_entities(model: MultiTaskModel, task: NERTask, case: NERCase) -> CaseResult:
+def _check_entities(model: Model, task: NERTask, case: NERCase) -> CaseResult:
     (said,) = predict_examples(model, [Query(case.text)], [task.name])
     predicted = [
         (TYPES[entity.entity_group.lower()], entity)
@@ -220,7 +219,7 @@ def _listed(entities: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{text} ({kind})" for kind, text in entities)
 
 
-def _check_answer(model: MultiTaskModel, task: QATask, case: QACase) -> CaseResult:
+def _check_answer(model: Model, task: QATask, case: QACase) -> CaseResult:
     try:
         predicted = answer(model, case.question, case.context, task.name).answer
     except DataError:  # the question is too long for a model that reads very few tokens
