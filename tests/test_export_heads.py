@@ -188,7 +188,7 @@ def test_their_tokenizer_reads_a_pair_as_we_do(models, tmp_path, class_name):
 
 def test_labels_and_thresholds_are_in_their_config(models, tmp_path):
     model = models("BertModel")
-    model.tasks["moods"].thresholds = {"good": 0.25}
+    model.tasks["moods"].thresholds = {"least_probability": 0.25}
     try:
         export_for_transformers(model, "moods", tmp_path)
     finally:
@@ -197,7 +197,7 @@ def test_labels_and_thresholds_are_in_their_config(models, tmp_path):
     assert config.id2label == dict(enumerate(LABELS))
     assert config.label2id == {label: i for i, label in enumerate(LABELS)}
     assert config.problem_type == "multi_label_classification"
-    assert config.thresholds == {"good": 0.25}
+    assert config.thresholds == {"least_probability": 0.25}
 
 
 def test_what_a_task_has_of_its_own_in_the_encoder_is_exported_with_it(checkpoint, tmp_path):

@@ -193,7 +193,7 @@ def test_it_is_scored_like_the_model(exported, task):
 
 def test_thresholds_and_overlap_are_those_of_the_model(build_model, tmp_path):
     task = ClassificationTask("moods", labels=LABELS, multi_label=True)
-    task.thresholds = dict.fromkeys(LABELS, 0.0)
+    task.thresholds = {"least_probability": 0.0}
     export_onnx(build_model([task], overlap=4, max_length=16), tmp_path)
     other = load_onnx(tmp_path)
     assert other.tasks["moods"].thresholds == task.thresholds
