@@ -258,7 +258,7 @@ def test_the_check_finds_a_weight_that_differs(exported, every_head):
     changed = every_head("rotary")
     with torch.no_grad():
         changed.heads["topic"].classifier.bias += 0.25
-        changed.heads["qa"].start_and_end.bias[1] += 0.5  # of the second output of two
+        changed.heads["qa"].start_and_end.bias[0] += 0.5  # of the first output of two
     found = check_export(changed, load_onnx(folder), {})
     assert found["topic"].difference == pytest.approx(0.25, abs=1e-4)
     assert found["qa"].difference == pytest.approx(0.5, abs=1e-4)

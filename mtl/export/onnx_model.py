@@ -41,6 +41,8 @@ class OnnxGraph:
             raise missing_extra("onnx onnxscript onnxruntime", "onnx", what) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
+        # A thread that waits would keep its core busy, and with it whatever else needs the core.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only
         try:
             self.session = onnxruntime.InferenceSession(
