@@ -13,11 +13,12 @@ from mtl.data.examples import NERExample, PairExample, TextExample
 from mtl.errors import ConfigError, ModelError
 from mtl.experiments.bundled import bundled_recipes
 from mtl.experiments.recipe import load_recipe
-from mtl.export import check_export, export_onnx, load_onnx
+from mtl.export import check_export, export_onnx, for_onnx, load_onnx
 from mtl.export.onnx_graph import leaves, names_of, outputs_named
 from mtl.inference import evaluate_baselines
 from mtl.model import MultiTaskModel
 from mtl.tasks import ClassificationTask, NERTask, Task
+from mtl.training.loop import train
 
 every_head, exported = graphs.every_head, graphs.exported  # found by their names in this module
 
@@ -265,6 +266,18 @@ def test_the_check_finds_a_weight_that_differs(exported, every_head):
     assert all(x.difference < 1e-4 for name, x in found.items() if name not in ("topic", "qa"))
 
 
+def test_a_number_that_is_none_is_no_small_difference(exported, every_head):
+    _, folder = exported("rotary")
+    changed = every_head("rotary")
+    with torch.no_grad():
+        changed.heads["qa"].start_and_end.bias[0] = float("nan")
+    found = check_export(changed, load_onnx(folder), {})
+    assert found["qa"].difference != found["qa"].difference
+    for weights in ("float32", "half"):
+        with pytest.raises(ModelError, match="does not give the outputs"):
+            for_onnx._check_is_equal(found, for_onnx.ALLOWED.get(weights, float("inf")))
+
+
 def test_the_check_compares_the_main_metric(exported, every_head):
     _, folder = exported("rotary")
     other, changed = load_onnx(folder), every_head("rotary")
@@ -370,6 +383,11 @@ def test_only_what_was_asked_for_is_computed(exported):
     ((names, _, options),) = asked
     assert names == ["topic"]
     assert options.only_execute_path_to_fetches
+
+
+def test_an_exported_model_is_not_trained(exported):
+    other = load_onnx(exported("rotary")[1])
+    assert "no weights to train" in message_of(ConfigError, train, other, ["ner"])
 
 
 def test_outputs_keep_their_form():

@@ -33,7 +33,16 @@ PAIRS = (
     ("A man is asleep.", "Nobody is awake, and the lamp in the hall is still on."),
     ("Who rose?", TEXTS[-1]),
 )
-HEADER = ("task", "largest difference", "texts", "main metric", "model", "export", "change", "n")
+HEADER = (
+    "task",
+    "largest difference",
+    "texts",
+    "main metric",
+    "model",
+    "export",
+    "change",
+    "examples",
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def largest_difference(
     model: Model, exported: Model, task: str, encoded: Sequence[EncodedExample]
 ) -> float:
     """The largest difference between two outputs of the head of a task."""
-    largest = 0.0
+    differences = []
     # One by one: at padding, outputs mean nothing, and may differ.
     for _, batch in batches(model, encoded, 1):
         one, other = (
@@ -108,8 +117,8 @@ def largest_difference(
             for m in (model, exported)
         )
         for ours, theirs in zip(leaves(one), leaves(other), strict=True):
-            largest = max(largest, (ours.cpu() - theirs).abs().max().item())
-    return largest
+            differences.append((ours.cpu() - theirs).abs().max())
+    return torch.stack(differences).max().item()  # NaN if any of them is
 
 
 def _main_score(

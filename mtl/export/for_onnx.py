@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from .onnx_model import OnnxGraph, OnnxModel
 from .onnx_weights import WEIGHTS, without_traces
 
 REPORT = "export"  # export.md and export.json
-ALLOWED = 1e-3  # between outputs in float32, which differ by rounding alone
+ALLOWED = {"float32": 1e-3}  # the difference of outputs that differ by rounding alone
 MOST_BYTES = 2**31 - 1  # what one file of this format can hold
 
 
@@ -96,8 +97,7 @@ def export_onnx(
     content = without_traces(proto).SerializeToString()
     exported = OnnxModel(model.parts, OnnxGraph(content))
     checked = check_export(model, exported, tests or {}, on_error, progress)
-    if weights == "float32":
-        _check_is_equal(checked)
+    _check_is_equal(checked, ALLOWED.get(weights, math.inf))
     share = len(content) / (4 * count_parameters(model))
     report = Report(weights, len(content), share, checked)
     folder = Path(folder)
@@ -109,10 +109,10 @@ def export_onnx(
     return report
 
 
-def _check_is_equal(checked: Mapping[str, Checked]) -> None:
-    """Raise ModelError if a head of the graph gives other outputs than the model's."""
+def _check_is_equal(checked: Mapping[str, Checked], allowed: float) -> None:
+    """Raise ModelError if outputs of the graph and the model differ by more than allowed."""
     # Not `>`: a difference that is not a number must not pass.
-    wrong = {name: found for name, found in checked.items() if not found.difference <= ALLOWED}
+    wrong = {name: found for name, found in checked.items() if not found.difference <= allowed}
     if wrong:
         raise ModelError(
             "the graph does not give the outputs of the model",

@@ -36,7 +36,7 @@ from ..tasks.base import as_tasks
 from .aggregation import Aggregation
 from .config import TrainConfig
 from .history import History, Metrics, show_losses
-from .preflight import EncodedDataset, check_training, encode_datasets
+from .preflight import EncodedDataset, check_has_weights, check_training, encode_datasets
 from .run import Run
 from .state import has_state, load_state, save_state
 from .weighting import Weighting
@@ -103,6 +103,7 @@ def train(
     written to `checkpoint`: with the task fixed, resume continues with this validation.
     """
     check_model(model)
+    check_has_weights(model)
     if resume and not checkpoint:
         raise ConfigError("resume needs to know from where", fix="give checkpoint=FOLDER")
     _check_saving(checkpoint, save_every)

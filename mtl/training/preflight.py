@@ -254,6 +254,16 @@ def _check_something_to_learn(model: MultiTaskModel, task: Task) -> None:
         )
 
 
+def check_has_weights(model: nn.Module) -> None:
+    """Raise ConfigError for a model without any weights, such as one that was exported."""
+    if next(model.parameters(), None) is None:
+        raise ConfigError(
+            "this model has no weights to train",
+            found=repr(model)[:80],
+            fix="train the model that it was exported from, and export it again",
+        )
+
+
 def check_has_examples(task: Task) -> None:
     """Raise DataError unless a task has labelled training examples, of its own kind."""
     check_examples(task, task.dataset.train)
