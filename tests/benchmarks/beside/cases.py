@@ -72,11 +72,14 @@ CASES = {
         *("snli", "train.tsv", "dev.tsv"),
         tasks={"inference": {"kind": "pair-classification"}},
         metrics={"inference": ("accuracy", "macro_f1")},
+        rate=1e-4,
     ),
     "stsb": Case(
         *("stsb", "train.tsv", "dev.tsv"),
         tasks={"similarity": {"kind": "regression"}},
         metrics={"similarity": ("spearman", "pearson")},
+        rate=1e-4,
+        plain_rate=1e-4,
     ),
     "goemotions": Case(
         *("goemotions", "train.tsv", "dev.tsv"),
@@ -102,6 +105,8 @@ CASES = {
         metrics={"entities": ("entity_f1", "nested_f1", "outer_f1")},
         read={"column": [3, 4], "on_error": "skip"},  # some of its entities cross
         limit=2000,
+        rate=4e-4,
+        head_rate=3e-3,
     ),
     "germeval14-outer": Case(
         *("germeval14", "train.tsv", "dev.tsv"),
