@@ -86,7 +86,7 @@ def test_matplotlib_is_loaded_by_the_first_picture_only(tmp_path):
 def test_every_command_has_the_function_that_runs_it():
     """`main` finds it by name, in the file that the parser says."""
     (commands,) = (a for a in build_parser()._actions if a.dest == "command")
-    assert len(commands.choices) == 11
+    assert len(commands.choices) == 12
     for name, parser in commands.choices.items():
         group = import_module(f"mtl.cli.{parser.get_default('group')}")
         assert callable(getattr(group, f"run_{name}"))
