@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from ..errors import DataError, MTLError
 from ..inference.prediction import closest
 from ..version import __version__
+from .browser import FILES, add_page
 from .calls import items_to_answer, items_to_encode, items_to_predict
 from .guard import Guard, Measured
 from .problems import NO_OBJECT, RefusedError, faults_in_body, response_to
@@ -65,6 +66,7 @@ def build_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="mtl", version=__version__, lifespan=lifespan)
     _add_endpoints(app, service)
+    add_page(app)
     _add_handlers(app)
     # The last is the outermost: browsers ask about CORS without a key, and everything is counted.
     app.add_middleware(Guard, settings=service.settings)
@@ -75,7 +77,7 @@ def build_app(service: Service) -> FastAPI:
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    endpoints = frozenset(app.openapi()["paths"]) | {"/metrics"}
+    endpoints = frozenset(app.openapi()["paths"]) | {"/metrics", *FILES}
     app.add_middleware(Measured, metrics=service.metrics, endpoints=endpoints)
     return app
 
