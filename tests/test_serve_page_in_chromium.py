@@ -1,6 +1,7 @@
 """The page of `mtl serve` in a real browser: what is marked is what the service found."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from mtl.serve.app import build_app
 from mtl.tasks.classification import ClassificationTask
 from mtl.tasks.embedding import EmbeddingTask
 from mtl.tasks.ner import NERTask
+from mtl.tasks.pair_classification import PairClassificationTask
 from mtl.tasks.qa import QATask
 from mtl.tasks.tagging import TaggingTask
 
@@ -32,7 +34,7 @@ TEXTS = {
     "emoji": "👩‍👩‍👧 Zoë 🎉🎉 met Bob 🇳🇴 in Oslo 🏳️‍🌈.",
     "combining marks": "Ame\u0301lie moved to Sa\u0303o Paulo; Z\u0351\u036b\u0343alg\u0321o too.",
     "right to left": "أليس تعيش في أوسلو, and דנה lives in תל אביב 🎉.",
-    "html": "<script>document.title = 'hacked'</script> <b>Bob</b> &amp; <img src=x onerror=alert(1)>",
+    "html": "<script>document.title = 'bad'</script> <b>Bob</b> &amp; <img src=x onerror=f()>",
     "lines": "Alice left.\n\n  Bob\tstayed in 𝔒𝔰𝔩𝔬.",
 }
 # What is marked: of each mark its text, and where it begins, in code points and without labels.
@@ -54,14 +56,16 @@ def served(models, **settings):
     """The address of a service in a thread, on a port of its own."""
     app = build_app(service_of(models, **settings))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,7 @@ def page(browser, address):
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
     page.goto(address)
+    page.set_default_timeout(5000)
     yield page
     page.close()
     assert not faults
@@ -149,7 +154,14 @@ def answered(page, path, response):
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_entities_inside_others_are_marked_inside_them(page, text):
     n = len(text)
-    places = [(0, n, "ALL"), (0, 9, "A"), (0, 5, "B"), (1, 2, "C"), (5, 9, "D"), (9, n, "<u>E</u>")]
+    places = [
+        (0, n, "ALL"),
+        (0, 9, "A"),
+        (0, 5, "B"),
+        (1, 2, "C"),
+        (5, 9, "D"),
+        (n - 3, n, "<u>E</u>"),
+    ]
     entities = [
         {"entity_group": kind, "score": 0.5, "word": text[start:end], "start": start, "end": end}
         for start, end, kind in places
@@ -159,7 +171,7 @@ def test_entities_inside_others_are_marked_inside_them(page, text):
     expected = [(start, text[start:end], f"{kind} 0.50") for start, end, kind in places]
     assert marks_of(result) == expected
     assert result.locator("mark mark mark mark").text_content().startswith(text[1:2])
-    assert result.locator("u").count() == 0
+    assert result.locator("u, b, script").count() == 0
 
 
 def test_classes_are_bars_the_highest_first(page, address):
@@ -191,6 +203,22 @@ def test_the_answer_is_in_its_place_with_the_next_best(page, address):
     assert shown == [one["answer"] for one in all_best]
 
 
+def test_two_texts_are_called_as_their_task_calls_them(browser, build_model):
+    tasks = [QATask("qa"), PairClassificationTask("nli", labels=["yes", "no"])]
+    with served({"pairs": build_model(tasks).eval()}) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector("#ask:not([hidden])")
+        names = page.locator("#first-name, #second-name")
+        assert names.all_text_contents() == ["question", "context"]
+        page.select_option("#ask-task", "nli")
+        assert names.all_text_contents() == list(tasks[1].text_names)
+        result = submit(page, "ask", first="Rain fell.", second="It was dry.")
+        assert sorted(result.locator("tr th").all_text_contents()) == ["no", "yes"]
+        assert not page.is_visible("#read")
+        page.close()
+
+
 def test_no_answer_is_said_and_the_best_guess_is_marked(page):
     none = {"answer": "", "score": 0.9, "start": 0, "end": 0}
     guess = {"answer": "Alice", "score": 0.1, "start": 2, "end": 7}
@@ -218,6 +246,24 @@ def test_the_request_as_code_does_the_same(page, address):
     if shutil.which("curl"):
         done = subprocess.run(["sh", "-c", curl], capture_output=True, check=True)
         assert json.loads(done.stdout) == expected
+
+
+def test_the_code_is_copied_or_where_that_is_forbidden_selected(browser, address):
+    read = {"copied": "navigator.clipboard.readText()", "selected": "getSelection().toString()"}
+    for done, allowed in (("copied", ["clipboard-read", "clipboard-write"]), ("selected", [])):
+        context = browser.new_context(permissions=allowed)
+        page = context.new_page()
+        page.goto(address)
+        if not allowed:  # as on a page that comes over HTTP from another machine
+            page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+        submit(page, "read", text="Alice 🎉 left.")
+        page.click("#read summary")
+        button = page.locator("#read details button").first
+        button.click()
+        playwright.expect(button).to_have_text(re.compile(f"^{done}", re.IGNORECASE))
+        code = page.locator("#read details pre").first.text_content()
+        assert page.evaluate(read[done]).strip() == code
+        context.close()
 
 
 def test_faults_are_told_in_the_words_of_the_service(browser, address):

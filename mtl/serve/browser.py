@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -27,7 +28,7 @@ def add_page(app: FastAPI) -> None:
         app.add_api_route(path, _gives(FOLDER / name), include_in_schema=False)
 
 
-def _gives(file: Path):
+def _gives(file: Path) -> Callable[[], Awaitable[Response]]:
     async def give() -> Response:
         return FileResponse(file, headers=HEADERS)
 

@@ -158,7 +158,7 @@ function showCode(details, path, body) {
   const blocks = [["curl", asCurl(address, body)], ["Python", asPython(address, body)]];
   details.replaceChildren(make("summary", {}, "This request as curl and Python"));
   for (const [name, code] of blocks) {
-    const block = make("pre", { tabindex: "0", "aria-label": name }, code);
+    const block = make("pre", {}, code);
     const button = make("button", { type: "button" }, `Copy ${name}`);
     button.addEventListener("click", () => copy(block, button));
     details.append(make("h3", {}, name), block, button);
@@ -246,8 +246,10 @@ function showModel() {
   for (const details of document.querySelectorAll("details")) details.hidden = true;
 }
 
+/** Call the two texts of the chosen task as it calls them. */
 function showPairNames() {
-  const [first, second] = taskIn("ask-task").reads;
+  const { kind, reads: [first, second] } = taskIn("ask-task");
+  at("ask-title").textContent = kind === "qa" ? "Ask about a text" : "Compare two texts";
   at("first-name").textContent = first;
   at("second-name").textContent = second;
 }
