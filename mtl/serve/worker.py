@@ -105,9 +105,8 @@ def passes(encoded: Sequence[Encoded]) -> list[list[Encoded]]:
     rows = padding = longest = 0
     for pair in sorted(encoded, key=lambda pair: len(pair[1])):
         length, more = len(pair[1]), len(pair[1].rows)
-        padding += rows * (
-            length - longest
-        )  # the others of the group would be padded to its length
+        # The others of the group would be padded to its length.
+        padding += rows * (length - longest)
         rows, longest = rows + more, length
         if not groups or padding > PASS_TOKENS or rows * length > MOST_TOKENS:
             groups.append([])
