@@ -173,6 +173,25 @@ def test_a_model_without_an_embedding_task_encodes_with_the_mean(build_model, tm
     assert torch.allclose(load_onnx(tmp_path).encode(TEXTS), model.encode(TEXTS), atol=1e-4)
 
 
+@torch.no_grad()
+def test_a_task_may_be_called_like_a_step_inside_the_graph(build_model, tmp_path):
+    names = ["embedding", "linear", "val_0", "softmax", "layer_norm"]
+    model = build_model([NERTask(name, types=["X"]) for name in names], max_length=16).eval()
+    export_onnx(model, tmp_path)
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert [output.name for output in graph.output] == ["last_hidden_state", *names]
+    assert_same_outputs(model, load_onnx(tmp_path), batch_of([5, 3], len(model.tokenizer)))
+
+
+@pytest.mark.parametrize("name", ["input_ids", "last_hidden_state"])
+def test_a_task_with_a_name_that_the_graph_needs_is_an_error(build_model, tmp_path, name):
+    model = build_model([NERTask(name, types=["X"])], max_length=16)
+    with pytest.raises(ModelError, match="an input of the graph") as error:
+        export_onnx(model, tmp_path / "exported")
+    assert error.value.faults[0].found == name
+    assert not (tmp_path / "exported").exists()
+
+
 EXAMPLES = {
     "ner": [NERExample(["Alice", "lives", "in", "Oslo"], ["B-PER", "O", "O", "B-LOC"])] * 3,
     "topic": [TextExample("Alice lives", label="a"), TextExample("Oslo", label="b")],

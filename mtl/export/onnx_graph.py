@@ -13,7 +13,7 @@ import copy
 import json
 import logging
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")  # int64, (B, T) each
 HIDDEN = "last_hidden_state"  # the output that is the encoder's, (B, T, D)
 OUTPUTS = "outputs"  # in the metadata, what the outputs of each head are called
+OURS, INSIDE = "mtl.", "graph."  # what the names of outputs, and of all that is inside, begin with
 OPSET = 20  # the first with GELU as one operation
 SAMPLE = (2, 7)  # B and T of the inputs that are traced: any above 1 would do
 
@@ -73,7 +74,7 @@ def graph_of(model: MultiTaskModel) -> onnx.ModelProto:
     Raises:
         ConfigError: the libraries of the extra `onnx` are not installed.
         ModelError: an operation that ONNX does not have, or that needs a fixed size, such as in a
-            head of your own.
+            head of your own; a task with a name that the graph needs.
     """
     check_can_export()
     # A copy: the model itself may be on a GPU, and in training.
@@ -82,6 +83,13 @@ def graph_of(model: MultiTaskModel) -> onnx.ModelProto:
     with torch.no_grad():
         _, outputs = graph.run(*inputs)
     names = {task: names_of(output, task) for task, output in outputs.items()}
+    final = [HIDDEN, *(name for n in names.values() for name in leaves(n))]
+    if taken := {*INPUTS, HIDDEN} & names.keys():
+        raise ModelError(
+            "a task has the name of an input of the graph, or of its first output",
+            found=", ".join(sorted(taken)),
+            fix="train it under another name",
+        )
     try:
         with _quiet():
             program = torch.export.export(
@@ -92,7 +100,7 @@ def graph_of(model: MultiTaskModel) -> onnx.ModelProto:
                 (),
                 dynamo=True,
                 input_names=INPUTS,
-                output_names=[HIDDEN, *(name for n in names.values() for name in leaves(n))],
+                output_names=[OURS + name for name in final],
                 dynamic_shapes=({0: "batch", 1: "tokens"},) * len(INPUTS),
                 opset_version=OPSET,
                 verbose=False,
@@ -105,6 +113,7 @@ def graph_of(model: MultiTaskModel) -> onnx.ModelProto:
             "and lengths of any size",
         ) from error
     proto = cast("torch.onnx.ONNXProgram", exported).model_proto
+    _name_outputs(proto.graph, final)
     for key, value in _metadata(model, names).items():
         proto.metadata_props.add(key=key, value=value)
     return proto
@@ -144,6 +153,23 @@ def _metadata(model: MultiTaskModel, names: Mapping[str, Names]) -> dict[str, st
         "kinds": json.dumps({name: task.kind for name, task in model.tasks.items()}),
         "labels": json.dumps(labels, ensure_ascii=False),
     }
+
+
+def _name_outputs(graph: onnx.GraphProto, final: Sequence[str]) -> None:
+    """Give the outputs their final names, which nothing inside the graph may have.
+
+    A step inside is called after its operation, such as `embedding`, and so may a task be.
+    """
+    from onnx.compose import add_prefix_graph
+
+    add_prefix_graph(
+        graph,
+        INSIDE,
+        rename_inputs=False,
+        rename_outputs=False,
+        inplace=True,
+        name_map={OURS + name: name for name in final},
+    )
 
 
 @contextmanager
