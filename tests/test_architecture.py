@@ -60,8 +60,8 @@ ORDER = [
         "api",
         "serve.settings serve.problems serve.schemas serve.calls serve.queue serve.metrics",
         "serve.worker serve.service serve.guard serve.browser serve.app serve.server serve",
-        "cli.parser cli.loading cli.train cli.evaluate cli.interactive cli.stdin cli.predict",
-        "cli.serve cli.export cli.data cli.main cli",
+        "cli.model_options cli.parser cli.loading cli.train cli.evaluate cli.interactive cli.stdin",
+        "cli.predict cli.serve cli.export cli.data cli.main cli",
         "__main__",
     )
     for name in line.split()
