@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,24 +29,37 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
         DataError: the file cannot be written; what was there before is untouched.
     """
     path = Path(path)
-    # In the same folder, since `os.replace` is atomic only within one file system.
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Bytes: on Windows, text mode would write other line endings.
-        beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        # From here on the new file is there, whole; until here the old one was.
-        os.replace(beside, path)
+        with beside(path) as partial:
+            # Bytes: on Windows, text mode would write other line endings.
+            partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     except (OSError, UnicodeEncodeError) as error:
-        raise DataError(
-            "the file cannot be written",
-            path=path,
-            found=str(error),
-            fix="check the path, its folder and the free space",
-        ) from None
+        raise unwritable(path, error) from None
+
+
+@contextmanager
+def beside(path: Path) -> Generator[Path]:
+    """A name of its own beside `path`; what is written there in this context moves over `path`."""
+    # In the same folder, since `os.replace` is atomic only within one file system.
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        # From here on the new file is there, whole; until here the old one was.
+        os.replace(partial, path)
     finally:
         with suppress(OSError):
-            beside.unlink()  # still there only if something went wrong, a Ctrl-C included
+            partial.unlink()  # still there only if something went wrong, a Ctrl-C included
+
+
+def unwritable(path: Path, error: Exception) -> DataError:
+    """The error for a file that cannot be written."""
+    return DataError(
+        "the file cannot be written",
+        path=path,
+        found=str(error),
+        fix="check the path, its folder and the free space",
+    )
 
 
 MOST_NAMED = 10

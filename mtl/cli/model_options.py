@@ -78,6 +78,25 @@ def add_predict(commands: Commands) -> None:
         metavar="FILE",
         help="a file with one word per line and a blank line after each sentence",
     )
+    command.add_argument(
+        "--input",
+        metavar="FILE",
+        help="with --output: predict for all records of a .txt (one text per line), .jsonl, .csv, "
+        ".tsv or .parquet file of any size; - is standard input",
+    )
+    command.add_argument(
+        "--output",
+        metavar="FILE",
+        help="a .jsonl, .csv, .tsv or .parquet file; if the command is stopped, give it again to "
+        "go on",
+    )
+    command.add_argument(
+        "--fields",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="the field or column of the text, or of both texts of a pair, if it is not found",
+    )
     command.add_argument("--question", metavar="TEXT", help="used with --context")
     command.add_argument("--context", metavar="TEXT")
     command.add_argument(
@@ -94,7 +113,8 @@ def add_predict(commands: Commands) -> None:
         "--on-error",
         choices=("stop", "skip"),
         default="stop",
-        help="skip: leave out lines that cannot be read, and count them",
+        help="skip: leave out lines that cannot be read, and count them; with --output, what is "
+        "wrong with them is written in their places",
     )
     command.add_argument("--json", action="store_true", help="one JSON object per line")
     command.set_defaults(group="predict")

@@ -6,40 +6,46 @@ import argparse
 import json
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from ..data.readers import read_words
+from ..data.readers.raw_records import refuse_object
+from ..data.readers.source import decode_line
 from ..errors import ConfigError, DataError, Fault
-from ..inference import Model, Predictions, check_n_answers, pair_of, predict
+from ..inference import (
+    Model,
+    Predictions,
+    keep_best_answers,
+    pair_of,
+    predict,
+    words_in,
+)
 from ..tasks import Task
+from .bulk import predict_into
+from .choosing import ALL, check_top, note_own_words, options_of, tasks_to_predict
 from .interactive import interact
 from .loading import load_model
-from .stdin import arriving_lines, decode_line
-
-ALL = "all"
+from .stdin import arriving_lines
 
 
 def run_predict(options: argparse.Namespace) -> int:
     """`mtl predict`: every input that can be read is answered, and the others are listed."""
+    if options.output or options.input not in (None, "-"):
+        return predict_into(options)
+    if options.fields:
+        raise ConfigError("--fields goes with --input and --output")
     model = load_model(options.folder)
     pair = _pair_given(options)
     if options.data and (options.text is not None or pair):
         raise ConfigError("give --text, or --data, not both")
     # Lines that are still to come will each show which they are.
     pairs = bool(pair) if pair or options.data or options.text is not None else None
-    tasks = _tasks_to_predict(model, options.task, pairs)
+    tasks = tasks_to_predict(model, options.task, pairs)
     _check_fits(options, tasks)
-    guessed = [task.name for task in tasks if task.words_given]
-    if guessed and not (options.words or options.data):
-        print(
-            f"mtl: note: {', '.join(guessed)} learned from a file with its own words; plain "
-            "text is split by our own rule. If you have words, give them with --words",
-            file=sys.stderr,
-        )
+    if not (options.words or options.data):
+        note_own_words(tasks)
     given: list[Any]
     if options.data:
         given = read_words(options.data)
@@ -74,11 +80,7 @@ def _check_fits(options: argparse.Namespace, tasks: Sequence[Task]) -> None:
     if len(read_pairs) == len(tasks) and (options.words or options.data):
         what = "--words and --data are for tasks that read single texts"
         raise ConfigError(what, found=tasks[0].name)
-    if options.top != 1:
-        if not read_pairs:
-            raise ConfigError("--top goes with a question", found=f"--top {options.top}")
-        for task in read_pairs:
-            check_n_answers(task, options.top)
+    check_top(tasks, options.top)
 
 
 def _predict_lines(model: Model, tasks: Sequence[Task], options: argparse.Namespace) -> int:
@@ -101,7 +103,7 @@ def _predict_lines(model: Model, tasks: Sequence[Task], options: argparse.Namesp
         for inputs_read, results in _readable(model, tasks, inputs, faults, options):
             _print_predictions(model, results, inputs_read, options)
     if not n_lines:
-        wanted = " or ".join(dict.fromkeys(map(_options_of, tasks)))
+        wanted = " or ".join(dict.fromkeys(map(options_of, tasks)))
         raise DataError("there is no input", path="stdin", fix=f"give {wanted}, or lines of input")
     if empty:
         where = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
@@ -146,11 +148,8 @@ def _predict_inputs(
     names = None if options.task in (None, ALL) else [task.name for task in tasks]
     results = predict(model, given, names, progress=True, batch_size=options.batch_size)
     assert isinstance(results, list)  # for a list was given
-    if options.top != 1:
-        for predictions in results:
-            for name, prediction in predictions.items():
-                if model.tasks[name].reads_pairs:
-                    predictions[name] = model.tasks[name].best_answers(prediction, options.top)
+    for predictions in results:
+        keep_best_answers(model, predictions, options.top)
     return results
 
 
@@ -184,41 +183,6 @@ def _shown(given: str | list[str] | tuple[str, str]) -> str:
     return given if isinstance(given, str) else " ".join(given)
 
 
-def _tasks_to_predict(model: Model, name: str | None, pairs: bool | None) -> list[Task]:
-    """The one task with this name or of this kind, or all tasks that read what is given.
-
-    Args:
-        pairs: whether two texts are given; None if that is not known yet.
-    """
-    what = "two texts" if pairs else "a single text"
-    if name is not None and name != ALL:
-        task = model.task(name)
-        if pairs not in (None, task.reads_pairs):
-            raise ConfigError(
-                f"the task {task.name!r} reads {_options_of(task)}, not {what}",
-                fix=f"give {_options_of(task)}",
-            )
-        return [task]
-    fitting = [task for task in model.tasks.values() if pairs in (None, task.reads_pairs)]
-    if not fitting:
-        others = dict.fromkeys(map(_options_of, model.tasks.values()))
-        raise ConfigError(f"no task of the model reads {what}", fix=f"give {', or '.join(others)}")
-    # One task for texts and one for pairs: the input shows which of them is meant.
-    several = max(Counter(task.reads_pairs for task in fitting).values()) > 1
-    if name is None and several:
-        known = ", ".join([*model.tasks, ALL])
-        raise ConfigError("which task?", fix=f"add --task, one of {known}")
-    return fitting
-
-
-def _options_of(task: Task) -> str:
-    """The options that give a task what it reads."""
-    if not task.reads_pairs:
-        return "a --text"
-    asks = task.text_names == ("question", "context")
-    return "--question and --context" if asks else "--text and --text-pair"
-
-
 def _parse_line(line: str, tasks: Sequence[Task], options: argparse.Namespace) -> Any:
     """The text, list of words, or pair that a line of input holds."""
     names = [task.text_names for task in tasks if task.reads_pairs]
@@ -226,20 +190,9 @@ def _parse_line(line: str, tasks: Sequence[Task], options: argparse.Namespace) -
     if len(names) < len(tasks) and not line.lstrip().startswith("{"):
         return _parse_text(line, options)
     if not names:
-        _refuse_object(line)
+        refuse_object(line)
         return _parse_text(line, options)
     return pair_of(_record_of(line, names[0]), names)
-
-
-def _refuse_object(line: str) -> None:
-    """Raise DataError for a JSON object where a text is read: its braces would be tagged, too."""
-    with suppress(ValueError, RecursionError):
-        json.loads(line)
-        raise DataError(
-            "the line is a JSON object, where a text is expected",
-            found=repr(line[:80]),
-            fix="give the text alone, without keys and quotes",
-        )
 
 
 def _record_of(line: str, names: tuple[str, str]) -> dict[str, Any]:
@@ -256,17 +209,7 @@ def _record_of(line: str, names: tuple[str, str]) -> dict[str, Any]:
 
 def _parse_text(line: str, options: argparse.Namespace) -> str | list[str]:
     """A line unchanged; with --words, the words that it holds."""
-    if not options.words:
-        return line
-    if line.lstrip().startswith("["):
-        with suppress(ValueError, RecursionError):
-            words = json.loads(line)
-            if all(isinstance(word, str) for word in words):
-                return words
-            if not all(isinstance(word, int | float) for word in words):  # "[ 1 ]" is three words
-                fix = 'write every word in quotes: ["Ann", "left"]'
-                raise DataError("the list holds more than words", found=repr(line[:80]), fix=fix)
-    return line.split()
+    return words_in(line) if options.words else line
 
 
 def run_interactive(options: argparse.Namespace) -> None:

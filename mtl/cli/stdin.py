@@ -51,16 +51,3 @@ def arriving_lines() -> Iterator[list[Line]]:
     if isinstance(last, OSError):
         fix = "check the program that writes it"
         raise DataError("the input cannot be read", path="stdin", found=str(last), fix=fix)
-
-
-def decode_line(number: int, line: bytes) -> str:
-    """A line as text, without its end; some shells put a byte order mark before the first one.
-
-    Raises:
-        DataError: it is not UTF-8.
-    """
-    try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError:
-        raise DataError("the input is not UTF-8", fix="convert it to UTF-8 first") from None
-    return text.removesuffix("\n").removesuffix("\r")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..data.examples import Query
@@ -140,3 +142,20 @@ def _check_text(name: str, text: Any) -> None:
     check_unicode(text)
     if not text.strip():
         raise DataError(f"{name} is empty", found=repr(text), fix="give at least one word")
+
+
+def words_in(line: str) -> list[str]:
+    """The words of a line that holds words: between blanks, or in a JSON list.
+
+    Raises:
+        DataError: a list that holds something else than words.
+    """
+    if line.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            words = json.loads(line)
+            if all(isinstance(word, str) for word in words):
+                return words
+            if not all(isinstance(word, int | float) for word in words):  # "[ 1 ]" is three words
+                fix = 'write every word in quotes: ["Ann", "left"]'
+                raise DataError("the list holds more than words", found=repr(line[:80]), fix=fix)
+    return line.split()

@@ -153,8 +153,13 @@ def predict_encoded(
     tasks: Sequence[str],
     progress: bool = False,
     batch_size: int | None = None,
+    advance: Callable[[int], Any] = lambda examples: None,
 ) -> list[Predictions]:
-    """The same for examples that `encode_for` has encoded."""
+    """The same for examples that `encode_for` has encoded.
+
+    Args:
+        advance: receives the number of examples in each batch that is done.
+    """
     # Filled by index: batches come sorted by length, answers in the order of the questions.
     results = [Predictions() for _ in encoded]
     n_rows = sum(len(item.rows) for item in encoded)
@@ -167,6 +172,7 @@ def predict_encoded(
                 predictions = predictions_from(model.tasks[name], outputs, batch)
                 for i, prediction in zip(indices, predictions, strict=True):
                     results[i][name] = prediction
+            advance(len(indices))
     return results
 
 

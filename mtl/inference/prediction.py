@@ -166,6 +166,13 @@ def check_n_answers(task: Task, n: int) -> None:
         raise ConfigError(what, found=repr(n))
 
 
+def keep_best_answers(model: Model, predictions: Predictions, n: int) -> None:
+    """Put the `n` best answers in the place of each prediction about a pair; 1 changes nothing."""
+    for name, prediction in predictions.items():
+        if n > 1 and model.tasks[name].reads_pairs:
+            predictions[name] = model.tasks[name].best_answers(prediction, n)
+
+
 def question_pairs(
     question: str | Sequence[str], context: str | Sequence[str]
 ) -> list[tuple[Any, Any]]:

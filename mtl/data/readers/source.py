@@ -136,31 +136,41 @@ def read_text(path: FilePath) -> str:
         raw = Path(path).read_bytes()
         # By the first bytes, before decoding: "not UTF-8" would not help anybody with an Excel
         # file.
-        _refuse_binary(path, raw)
+        refuse_binary(path, raw)
         # utf-8-sig: otherwise the byte order mark of Windows would become part of the first word.
         text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
     except OSError as error:
-        found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
-        raise DataError("the file cannot be read", path=path, found=found, fix=fix) from None
+        raise unreadable(path, error) from None
     except UnicodeDecodeError as error:
         # What comes before the bad byte can be decoded, so its line can be counted.
         *above, before = lines_of(error.object[: error.start].decode())
         place = {"path": path, "line": len(above) + 1}
         found = f"byte 0x{error.object[error.start]:02x} after {before[-30:]!r}"
         raise DataError(
-            "the file is not UTF-8", found=found, fix=_how_to_convert(raw), **place
+            "the file is not UTF-8", found=found, fix=how_to_convert(raw), **place
         ) from None
-    if text.count("\0") > len(text) // 4:  # UTF-16 without its mark is also valid UTF-8
-        fix = "save the file as UTF-8: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
-        found = f"every other byte is zero, as in {raw[:8]!r}"
-        raise DataError("the file is UTF-16, not UTF-8", path=path, found=found, fix=fix)
+    refuse_utf16(path, raw)
     if not text.strip():
         fix = "check that it was written to the end"
         raise DataError("the file is empty", path=path, found=f"{len(raw)} bytes, no text", fix=fix)
     return text
 
 
-def _refuse_binary(path: FilePath, raw: bytes) -> None:
+def unreadable(path: FilePath, error: OSError) -> DataError:
+    """The error for a file that cannot be opened, or not be read to its end."""
+    found, fix = error.strerror, f"check the path (you are in {Path.cwd()})"
+    return DataError("the file cannot be read", path=path, found=found, fix=fix)
+
+
+def refuse_utf16(path: FilePath, raw: bytes) -> None:
+    """Raise DataError for UTF-16, which without its mark is also valid UTF-8."""
+    if raw.count(0) > len(raw) // 4:
+        fix = "save the file as UTF-8: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
+        found = f"every other byte is zero, as in {raw[:8]!r}"
+        raise DataError("the file is UTF-16, not UTF-8", path=path, found=found, fix=fix)
+
+
+def refuse_binary(path: FilePath, raw: bytes) -> None:
     """Raise DataError for a file that is not text, and say what it is."""
     form, fix = next((v for start, v in BINARY_FORMS.items() if raw.startswith(start)), ("", ""))
     if raw.startswith(b"PK\x03\x04"):
@@ -178,7 +188,7 @@ def _refuse_binary(path: FilePath, raw: bytes) -> None:
         raise DataError(f"this is {form}, not text", path=path, found=repr(raw[:8]), fix=fix)
 
 
-def _how_to_convert(raw: bytes) -> str:
+def how_to_convert(raw: bytes) -> str:
     """What to do about a file that is not UTF-8, by what it may be instead."""
     if b"\0" in raw and raw[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         return "zero bytes show that this is not text: export it as text (UTF-8)"
@@ -191,6 +201,19 @@ def _how_to_convert(raw: bytes) -> str:
         except UnicodeDecodeError:
             return "save the file as UTF-8: iconv -f ITS-ENCODING -t UTF-8 OLD > NEW"
     return f"save the file as UTF-8, for example: iconv -f {code} -t UTF-8 OLD > NEW ({who})"
+
+
+def decode_line(number: int, line: bytes) -> str:
+    """A line as text, without its end; some programs put a byte order mark before the first one.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError:
+        raise DataError("the input is not UTF-8", fix="convert it to UTF-8 first") from None
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def lines_of(text: str) -> list[str]:

@@ -61,6 +61,14 @@ def counts_rows(name: str) -> bool:
     return plain_name(name) in ("", "unnamed0", "index", "idx", "id")
 
 
+def check_width(cells: list[str], width: int) -> None:
+    """Raise DataError for a row of another width than the header."""
+    if len(cells) != width:
+        what = f"{len(cells)} cells where the header has {width}"
+        fix = "put double quotes around a cell with a separator or line break in it"
+        raise DataError(what, found=short(cells), fix=fix)
+
+
 def delimiters(text: str) -> list[str]:
     """The characters that may separate cells, the most frequent first."""
     # The header alone: the texts below it are full of commas.
@@ -134,10 +142,7 @@ class Table:
             if not cells:
                 continue
             with report.record(line):
-                if len(cells) != width:
-                    what = f"{len(cells)} cells where the header has {width}"
-                    fix = "put double quotes around a cell with a separator or line break in it"
-                    raise DataError(what, found=short(cells), fix=fix)
+                check_width(cells, width)
                 yield line, cells
 
     def note_unread(self, read: Iterable[int | None], report: Report) -> None:
