@@ -74,15 +74,15 @@ class _Run:
         self._pass_over(records)
         chunks = _chunks(records)
         first = next(chunks, None)
-        if progress.finished and first:
+        if first and progress.finished:
             raise cannot_go_on(job, f"{job.input} has more records than the finished output")
-        if first is None and not done:
-            what, fix = "there are no records in the file", "give it at least one"
-            raise DataError(what, path=job.input, fix=fix)
         if first:
             self._tell_fields(first)
-            self._predict(chain([first], chunks))
+        elif not done:
+            what, fix = "there are no records in the file", "give it at least one"
+            raise DataError(what, path=job.input, fix=fix)
         if not progress.finished:
+            self._predict(chain([first] if first else [], chunks))
             progress.finished = True
             progress.save(job)
         if job.partial.exists():
