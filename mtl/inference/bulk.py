@@ -235,9 +235,11 @@ def _lock(file: BinaryIO, path: Path) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         what, fix = "another process is writing this file", "wait for it, or stop it"
         raise DataError(what, path=path, fix=fix) from None
+    except OSError:  # a file system without locks
+        return
 
 
 def _faults(

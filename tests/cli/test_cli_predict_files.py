@@ -226,6 +226,17 @@ def test_stopped_anywhere_it_goes_on_and_ends_the_same(mtl_, run, files, tmp_pat
     assert output.read_bytes() == whole
 
 
+def test_what_is_counted_is_on_the_disk(mtl_, run, files, monkeypatch):
+    save = bulk.Progress.save
+
+    def checked(progress, job):
+        assert job.partial.stat().st_size >= progress.bytes > 0
+        save(progress, job)
+
+    monkeypatch.setattr(bulk.Progress, "save", checked)
+    assert mtl_("predict", run, *files("in.txt", "Ann.\n" * 9), "--task", "ner")[0] == 0
+
+
 def test_killed_it_goes_on(mtl_, run, files, tmp_path, monkeypatch):
     monkeypatch.setattr(bulk, "CHUNK_RECORDS", 2048)  # as in the process to kill
     texts = [f"Ann {i}" for i in range(6000)]
