@@ -86,7 +86,10 @@ class _Run:
             progress.finished = True
             progress.save(job)
         if job.partial.exists():
-            self.output.publish(job.partial, job.output)
+            try:
+                self.output.publish(job.partial, job.output)
+            except OSError as error:  # such as a full disk; the partial file is still there
+                raise unwritable(job.output, error) from None
         self._report(progress.records - done, time.perf_counter() - started)
         return progress
 
@@ -175,8 +178,9 @@ class _Run:
         if not n_new:
             LOGGER.info("%s is finished already: %s", output, records)
             return
-        now = f"{n_new:,} records in {seconds:,.1f} s, {n_new / seconds:,.0f} per second"
-        LOGGER.info("%s is finished: %s (now %s)", output, records, now)
+        now = "" if n_new == self.progress.records else f", {n_new:,} of them now,"
+        took = f"in {seconds:,.1f} s ({n_new / seconds:,.0f} per second)"
+        LOGGER.info("%s is finished: %s%s %s", output, records, now, took)
         if self.progress.bad:
             LOGGER.info("with an error in the place of predictions: %s", f"{self.progress.bad:,}")
         if self.source.n_empty:

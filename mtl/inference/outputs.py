@@ -22,7 +22,6 @@ from ..files import beside
 PREDICTIONS, ERROR = "predictions", "error"
 ROW_GROUP = 1 << 16  # rows that a Parquet file keeps together
 
-
 Said = dict[str, dict[str, Any]]  # by task, what `to_dict` of its prediction gives
 
 
@@ -110,8 +109,7 @@ class JsonLines(Output):
 
 
 class TableOutput(Output):
-    """A table: the fields of the records, a column `task.key` for each part of a prediction, and
-    `error`."""
+    """A table: the fields of a record, a column for each part of its predictions, and `error`."""
 
     columns: Sequence[str]
 

@@ -237,11 +237,28 @@ def test_what_is_counted_is_on_the_disk(mtl_, run, files, monkeypatch):
     assert mtl_("predict", run, *files("in.txt", "Ann.\n" * 9), "--task", "ner")[0] == 0
 
 
+@pytest.mark.parametrize("broken", ["os.fsync", "os.replace"])
+def test_a_full_disk_costs_nothing(mtl_, run, files, monkeypatch, tmp_path, broken):
+    arguments = ("predict", run, *files("in.txt", "Ann.\n" * 9), "--task", "ner")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mtl.inference.bulk.{broken}", full)
+        status, _, err = mtl_(*arguments)
+    assert status == 1
+    assert "the file cannot be written\n  found: [Errno 28] No space left on device" in err
+    assert mtl_(*arguments)[0] == 0
+    assert len(records_in(tmp_path / "out.jsonl")) == 9
+
+
 def test_killed_it_goes_on(mtl_, run, files, tmp_path, monkeypatch):
     monkeypatch.setattr(bulk, "CHUNK_RECORDS", 2048)  # as in the process to kill
-    texts = [f"Ann {i}" for i in range(6000)]
+    texts = [f"Ann {i}" for i in range(5000)]
     options = list(map(str, files("in.txt", "\n".join(texts))))
-    process = Process(main, ["predict", str(run), *options, "--task", "ner"])
+    slowly = ["--batch-size", "1"]  # so that it is not done before it is killed
+    process = Process(main, ["predict", str(run), *options, "--task", "ner", *slowly])
     progress = tmp_path / "out.jsonl.progress.json"
     while not progress.exists() and process.is_running():
         time.sleep(0.005)
