@@ -20,7 +20,7 @@ from ..errors import ConfigError, DataError
 from ..files import beside
 
 PREDICTIONS, ERROR = "predictions", "error"
-ROW_GROUP = 1 << 16  # rows that a Parquet file keeps together
+ROW_GROUP = 1 << 25  # bytes of rows that a Parquet file keeps together
 
 Said = dict[str, dict[str, Any]]  # by task, what `to_dict` of its prediction gives
 
@@ -263,13 +263,13 @@ def _row_groups(stream: Any) -> Iterator[Any]:
     """The batches of an Arrow stream, put together until they make a row group."""
     import pyarrow
 
-    batches, n_rows = [], 0
+    batches, n_bytes = [], 0
     for batch in stream:
         batches.append(batch)
-        n_rows += batch.num_rows
-        if n_rows >= ROW_GROUP:
+        n_bytes += batch.nbytes
+        if n_bytes >= ROW_GROUP:
             yield pyarrow.Table.from_batches(batches)
-            batches, n_rows = [], 0
+            batches, n_bytes = [], 0
     if batches:
         yield pyarrow.Table.from_batches(batches)
 

@@ -138,7 +138,7 @@ def test_tables(mtl_, staged_run, files, tmp_path, ending):
 def test_parquet(mtl_, staged_run, files, tmp_path, monkeypatch):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("mtl.inference.outputs.ROW_GROUP", 8)
+    monkeypatch.setattr("mtl.inference.outputs.ROW_GROUP", 1)  # each part is enough for one
     parquet.write_table(
         pyarrow.table(
             {
@@ -154,7 +154,7 @@ def test_parquet(mtl_, staged_run, files, tmp_path, monkeypatch):
     assert mtl_("predict", staged_run, *options, tmp_path / "out.parquet")[0] == 0
     assert mtl_("predict", staged_run, *options, tmp_path / "out.jsonl")[0] == 0
     table = parquet.read_table(tmp_path / "out.parquet")
-    assert parquet.ParquetFile(tmp_path / "out.parquet").num_row_groups == 3
+    assert parquet.ParquetFile(tmp_path / "out.parquet").num_row_groups == 5
     assert table.schema.field("id").type == pyarrow.int16()
     for row, record in zip(table.to_pylist(), records_in(tmp_path / "out.jsonl"), strict=True):
         said = record.pop("predictions")
@@ -237,7 +237,7 @@ def test_what_is_counted_is_on_the_disk(mtl_, run, files, monkeypatch):
     assert mtl_("predict", run, *files("in.txt", "Ann.\n" * 9), "--task", "ner")[0] == 0
 
 
-@pytest.mark.parametrize("broken", ["os.fsync", "os.replace"])
+@pytest.mark.parametrize("broken", ["os.fsync", "os.replace", "Output.publish"])
 def test_a_full_disk_costs_nothing(mtl_, run, files, monkeypatch, tmp_path, broken):
     arguments = ("predict", run, *files("in.txt", "Ann.\n" * 9), "--task", "ner")
 
@@ -245,7 +245,8 @@ def test_a_full_disk_costs_nothing(mtl_, run, files, monkeypatch, tmp_path, brok
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"mtl.inference.bulk.{broken}", full)
+        module = "outputs" if broken == "Output.publish" else "bulk"
+        patch.setattr(f"mtl.inference.{module}.{broken}", full)
         status, _, err = mtl_(*arguments)
     assert status == 1
     assert "the file cannot be written\n  found: [Errno 28] No space left on device" in err
