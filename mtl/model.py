@@ -151,9 +151,10 @@ class MultiTaskModel(SharedEncoder, Predictor):
     def forward(self, batch: Batch, tasks: Iterable[str]) -> dict[str, Any]:
         """The output of each head of `tasks` for a batch; what the tasks share is run once."""
         hidden = self.hidden(batch, tasks)
+        dtype = next(self.parameters()).dtype
         with full_precision(self.device):  # the heads are small, and scores need all digits
             return {
-                name: self.tasks[name].run_head(self.heads[name], states.float(), batch)
+                name: self.tasks[name].run_head(self.heads[name], states.to(dtype), batch)
                 for name, states in hidden.items()
             }
 

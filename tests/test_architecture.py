@@ -47,7 +47,7 @@ ORDER = [
         "inference.job inference.bulk inference model_checks model_folder model",
         "export.onnx_graph export.onnx_weights export.onnx_model export.check export.for_onnx",
         "export.for_transformers export.for_sentence_transformers export",
-        "training.sampling training.methods training.weighting training.aggregation",
+        "training.sampling training.ranks training.methods training.weighting training.aggregation",
         "training.history training.tensorboard training.config training.conflict",
         "training.optimizer",
         "training.preflight training.state training.faults training.best training.streams",

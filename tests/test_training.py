@@ -376,7 +376,7 @@ def test_validation_reads_the_validation_split_only(build_model, sentences, monk
     task = NERTask("ner", data, types=TYPES)
     read = []
 
-    def watched(model, encoded, tasks):
+    def watched(model, encoded, tasks, spread):
         read.append([item.example for item in encoded])
         return validate_encoded(model, encoded, tasks)
 

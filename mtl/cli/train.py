@@ -17,8 +17,10 @@ from ..experiments.run import run_recipe
 from ..experiments.summary import comparison_tables
 from ..reports.cases import CaseResult, cases_summary
 from ..tables import metrics_table
+from ..training.ranks import is_first, n_started, started
 
 
+@started()
 def run_train(options: argparse.Namespace) -> int:
     """`mtl train`; exit status 1 if something about the trained model could not be reported."""
     recipe = _chosen_recipe(options)
@@ -34,6 +36,8 @@ def run_train(options: argparse.Namespace) -> int:
             save_every_steps=options.save_every_steps,
             tensorboard=options.tensorboard,
         )
+    if not is_first():
+        return 0
     if options.json:
         print(json.dumps(metrics, indent=2))
     else:
@@ -62,6 +66,8 @@ def _print_run(metrics: dict[str, Any], output: Path) -> None:
 
 def _output_folder(options: argparse.Namespace, name: str) -> AbstractContextManager[Path]:
     """The folder that --output names, or a new one."""
+    if not is_first():  # it writes nothing
+        return nullcontext(Path(options.output or ""))
     return nullcontext(Path(options.output)) if options.output else next_run_folder(name)
 
 
@@ -82,6 +88,12 @@ def _chosen_recipe(options: argparse.Namespace) -> Recipe:
 
 def run_compare(options: argparse.Namespace) -> int:
     """`mtl compare`; exit status 1 if a run failed."""
+    if n_started() > 1:
+        raise ConfigError(
+            "mtl compare trains its models one after the other, in one process",
+            found=f"WORLD_SIZE = {n_started()}",
+            fix="start it without torchrun",
+        )
     recipe = _chosen_recipe(options)
     with _output_folder(options, f"compare-{recipe.name}") as output:
         content = compare(

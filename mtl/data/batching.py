@@ -158,6 +158,9 @@ def length_buckets(
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
+EVERY = slice(0, None, 1)  # all examples of a batch
+
+
 class BatchStream:
     """An endless stream of batches of one dataset, reshuffled in each pass; it can be resumed.
 
@@ -209,24 +212,30 @@ class BatchStream:
         # Afresh in each pass: the same sentence shows other gaps, and cannot be learned by heart.
         return replace(batch, input_ids=self.hide(batch.input_ids, self.hide_generator))
 
-    def next_parts(self, max_tokens: int) -> list[Batch]:
+    def next_parts(self, max_tokens: int, share: slice = EVERY) -> list[Batch]:
         """The next batch in parts of at most that many tokens, padding included; 0 for no limit.
 
         Each part has at least one example, however long. Words are hidden in the whole batch before
         it is cut, so that the parts hold what the batch would.
+
+        Args:
+            share: which examples of the batch to give, such as every second one. If there are none,
+                there are no parts.
         """
-        batch = self.next()
-        if not max_tokens:
-            return [batch]
+        if not max_tokens and share == EVERY:
+            return [self.next()]
+        whole = collate(self._next_items(), self.tokenizer, [], self.sizes)
+        hidden = self.hide(whole.input_ids, self.hide_generator)
         # A part is made afresh, not cut out: it is only as long as its own longest row. The ids are
         # those of the batch, in which words are hidden.
+        numbers = list(range(len(whole))[share])
         parts, first = [], 0
-        for items in self._cut(batch.items, max_tokens):
+        for items in self._cut([whole.items[i] for i in numbers], max_tokens):
             part = self._collate(items)
-            n_rows, length = part.input_ids.shape
-            input_ids = batch.input_ids[first : first + n_rows, :length]
+            own = torch.isin(whole.rows, torch.tensor(numbers[first : first + len(items)]))
+            input_ids = hidden[own, : part.input_ids.shape[1]]
             parts.append(replace(part, input_ids=input_ids))
-            first += n_rows
+            first += len(items)
         return parts
 
     def _next_items(self) -> list[EncodedExample]:
@@ -238,11 +247,13 @@ class BatchStream:
 
     def _cut(self, items: list[EncodedExample], max_tokens: int) -> list[list[EncodedExample]]:
         """The examples in groups, none of which has more tokens than allowed, if possible."""
-        parts: list[list[EncodedExample]] = [[]]
+        if not max_tokens:
+            return [items] if items else []
+        parts: list[list[EncodedExample]] = []
         for item in items:
             # The items rise in length, so the last one added is the longest: it sets the width.
-            rows = sum(len(other.rows) for other in [*parts[-1], item])
-            if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
+            rows = sum(len(other.rows) for other in [*(parts[-1] if parts else []), item])
+            if not parts or rows * padded_length(len(item), self.sizes) > max_tokens:
                 parts.append([])
             parts[-1].append(item)
         return parts

@@ -22,6 +22,7 @@ from ..tasks import Task
 from ..training.history import History
 from ..training.loop import train
 from ..training.preflight import EncodedDataset, check_training, encode_datasets
+from ..training.ranks import from_first, is_first, started
 from ..training.state import has_state
 from ..training.tensorboard import TensorBoard
 from .assessment import Parts, score_everything, write_findings
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 
 @names_checked
+@started()
 def run_recipe(
     recipe: Recipe,
     output: str | Path,
@@ -82,7 +84,8 @@ def run_recipe(
         progress: report progress on stderr.
 
     Returns:
-        the content of `metrics.json`.
+        the content of `metrics.json`; nothing in a process that `torchrun` started to help the
+        first one, which alone writes files, and tests the model.
 
     Raises:
         ConfigError: the folder already holds a run or anything else; another process is working
@@ -98,25 +101,16 @@ def run_recipe(
         raise ConfigError("a run can be overwritten or resumed, not both", fix="leave one out")
     output = Path(output)
     boards = _boards(recipe, tensorboard)
-    if resume and is_finished(output):
+    is_done = from_first(resume and is_finished(output))
+    if not is_first():
+        return {} if is_done else _train_along(recipe)
+    if is_done:
         with shown(progress):
             return _finished_metrics(recipe, output)
     with shown(progress), claimed(output):
         # Under the lock: nobody else can come in between this check and the first write.
         check_folder(output, overwrite, resume)
-        for config, _ in recipe.train_configs:  # before data is read and weights are downloaded
-            choose_precision(config.precision, choose_device(config.device))
-        # Tasks before the model: their texts give its vocabulary, their labels its heads.
-        tasks = build_tasks(recipe)
-        model = build_model(recipe, tasks)
-        logger.info("%s, seed %s\n%r", recipe.name, recipe.seed, model)
-        if unused := _what_the_checkpoint_says(recipe):
-            logger.info(unused)
-        for config, names in recipe.train_configs:
-            check_training(model, [task for task in tasks if task.name in names], config)
-        data = encode_datasets(
-            model, tasks, on_error=recipe.on_error, cache=cache_folder(), progress=progress
-        )
+        tasks, model, data = _prepare(recipe, progress)
         # From here on, files change: whatever could be rejected has been.
         place = choose_place(output, resume)
         if resume and not (place / STATE).exists():
@@ -132,6 +126,35 @@ def run_recipe(
         # Saved before testing: no fault in a test can cost the trained model.
         _save_trained(recipe, model, history, output)
         return _assess(recipe, model, tasks, data, history, output, progress)
+
+
+def _prepare(
+    recipe: Recipe, progress: bool
+) -> tuple[list[Task], MultiTaskModel, list[EncodedDataset]]:
+    """What is trained, and on what; everything that prevents it has been raised then."""
+    for config, _ in recipe.train_configs:  # before data is read and weights are downloaded
+        choose_precision(config.precision, choose_device(config.device))
+    # Tasks before the model: their texts give its vocabulary, their labels its heads.
+    tasks = build_tasks(recipe)
+    model = build_model(recipe, tasks)
+    logger.info("%s, seed %s\n%r", recipe.name, recipe.seed, model)
+    if unused := _what_the_checkpoint_says(recipe):
+        logger.info(unused)
+    for config, names in recipe.train_configs:
+        check_training(model, [task for task in tasks if task.name in names], config)
+    data = encode_datasets(
+        model, tasks, on_error=recipe.on_error, cache=cache_folder(), progress=progress
+    )
+    return tasks, model, data
+
+
+def _train_along(recipe: Recipe) -> dict[str, Any]:
+    """All that the other processes do: they compute their part of every step, and write nothing."""
+    with shown(False):
+        tasks, model, data = _prepare(recipe, progress=False)
+        for config, names in recipe.train_configs:
+            train(model, [task for task in tasks if task.name in names], config, data=data)
+    return {}
 
 
 @contextmanager

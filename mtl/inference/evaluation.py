@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..data.dataset import SPLITS
@@ -12,7 +12,15 @@ from ..errors import ConfigError, DataError, DataWarning
 from ..settings import names_checked
 from ..tasks.base import Task, score_of
 from .labelled import examples_for
-from .loop import Model, check_model, encode_for, predict_encoded
+from .loop import Model, Predictions, check_model, encode_for, predict_encoded
+
+Predict = Callable[[Sequence[EncodedExample]], Sequence[Predictions]]
+Spread = Callable[[Predict, Sequence[EncodedExample]], Sequence[Predictions]]
+
+
+def at_once(predict: Predict, encoded: Sequence[EncodedExample]) -> Sequence[Predictions]:
+    """The predictions for examples, all made here."""
+    return predict(encoded)
 
 
 @names_checked
@@ -102,24 +110,35 @@ def evaluate_encoded(
 
 
 def validate_encoded(
-    model: Model, encoded: Sequence[EncodedExample], tasks: Sequence[str]
+    model: Model,
+    encoded: Sequence[EncodedExample],
+    tasks: Sequence[str],
+    spread: Spread = at_once,
 ) -> dict[str, dict[str, float]]:
-    """The same on validation examples: each task's thresholds are chosen on them first."""
+    """The same on validation examples: each task's thresholds are chosen on them first.
+
+    Args:
+        spread: calls a function that predicts on the examples; it may let several processes do so,
+            each on its part.
+    """
     scores = {}
-    for task, examples, predictions in _predict_all(model, encoded, tasks):
+    for task, examples, predictions in _predict_all(model, encoded, tasks, spread):
         task.thresholds = task.choose_thresholds(examples, predictions)
         scores[task.name] = score_of(task, examples, [task.decide(p) for p in predictions])
     return scores
 
 
 def _predict_all(
-    model: Model, encoded: Sequence[EncodedExample], tasks: Sequence[str]
+    model: Model,
+    encoded: Sequence[EncodedExample],
+    tasks: Sequence[str],
+    spread: Spread = at_once,
 ) -> Iterator[tuple[Task, list[Any], list[Any]]]:
     """Each task, the examples that have a label for it, and its predictions for them."""
     chosen = [model.tasks[name] for name in tasks]
     # Reading examples without any label would be wasted work.
     encoded = [item for item in encoded if any(t.is_labelled(item.example) for t in chosen)]
-    results = predict_encoded(model, encoded, tasks)
+    results = spread(lambda items: predict_encoded(model, items, tasks), encoded)
     for task in chosen:
         # A record may have a label but no tags: each task is scored on its own.
         asked = [i for i, item in enumerate(encoded) if task.is_labelled(item.example)]

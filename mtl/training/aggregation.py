@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, missing_extra, suggest
 from ..registry import known_class, known_names
 from .methods import Drawing, Method, build_method, check_result
+from .ranks import all_sum, copy_first
 
 COLUMNS = 2**20  # of the gradients handled at once, so that copies stay small
 
@@ -161,14 +162,16 @@ class SharedGradients:
         loss.backward(weight, retain_graph=keep_graph)
 
     def combine(self, aggregation: Aggregation) -> None:
-        """Combine the rows into one gradient and give it to the shared parameters.
+        """Combine the rows, of all processes, into one gradient for the shared parameters.
 
         Raises:
             ConfigError: the aggregation returns something else.
         """
         n = self.matrix.shape[1]
-        gradient = aggregation(self.matrix)
+        gradient = aggregation(all_sum(self.matrix))
         check_result(aggregation, gradient, (n,), f"one gradient, a tensor of shape ({n},)")
+        # An aggregator of TorchJD may draw at random, which each process would do for itself.
+        copy_first([gradient])
         self._point_at(gradient)
 
     def _point_at(self, gradient: Tensor) -> None:

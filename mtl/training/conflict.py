@@ -15,6 +15,7 @@ from ..model import MultiTaskModel
 from .aggregation import lengths_and_cosines
 from .history import Conflict
 from .methods import scaled_gradients
+from .ranks import all_sum
 
 
 def gradient_conflict(
@@ -50,7 +51,7 @@ def gradient_conflict(
     if len(rows) < 2:  # no labels for a second task in the batches
         return {}
     names = [name for name in model.tasks if name in rows]  # so that a pair has one name
-    matrix = torch.stack([rows[name] for name in names])  # (tasks, parameters)
+    matrix = all_sum(torch.stack([rows[name] for name in names]))  # (tasks, parameters)
     widths = [sum(p.numel() for p in part) for part in parts.values()]
     measured = dict(zip(parts, matrix.split(widths, dim=1), strict=True)) | {"all": matrix}
     found = {part: lengths_and_cosines(gradients) for part, gradients in measured.items()}

@@ -9,6 +9,7 @@ from ..data.batching import Batch
 from ..errors import ConfigError, MTLError
 from .config import TrainConfig
 from .history import StepRecord, show_losses
+from .ranks import gathered
 
 
 def check_weights(weighting: str, weights: Mapping[str, float], step: int) -> None:
@@ -39,10 +40,13 @@ def not_finite(
         aggregation: what combined the gradients, if anything did: it may be to blame.
     """
     spoiled = [name for name, loss in record.losses.items() if not math.isfinite(loss)]
-    examples = {
+    own = {
         task: [item.name for b in batches if task in b.targets for item in b.labelled(task)]
         for task in spoiled or record.losses  # no loss is to blame: any example may be
     }
+    # All processes fail in the same step; whichever tells, tells it of all of them.
+    shares = gathered(own)
+    examples = {task: [name for share in shares for name in share[task]] for task in own}
     names = [f"{task}: {', '.join(of_task)}" for task, of_task in examples.items()]
     look_at = "look at these examples"
     if aggregation and not spoiled:

@@ -37,6 +37,7 @@ from .aggregation import Aggregation
 from .config import TrainConfig
 from .history import History, Metrics, show_losses
 from .preflight import EncodedDataset, check_has_weights, check_training, encode_datasets
+from .ranks import from_first, is_first, started
 from .run import Run
 from .state import has_state, load_state, save_state
 from .weighting import Weighting
@@ -48,6 +49,7 @@ MEASURED_ROUNDS = 20  # before the time left is estimated
 
 
 @names_checked
+@started()
 def train(
     model: MultiTaskModel,
     tasks: Task | str | Iterable[Task | str] | Mapping[str, Task] | None = None,
@@ -110,6 +112,8 @@ def train(
     _check_callback("on_round", on_round)
     _check_callback("on_epoch", on_epoch)
     tasks, config = _as_tasks(model, tasks), _as_config(config)
+    if not is_first():  # of several processes, one writes and reports
+        checkpoint, on_round, on_epoch, progress = None, None, None, False
     # Before the optimiser is made, since it must hold the parameters on the device.
     model.to(choose_device(config.device))
     if data is None:
@@ -122,8 +126,9 @@ def train(
         with kept_random_state(model.device), shown(progress):
             run = Run(model, tasks, config, weighting, data, aggregation)
             # Without a state there is nothing to resume, and the run starts afresh.
-            if resume and checkpoint and has_state(checkpoint):
-                run.load_state_dict(load_state(checkpoint))
+            has_any = resume and checkpoint and has_state(checkpoint)
+            if state := from_first(load_state(checkpoint) if has_any else None):
+                run.load_state_dict(state)
                 logger.info("resuming after epoch %s, step %s", run.epoch, run.step)
             # As many as it began with, even on another machine: the order of sums depends on it.
             with use_threads(run.history.threads or torch.get_num_threads()):

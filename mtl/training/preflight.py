@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from ..data.cache import encode_cached
@@ -28,6 +29,7 @@ from ..tasks.base import check_can_be_saved
 from .aggregation import Aggregation
 from .config import TrainConfig, check_parts, check_sampling
 from .methods import check_is_method
+from .ranks import spread, world
 from .weighting import Weighting
 
 logger = logging.getLogger(__name__)
@@ -53,9 +55,9 @@ class EncodedDataset:
 
     def validate(self, model: MultiTaskModel) -> dict[str, dict[str, float]]:
         """Scores of each task that has labelled examples in validation, under thresholds that are
-        chosen for them."""
+        chosen for them. Of several processes, each predicts a part."""
         names = [task.name for task in self.tasks]
-        return validate_encoded(model, self.splits["validation"], names)
+        return validate_encoded(model, self.splits["validation"], names, spread)
 
     def scores(self, model: MultiTaskModel, split: str) -> dict[str, dict[str, float]]:
         """Scores of each task that has labelled examples in the split; see `evaluate_encoded`."""
@@ -179,7 +181,9 @@ def check(
 ) -> None:
     """Raise ConfigError or DataError unless the model can be trained on the tasks here."""
     # What this machine lacks must show now, not after the data is encoded.
-    choose_precision(config.precision, choose_device(config.device))
+    device = choose_device(config.device)
+    choose_precision(config.precision, device)
+    _check_shared_device(device)
     if not tasks:
         raise ConfigError("there are no tasks to train")
     for task in tasks:
@@ -198,6 +202,16 @@ def check(
             )
     for task in tasks:
         _check_something_to_learn(model, task)
+
+
+def _check_shared_device(device: torch.device) -> None:
+    """Raise ConfigError for a device on which several processes cannot train together."""
+    # A GPU with a number would be that of all processes: each has its own, the current one.
+    if world() > 1 and (device.type not in ("cpu", "cuda") or device.index is not None):
+        raise ConfigError(
+            f"{world()} processes cannot train together on the device {str(device)!r}",
+            fix='set train.device = "cuda", a GPU for each process, or "cpu"',
+        )
 
 
 def _check_known(model: MultiTaskModel, task: Task) -> None:

@@ -35,6 +35,7 @@ from .preflight import (
     warn_of_idle_weighting,
     warn_of_spoiled_heads,
 )
+from .ranks import check_same, check_same_weights, copy_first, from_first, rank, world
 from .sampling import Step
 from .state import check_identity, identity_of
 from .step import Update
@@ -90,6 +91,9 @@ class Run:
         self.open_round = OpenRound()
         self.epoch = 0
         self.reached_in = 0
+        if world() > 1:
+            check_same(self.identity)
+            copy_first(model.state_dict().values())
 
     def _choose_threads(self) -> int:
         """How many CPU threads to use; 0 on another device."""
@@ -106,7 +110,8 @@ class Run:
         return f"{self._where()}; {self.streams.describe_epoch()}{end}"
 
     def _where(self) -> str:
-        return describe_device(self.model.device, self.update.dtype, self.history.threads)
+        where = describe_device(self.model.device, self.update.dtype, self.history.threads)
+        return where if world() == 1 else f"{world()} processes, each on {where}"
 
     # --- progress ---------------------------------------------------------------------------------
 
@@ -185,6 +190,9 @@ class Run:
         return losses
 
     def _train_on(self, step: Step) -> StepRecord:
+        if world() > 1:
+            # Each process has its own dropout. Seeded in every step, it need not be saved.
+            torch.manual_seed(hash((self.config.seed, self.step, rank())))
         try:
             return self.update(step, self.streams.batches(step))
         except (RuntimeError, MemoryError) as error:
@@ -204,7 +212,9 @@ class Run:
         """
         # Dropout would draw from the global generator and so change training.
         self.model.eval()
-        losses = self.update.losses(self.streams.coming_batches())
+        parts = self.streams.coming_batches()
+        _, n_labels = self.update.count([batch for of_dataset in parts for batch in of_dataset])
+        losses = self.update.losses(parts, n_labels)
         return gradient_conflict(self.model, losses, self.update.loss_scale)
 
     def _is_time_to_measure(self) -> bool:
@@ -227,7 +237,9 @@ class Run:
         still to be validated.
         """
         # First whatever may fail; only then does anything change.
-        scores = self.validate()
+        check_same_weights(self.model)
+        # One process's scores, so that all decide the same, whatever a task's `score` draws.
+        scores = from_first(self.validate())
         joint_score = self.joint_score(scores) if scores else None
         self.epoch += 1
         self.update.weighting.end_epoch()

@@ -22,6 +22,7 @@ from .config import TrainConfig
 from .faults import check_weights, not_finite
 from .history import StepRecord
 from .optimizer import Schedule, build_optimizer
+from .ranks import all_sum, sum_gradients, world
 from .sampling import Step
 from .weighting import Weighting, weigh
 
@@ -55,6 +56,7 @@ class Update:
         self.model = model
         self.tasks = list(tasks)
         self.max_grad_norm = config.max_grad_norm
+        self.in_parts = config.max_tokens > 0
         self.weighting = weighting.to(model.device)
         self.aggregation = aggregation
         self.dtype = dtype
@@ -74,7 +76,8 @@ class Update:
 
         Args:
             step: the datasets that the batches come from.
-            parts: the batch of each, in one part or several.
+            parts: the batch of each, in one part or several. Of several processes, each has a
+                share of every batch, which may be nothing; the update is that of whole batches.
 
         Raises:
             MTLError: a loss or a gradient is not finite; the weights are those before this step.
@@ -82,14 +85,14 @@ class Update:
         """
         learning_rate = float(self.schedule.get_last_lr()[0])  # the update moves it on
         batches = [batch for of_dataset in parts for batch in of_dataset]
-        examples = _count_labelled(batches)
+        examples, n_labels = self.count(batches)
         # In the order of the tasks, so that an aggregation sees the same rows in every step.
         names = [name for name in self.tasks if name in examples]
         # Sets them to None: a task that sits out the step leaves its head and momentum untouched.
         self.optimizer.zero_grad()
         if not names:  # no row of the batches is labelled: nothing to learn from
             return StepRecord(step, 0.0, 0.0, learning_rate, {}, {}, examples)
-        sums, weights, total = self._backward(parts, names)
+        sums, weights, total = self._backward(parts, n_labels)
         self.scaler.unscale_(self.optimizer)  # only now do gradients have their true size
         # The model's alone: a weighting's gradients are on their own scale.
         norm = nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm)
@@ -107,6 +110,8 @@ class Update:
         if all(map(math.isfinite, losses.values())):  # else it is not the weighting's fault
             check_weights(self.weighting.title, counted, self.step + 1)
         is_total_finite, is_norm_finite, are_weights_finite = map(math.isfinite, measured.values())
+        # The total of parts is this process's alone; the losses are everybody's.
+        is_total_finite = is_total_finite and math.isfinite(weighted)
         # With float16 a gradient may overflow: the scaler then skips the update and halves
         # its scale. That does not count as a step.
         may_overflow = self.scaler.is_enabled()
@@ -126,26 +131,49 @@ class Update:
         """Let the learning rate fall to 0 over the next `n_steps` steps."""
         self.factor.fall_now(self.step, n_steps)
 
-    def losses(self, parts: Sequence[list[Batch]]) -> Iterator[dict[str, Tensor]]:
+    def count(self, batches: Sequence[Batch]) -> tuple[dict[str, int], dict[str, int]]:
+        """How many examples have a label for each task in a step, and how many labels there are.
+
+        Tasks without any are left out. The batches of all processes count.
+        """
+        examples: Counter[str] = Counter()
+        labels: Counter[str] = Counter()
+        for batch in batches:
+            examples.update({name: batch.n_labelled(name) for name in batch.targets})
+            labels.update(count_labels(batch))
+        counted = all_sum(torch.tensor([[examples[name], labels[name]] for name in self.tasks]))
+        of_tasks = dict(zip(self.tasks, counted.tolist(), strict=True))
+        with_any = {name: numbers for name, numbers in of_tasks.items() if numbers[0]}
+        return {k: n for k, (n, _) in with_any.items()}, {k: n for k, (_, n) in with_any.items()}
+
+    def losses(
+        self, parts: Sequence[list[Batch]], n_labels: Mapping[str, int]
+    ) -> Iterator[dict[str, Tensor]]:
         """The losses of a step, ready for backward: of all its batches at once, or of each part.
 
-        A part's loss is weighted by its share of the labels, so that the parts add up to the whole.
+        Each is weighted by its share of the labels, so that parts and processes add up to the
+        whole: a mean of means would give labels in small parts more weight.
+
+        Args:
+            n_labels: of each task in the whole step, see `count`.
         """
         batches = [batch for of_dataset in parts for batch in of_dataset]
-        if len(batches) == len(parts):  # each batch is in one part
-            losses = self._forward(batches)
+        in_parts = any(len(of_dataset) > 1 for of_dataset in parts)
+        for i, together in enumerate([[b] for b in batches] if in_parts else [batches]):
+            here = {name: n for batch in together for name, n in count_labels(batch).items()}
+            losses = {
+                name: here[name] / max(1, n_labels[name]) * loss
+                for name, loss in self._forward(together).items()
+            }
+            if i == 0 and world() > 1:
+                # All processes know of the same tasks, in the same order, or they could not add up
+                # what they have. Without a label here, a loss is 0 and leads nowhere.
+                losses = {name: losses.get(name, self._nothing()) for name in n_labels}
             if losses:
                 yield losses
-            return
-        n_labels: Counter[str] = Counter()
-        for batch in batches:
-            n_labels.update(count_labels(batch))
-        for batch in batches:
-            # A mean of the parts' means would give labels in small parts more weight.
-            share = {name: n / n_labels[name] for name, n in count_labels(batch).items()}
-            losses = self._forward([batch])
-            if losses:
-                yield {name: share[name] * loss for name, loss in losses.items()}
+
+    def _nothing(self) -> Tensor:
+        return self.trained[0].new_zeros(()).requires_grad_()
 
     @property
     def loss_scale(self) -> Tensor | float:
@@ -162,13 +190,14 @@ class Update:
         return losses
 
     def _backward(
-        self, parts: Sequence[list[Batch]], names: list[str]
+        self, parts: Sequence[list[Batch]], n_labels: Mapping[str, int]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Give all parameters their gradients.
 
         Returns:
             the loss of each task, how much each counts, and the total that is minimised.
         """
+        names = list(n_labels)
         sums: dict[str, Tensor] = {}
         weights: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.model.device)
@@ -176,13 +205,16 @@ class Update:
         separately = len(names) > 1 and not isinstance(self.aggregation, Sum)
         if separately:
             self.shared_gradients.clear(len(names))
-        for losses in self.losses(parts):
-            of_part, total_of_part = self._weigh(losses)
+        for losses in self.losses(parts, n_labels):
+            # detach: the sum would keep the graphs of all parts in memory.
+            values = {name: loss.detach() for name, loss in losses.items()}
+            # Only fixed weights go with parts, and those do not depend on the losses.
+            values = values if self.in_parts else _of_all(values)
+            of_part, total_of_part = self._weigh(losses, values)
             weights |= of_part
             total = total + total_of_part
-            for name, loss in losses.items():
-                # detach: the sum would keep the graphs of all parts in memory.
-                sums[name] = sums[name] + loss.detach() if name in sums else loss.detach()
+            for name, value in values.items():
+                sums[name] = sums[name] + value if name in sums else value
             pulls = {name: self.scaler.scale(of_part[name]) for name in losses}
             if separately:
                 last = list(losses)[-1]  # the losses share a graph, which the last one may free
@@ -192,14 +224,20 @@ class Update:
             else:
                 # One pass for all losses: the parts of the model they share are traversed once.
                 torch.autograd.backward(list(losses.values()), list(pulls.values()))
+        if self.in_parts:
+            sums = _of_all(sums)
+        shared = set()
         if separately:
             self.shared_gradients.combine(self.aggregation)
+            shared = set(self.shared_gradients.parameters)
+        sum_gradients([p for p in self.trained if p not in shared])
         return sums, weights, total
 
-    def _weigh(self, losses: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    def _weigh(
+        self, losses: Mapping[str, Tensor], values: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """How much each loss counts, and their total; the weighting gets its own gradients."""
-        # Detached: a weighting must not reach into the model through its weights.
-        values = {name: loss.detach() for name, loss in losses.items()}
+        # Values alone: a weighting must not reach into the model through its weights.
         weights, penalty = weigh(self.weighting, values)
         total = torch.stack([weights[name] * values[name] for name in values]).sum() + penalty
         if total.requires_grad:  # the weighting learns
@@ -240,12 +278,11 @@ def count_labels(batch: Batch) -> dict[str, int]:
     return {name: int((target != IGNORED).sum()) for name, target in batch.targets.items()}
 
 
-def _count_labelled(batches: Sequence[Batch]) -> dict[str, int]:
-    """How many examples have a label for each task; a task without any is left out."""
-    examples: Counter[str] = Counter()
-    for batch in batches:
-        examples.update({name: batch.n_labelled(name) for name in batch.targets})
-    return dict(examples)
+def _of_all(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The sums over all processes."""
+    if world() == 1:
+        return values
+    return dict(zip(values, all_sum(torch.stack([*values.values()])).unbind(), strict=True))
 
 
 def _to_numbers(*groups: dict[str, Tensor]) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.batching import Batch, BatchStream
+from ..data.batching import EVERY, Batch, BatchStream
 from ..data.encoded import EncodedExample
 from ..inference import check_model, encode_for
 from ..model import MultiTaskModel
@@ -16,6 +16,7 @@ from ..settings import names_checked
 from ..tasks import Task
 from .config import TrainConfig
 from .preflight import EncodedDataset, by_dataset, check_has_examples
+from .ranks import rank, world
 from .sampling import SAMPLERS, Step
 
 
@@ -73,7 +74,10 @@ class Streams:
         self.pending = self.sampler.round(rounds_done / self.n_rounds)
 
     def batches(self, step: Step) -> list[list[Batch]]:
-        """The next batch of each dataset of a step, in parts (`train.max_tokens`)."""
+        """The next batch of each dataset of a step, in parts (`train.max_tokens`).
+
+        Of several processes, each gets its own share of the same batches, which may be nothing.
+        """
         return [self._next_parts(i) for i in step]
 
     def coming_batches(self) -> list[list[Batch]]:
@@ -123,9 +127,14 @@ class Streams:
 
     def _next_parts(self, index: int) -> list[Batch]:
         """The next batch of a dataset; whole where a loss compares its rows with each other."""
-        # InfoNCE compares every pair with all others: in parts it would be a different loss.
-        can_split = all(task.rows_alone for task in self.data[index].tasks)
-        return self[index].next_parts(self.config.max_tokens if can_split else 0)
+        if all(task.rows_alone for task in self.data[index].tasks):
+            # The items of a batch rise in length: taken in turn, the shares are equally long.
+            share = slice(rank(), None, world())
+            return self[index].next_parts(self.config.max_tokens, share)
+        # InfoNCE compares every pair with all others: in parts it would be a different loss. One
+        # process gets the whole batch, not all of them: then, too, each example is read once.
+        is_ours = index % world() == rank()
+        return self[index].next_parts(0, EVERY if is_ours else slice(0))
 
 
 class Batches:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
 from .methods import Drawing, Method, check_result, scaled_gradients, show_result
+from .ranks import all_sum
 
 Weights = Mapping[str, Tensor | float]
 
@@ -73,7 +74,9 @@ class Weighting(Method):
         """Look at the same losses with their graph, after `forward`.
 
         Args:
-            losses: through which `scaled_gradients` reaches the model.
+            losses: through which `scaled_gradients` reaches the model. Of several processes, each
+                sees its part of every loss; `mtl.training.ranks.all_sum` adds up what it makes of
+                them.
             last_shared: the last weight matrix that all tasks share and that is trained; None if
                 there is none.
         """
@@ -280,7 +283,7 @@ class GradNorm(Weighting):
 
     def observe(self, losses: Mapping[str, Tensor], last_shared: Tensor | None) -> None:
         index = torch.tensor([self.tasks.index(n) for n in losses], device=self.weights.device)
-        values = torch.stack([loss.detach() for loss in losses.values()]).float()
+        values = all_sum(torch.stack([loss.detach() for loss in losses.values()]).float())
         first = self.first_losses[index]
         # A task's first loss is that of its first step with labels, which may come later.
         first = torch.where(first > 0, first, values)
@@ -300,7 +303,8 @@ class GradNorm(Weighting):
     def _length(self, loss: Tensor, last_shared: Tensor) -> Tensor:
         """The length of a loss's gradient at the matrix; 0 if the loss does not depend on it."""
         (gradient,) = scaled_gradients(loss, [last_shared], self.loss_scale)
-        return self.weights.new_zeros(()) if gradient is None else gradient.norm()
+        gradient = torch.zeros_like(last_shared) if gradient is None else gradient
+        return all_sum(gradient).norm()
 
     def slope(self, remaining: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
         """The gradient of `sum |G_i - mean(G) * r_i^alpha|` for the weights, the target held fixed.
