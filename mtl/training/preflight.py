@@ -306,7 +306,7 @@ def warn_of_spoiled_heads(model: MultiTaskModel, tasks: Sequence[Task]) -> None:
                 "encoder keeps training: what it learned before will no longer fit",
                 TrainingWarning,
                 # Points at the line that calls `train`, which makes a Run, which warns.
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -317,7 +317,7 @@ def warn_of_idle_weighting(weighting: Weighting, epochs: int) -> None:
             f"{weighting.title} needs {weighting.needs_epochs} epochs to change a weight, but gets "
             f"{epochs}: all weights stay 1",
             TrainingWarning,
-            stacklevel=5,  # as above
+            stacklevel=6,  # as above
         )
 
 

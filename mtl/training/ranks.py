@@ -9,6 +9,7 @@ what it was given.
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -72,7 +73,7 @@ def _join() -> dist.Store:
         raise ConfigError(
             f"WORLD_SIZE = {n_started()} says that several processes train together, but this one "
             "cannot reach the others",
-            found=str(error).partition("\n")[0],
+            found=_in_short(error),
             fix="start them with torchrun, or unset WORLD_SIZE to train alone",
         ) from error
     return store
@@ -90,6 +91,11 @@ def _last_word(error: Exception, store: dist.Store) -> BaseException:
         time.sleep(HEARD_OUT)
         return SystemExit(getattr(error, "exit_code", 1))
     return error.at(what=f"rank {rank()}: ") if isinstance(error, MTLError) else error
+
+
+def _in_short(error: Exception) -> str:
+    """The first sentence of what torch says, without the line of its source."""
+    return re.sub(r"^\[\S+\] ", "", str(error)).splitlines()[0].split(". ")[0]
 
 
 def n_started() -> int:
@@ -127,7 +133,7 @@ def _in_touch() -> Generator[None]:
             raise
         raise MTLError(
             "another process of this training has ended, or does not answer",
-            found=str(error).partition("\n")[0],
+            found=_in_short(error),
             fix="see what it said last; --resume continues from the last state that was saved",
         ) from error
 
