@@ -9,7 +9,10 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -134,6 +137,13 @@ def passes_of(make):
     ]
 
 
+def drawn_in_a_step():
+    """What dropout would draw next, after a step."""
+    tasks = alike()
+    Run(build(tasks), tasks, FAST).next_step()
+    return torch.rand(()).item()
+
+
 def validated(folder, resume=False, copy=False, epochs=3):
     """A training with dropout and validation, whose state is copied after a few steps."""
     data = mtl.Dataset(train=SENTENCES[:20], validation=SENTENCES[20:])
@@ -167,7 +177,7 @@ def validated(folder, resume=False, copy=False, epochs=3):
 def all_scenarios(folder):
     """What every process does; its findings go into a file."""
     with ranks.started():
-        found = {"passes": [passes_of(alike), passes_of(compared)]}
+        found = {"passes": [passes_of(alike), passes_of(compared)], "drawn": drawn_in_a_step()}
         found |= {name: steps_of(name) for name in (FOUR if ranks.world() == 4 else SCENARIOS)}
         if ranks.world() == 2:
             found |= {f"{name}, float32": steps_of(name, torch.float32) for name in SINGLE}
@@ -192,15 +202,26 @@ def start(n, function, *arguments):
     return processes
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def found(request, tmp_path_factory):
-    """What each of two or four processes found."""
-    folder = tmp_path_factory.mktemp(f"ranks{request.param}")
-    for process in start(request.param, all_scenarios, str(folder)):
-        status, _, err = process.finish(timeout=120)
-        assert status == 0, err
-    # Written by this file: nothing foreign is unpickled.
-    return [torch.load(folder / f"rank{i}.pt", weights_only=False) for i in range(request.param)]
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory):
+    """A function that gives what each of so many processes found."""
+
+    @cache
+    def of(n):
+        folder = tmp_path_factory.mktemp(f"ranks{n}")
+        for process in start(n, all_scenarios, str(folder)):
+            status, _, err = process.finish(timeout=120)
+            assert status == 0, err
+        # Written by this file: nothing foreign is unpickled.
+        return [torch.load(folder / f"rank{i}.pt", weights_only=False) for i in range(n)]
+
+    return of
+
+
+@pytest.fixture
+def found(findings, request):
+    """The same, for a number of processes that is a parameter."""
+    return findings(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -211,10 +232,11 @@ def alone():
     }
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+COMPARED = [(2, name) for name in SCENARIOS] + [(4, name) for name in FOUR]
+
+
+@pytest.mark.parametrize(("found", "name"), COMPARED, indirect=["found"])
 def test_they_make_the_updates_of_one_process(found, alone, name):
-    if name not in found[0]:
-        pytest.skip("two processes are enough")
     # GradNorm keeps its losses in float32.
     in_double = 1e-6 if name == "gradnorm" else 1e-10
     for scenario, close in ((name, in_double), (f"{name}, float32", 1e-6)):
@@ -234,6 +256,7 @@ def test_they_make_the_updates_of_one_process(found, alone, name):
         assert got["examples"] == expected["examples"]
 
 
+@pytest.mark.parametrize("found", [2, 4], indirect=True)
 def test_all_have_the_same_weights_to_the_bit(found):
     for other in found[1:]:
         for name, of_scenario in found[0].items():
@@ -243,6 +266,7 @@ def test_all_have_the_same_weights_to_the_bit(found):
                 assert of_scenario["losses"] == other[name]["losses"]
 
 
+@pytest.mark.parametrize("found", [2, 4], indirect=True)
 def test_each_example_is_read_by_one_process_in_a_pass(found):
     for numbered, sizes in ((0, (17, 20)), (1, (17, 17))):
         shares = [of_rank["passes"][numbered] for of_rank in found]
@@ -272,6 +296,11 @@ def test_only_the_first_process_is_called_back(found):
     assert found[0]["validated"]["told"] == list(range(1, n_rounds + 1))
     assert found[0]["resumed"]["told"] == list(range(5, n_rounds + 1))
     assert not any(of_rank["validated"]["told"] for of_rank in found[1:])
+
+
+@pytest.mark.parametrize("found", [2, 4], indirect=True)
+def test_each_process_has_its_own_dropout(found):
+    assert len({of_rank["drawn"] for of_rank in found}) == len(found)
 
 
 # --- the command line, and what can go wrong ------------------------------------------------------
@@ -319,6 +348,7 @@ FAULTS = {
 
 def command_with(fault, *arguments):
     """The command, with a fault in the second process after five steps."""
+    ranks.HEARD_OUT = 0.2  # here no torchrun ends the others before one has said what was wrong
     if fault and os.environ["RANK"] == "1":
         after_steps(5, FAULTS[fault][0])
     return main(["train", *arguments])
@@ -370,6 +400,7 @@ def test_processes_that_train_different_things_stop(recipe, tmp_path):
 
 
 def train_own(recipe, other, output):
+    ranks.HEARD_OUT = 0.2
     return main(["train", other if os.environ["RANK"] == "1" else recipe, "--output", output])
 
 
@@ -380,6 +411,30 @@ def test_one_process_continues_what_two_began(recipe, tmp_path, mtl_, no_curves)
     status, _, err = mtl_("train", recipe, *output, "--resume")
     assert status == 0
     assert "resuming after epoch" in err
+
+
+@pytest.mark.slow  # torchrun and its processes load torch, one after the other
+def test_torchrun_on_two_machines(recipe, tmp_path):
+    """Two agents, as on two machines, with a process each; only the first has the output."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    launch += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    agents = [
+        subprocess.Popen(
+            [*launch, f"--node-rank={i}", "-m", "mtl", "train", recipe, "--output", f"run{i}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    told = [agent.communicate(timeout=300)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0]
+    assert "it is in run0" in told[0]
+    assert not told[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["run0"]
 
 
 def test_a_process_that_was_not_started_right_says_so(recipe, monkeypatch, mtl_):
