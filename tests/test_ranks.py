@@ -260,7 +260,7 @@ def test_they_make_the_updates_of_one_process(found, alone, name):
 def test_all_have_the_same_weights_to_the_bit(found):
     for other in found[1:]:
         for name, of_scenario in found[0].items():
-            if "weights" in of_scenario:
+            if isinstance(of_scenario, dict):
                 for key, tensor in of_scenario["weights"].items():
                     assert torch.equal(tensor, other[name]["weights"][key])
                 assert of_scenario["losses"] == other[name]["losses"]
