@@ -229,11 +229,12 @@ class BatchStream:
         # A part is made afresh, not cut out: it is only as long as its own longest row. The ids are
         # those of the batch, in which words are hidden.
         numbers = list(range(len(whole))[share])
+        own = whole.items[share]
         parts, first = [], 0
-        for items in self._cut([whole.items[i] for i in numbers], max_tokens):
+        for items in filter(None, self._cut(own, max_tokens) if max_tokens else [own]):
             part = self._collate(items)
-            own = torch.isin(whole.rows, torch.tensor(numbers[first : first + len(items)]))
-            input_ids = hidden[own, : part.input_ids.shape[1]]
+            rows = torch.isin(whole.rows, torch.tensor(numbers[first : first + len(items)]))
+            input_ids = hidden[rows, : part.input_ids.shape[1]]
             parts.append(replace(part, input_ids=input_ids))
             first += len(items)
         return parts
@@ -247,13 +248,11 @@ class BatchStream:
 
     def _cut(self, items: list[EncodedExample], max_tokens: int) -> list[list[EncodedExample]]:
         """The examples in groups, none of which has more tokens than allowed, if possible."""
-        if not max_tokens:
-            return [items] if items else []
-        parts: list[list[EncodedExample]] = []
+        parts: list[list[EncodedExample]] = [[]]
         for item in items:
             # The items rise in length, so the last one added is the longest: it sets the width.
-            rows = sum(len(other.rows) for other in [*(parts[-1] if parts else []), item])
-            if not parts or rows * padded_length(len(item), self.sizes) > max_tokens:
+            rows = sum(len(other.rows) for other in [*parts[-1], item])
+            if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
                 parts.append([])
             parts[-1].append(item)
         return parts

@@ -25,8 +25,8 @@ from ..devices import is_out_of_memory
 from ..errors import ConfigError, DataWarning, MTLError, TrainingWarning
 
 T = TypeVar("T")
-# A process that dies is noticed at once. This is for one that hangs, and must be longer than what
-# the first does alone while the others wait: writing a large model to a slow disk, say.
+# A process that dies is noticed at once. This is for one that hangs; it must be longer than whatever
+# the first does alone while the others wait, such as writing a large model to a slow disk.
 TIMEOUT = timedelta(minutes=30)
 HEARD_OUT = 3.0  # seconds for the process that failed first to say why
 
@@ -54,7 +54,14 @@ def started() -> Generator[None]:
             yield
         except Exception as error:
             # The connections stay open meanwhile: the others notice when this process has ended.
-            raise _last_word(error, store) from error
+            if not _fails_first(store):
+                # Most likely because another did. If this one left at once, torchrun might end the
+                # other before that has said why.
+                time.sleep(HEARD_OUT)
+                raise SystemExit(getattr(error, "exit_code", 1)) from error
+            if isinstance(error, MTLError):
+                raise error.at(what=f"rank {rank()}: ") from error
+            raise
     dist.destroy_process_group()
 
 
@@ -79,18 +86,12 @@ def _join() -> dist.Store:
     return store
 
 
-def _last_word(error: Exception, store: dist.Store) -> BaseException:
-    """What to raise: the error itself in the process that failed first, a quiet end in others."""
+def _fails_first(store: dist.Store) -> bool:
+    """Whether no other process has failed before; to be asked once."""
     try:
-        is_first_to_fail = store.add("mtl/failed", 1) == 1
+        return store.add("mtl/failed", 1) == 1
     except RuntimeError:  # the process that kept the store is gone
-        is_first_to_fail = True
-    if not is_first_to_fail:
-        # Most likely it failed because the other did. If it left at once, torchrun might end the
-        # other before that has said why.
-        time.sleep(HEARD_OUT)
-        return SystemExit(getattr(error, "exit_code", 1))
-    return error.at(what=f"rank {rank()}: ") if isinstance(error, MTLError) else error
+        return True
 
 
 def _in_short(error: Exception) -> str:
