@@ -25,8 +25,8 @@ from ..devices import is_out_of_memory
 from ..errors import ConfigError, DataWarning, MTLError, TrainingWarning
 
 T = TypeVar("T")
-# A process that dies is noticed at once. This is for one that hangs; it must be longer than whatever
-# the first does alone while the others wait, such as writing a large model to a slow disk.
+# A process that dies is noticed at once. This is for one that hangs; it must be longer than
+# whatever the first does alone while the others wait, such as writing a large model.
 TIMEOUT = timedelta(minutes=30)
 HEARD_OUT = 3.0  # seconds for the process that failed first to say why
 
