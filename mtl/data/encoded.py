@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,8 +12,11 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, DataWarning, Fault
 from .examples import Input
-from .tokenizers.base import Row, Tokenizer
+from .tokenizers.base import Encoding, Row, Tokenizer
 from .words import Joining
+
+# Texts that a tokenizer gets at once: enough to keep all cores busy, few enough to hold.
+MOST_TEXTS, MOST_CHARACTERS = 1024, 2_000_000
 
 
 # A protocol, since data lies below the tasks and must not import them.
@@ -79,13 +82,15 @@ def encode_examples(
     notes: Counter[str] = Counter()
     encoded: list[EncodedExample] = []
     found: list[Fault] = []
-    for number, example in enumerate(examples, 1):
-        name = repr(example.id) if hasattr(example, "id") else str(number)
+    for number, example, inputs, encodings in _encoded_texts(examples, tokenizer, tasks):
+        name = _name(example, number)
         try:  # every example is tried before anything is raised: all faults come together
+            if isinstance(inputs, DataError):
+                raise inputs
             rows = [
                 row
-                for texts in _inputs_of(example, tasks)
-                for row in tokenizer.rows(texts, max_length, overlap)
+                for texts in inputs
+                for row in tokenizer.rows(texts, max_length, overlap, encodings)
             ]
             targets = {task.name: _targets_of(task, example, rows, notes) for task in tasks}
         except DataError as error:
@@ -97,6 +102,52 @@ def encode_examples(
     if faults is not None:
         faults += found
     return encoded, notes
+
+
+def _name(example: Any, number: int) -> str:
+    return repr(example.id) if hasattr(example, "id") else str(number)
+
+
+def _encoded_texts(
+    examples: Iterable[Any], tokenizer: Tokenizer, tasks: Sequence[Target]
+) -> Iterator[tuple[int, Any, list[Input] | DataError, Mapping[str, Encoding]]]:
+    """Each example with its number, from 1; the texts of its rows, or what is wrong with them; and
+    the encodings of these texts.
+
+    Many texts are encoded at once, and one that several examples share, as questions share their
+    context, is encoded once.
+    """
+    for some in _in_chunks(examples, tasks):
+        texts = dict.fromkeys(
+            text
+            for _, _, inputs in some
+            if not isinstance(inputs, DataError)
+            for pair in inputs
+            for text in pair
+            if text is not None
+        )
+        encodings = dict(zip(texts, tokenizer.encode_batch(list(texts)), strict=True))
+        yield from ((*one, encodings) for one in some)
+
+
+def _in_chunks(
+    examples: Iterable[Any], tasks: Sequence[Target]
+) -> Iterator[list[tuple[int, Any, list[Input] | DataError]]]:
+    """Numbered examples with the texts of their rows, so many at a time as a tokenizer gets."""
+    chunk: list[tuple[int, Any, list[Input] | DataError]] = []
+    characters = 0
+    for number, example in enumerate(examples, 1):
+        try:
+            inputs = _inputs_of(example, tasks)
+            characters += sum(len(text or "") for texts in inputs for text in texts)
+        except DataError as error:
+            inputs = error
+        chunk.append((number, example, inputs))
+        if len(chunk) == MOST_TEXTS or characters > MOST_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _inputs_of(example: Any, tasks: Sequence[Target]) -> list[Input]:
