@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from .tokenizers.base import Encoding, Row, Tokenizer
 from .words import Joining
 
 # Texts that a tokenizer gets at once: enough to keep all cores busy, few enough to hold.
-MOST_TEXTS, MOST_CHARACTERS = 1024, 2_000_000
+MOST_TEXTS, MOST_CHARACTERS = 512, 1_000_000
 
 Numbered = tuple[int, Any, list[Input] | DataError]  # an example, and the texts of its rows
 
@@ -56,8 +57,7 @@ def rows_and_targets(
     Raises:
         ConfigError: two tasks need different rows of one example.
     """
-    for chunk in _in_chunks(examples, tasks):
-        encodings = _encoded_once(chunk, tokenizer)
+    for chunk, encodings in _with_encodings(_in_chunks(examples, tasks), tokenizer):
         for number, example, inputs in chunk:
             try:  # every example is tried before anything is raised: all faults come together
                 if isinstance(inputs, DataError):
@@ -98,6 +98,25 @@ def _in_chunks(
             chunk, characters = [], 0
     if chunk:
         yield chunk
+
+
+def _with_encodings(
+    chunks: Iterable[list[Numbered]], tokenizer: Tokenizer
+) -> Iterator[tuple[list[Numbered], Mapping[str, Encoding]]]:
+    """Each chunk with the encodings of its texts; the next one is encoded meanwhile."""
+    chunks = iter(chunks)
+    chunk = next(chunks, None)
+    if chunk is None:
+        return
+    encodings = _encoded_once(chunk, tokenizer)
+    # The library that cuts subwords does not hold up Python. The pool starts its thread with the
+    # second chunk: a few texts would be encoded before it has started.
+    with ThreadPoolExecutor(1) as pool:
+        for coming in chunks:
+            future = pool.submit(_encoded_once, coming, tokenizer)
+            yield chunk, encodings
+            chunk, encodings = coming, future.result()
+    yield chunk, encodings
 
 
 def _encoded_once(chunk: Sequence[Numbered], tokenizer: Tokenizer) -> Mapping[str, Encoding]:
