@@ -11,8 +11,8 @@ for each task. All then predict the same texts in this process, taking turns:
     pipelines                  one `transformers` pipeline for each task, one after the other
 
 Each is measured with all heads in one pass, and with one head; pipelines take one pass for each
-head anyway. Latency is the median for one short text, throughput that of texts of mixed length, none
-longer than a row, in batches as each of them makes them (pipelines: 32 texts).
+head anyway. Latency is the median for one short text, throughput that of texts of mixed length,
+none longer than a row, in batches as each of them makes them (pipelines: 32 texts).
 """
 
 from __future__ import annotations
