@@ -133,6 +133,9 @@ def test_the_others_keep_their_numbers(tmp_path, part, tokenizer):
     again = []
     encode(FAULTY, tokenizer, [NER], 64, faults=again, cache=tmp_path)
     assert again == faults
+    starts = range(0, len(FAULTY), part)
+    n_whole = sum(not {*range(start, start + part)} & {*BAD} for start in starts)
+    assert len(list(tmp_path.iterdir())) == n_whole
 
 
 # --- on disk --------------------------------------------------------------------------------------
