@@ -48,6 +48,11 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
             beside.unlink()  # still there only if something went wrong, a Ctrl-C included
 
 
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: `MTL_CACHE`, or `~/.cache/mtl`."""
+    return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")
+
+
 MOST_NAMED = 10
 EXPORTED = "model.onnx"  # a model as mtl export writes it
 

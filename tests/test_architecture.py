@@ -18,7 +18,7 @@ ORDER = [
     name
     for line in (
         "version errors registry settings messages progress files devices metrics tables",
-        "data.words data.nesting data.validity data.examples",
+        "data.words data.nesting data.validity data.examples data.stored data.remembered",
         "data.tokenizers.base data.tokenizers.whitespace data.tokenizers.subwords data.tokenizers",
         "data.readers.source data.readers.json_source data.readers.schemes",
         "data.readers.tag_columns data.readers.layout data.readers.blocks data.readers.columns",
@@ -26,6 +26,7 @@ ORDER = [
         "data.readers.classes data.readers.taglists data.readers.pairs",
         "data.readers.spans data.readers.exports",
         "data.readers.record_fields data.readers.record_classes data.readers.records",
+        "data.readers.large",
         "data.readers.table data.readers.text_tables data.readers.tables data.readers.parallel",
         "data.readers.json_forms data.readers.detect data.readers.folders data.readers.write",
         "data.readers",

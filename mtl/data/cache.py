@@ -15,7 +15,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import cache
 from hashlib import sha256
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -29,6 +28,7 @@ from ..errors import DataError, ModelError
 from ..files import read_tensors, write_atomically
 from ..version import __version__
 from .encoded import EncodedExample, Target, encode_examples
+from .remembered import examples_hash, own_code
 from .tokenizers.base import Encoding, Row, Tokenizer
 
 ROW_NUMBERS = ("text_type", "text_start", "first_piece", "n_pieces")
@@ -84,29 +84,6 @@ def task_hash(task: Target) -> str:
     settings = json.dumps(task.settings(), sort_keys=True)
     what = f"{type(task).__qualname__} {task.name} {settings} {task.joining}"
     return sha256(what.encode()).hexdigest()
-
-
-def examples_hash(examples: Iterable[Any]) -> str:
-    """A hash of some examples in their order."""
-    digest = sha256()
-    for example in examples:
-        # The repr of a dataclass names all its fields, so nothing that shapes a row is missed.
-        digest.update(f"\n{example!r}".encode())
-    return digest.hexdigest()
-
-
-@cache
-def own_code() -> str:
-    """A hash of the files that make rows and targets.
-
-    In a checkout that someone works on, they change while the version stays.
-    """
-    digest = sha256()
-    for folder in (Path(__file__).parent, Path(__file__).parents[1] / "tasks"):
-        # Sorted, since file systems list files in any order, and the hash would differ.
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _is_ours(thing: Any) -> bool:

@@ -104,12 +104,12 @@ def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
     return FolderReport(str(path), {split: report for split, (report, _) in checked.items()}, facts)
 
 
-def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, list[Any]]:
+def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, Sequence[Any]]:
     form = detect(path)
     given = only_set(**options)
     problems: list[Fault] = []
     facts: list[Fact] = []
-    examples: list[Any] = []
+    examples: Sequence[Any] = []
     with warnings.catch_warnings(record=True) as notes:
         # By default Python shows a warning once; a second file would seem to have none.
         warnings.simplefilter("always", DataWarning)
@@ -133,7 +133,7 @@ def _in_one_line(fault: Fault) -> str:
     return ". ".join(part for part in (fault.what, fault.found, fault.fix) if part)
 
 
-def _readable(path: str | Path, form: Form, options: Mapping[str, Any]) -> list[Any]:
+def _readable(path: str | Path, form: Form, options: Mapping[str, Any]) -> Sequence[Any]:
     """The examples that have no problem; none where the whole file has one."""
     try:
         return form.read(path, "skip", **options)

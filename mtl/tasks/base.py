@@ -214,7 +214,7 @@ class Task(Named, ABC):
         return cls(name, **settings)
 
     @classmethod
-    def read(cls, path: Path, on_error: str = "stop", **options: Any) -> list[Any]:
+    def read(cls, path: Path, on_error: str = "stop", **options: Any) -> Sequence[Any]:
         """Examples from a file in any form that `mtl.read` knows; it also describes the options.
 
         A task's own `read` need not take options: it is given only those that a recipe sets.

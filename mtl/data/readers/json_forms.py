@@ -11,8 +11,10 @@ from typing import Any
 
 from ...errors import DataError
 from ..examples import PairExample, QAExample, TextExample
+from ..stored import StoredExamples
 from .exports import TEXT_FIELDS
 from .json_source import Row, json_rows, looks_like_json, records_of_columns, with_class_names
+from .large import head_of_json_lines, read_large
 from .pairs import FIRST_FIELDS, SECOND_FIELDS, pairs_of_records, read_pairs
 from .records import read_jsonl, texts_from
 from .source import FilePath, Report, short
@@ -20,7 +22,7 @@ from .spans import SPAN_FIELDS
 from .squad import questions_from, read_squad
 
 Examples = list[QAExample] | list[TextExample] | list[PairExample]  # of one kind in one file
-Reader = Callable[..., Examples]
+Reader = Callable[..., Examples | StoredExamples]
 SAMPLE = 100  # records to look at
 
 # What records are, and which reader they go to; the name of a form may say more, such as the tool.
@@ -47,11 +49,12 @@ def json_form(text: str) -> tuple[str, Reader] | None:
     # Even broken JSON shows its keys, so that the right reader explains what is wrong.
     broken = [dict.fromkeys(re.findall(r'"(\w+)"\s*:', text[:2000]))]
     kind, name = _form_of([row.value for row in rows] or broken)
-    return name, partial(_read, kind)
+    return name, partial(_read, kind, name)
 
 
 def _read(
     kind: str,
+    name: str,
     path: FilePath,
     on_error: str = "stop",
     *,
@@ -60,12 +63,14 @@ def _read(
     fields: Sequence[str] = (),
     scores: Sequence[str] = (),
     **_: Any,
-) -> Examples:
+) -> Examples | StoredExamples:
     if kind == _QUESTIONS:
         return read_squad(path, on_error)
     if kind == _PAIRS:
         return read_pairs(path, on_error, label_names=label_names, scores=scores)
     options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
+    if head_of_json_lines(path) is not None:
+        return read_large(name, path, on_error, **options)
     return read_jsonl(path, on_error, **options)
 
 
@@ -149,6 +154,8 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
     if isinstance(data, str | PathLike):
         fix = "read it first: mtl.read(PATH)"
         raise DataError("this is the name of a file, not its examples", found=repr(data), fix=fix)
+    if isinstance(data, StoredExamples):
+        return data
     records = _records(data)
     if not any(map(_is_record, records)):
         _check_are_examples(records)

@@ -1,0 +1,125 @@
+"""A large file goes in; its examples, written to disk while it is read, come out.
+
+A small file is read into memory. A large one may not fit there: its records are read one after the
+other, several times over, since what they mean (which field is the label, which scheme the tags
+are in) only shows when all have been seen. Next time, what was written then is used again, unless
+the file, the options or the code of this package have changed since.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, DataWarning
+from ...files import cache_folder
+from ...version import __version__
+from ..examples import TextExample
+from ..remembered import own_code
+from ..stored import ABOUT, StoredExamples, store
+from .classes import NAME_FILES
+from .json_source import Row, line_rows, looks_like_json, one_record_a_line
+from .records import KIND, texts_of
+from .source import FilePath, LeftOutWarning, Passes, Report, lines_in
+
+logger = logging.getLogger(__name__)
+
+LARGE = 64 * 2**20  # bytes; in memory, the examples take some ten times as much
+HEAD = 4 * 2**20  # bytes that show the form of a file
+
+
+def head_of_json_lines(path: FilePath) -> str | None:
+    """The first lines of a large file that holds a JSON record in each; None of any other file."""
+    path = Path(path)
+    try:
+        if path.stat().st_size < LARGE:
+            return None
+        with path.open("rb") as file:
+            text, found, _ = file.read(HEAD).rpartition(b"\n")
+        head = text.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None  # whoever reads it next says what is wrong
+    is_lines = head.lstrip()[:1] == "{" and looks_like_json(head) and one_record_a_line(head)
+    return head if found and is_lines else None
+
+
+def read_large(name: str, path: FilePath, on_error: str = "stop", **options: Any) -> StoredExamples:
+    """The texts of a large file of JSON lines; options and errors as in `read_jsonl`.
+
+    Args:
+        name: of its form, in words.
+    """
+    report = Report(path, on_error)
+    known = ("strict", "label_names", "fields", "scores")
+    options = {key: value for key, value in options.items() if key in known}
+
+    def rows(report: Report) -> Iterator[Row]:
+        return line_rows(lines_in(path), report)
+
+    return stored_texts(name, rows, report, options, lambda: _identity(Path(path)))
+
+
+def stored_texts(
+    name: str,
+    rows: Callable[[Report], Iterator[Row]],
+    report: Report,
+    options: dict[str, Any],
+    identity: Callable[[], list[Any]],
+) -> StoredExamples:
+    """The texts of records that may not fit into memory, from the cache if they were read before.
+
+    Args:
+        name: of their form, in words.
+        rows: gives the records in each pass, with what is broken reported to its argument.
+        options: of `texts_of`.
+        identity: of their source: what it gives differs when what is there has changed.
+
+    Raises:
+        DataError: as `read_jsonl`; the file changes while it is read; there is no space on disk.
+    """
+    found = identity()
+    place = _place(report, options, [name, *found])
+    if (place / ABOUT).is_file():
+        examples = StoredExamples(place)
+        _warn(examples)
+        return examples
+    logger.info("reading %s once; the next run finds its examples in %s", report.path, place)
+
+    def about(n: int) -> dict[str, Any]:
+        if identity() != found:  # a pass over the old file, and one over the new
+            fix = "wait until it is whole, and read it again"
+            raise DataError("the file changed while it was read", path=report.path, fix=fix)
+        notes = [[kind.__name__, note] for note, kind in report.verdict(n, KIND)]
+        return {"form": name, "notes": notes}
+
+    texts: Iterator[TextExample] = texts_of(rows, report, Passes, **options)
+    examples = store(texts, place, about)
+    _warn(examples)
+    return examples
+
+
+def _identity(path: Path) -> list[Any]:
+    """What differs if a file, or one beside it that names its classes, has changed."""
+    files = [path, *(path.parent / name for name in NAME_FILES)]
+    stats = [file.stat() for file in files if file.is_file()]
+    return [str(path.resolve()), *((stat.st_size, stat.st_mtime_ns) for stat in stats)]
+
+
+def _place(report: Report, options: dict[str, Any], identity: list[Any]) -> Path:
+    """The folder of the examples that this package makes of a file with these options."""
+    key = [__version__, own_code(), report.skip, sorted(options.items()), identity]
+    name = sha256(json.dumps(key, default=list).encode()).hexdigest()[:32]
+    return cache_folder() / "examples" / name
+
+
+def _warn(examples: StoredExamples) -> None:
+    """Say again what there was to say when the file was read."""
+    for kind, note in examples.notes:
+        category = LeftOutWarning if kind == LeftOutWarning.__name__ else DataWarning
+        # Level 4 is the caller of the reader, the line that a user knows.
+        warnings.warn(note, category, stacklevel=4)

@@ -1,0 +1,162 @@
+"""A large file gives what a small one does, from disk: examples, faults, notes, and what is learned
+from them."""
+
+import json
+import os
+import warnings
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reading import lines, tmp_path_shared
+
+import mtl
+from mtl.data.readers import large
+from mtl.data.stored import StoredExamples
+from mtl.errors import DataError, MTLError
+
+SENTENCE = {"sentence": "Ann ran home."}
+RECORDS = [  # what records may hold, and what may be wrong with them
+    {**SENTENCE, "label": "sport", "ner_tags": ["B-PER", "O", "O", "O"]},
+    {**SENTENCE, "label": "city", "ner_tags": ["I-PER", "O", "O", "O"]},
+    {**SENTENCE, "label": None, "ner_tags": ["O", "I-PER", "O"]},
+    {**SENTENCE, "label": ["sport", "city"]},
+    {**SENTENCE, "label": 3, "score": 2.5},
+    {**SENTENCE, "label": True, "score": "high"},
+    {**SENTENCE, "tags": "B-PER O O O", "label": "city"},
+    {**SENTENCE, "tags": "O O B-LOC O", "topic": "x"},
+    {**SENTENCE, "ner_tags": [1, 0, 0, 0]},
+    {**SENTENCE, "ner_tags": ["B-PER"]},
+    {**SENTENCE, "ner_tags": ["B_PER", "?", "O", "O"]},
+    {**SENTENCE, "labels": [[0, 3, "PER"]]},
+    {**SENTENCE, "entities": [{"start": 0, "end": 3, "label": "PER"}]},
+    {**SENTENCE, "entities": [{"start": 1, "end": 99, "label": "PER"}]},
+    {**SENTENCE, "entities": []},
+    {"tokens": ["Ann", "ran"], "ner": [[0, 0, "PER"]]},
+    {"tokens": ["Ann", "ran"], "ner_tags": ["B-PER", "O"], "text": "Ann walked"},
+    {"text": "Ann", "answer": "reject"},
+    {"text": " ", "label": "sport"},
+    ["Ann ran", {"cats": {"sport": 1.0}}],
+    None,
+    {"tokens": "Ann"},
+]
+BROKEN = ['{"sentence": "Ann', "", '{"sentence": "\\ud800"}', "{'sentence': 1}"]
+some_lines = st.lists(
+    st.sampled_from([*map(json.dumps, RECORDS), *BROKEN]) | st.sampled_from(RECORDS).map(json.dumps)
+)
+
+
+def read_all(path, **options):
+    """What reading a file gives, or raises, and what it warns of."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            found = mtl.read(path, **options)
+        except MTLError as error:
+            return type(error), error.faults, str(error), []
+    notes = [(note.category, str(note.message)) for note in told]
+    return found.form, list(found), list(map(repr, found)), notes
+
+
+@pytest.fixture
+def all_are_large(monkeypatch, tmp_path):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(large, "LARGE", 0)
+
+
+@tmp_path_shared
+@given(
+    content=some_lines,
+    break_=st.sampled_from(["\n", "\r\n"]),
+    options=st.sampled_from(
+        [{}, {"strict": True}, {"fields": ["topic"]}, {"label_names": ["O", "B-PER"]}]
+    ),
+    on_error=st.sampled_from(["stop", "skip"]),
+)
+def test_a_large_file_reads_like_a_small_one(tmp_path_factory, content, break_, options, on_error):
+    folder = tmp_path_factory.mktemp("large")
+    path = folder / "data.jsonl"
+    # The first line shows the form: it has to be a record.
+    path.write_bytes(break_.join([json.dumps(RECORDS[0]), *content, ""]).encode())
+    small = read_all(path, on_error=on_error, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTL_CACHE", str(folder / "cache"))
+        patch.setattr(large, "LARGE", 0)
+        assert read_all(path, on_error=on_error, **options) == small
+        if isinstance(small[0], str):
+            # From what was stored, the notes included; without reading the file.
+            patch.setattr(large, "line_rows", None)
+            assert read_all(path, on_error=on_error, **options) == small
+
+
+def test_faults_beyond_a_number_are_only_counted(tmp_path, all_are_large, monkeypatch):
+    monkeypatch.setattr("mtl.data.readers.source.MOST_KEPT", 30)
+    path = tmp_path / "data.jsonl"
+    path.write_text(lines(SENTENCE) + "no record\n" * 99)
+    with pytest.raises(DataError) as caught:
+        mtl.read(path)
+    assert len(caught.value.faults) == 30
+    assert str(caught.value).endswith("99 problems in all (the first 20 are shown)")
+    assert str(caught.value.at(what="here: ")).endswith(
+        "99 problems in all (the first 20 are shown)"
+    )
+
+
+def test_a_byte_that_is_not_utf8_is_found_in_its_line(tmp_path, all_are_large, monkeypatch):
+    path = tmp_path / "data.jsonl"
+    monkeypatch.setattr(large, "HEAD", 60)
+    content = lines(*[SENTENCE] * 9).encode()
+    path.write_bytes(content + b'{"text": "Z\xfcrich"}\n')
+    stored, small = read_all(path), None
+    with monkeypatch.context() as patch:
+        patch.setattr(large, "LARGE", 10**9)
+        small = read_all(path)
+    assert stored == small
+    assert stored[1][0].line == 10
+
+
+@pytest.mark.parametrize("change", ["content", "names", "options", "on_error"])
+def test_what_has_changed_is_read_again(tmp_path, all_are_large, change):
+    path = tmp_path / "data.jsonl"
+    path.write_text(lines({**SENTENCE, "label": 0, "topic": "x"}, {**SENTENCE, "label": 1}))
+    before = os.stat(path)
+    first = read_all(path)
+    options = {}
+    if change == "content":  # as long as before
+        path.write_text(path.read_text().replace("Ann", "Bob"))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    if change == "names":
+        (tmp_path / "labels.txt").write_text("good\nbad\n")
+    if change == "options":
+        options = {"fields": ["topic"]}
+    if change == "on_error":
+        options = {"on_error": "skip"}
+    again = read_all(path, **options)
+    assert (again == first) == (change == "on_error")
+    assert len(list((tmp_path / "cache" / "examples").iterdir())) == 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, all_are_large, monkeypatch):
+    path = tmp_path / "data.jsonl"
+    path.write_text(lines(SENTENCE))
+    states = iter(["old", "new"])
+    monkeypatch.setattr(large, "_identity", lambda _: [next(states)])
+    with pytest.raises(DataError, match="changed while it was read"):
+        mtl.read(path)
+    assert list((tmp_path / "cache" / "examples").iterdir()) == []
+
+
+def test_a_small_file_stays_in_memory(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text(lines(SENTENCE))
+    assert isinstance(mtl.read(path), list)
+
+
+def test_other_forms_stay_in_memory(tmp_path, all_are_large):
+    path = tmp_path / "data.conll"
+    path.write_text("Ann B-PER\nran O\n")
+    assert isinstance(mtl.read(path), list)
+    path.write_text(json.dumps([SENTENCE], indent=1))
+    assert isinstance(mtl.read(path), list)
+    path.write_text(lines(SENTENCE))
+    assert isinstance(mtl.read(path), StoredExamples)
