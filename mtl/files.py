@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from contextlib import suppress
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +48,22 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     finally:
         with suppress(OSError):
             beside.unlink()  # still there only if something went wrong, a Ctrl-C included
+
+
+@contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+    """A new folder to write in; when the context ends well, it is moved to `path`, else removed.
+
+    If another process has put one there meanwhile, that one stays.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        if not path.exists():
+            os.replace(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # there only if something went wrong
 
 
 def cache_folder() -> Path:

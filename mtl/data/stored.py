@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
-import secrets
-import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -22,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from ..errors import ConfigError, DataError
+from ..files import whole_folder, write_atomically
 from .examples import Answer, NERExample, PairExample, QAExample, TextExample, TokenExample
 
 if TYPE_CHECKING:
@@ -167,7 +165,7 @@ def store(
 
     Args:
         examples: any number of them; none is kept in memory.
-        folder: must not exist, or be one that this function wrote; then it is used as it is.
+        folder: where they go; if it is there already, it is used as it is.
         about: called with their number once all are written; gives `form` and `notes`. What it
             raises ends the writing, and nothing is left.
 
@@ -175,26 +173,18 @@ def store(
         DataError: the folder cannot be written.
         ConfigError: as `to_line`.
     """
-    folder = Path(folder)
-    # A name of its own: two processes that read one file at once do not disturb each other.
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
-        beside.mkdir(parents=True)
-        facts = _write_lines(examples, beside)
-        facts |= about(facts.pop("n"))
-        (beside / ABOUT).write_text(json.dumps(facts), encoding="utf-8")
-        if not folder.exists():  # or another process was faster, with the same examples
-            os.replace(beside, folder)
+        with whole_folder(folder) as new:
+            facts = _write_lines(examples, new)
+            facts |= about(facts.pop("n"))
+            write_atomically(new / ABOUT, json.dumps(facts))
     except OSError as error:
-        if not folder.exists():
-            raise DataError(
-                "the examples of a large file cannot be stored on disk",
-                path=folder,
-                found=str(error),
-                fix="free some space, or set MTL_CACHE to a folder that has it",
-            ) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)  # there only if something went wrong
+        raise DataError(
+            "the examples of a large file cannot be stored on disk",
+            path=folder,
+            found=str(error),
+            fix="free some space, or set MTL_CACHE to a folder that has it",
+        ) from None
     return StoredExamples(folder)
 
 
