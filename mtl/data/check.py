@@ -148,7 +148,7 @@ def _without_path(note: str, path: str | Path) -> str:
 def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
     """Which splits have texts in common, and how many."""
     facts = []
-    texts = {split: Counter(map(_identity, examples)) for split, examples in splits.items()}
+    texts = _counted_texts(splits)
     for first, second in combinations(splits, 2):
         # A text that was trained on tests memory, not understanding.
         shared = [text for text in texts[second] if text in texts[first]]
@@ -159,6 +159,18 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
             share = f"{n:,} of the {len(splits[second]):,} in {second}"
             facts.append((f"in both {first} and {second}", f"{share}, such as {shown}"))
     return facts
+
+
+def _counted_texts(splits: Mapping[str, Sequence[Any]]) -> dict[str, Counter[tuple[str, ...]]]:
+    """How often each text occurs in each split; in the largest, only those of the others."""
+    largest = max(splits, key=lambda split: len(splits[split]))
+    others = {
+        split: Counter(map(_identity, of)) for split, of in splits.items() if split != largest
+    }
+    # The largest may be larger than memory, and what only it has is in no two splits.
+    known = set().union(*others.values())
+    shared = Counter(text for text in map(_identity, splits[largest]) if text in known)
+    return {split: others.get(split, shared) for split in splits}
 
 
 def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list[Fact]:

@@ -115,9 +115,9 @@ class StoredExamples(Sequence[Any]):
         self.notes: list[list[str]] = self.about.get("notes", [])
 
     @property
-    def kinds(self) -> set[type]:
-        """The classes of the examples in its folder."""
-        return {CLASSES[name] for name in self.about["kinds"]}
+    def kinds(self) -> list[type]:
+        """The classes of the examples in its folder, in order of appearance."""
+        return [CLASSES[name] for name in self.about["kinds"]]
 
     @property
     def hash(self) -> str:
@@ -129,7 +129,8 @@ class StoredExamples(Sequence[Any]):
     def select(self, numbers: NDArray[Any]) -> Self:
         """The examples with these numbers, in this order."""
         chosen = numbers if self.chosen is None else self.chosen[numbers]
-        return type(self)(self.folder, chosen.astype("int64"))
+        # No copy of numbers that are mapped from disk.
+        return type(self)(self.folder, chosen.astype("int64", order="C", copy=False))
 
     def __len__(self) -> int:
         return len(self._places) - 1 if self.chosen is None else len(self.chosen)
@@ -190,7 +191,8 @@ def store(
 
 def _write_lines(examples: Iterable[Any], folder: Path) -> dict[str, Any]:
     """Write the two large files; the number of the examples, their classes and their hash."""
-    n, end, digest, kinds = 0, 0, sha256(), set()
+    n, end, digest = 0, 0, sha256()
+    kinds: dict[str, None] = {}  # a set that keeps its order
     with (folder / LINES).open("wb") as lines, (folder / PLACES).open("wb") as places:
         places.write(PLACE.pack(0))
         for example in examples:
@@ -199,8 +201,8 @@ def _write_lines(examples: Iterable[Any], folder: Path) -> dict[str, Any]:
             lines.write(line)
             places.write(PLACE.pack(end))
             digest.update(line)
-            kinds.add(type(example).__name__)
-    return {"n": n, "kinds": sorted(kinds), "hash": digest.hexdigest()}
+            kinds[type(example).__name__] = None
+    return {"n": n, "kinds": list(kinds), "hash": digest.hexdigest()}
 
 
 def _mapped(path: Path) -> mmap.mmap | bytes:
@@ -210,6 +212,17 @@ def _mapped(path: Path) -> mmap.mmap | bytes:
         return b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def kinds_of(examples: Sequence[Any]) -> set[type]:
-    """The classes of some examples."""
-    return examples.kinds if isinstance(examples, StoredExamples) else set(map(type, examples))
+def chosen(examples: Sequence[Any], numbers: Sequence[int]) -> Sequence[Any]:
+    """The examples with these numbers, in this order; of stored ones, they stay on disk."""
+    if isinstance(examples, StoredExamples):
+        import numpy as np
+
+        return examples.select(np.array(numbers, dtype=np.int64))
+    return [examples[number] for number in numbers]
+
+
+def kinds_of(examples: Sequence[Any]) -> list[type]:
+    """The classes of some examples, in order of appearance."""
+    if isinstance(examples, StoredExamples):
+        return examples.kinds
+    return list(dict.fromkeys(map(type, examples)))

@@ -153,7 +153,7 @@ class EmbeddingTask(Task):
         is_pair = isinstance(example, PairExample)
         return is_pair and (example.score is not None or example.label is None)
 
-    def labelled(self, examples: Sequence[Any]) -> list[Any]:
+    def labelled(self, examples: Sequence[Any]) -> Sequence[Any]:
         found = super().labelled(examples)
         classes = Counter(e.label for e in examples if isinstance(e, PairExample))
         if classes and not found:

@@ -89,7 +89,7 @@ def encode_datasets(
     """
     check_on_error(on_error)
     with shown(progress):
-        n = sum(len(list(dataset.all())) for dataset, _ in by_dataset(tasks))
+        n = sum(len(split) for dataset, _ in by_dataset(tasks) for split in dataset.splits())
         logger.info("encoding %s examples", f"{n:,}")
     faults: list[Fault] = []
     found = []
@@ -152,7 +152,8 @@ def _encode_split(
 
 def _check_something_is_left(data: EncodedDataset) -> None:
     for task in data.tasks:
-        if task.labelled(data.dataset.train) and not data.labelled("train", task):
+        left = (item.example for item in data.splits["train"])
+        if task.labelled(data.dataset.train) and not any(map(task.is_labelled, left)):
             raise DataError(
                 f"none of the training examples of the task {task.name!r} can be used",
                 found=f"{len(data.dataset.train):,} examples, all of them left out",
@@ -184,7 +185,7 @@ def check(
         raise ConfigError("there are no tasks to train")
     for task in tasks:
         check_can_be_saved(task)
-        check_examples(task, task.dataset.all())
+        check_examples(task, *task.dataset.splits())
         _check_known(model, task)
     _check_methods(model, tasks, config, weighting, aggregation)
     waiting = {name: getattr(config, name) for name in ("patience", "stop_at")}
