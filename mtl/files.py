@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +29,31 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     Raises:
         DataError: the file cannot be written; what was there before is untouched.
     """
-    path = Path(path)
+    # Bytes: on Windows, text mode would write other line endings.
+    with _written_beside(Path(path)) as beside:
+        beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file as `write_atomically` does, without holding its content at once.
+
+    Args:
+        tensors: by name; no two share memory.
+    """
+    from safetensors.torch import save_file  # here, as in `read_tensors`
+
+    with _written_beside(Path(path)) as beside:
+        save_file(tensors, beside)
+
+
+@contextmanager
+def _written_beside(path: Path) -> Generator[Path]:
+    """The path of a new file; when the context ends well, it is moved over `path`."""
     # In the same folder, since `os.replace` is atomic only within one file system.
     beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Bytes: on Windows, text mode would write other line endings.
-        beside.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        yield beside
         # From here on the new file is there, whole; until here the old one was.
         os.replace(beside, path)
     except (OSError, UnicodeEncodeError) as error:
@@ -48,6 +66,31 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     finally:
         with suppress(OSError):
             beside.unlink()  # still there only if something went wrong, a Ctrl-C included
+
+
+def append_lines(path: Path, size: int, lines: Iterable[str]) -> int:
+    """Write lines into a file after its first `size` bytes; what came after these is gone.
+
+    Whoever calls it keeps the size that it returns: after a kill, the bytes up to the size that was
+    kept last are as they were.
+
+    Returns:
+        the size of the file now.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        with path.open("r+b" if size else "wb") as file:
+            file.truncate(size)
+            file.seek(size)
+            file.writelines(f"{line}\n".encode() for line in lines)
+            return file.tell()
+    except OSError as error:
+        fix = "check its folder and the free space"
+        raise DataError(
+            "the file cannot be written", path=path, found=str(error), fix=fix
+        ) from None
 
 
 @contextmanager
