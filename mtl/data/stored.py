@@ -12,6 +12,7 @@ import json
 import mmap
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import fields
 from functools import cache
 from hashlib import sha256
@@ -129,8 +130,10 @@ class StoredExamples(Sequence[Any]):
     def select(self, numbers: NDArray[Any]) -> Self:
         """The examples with these numbers, in this order."""
         chosen = numbers if self.chosen is None else self.chosen[numbers]
+        part = copy(self)  # which shares what is mapped
         # No copy of numbers that are mapped from disk.
-        return type(self)(self.folder, chosen.astype("int64", order="C", copy=False))
+        part.chosen = chosen.astype("int64", order="C", copy=False)
+        return part
 
     def __len__(self) -> int:
         return len(self._places) - 1 if self.chosen is None else len(self.chosen)
