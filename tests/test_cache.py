@@ -18,10 +18,11 @@ from processes import Process
 
 import mtl
 from mtl.data import cache, remembered
+from mtl.data import encoded as encoded_module
 from mtl.data.batching import collate
-from mtl.data.cache import cache_key, encode_cached
+from mtl.data.cache import cache_key
 from mtl.data.dataset import Dataset
-from mtl.data.encoded import encode_examples
+from mtl.data.encoded import encode, encode_examples
 from mtl.data.examples import PairExample, TextExample
 from mtl.data.tokenizers.subwords import SubwordTokenizer
 from mtl.data.tokenizers.whitespace import WhitespaceTokenizer
@@ -72,12 +73,12 @@ def test_what_is_read_is_what_would_be_encoded(
 ):
     what = (examples, tokenizer, tasks, max_length, 6)
     expected, notes = encode_examples(*what)
-    written = encode_cached(tmp_path, *what)
-    monkeypatch.setattr(cache, "encode_examples", refuse)
-    for encoded, noted in (written, encode_cached(tmp_path, *what)):
+    in_memory, written = encode(*what), encode(*what, cache=tmp_path)
+    monkeypatch.setattr(encoded_module, "rows_and_targets", refuse)
+    for encoded in (in_memory, written, encode(*what, cache=tmp_path)):
         in_windows = [item for item in encoded if len(item.rows) > len(item.example.inputs)]
         assert (max_length < 64) == bool(in_windows)
-        assert noted == notes
+        assert encoded.notes == notes
         for item, other in zip(encoded, expected, strict=True):
             assert (item.example, item.name, item.rows) == (other.example, other.name, other.rows)
             assert json.dumps(item.targets) == json.dumps(other.targets)  # a tuple is a list there
@@ -92,8 +93,8 @@ def test_what_is_read_is_what_would_be_encoded(
 def test_rows_of_one_text_share_it(tmp_path, tokenizer):
     """Windows are told apart by their text, and thousands of them must not copy it."""
     what = (QUESTIONS, tokenizer, [QA], 24, 6)
-    encode_cached(tmp_path, *what)
-    encoded, _ = encode_cached(tmp_path, *what)
+    encode(*what, cache=tmp_path)
+    encoded = encode(*what, cache=tmp_path)
     for item in encoded:
         assert len({id(row.text) for row in item.rows}) == 1 < len(item.rows)
 
@@ -106,16 +107,16 @@ def test_a_piece_may_be_blanks(tmp_path):
     expected, _ = encode_examples(examples, tokenizer, [], 64, 4)
     assert "    " in expected[0].rows[0].text.tokens
     for _ in range(2):  # written, then read
-        found, _ = encode_cached(tmp_path, examples, tokenizer, [], 64, 4)
-        assert found == expected
+        found = encode(examples, tokenizer, [], 64, 4, cache=tmp_path)
+        assert list(found) == expected
 
 
 def test_the_sides_of_a_pair_stay_apart_though_their_texts_are_equal(tmp_path, tokenizer):
     task = EmbeddingTask("vector")
     what = ([PairExample("Ann ran .", "Ann ran .")], tokenizer, [task], 64, 6)
-    encode_cached(tmp_path, *what)
-    ((item,), _) = encode_cached(tmp_path, *what)
-    assert item.rows[0].text is not item.rows[1].text
+    encode(*what, cache=tmp_path)
+    (item,) = encode(*what, cache=tmp_path)
+    assert len(item.rows) == 2
     assert collate([item], tokenizer, [task]).targets["vector"].tolist() == [0, 1]
 
 
@@ -233,19 +234,19 @@ def test_the_key_is_the_same_in_another_process():
     ],
 )
 def test_a_broken_file_is_written_anew(tmp_path, spoil):
-    encode_cached(tmp_path, **WHAT)
+    encode(**WHAT, cache=tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes(spoil(whole))
-    encoded, _ = encode_cached(tmp_path, **WHAT)
-    assert encoded == encode_examples(**WHAT)[0]
+    encoded = encode(**WHAT, cache=tmp_path)
+    assert list(encoded) == encode_examples(**WHAT)[0]
     assert path.read_bytes() == whole
 
 
 def test_a_folder_that_cannot_be_costs_nothing(tmp_path):
     (tmp_path / "file").write_text("mine")
-    encoded, _ = encode_cached(tmp_path / "file" / "cache", **WHAT)
-    assert encoded == encode_examples(**WHAT)[0]
+    encoded = encode(**WHAT, cache=tmp_path / "file" / "cache")
+    assert list(encoded) == encode_examples(**WHAT)[0]
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -254,8 +255,8 @@ def test_a_full_disk_costs_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    encoded, _ = encode_cached(tmp_path, **WHAT)
-    assert encoded == encode_examples(**WHAT)[0]
+    encoded = encode(**WHAT, cache=tmp_path)
+    assert list(encoded) == encode_examples(**WHAT)[0]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -308,7 +309,7 @@ class MyExample:
 
 def targets_now(folder):
     task = MyTask("mine", types=TYPES)
-    encoded, _ = encode_cached(folder, SENTENCES, TOKENIZER, [task], 64, 6)
+    encoded = encode(SENTENCES, TOKENIZER, [task], 64, 6, cache=folder)
     return encoded[0].targets["mine"][0][0]
 
 
@@ -328,9 +329,9 @@ def test_a_users_classes_are_encoded_anew_each_time(tmp_path):
         (SENTENCES, tokenizer, ours),
         (mine, TOKENIZER, theirs),
     ):
-        encode_cached(tmp_path, examples, with_tokenizer, [task], 64, 6)
+        encode(examples, with_tokenizer, [task], 64, 6, cache=tmp_path)
         assert list(tmp_path.iterdir()) == []
-    encode_cached(tmp_path, SENTENCES, TOKENIZER, [ours], 64, 6)
+    encode(SENTENCES, TOKENIZER, [ours], 64, 6, cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -363,8 +364,8 @@ def encode_again_and_again(folder):
     what = (examples, tokenizer, [NERTask("ner", types=TYPES)], 64, 6)
     expected, _ = encode_examples(*what)
     for _ in range(8):
-        encoded, _ = encode_cached(folder, *what)
-        assert encoded == expected
+        encoded = encode(*what, cache=folder)
+        assert list(encoded) == expected
         for path in folder.glob("*.encoded"):
             path.unlink(missing_ok=True)
 
@@ -379,18 +380,18 @@ def test_processes_that_encode_the_same_at_once_all_succeed(tmp_path):
 def test_a_file_that_vanishes_while_it_is_read_is_made_again(tmp_path, monkeypatch):
     """safetensors opens a file, and torch opens it again; another process may delete it between."""
     what = (SENTENCES, TOKENIZER, [NERTask("ner", types=TYPES)], 64, 6)
-    expected, _ = encode_cached(tmp_path, *what)
+    expected = encode(*what, cache=tmp_path)
 
     def vanished(*arguments, **options):
         return torch.UntypedStorage.from_file(str(tmp_path / "vanished"), False, 1)
 
     monkeypatch.setattr(safetensors.torch, "safe_open", vanished)
-    assert encode_cached(tmp_path, *what)[0] == expected
+    assert list(encode(*what, cache=tmp_path)) == list(expected)
 
 
 def test_a_file_of_other_examples_is_written_anew(tmp_path):
     what = (SENTENCES, TOKENIZER, [NERTask("ner", types=TYPES)], 64, 6)
-    encode_cached(tmp_path, SENTENCES[:3], *what[1:])
+    encode(SENTENCES[:3], *what[1:], cache=tmp_path)
     (other,) = tmp_path.iterdir()
     other.rename(tmp_path / f"{cache.cache_key(*what)}.encoded")
-    assert encode_cached(tmp_path, *what)[0] == encode_examples(*what)[0]
+    assert list(encode(*what, cache=tmp_path)) == encode_examples(*what)[0]

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import mtl
 from mtl.data import encoded as encoded_module
 from mtl.data.dataset import Dataset
 from mtl.data.examples import TextExample
@@ -70,14 +69,14 @@ def test_in_half_precision_they_are_those_of_evaluate_too(model, tasks):
 
 def test_each_text_is_encoded_once_and_read_once_per_epoch(model, tasks, monkeypatch):
     encoded, read = [], []
-    real = encoded_module.encode_examples
+    real = encoded_module.rows_and_targets
 
-    def encode(examples, *args, **options):
+    def made(examples, *args):
+        examples = list(examples)
         encoded.append(len(examples))
-        return real(examples, *args, **options)
+        return real(examples, *args)
 
-    for module in (mtl.training.preflight, mtl.inference.loop):
-        monkeypatch.setattr(module, "encode_examples", encode)
+    monkeypatch.setattr(encoded_module, "rows_and_targets", made)
     model.encoder.register_forward_hook(
         lambda encoder, given, _: None if encoder.training else read.append(len(given[0]))
     )

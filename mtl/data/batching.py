@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError
 from ..settings import class_names_checked
-from .encoded import EncodedExample, Target
+from .encoded import EncodedExample, lengths_of
+from .packed import Array
+from .rows import Target
 from .tokenizers.base import Tokenizer
 
 
@@ -107,17 +110,17 @@ def collate(
 
     With `sizes`, which must rise, rows are padded to the first that holds the longest.
     """
-    rows = [row for item in items for row in item.rows]
-    length = padded_length(max(len(row) for row in rows), sizes)
-    input_ids = tokenizer.pad([row.input_ids for row in rows], length)
+    ids = [row for item in items for row in item.row_ids]
+    length = padded_length(max(map(len, ids)), sizes)
+    input_ids = tokenizer.pad(ids, length)
     positions = torch.arange(length)
     # (T,) against (B, 1) broadcasts to (B, T).
-    attention_mask = positions < torch.tensor([len(row) for row in rows])[:, None]
+    attention_mask = positions < torch.tensor([len(row) for row in ids])[:, None]
     # The text that is labelled: after [CLS], or after the question; up to the last [SEP].
-    text_start = torch.tensor([row.text_start for row in rows])
-    text_end = text_start + torch.tensor([row.n_pieces for row in rows])
+    places = torch.tensor([of_row for item in items for of_row in item.row_places])
+    text_type, text_start, _, n_pieces = places.unbind(1)  # (B,) each
+    text_end = text_start + n_pieces
     is_text_or_end = (positions >= text_start[:, None]) & attention_mask
-    text_type = torch.tensor([row.text_type for row in rows])
     targets = {}
     for task in tasks:
         per_row = [target for item in items for target in item.targets[task.name]]
@@ -125,7 +128,7 @@ def collate(
             targets[task.name] = _stacked(task, per_row, length)
     return Batch(
         items=list(items),
-        rows=torch.tensor([i for i, item in enumerate(items) for _ in item.rows]),
+        rows=torch.tensor([i for i, item in enumerate(items) for _ in range(item.n_rows)]),
         input_ids=input_ids,
         attention_mask=attention_mask,
         token_type_ids=is_text_or_end * text_type[:, None],  # as `Row.token_type_ids`
@@ -140,8 +143,8 @@ def padded_length(longest: int, sizes: Sequence[int]) -> int:
 
 
 def length_buckets(
-    lengths: Sequence[int], batch_size: int, generator: torch.Generator, pool: int = 50
-) -> list[list[int]]:
+    lengths: Sequence[int] | Array, batch_size: int, generator: torch.Generator, pool: int = 50
+) -> list[Array]:
     """Indices in batches of similar length, in random order.
 
     All indices are shuffled, cut into pools of `pool` batches, sorted by length within each pool
@@ -149,11 +152,13 @@ def length_buckets(
     """
     # Sorting all of them would give the same batches in each pass; sorting none would pad short
     # texts to the longest of their batch.
-    order = torch.randperm(len(lengths), generator=generator).tolist()
-    batches = []
+    order = torch.randperm(len(lengths), generator=generator).numpy()
     for start in range(0, len(order), pool * batch_size):
-        bucket = sorted(order[start : start + pool * batch_size], key=lengths.__getitem__)
-        batches += [bucket[i : i + batch_size] for i in range(0, len(bucket), batch_size)]
+        bucket = order[start : start + pool * batch_size]
+        # Stable: what is equally long stays in its random order.
+        bucket[:] = bucket[np.asarray(lengths)[bucket].argsort(kind="stable")]
+    # A pool is a whole number of batches, so all of them are cut from the order in one go.
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     # Shuffled again: otherwise the batches of a pool would go from short to long.
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
@@ -187,7 +192,7 @@ class BatchStream:
         self.hide = hide
         self.sizes = sizes
         # Once: they decide the batches of every pass.
-        self.lengths = [len(item) for item in items]
+        self.lengths = lengths_of(items)
         # Two generators, so that the order of the batches does not depend on how words are hidden.
         self.order_generator = torch.Generator().manual_seed(seed)
         self.hide_generator = torch.Generator().manual_seed(seed + 1)
@@ -241,7 +246,7 @@ class BatchStream:
         parts: list[list[EncodedExample]] = [[]]
         for item in items:
             # The items rise in length, so the last one added is the longest: it sets the width.
-            rows = sum(len(other.rows) for other in [*parts[-1], item])
+            rows = sum(other.n_rows for other in [*parts[-1], item])
             if parts[-1] and rows * padded_length(len(item), self.sizes) > max_tokens:
                 parts.append([])
             parts[-1].append(item)
@@ -280,13 +285,14 @@ def sorted_batches(
     """
     indices: list[int] = []
     n_rows = 0
-    for i in sorted(range(len(items)), key=lambda i: -len(items[i])):
+    lengths = lengths_of(items)
+    for i in (-lengths).argsort(kind="stable").tolist():
         # The first of a batch is its longest, and all others are padded to it.
-        longest = len(items[indices[0]]) if indices else len(items[i])
-        n_rows += len(items[i].rows)
+        longest = int(lengths[indices[0] if indices else i])
+        n_rows += items[i].n_rows
         if indices and n_rows > max_rows(longest):
             yield indices, collate([items[j] for j in indices], tokenizer, [])
-            indices, n_rows = [], len(items[i].rows)
+            indices, n_rows = [], items[i].n_rows
         indices.append(i)
     if indices:
         yield indices, collate([items[j] for j in indices], tokenizer, [])

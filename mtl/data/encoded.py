@@ -1,40 +1,32 @@
-"""Examples go in; their rows and, for each task, their targets come out: all encoded once."""
+"""Examples go in; their rows and, for each task, their targets come out: all encoded once.
+
+`encode` is for a dataset: arrays hold it, in memory or on disk. `encode_examples` is for what is
+predicted once: a list, which still has the pieces of each text and where they are.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, overload
 
-from torch import Tensor
+import numpy as np
 
 from ..errors import ConfigError, DataError, DataWarning, Fault
-from .examples import Input
-from .tokenizers.base import Row, Tokenizer
-from .words import Joining
+from ..progress import progress_bar
+from .cache import Cache
+from .packed import Array, Packed, Packer, starts
+from .rows import Target, inputs_of, name_of, rows_and_targets
+from .tokenizers.base import LateEncoding, Row, Tokenizer
+
+EXAMPLES_A_PART = 4096  # few enough to hold as Python objects until they are arrays
 
 
-# A protocol, since data lies below the tasks and must not import them.
-class Target(Protocol):
-    """What data needs to know about a task: how its targets are made and stacked, and by what."""
-
-    name: str
-
-    @property
-    def joining(self) -> Joining | None: ...
-
-    def settings(self) -> dict[str, Any]: ...
-
-    def inputs_of(self, example: Any) -> list[Input]: ...
-
-    def targets(self, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]: ...
-
-    def collate(self, targets: Sequence[Any], length: int) -> Tensor: ...
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedExample:
     """An example with its rows and, for each task, one target per row (None: not labelled).
 
@@ -48,6 +40,244 @@ class EncodedExample:
 
     def __len__(self) -> int:
         return max(len(row) for row in self.rows)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EncodedExample):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(EncodedExample))
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows it has."""
+        return len(self.rows)
+
+    @property
+    def row_ids(self) -> Sequence[Sequence[int] | Array]:
+        """The ids of each row."""
+        return [row.input_ids for row in self.rows]
+
+    @property
+    def row_places(self) -> Sequence[Sequence[int]]:
+        """The text in each row: its type, the position and the number of its first piece, and how
+        many pieces there are."""
+        return [(r.text_type, r.text_start, r.first_piece, r.n_pieces) for r in self.rows]
+
+
+class StoredExample(EncodedExample):
+    """One of `EncodedExamples`: it makes of the arrays what it is asked for.
+
+    What only prediction needs of a row, its pieces and their places in the text, is not stored: the
+    text is encoded again.
+    """
+
+    def __init__(self, stored: EncodedExamples, packed: Packed, index: int, number: int) -> None:
+        # Past the frozen dataclass, whose fields would come first.
+        vars(self).update(_stored=stored, _packed=packed, _index=index, _number=number)
+
+    _stored: EncodedExamples
+    _packed: Packed
+    _index: int  # in `_packed`
+    _number: int  # among all examples, those left out too
+
+    def __len__(self) -> int:
+        return int(self._packed.lengths[self._index])
+
+    @cached_property
+    def example(self) -> Any:
+        return self._stored.examples[self._number]
+
+    @cached_property
+    def name(self) -> str:
+        return name_of(self.example, self._number + 1)
+
+    @property
+    def n_rows(self) -> int:
+        first, last = self._packed.rows_of(self._index)
+        return last - first
+
+    @property
+    def row_ids(self) -> Sequence[Array]:
+        return self._packed.ids_of(self._index)
+
+    @property
+    def row_places(self) -> Sequence[Sequence[int]]:
+        first, last = self._packed.rows_of(self._index)
+        return self._packed.rows[first:last].tolist()
+
+    @cached_property
+    def targets(self) -> dict[str, list[Any]]:
+        first, last = self._packed.rows_of(self._index)
+        return {name: column.of_rows(first, last) for name, column in self._packed.targets.items()}
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        rows, texts = [], -1
+        for ids, places in zip(self.row_ids, self.row_places, strict=True):
+            _, _, first_piece, _ = places
+            if first_piece == 0:  # the first window of the next text
+                texts += 1
+                text = LateEncoding(partial(self._text, texts), self._stored.tokenizer.encode)
+            rows.append(Row(ids.tolist(), text, *places))
+        return rows
+
+    def _text(self, number: int) -> str:
+        """The text of the example with a number: of a pair, the second, which is cut into rows."""
+        first, second = inputs_of(self.example, self._stored.tasks)[number]
+        return first if second is None else second
+
+
+class EncodedExamples(Sequence[EncodedExample]):
+    """All examples of a dataset with their rows and targets, in arrays, in memory or on disk.
+
+    Args:
+        examples: those that were encoded.
+        parts: the rows and targets of neighbouring examples, and the number of the first.
+        tokenizer: encodes a text again where its pieces are asked for.
+        tasks: those that made the targets.
+        chosen: which of them it holds, in its order; by default all.
+
+    Attributes:
+        lengths: tokens in the longest row of each example.
+        notes: what had to be adapted or left out, and how often.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Any],
+        parts: Sequence[tuple[int, Packed]],
+        tokenizer: Tokenizer,
+        tasks: Sequence[Target],
+        chosen: Array | None = None,
+    ) -> None:
+        self.examples, self.parts = examples, parts
+        self.tokenizer, self.tasks, self.chosen = tokenizer, tasks, chosen
+        # The first example of each part among those that are usable.
+        self._firsts = starts(len(packed) for _, packed in parts)
+        lengths = np.concatenate([np.empty(0, np.int32), *(packed.lengths for _, packed in parts)])
+        self.lengths = lengths if chosen is None else lengths[chosen]
+        self.notes = sum((packed.notes for _, packed in parts), Counter[str]())
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all rows of all examples."""
+        of_parts = [np.diff(packed.first_ids[packed.first_rows]) for _, packed in self.parts]
+        of_all = np.concatenate([np.empty(0, np.int64), *of_parts])
+        return int(of_all.sum() if self.chosen is None else of_all[self.chosen].sum())
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> StoredExample: ...
+    @overload
+    def __getitem__(self, index: slice) -> EncodedExamples: ...
+    def __getitem__(self, index: int | slice) -> StoredExample | EncodedExamples:
+        if isinstance(index, slice):
+            return self.select(np.arange(len(self))[index])
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self):,} examples, and none has the index {index}")
+        index %= len(self)
+        place = index if self.chosen is None else int(self.chosen[index])
+        part = int(np.searchsorted(self._firsts, place, side="right")) - 1
+        first, packed = self.parts[part]
+        inside = place - int(self._firsts[part])
+        return StoredExample(self, packed, inside, first + int(packed.numbers[inside]))
+
+    def select(self, indices: Array) -> EncodedExamples:
+        """The examples with these indices, in this order."""
+        chosen = indices if self.chosen is None else self.chosen[indices]
+        return EncodedExamples(self.examples, self.parts, self.tokenizer, self.tasks, chosen)
+
+    def __repr__(self) -> str:
+        return f"EncodedExamples({len(self):,} examples, {self.n_tokens:,} tokens)"
+
+
+def lengths_of(items: Sequence[EncodedExample]) -> Array:
+    """Tokens in the longest row of each example."""
+    if isinstance(items, EncodedExamples):
+        return items.lengths
+    return np.array([len(item) for item in items], np.int32)
+
+
+def tokens_of(items: Sequence[EncodedExample]) -> int:
+    """Tokens in all rows of all examples."""
+    if isinstance(items, EncodedExamples):
+        return items.n_tokens
+    return sum(len(ids) for item in items for ids in item.row_ids)
+
+
+def only(
+    items: Sequence[EncodedExample], wanted: Callable[[EncodedExample], bool]
+) -> Sequence[EncodedExample]:
+    """Those of the examples that are wanted."""
+    if not isinstance(items, EncodedExamples):
+        return [item for item in items if wanted(item)]
+    # What an example makes of the arrays stays with it: it is made again where it is used.
+    return items.select(np.array([i for i, item in enumerate(items) if wanted(item)], np.int64))
+
+
+def encode(
+    examples: Sequence[Any],
+    tokenizer: Tokenizer,
+    tasks: Sequence[Target],
+    max_length: int,
+    overlap: int = 32,
+    faults: list[Fault] | None = None,
+    *,
+    cache: str | Path | None = None,
+    progress: bool = False,
+) -> EncodedExamples:
+    """Rows and targets of a whole dataset, in arrays: for data of any size.
+
+    Args:
+        examples: they may be on disk, each read when it is asked for.
+        tokenizer, tasks, max_length, overlap, faults: as in `encode_examples`.
+        cache: a folder that keeps the arrays; they are mapped from there, now and in later runs. By
+            default they are in memory. See `mtl.data.cache`.
+        progress: show a bar on stderr if it takes more than two seconds.
+
+    Raises:
+        DataError, ConfigError: as in `encode_examples`.
+    """
+    kept = Cache(cache, tokenizer, tasks, max_length, overlap) if cache is not None else None
+    parts: list[tuple[int, Packed]] = []
+    found: list[Fault] = []
+    with progress_bar(progress=progress, total=len(examples), unit="example", delay=2) as bar:
+        for first in range(0, len(examples), EXAMPLES_A_PART):
+            some = examples[first : first + EXAMPLES_A_PART]
+            path = kept.path(some) if kept else None
+            packed = kept.read(path, len(some)) if kept and path else None
+            if packed is None:
+                of_part: list[Fault] = []
+                packed = _packed(some, first, tokenizer, tasks, max_length, overlap, of_part)
+                # What has faults is encoded again each time, so that they are told again.
+                if kept and path and not of_part:
+                    packed = kept.write(path, packed)
+                found += of_part
+            parts.append((first, packed))
+            bar.update(len(some))
+    _raise_or_pass_on(found, faults)
+    return EncodedExamples(examples, parts, tokenizer, tasks)
+
+
+def _packed(
+    examples: Iterable[Any],
+    first: int,
+    tokenizer: Tokenizer,
+    tasks: Sequence[Target],
+    max_length: int,
+    overlap: int,
+    faults: list[Fault],
+) -> Packed:
+    """Rows and targets of some neighbouring examples, the first of which has the number `first`."""
+    notes: Counter[str] = Counter()
+    packer = Packer(task.name for task in tasks)
+    numbered = enumerate(examples, first + 1)
+    for number, _, rows, targets in rows_and_targets(
+        numbered, tokenizer, tasks, max_length, overlap, notes, faults
+    ):
+        packer.add(number - 1 - first, rows, targets)
+    return packer.packed(notes)
 
 
 def encode_examples(
@@ -77,52 +307,23 @@ def encode_examples(
         ConfigError: two tasks need different rows of one example.
     """
     notes: Counter[str] = Counter()
-    encoded: list[EncodedExample] = []
     found: list[Fault] = []
-    for number, example in enumerate(examples, 1):
-        name = repr(example.id) if hasattr(example, "id") else str(number)
-        try:  # every example is tried before anything is raised: all faults come together
-            rows = [
-                row
-                for texts in _inputs_of(example, tasks)
-                for row in tokenizer.rows(texts, max_length, overlap)
-            ]
-            targets = {task.name: _targets_of(task, example, rows, notes) for task in tasks}
-        except DataError as error:
-            found += error.at(what=f"example {name}: ").faults[:1]  # one fault for each example
-            continue
-        encoded.append(EncodedExample(example, rows, targets, name))
+    made = rows_and_targets(
+        enumerate(examples, 1), tokenizer, tasks, max_length, overlap, notes, found
+    )
+    encoded = [
+        EncodedExample(example, rows, targets, name_of(example, number))
+        for number, example, rows, targets in made
+    ]
+    _raise_or_pass_on(found, faults)
+    return encoded, notes
+
+
+def _raise_or_pass_on(found: list[Fault], faults: list[Fault] | None) -> None:
     if found and faults is None:
         raise DataError.collect(found)
     if faults is not None:
         faults += found
-    return encoded, notes
-
-
-def _inputs_of(example: Any, tasks: Sequence[Target]) -> list[Input]:
-    """The texts that the rows of an example are made of, on which its tasks have to agree."""
-    inputs = [task.inputs_of(example) for task in tasks] or [example.inputs]
-    other = next((i for i, texts in enumerate(inputs) if texts != inputs[0]), None)
-    if other is not None:
-        raise ConfigError(
-            f"the tasks {tasks[0].name!r} and {tasks[other].name!r} share a dataset, but one reads "
-            "two texts together and the other each text alone",
-            fix="give each of them a dataset of its own; it may be made of the same file",
-        )
-    return inputs[0]
-
-
-def _targets_of(task: Target, example: Any, rows: list[Row], notes: Counter[str]) -> list[Any]:
-    """`task.targets`; ConfigError if it does not give one for each row."""
-    targets = task.targets(example, rows, notes)
-    if not isinstance(targets, Sized) or len(targets) != len(rows):
-        raise ConfigError(
-            f"the task {task.name!r} does not give one target for each row of an example",
-            found=f"{targets!r:.80} for {len(rows)} rows",
-            fix=f"return a list of that length from {type(task).__name__}.targets; None stands "
-            "for a row without a label",
-        )
-    return targets
 
 
 def check_on_error(on_error: str) -> None:

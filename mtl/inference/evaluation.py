@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..data.dataset import SPLITS
-from ..data.encoded import EncodedExample
+from ..data.encoded import EncodedExample, only
 from ..errors import ConfigError, DataError, DataWarning
 from ..settings import names_checked
 from ..tasks.base import Task, score_of
@@ -118,7 +118,7 @@ def _predict_all(
     """Each task, the examples that have a label for it, and its predictions for them."""
     chosen = [model.tasks[name] for name in tasks]
     # Reading examples without any label would be wasted work.
-    encoded = [item for item in encoded if any(t.is_labelled(item.example) for t in chosen)]
+    encoded = only(encoded, lambda item: any(t.is_labelled(item.example) for t in chosen))
     results = predict_encoded(model, encoded, tasks)
     for task in chosen:
         # A record may have a label but no tags: each task is scored on its own.
@@ -206,7 +206,7 @@ def predictions_of(
     batch_size: int | None = None,
 ) -> tuple[list[Any], list[Any]]:
     """The encoded examples that have a label for a task, and what it predicts for each."""
-    labelled = [item for item in encoded if model.tasks[task].is_labelled(item.example)]
+    labelled = only(encoded, lambda item: model.tasks[task].is_labelled(item.example))
     results = predict_encoded(model, labelled, [task], progress, batch_size)
     return [item.example for item in labelled], [result[task] for result in results]
 

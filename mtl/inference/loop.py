@@ -157,7 +157,7 @@ def predict_encoded(
     """The same for examples that `encode_for` has encoded."""
     # Filled by index: batches come sorted by length, answers in the order of the questions.
     results = [Predictions() for _ in encoded]
-    n_rows = sum(len(item.rows) for item in encoded)
+    n_rows = sum(item.n_rows for item in encoded)
     # delay: no bar for what takes only a moment.
     with progress_bar(progress=progress, total=n_rows, unit="row", delay=2) as bar:
         for indices, batch in batches(model, encoded, batch_size):

@@ -163,7 +163,7 @@ class NERTask(TokenTask):
         for item, (_, places) in zip(batch.items, read, strict=True):
             windows, positions = map(torch.tensor, zip(*places, strict=True))
             of_texts.append(logits[first_row + windows, positions])  # (N, C)
-            first_row += len(item.rows)
+            first_row += item.n_rows
         scores = pad_sequence(of_texts, batch_first=True)  # (B, N, C)
         lengths = torch.tensor([len(words) for words, _ in read])
         is_word = torch.arange(scores.shape[1]) < lengths[:, None]  # (B, N)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from html import escape
+from operator import itemgetter
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +22,11 @@ def pieces_of_span(encoding: Encoding, start: int, end: int) -> tuple[int, int] 
 
     A span that begins or ends inside a piece is snapped outward to the piece's border.
     """
-    touched = [i for i, (s, e) in enumerate(encoding.offsets) if s < end and e > start]
-    return (touched[0], touched[-1]) if touched else None
+    # The pieces are in the order of the text: the first that ends after the span begins, and the
+    # last that begins before it ends.
+    first = bisect_right(encoding.offsets, start, key=itemgetter(1))
+    last = bisect_left(encoding.offsets, end, key=itemgetter(0)) - 1
+    return (first, last) if first <= last else None
 
 
 def span_scores(

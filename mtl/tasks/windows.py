@@ -20,7 +20,7 @@ def by_example(of_rows: Iterable[T], batch: Batch) -> list[list[T]]:
     """What belongs to each row, in one list for each example of a batch."""
     # One iterator for all: each example takes its rows off the front.
     rest = iter(of_rows)
-    return [list(islice(rest, len(item.rows))) for item in batch.items]
+    return [list(islice(rest, item.n_rows)) for item in batch.items]
 
 
 def first_pieces(encoding: Encoding) -> list[int]:

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..data.cache import encode_cached
 from ..data.dataset import SPLITS, Dataset
-from ..data.encoded import EncodedExample, check_on_error, encode_examples, warn_of_encoding
+from ..data.encoded import EncodedExample, check_on_error, encode, only, warn_of_encoding
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
 from ..inference import check_examples, evaluate_encoded, validate_encoded
@@ -32,6 +31,8 @@ from .weighting import Weighting
 
 logger = logging.getLogger(__name__)
 
+MANY = 100_000  # examples that are kept on disk, if they can be, however fast they are encoded
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedDataset:
@@ -45,11 +46,11 @@ class EncodedDataset:
 
     dataset: Dataset
     tasks: list[Task]
-    splits: dict[str, list[EncodedExample]]
+    splits: dict[str, Sequence[EncodedExample]]
 
-    def labelled(self, split: str, task: Task) -> list[EncodedExample]:
+    def labelled(self, split: str, task: Task) -> Sequence[EncodedExample]:
         """The examples of a split that have a label for a task."""
-        return [item for item in self.splits[split] if task.is_labelled(item.example)]
+        return only(self.splits[split], lambda item: task.is_labelled(item.example))
 
     def validate(self, model: MultiTaskModel) -> dict[str, dict[str, float]]:
         """Scores of each task that has labelled examples in validation, under thresholds that are
@@ -79,7 +80,7 @@ def encode_datasets(
         on_error: "stop" raises the faults of all splits together; "skip" leaves out the examples
             that have one and says how many.
         cache: a folder that keeps encoded datasets for the next run, if the model's tokenizer is
-            slow enough to be worth it; see `mtl.data.cache`.
+            slow enough to be worth it, or the dataset large; see `mtl.data.cache`.
         progress: report on stderr what is being done.
 
     Raises:
@@ -98,7 +99,9 @@ def encode_datasets(
         for split in SPLITS:
             where = f"{' and '.join(task.name for task in sharing)}, {split}"
             examples = dataset.split(split)
-            splits[split], of_split = _encode_split(model, examples, sharing, where, cache)
+            splits[split], of_split = _encode_split(
+                model, examples, sharing, where, cache, progress
+            )
             faults += [replace(fault, what=f"{where}: {fault.what}") for fault in of_split]
             if on_error == "skip":
                 warn_of_encoding(where, Counter(), of_split)
@@ -132,28 +135,32 @@ def _encode_split(
     tasks: list[Task],
     where: str,
     cache: str | Path | None,
-) -> tuple[list[EncodedExample], list[Fault]]:
+    progress: bool,
+) -> tuple[Sequence[EncodedExample], list[Fault]]:
     """The usable examples, and what is wrong with the others."""
     if not examples:
         return [], []
-    shape = model.encoder.config
-    what = (examples, model.tokenizer, tasks, shape.max_length, model.overlap)
+    worth_keeping = model.tokenizer.is_slow or len(examples) >= MANY
     faults: list[Fault] = []
-    try:
-        if cache and model.tokenizer.is_slow:
-            encoded, notes = encode_cached(cache, *what)
-        else:
-            encoded, notes = encode_examples(*what)
-    except DataError:  # the cache holds only datasets without faults: encode again, and collect
-        encoded, notes = encode_examples(*what, faults=faults)
-    warn_of_encoding(where, notes, [])
+    encoded = encode(
+        examples,
+        model.tokenizer,
+        tasks,
+        model.encoder.config.max_length,
+        model.overlap,
+        faults,
+        cache=cache if worth_keeping else None,
+        progress=progress,
+    )
+    warn_of_encoding(where, encoded.notes, [])
     return encoded, faults
 
 
 def _check_something_is_left(data: EncodedDataset) -> None:
     for task in data.tasks:
-        left = (item.example for item in data.splits["train"])
-        if task.labelled(data.dataset.train) and not any(map(task.is_labelled, left)):
+        if task.labelled(data.dataset.train) and not any(
+            task.is_labelled(item.example) for item in data.splits["train"]
+        ):
             raise DataError(
                 f"none of the training examples of the task {task.name!r} can be used",
                 found=f"{len(data.dataset.train):,} examples, all of them left out",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.batching import Batch, BatchStream
-from ..data.encoded import EncodedExample
+from ..data.encoded import EncodedExample, tokens_of
 from ..inference import check_model, encode_for
 from ..model import MultiTaskModel
 from ..settings import names_checked
@@ -216,4 +216,4 @@ def stream_of(
 
 def _mean_tokens(items: Sequence[EncodedExample]) -> float:
     """Mean number of tokens per example."""
-    return sum(len(row) for item in items for row in item.rows) / len(items)
+    return tokens_of(items) / len(items)

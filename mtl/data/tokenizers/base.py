@@ -12,13 +12,15 @@ A text longer than a row becomes several rows, windows that overlap.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import DataError
@@ -27,9 +29,11 @@ from ..examples import Input
 from ..words import Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoding:
     """One text as pieces.
+
+    A subclass may make its parts when they are asked for; it is equal to one that has them all.
 
     Attributes:
         text: the text itself.
@@ -49,6 +53,36 @@ class Encoding:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Encoding):
+            return NotImplemented
+        return all(getattr(self, f.name) == getattr(other, f.name) for f in fields(Encoding))
+
+
+class LateEncoding(Encoding):
+    """An encoding that is made when something of it is asked for, and costs nothing until then.
+
+    Args:
+        text: gives the text.
+        encode: makes the encoding of a text.
+    """
+
+    def __init__(self, text: Callable[[], str], encode: Callable[[str], Encoding]) -> None:
+        # Past the frozen dataclass, whose fields would come first.
+        vars(self).update(_text=text, _encode=encode)
+
+    @cached_property
+    def _whole(self) -> Encoding:
+        return self._encode(self.text)
+
+    def __getattr__(self, name: str) -> Any:
+        # Only called for what is not there; kept, so that it is called once for each name.
+        if name not in (f.name for f in fields(Encoding)):
+            raise AttributeError(name)
+        value = self._text() if name == "text" else getattr(self._whole, name)
+        vars(self)[name] = value
+        return value
 
 
 @dataclass(frozen=True)
@@ -85,15 +119,16 @@ def window_starts(n: int, size: int, overlap: int) -> list[int]:
     return [*range(0, n - size, step), n - size]
 
 
-def pad_lists(lists: Sequence[Sequence[int]], fill: int, length: int = 0) -> Tensor:
+def pad_lists(lists: Sequence[Sequence[int] | NDArray[Any]], fill: int, length: int = 0) -> Tensor:
     """Lists of different lengths as one tensor `(B, T)`, padded on the right.
 
     `T` is the length of the longest list, or `length` if that is more.
     """
-    longest = max(length, *(len(numbers) for numbers in lists))
-    padded = [[*numbers, *[fill] * (longest - len(numbers))] for numbers in lists]
-    # Through NumPy, which reads nested lists four times as fast as torch.
-    return torch.from_numpy(np.array(padded, dtype=np.int64))
+    longest = max(length, *map(len, lists)) if lists else length
+    padded = np.full((len(lists), longest), fill, np.int64)
+    for row, numbers in zip(padded, lists, strict=True):
+        row[: len(numbers)] = numbers
+    return torch.from_numpy(padded)
 
 
 class Tokenizer(ABC):
@@ -119,6 +154,10 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> Encoding:
         """Pieces of a text; each belongs to one of the words that `split_words` finds."""
 
+    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+        """`encode` of every text; a tokenizer that is faster with many at once does it here."""
+        return [self.encode(text) for text in texts]
+
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The pieces of `ids`, special ones included."""
@@ -136,17 +175,24 @@ class Tokenizer(ABC):
     def load(cls, folder: Path) -> Tokenizer:
         """Read what `save` wrote."""
 
-    def pad(self, sequences: Sequence[Sequence[int]], length: int = 0) -> Tensor:
+    def pad(self, sequences: Sequence[Sequence[int] | NDArray[Any]], length: int = 0) -> Tensor:
         """Id lists of different lengths as one tensor `(B, T)`, padded with `pad_id`."""
         return pad_lists(sequences, self.pad_id, length)
 
-    def rows(self, texts: Input, max_length: int, overlap: int = 32) -> list[Row]:
+    def rows(
+        self,
+        texts: Input,
+        max_length: int,
+        overlap: int = 32,
+        encodings: Mapping[str, Encoding] | None = None,
+    ) -> list[Row]:
         """The rows of one text or of a pair, each at most `max_length` long.
 
         Args:
             texts: `(text, None)` or `(first, second)`; the last text is cut into windows.
             max_length: most tokens in a row, special tokens included.
             overlap: pieces that neighbouring windows share (at most half a window).
+            encodings: of both texts, from `encode_batch`; by default they are encoded here.
 
         Raises:
             DataError: an empty text, or a first text that leaves no room for the second.
@@ -154,13 +200,12 @@ class Tokenizer(ABC):
         first, second = texts
         # The prefix is what comes before the text that is cut: every window repeats it, so that a
         # question is read with each part of its context.
-        prefix = [self.cls_id]
-        text, text_type = self._encode_filled(first), 0
-        unknowns = [""]  # one word for each place of the prefix; special tokens have none
+        encode = self.encode if encodings is None else encodings.__getitem__
+        prefix, before = [self.cls_id], None
+        text, text_type = _filled(encode(first)), 0
         if second is not None:
-            prefix = [self.cls_id, *text.ids, *self.pair_separator]
-            unknowns = ["", *text.tokens, *[""] * len(self.pair_separator)]
-            text, text_type = self._encode_filled(second), 1
+            prefix, before = [self.cls_id, *text.ids, *self.pair_separator], text
+            text, text_type = _filled(encode(second)), 1
         size = max_length - len(prefix) - 1  # [SEP] follows
         # Nobody can find an answer in a window of a few words: it has a quarter of the row or more.
         if size < min(len(text), max_length // 4):
@@ -177,10 +222,10 @@ class Tokenizer(ABC):
             ids = text.ids[start : start + size]
             # Unknown words are numbered by row, not by text: a word has the same number in the
             # question and in the context, which is how an unseen name can be found.
-            tokens = [*unknowns, *text.tokens[start : start + size]]
+            numbered = self.number_unknowns([*prefix, *ids], before, text, start)
             rows.append(
                 Row(
-                    input_ids=[*self.number_unknowns([*prefix, *ids], tokens), self.sep_id],
+                    input_ids=[*numbered, self.sep_id],
                     text=text,
                     text_type=text_type,
                     text_start=len(prefix),
@@ -190,19 +235,29 @@ class Tokenizer(ABC):
             )
         return rows
 
-    def _encode_filled(self, text: str) -> Encoding:
-        encoding = self.encode(text)
-        # A text of nothing but control characters has a length, yet no piece.
-        if not len(encoding):
-            raise DataError(
-                "the text is empty", found=repr(text), fix="give at least one word or sign"
-            )
-        return encoding
+    def number_unknowns(
+        self, ids: list[int], first: Encoding | None, text: Encoding, start: int
+    ) -> list[int]:
+        """The same ids; a tokenizer whose vocabulary can lack words tells them apart here.
 
-    def number_unknowns(self, ids: list[int], tokens: list[str]) -> list[int]:
-        """The same ids; a tokenizer whose vocabulary can lack words tells them apart here."""
+        Args:
+            ids: [CLS], the first text of a pair and its separator, and pieces of `text`.
+            first: the first text of a pair.
+            text: the only text, or the second.
+            start: the first of its pieces in the row.
+        """
         return ids
 
     def hide_words(self, input_ids: Tensor, share: float, generator: torch.Generator) -> Tensor:
         """The same ids; a tokenizer whose vocabulary can lack words hides some in training."""
         return input_ids
+
+
+def _filled(encoding: Encoding) -> Encoding:
+    """The encoding; DataError if it has no piece."""
+    # A text of nothing but control characters has a length, yet no piece.
+    if not len(encoding):
+        raise DataError(
+            "the text is empty", found=repr(encoding.text), fix="give at least one word or sign"
+        )
+    return encoding

@@ -11,13 +11,15 @@ weights; here its pieces are mapped back to characters and words.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, missing_extra
 from ...files import missing_file, read_json
-from ..words import BLANKS, Place, split_words
+from ..words import BLANKS, SPACE, Place, split_words
 from .base import Encoding, Tokenizer
 
 if TYPE_CHECKING:
@@ -29,6 +31,50 @@ ROBERTA_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>"}
 VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
 NOT_BLANK = re.compile(f"[^{BLANKS}]")
+
+
+class SubwordEncoding(Encoding):
+    """A text as the library cut it: what only some tasks need is read from there on demand.
+
+    Each number that leaves the library becomes a Python object, and all of them together take
+    longer than cutting the text.
+    """
+
+    _found: tokenizers.Encoding
+
+    def __init__(self, text: str, ids: list[int], found: tokenizers.Encoding) -> None:
+        # Past the frozen dataclass, whose other fields would have to be there.
+        vars(self).update(text=text, ids=ids, _found=found)
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        return self._found.tokens
+
+    @cached_property
+    def offsets(self) -> list[Place]:
+        return _without_blanks(self.text, self._found.offsets)
+
+    @property
+    def word_ids(self) -> list[int]:
+        return self._word_ids_and_words[0]
+
+    @property
+    def words(self) -> list[Place]:
+        return self._word_ids_and_words[1]
+
+    @cached_property
+    def _word_ids_and_words(self) -> tuple[list[int], list[Place]]:
+        words = split_words(self.text)
+        word_ids = _inside_words(self.offsets, words)
+        if word_ids is None:
+            words = _join_words(words, self.offsets)
+            word_ids = _words_of_pieces(self.offsets, words)
+        kept = sorted(set(word_ids))
+        if len(kept) < len(words):  # a word without pieces must leave no gap in the count
+            number = {word: i for i, word in enumerate(kept)}
+            word_ids = [number[word] for word in word_ids]
+            words = [words[word] for word in kept]
+        return word_ids, words
 
 
 class SubwordTokenizer(Tokenizer):
@@ -71,19 +117,21 @@ class SubwordTokenizer(Tokenizer):
         character, is left out.
         """
         # Special tokens are added by `rows`, which knows about pairs and windows.
-        found = self.backend.encode(text, add_special_tokens=False)
-        offsets = [_without_blank(text, place) for place in found.offsets]
-        words = _join_words(split_words(text), offsets)
-        if not words:  # RoBERTa has pieces for blanks too
+        return self._read(text, self.backend.encode(text, add_special_tokens=False))
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+        """`encode` of every text, on all cores."""
+        found = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [self._read(*both) for both in zip(texts, found, strict=True)]
+
+    def _read(self, text: str, found: tokenizers.Encoding) -> Encoding:
+        """What the library found in a text, without special tokens."""
+        if not NOT_BLANK.search(text):  # RoBERTa has pieces for blanks too
             return Encoding(text, [], [], [], [], [])
-        word_ids = _words_of_pieces(offsets, words)
-        # Renumbered, so that a word without pieces leaves no gap in the count.
-        kept = sorted(set(word_ids))
-        number = {word: i for i, word in enumerate(kept)}
-        word_ids = [number[word] for word in word_ids]
-        words = [words[word] for word in kept]
-        ids = [self.unk_id if i in self.special_ids else i for i in found.ids]
-        return Encoding(text, found.tokens, ids, offsets, word_ids, words)
+        ids = found.ids
+        if not self.special_ids.isdisjoint(ids):
+            ids = [self.unk_id if i in self.special_ids else i for i in ids]
+        return SubwordEncoding(text, ids, found)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The pieces of `ids`; an id beyond the vocabulary is unknown."""
@@ -141,13 +189,24 @@ def _no_vocabulary(folder: Path) -> ModelError:
     )
 
 
-def _without_blank(text: str, place: Place) -> Place:
-    """The place of a piece without the blanks that it begins with, unless it holds nothing else.
+def _without_blanks(text: str, places: list[Place]) -> list[Place]:
+    """The places of pieces without the blanks that they begin with.
 
     `Ġsleeps` and `▁sleeps` are a word with the blank before it; an answer must not begin with one.
+    A piece of nothing but blanks stays as it is.
     """
-    filled = NOT_BLANK.search(text, *place)
-    return (filled.start(), place[1]) if filled else place
+    if not places:
+        return places
+    # All first characters at once: WordPiece never begins with a blank, and has nothing to cut. An
+    # empty piece may be at the end of the text, where there is no character.
+    firsts = "".join(itemgetter(*(start for start, _ in places))(text + "."))
+    if not SPACE.search(firsts):
+        return places
+    filled = [NOT_BLANK.search(text, *place) for place in places]
+    return [
+        (first.start(), place[1]) if first else place
+        for first, place in zip(filled, places, strict=True)
+    ]
 
 
 def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict[str, int]]:
@@ -163,6 +222,22 @@ def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict
         found=f"neither {', '.join(BERT_TOKENS.values())} nor {', '.join(ROBERTA_TOKENS.values())}",
         fix="use the tokenizer files that came with the weights",
     )
+
+
+def _inside_words(offsets: list[Place], words: list[Place]) -> list[int] | None:
+    """The word that each piece is in; None if some piece is not inside a single word."""
+    word_ids, word = [], 0
+    word_start, word_end = words[0]
+    for start, end in offsets:
+        while word_end <= start:
+            word += 1
+            if word == len(words):
+                return None
+            word_start, word_end = words[word]
+        if not word_start <= start < end <= word_end:
+            return None
+        word_ids.append(word)
+    return word_ids
 
 
 def _join_words(words: list[Place], offsets: list[Place]) -> list[Place]:

@@ -168,11 +168,16 @@ class WhitespaceTokenizer(Tokenizer):
         """The tokens of `ids`, special ones and numbered unknowns in brackets."""
         return [self.tokens[i] for i in ids]
 
-    def number_unknowns(self, ids: list[int], tokens: list[str]) -> list[int]:
+    def number_unknowns(
+        self, ids: list[int], first: Encoding | None, text: Encoding, start: int
+    ) -> list[int]:
         """Replace each `unk_id` by the numbered unknown of its word, in order of appearance."""
         # Most rows know all their words.
         if self.unk_id not in ids:
             return ids
+        # One word for each place; special tokens have none.
+        tokens = [""] if first is None else ["", *first.tokens, *[""] * len(self.pair_separator)]
+        tokens += text.tokens[start : start + len(ids) - len(tokens)]
         numbers: dict[str, int] = {}
         numbered = list(ids)
         for i, (token_id, token) in enumerate(zip(ids, tokens, strict=True)):
