@@ -17,6 +17,7 @@ from torch import nn
 
 from ..data.dataset import SPLITS, Dataset
 from ..data.encoded import EncodedExample, check_on_error, encode, only, warn_of_encoding
+from ..data.stored import StoredExamples
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
 from ..inference import check_examples, evaluate_encoded, validate_encoded
@@ -140,7 +141,8 @@ def _encode_split(
     """The usable examples, and what is wrong with the others."""
     if not examples:
         return [], []
-    worth_keeping = model.tokenizer.is_slow or len(examples) >= MANY
+    is_stored = isinstance(examples, StoredExamples)
+    worth_keeping = model.tokenizer.is_slow or is_stored or len(examples) >= MANY
     faults: list[Fault] = []
     encoded = encode(
         examples,
