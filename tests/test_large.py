@@ -140,7 +140,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, all_are_large
     path = tmp_path / "data.jsonl"
     path.write_text(lines(SENTENCE))
     states = iter(["old", "new"])
-    monkeypatch.setattr(large, "_identity", lambda _: [next(states)])
+    monkeypatch.setattr(large, "identity_of_files", lambda _: [next(states)])
     with pytest.raises(DataError, match="changed while it was read"):
         mtl.read(path)
     assert list((tmp_path / "cache" / "examples").iterdir()) == []

@@ -17,6 +17,7 @@ from .columns import read_conll
 from .json_forms import json_form
 from .large import head_of_json_lines
 from .parallel import parallel_files, read_parallel
+from .parquet import parquet_files, parquet_form
 from .schemes import spelling_of
 from .source import FilePath, lines_of, only_set, read_text, short
 from .tables import clear_table_form, read_word_table, table_form, unknown_table_form
@@ -46,6 +47,8 @@ def detect(path: FilePath) -> Form:
     Raises:
         DataError: the file cannot be opened or is not text; its form is unknown.
     """
+    if files := parquet_files(path):
+        return Form(*parquet_form(files))
     if Path(path).is_dir():
         if parallel_files(path):
             return Form("parallel files", read_parallel)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from .source import FilePath, LeftOutWarning, Passes, Report, lines_in
 logger = logging.getLogger(__name__)
 
 LARGE = 64 * 2**20  # bytes; in memory, the examples take some ten times as much
+OPTIONS = ("strict", "label_names", "fields", "scores")  # of `texts_of`
 HEAD = 4 * 2**20  # bytes that show the form of a file
 
 
@@ -55,13 +56,11 @@ def read_large(name: str, path: FilePath, on_error: str = "stop", **options: Any
         name: of its form, in words.
     """
     report = Report(path, on_error)
-    known = ("strict", "label_names", "fields", "scores")
-    options = {key: value for key, value in options.items() if key in known}
 
     def rows(report: Report) -> Iterator[Row]:
         return line_rows(lines_in(path), report)
 
-    return stored_texts(name, rows, report, options, lambda: _identity(Path(path)))
+    return stored_texts(name, rows, report, options, lambda: identity_of_files([Path(path)]))
 
 
 def stored_texts(
@@ -76,12 +75,13 @@ def stored_texts(
     Args:
         name: of their form, in words.
         rows: gives the records in each pass, with what is broken reported to its argument.
-        options: of `texts_of`.
+        options: those of `texts_of` count.
         identity: of their source: what it gives differs when what is there has changed.
 
     Raises:
         DataError: as `read_jsonl`; the file changes while it is read; there is no space on disk.
     """
+    options = {key: value for key, value in options.items() if key in OPTIONS}
     found = identity()
     place = _place(report, options, [name, *found])
     if (place / ABOUT).is_file():
@@ -103,11 +103,12 @@ def stored_texts(
     return examples
 
 
-def _identity(path: Path) -> list[Any]:
-    """What differs if a file, or one beside it that names its classes, has changed."""
-    files = [path, *(path.parent / name for name in NAME_FILES)]
-    stats = [file.stat() for file in files if file.is_file()]
-    return [str(path.resolve()), *((stat.st_size, stat.st_mtime_ns) for stat in stats)]
+def identity_of_files(files: Sequence[Path]) -> list[Any]:
+    """What differs if one of the files, or one beside them that names classes, has changed."""
+    beside = [files[0].parent / name for name in NAME_FILES]
+    there = [file for file in (*files, *beside) if file.is_file()]
+    stats = {str(file.resolve()): file.stat() for file in there}
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()]
 
 
 def _place(report: Report, options: dict[str, Any], identity: list[Any]) -> Path:
