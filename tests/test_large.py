@@ -160,3 +160,16 @@ def test_other_forms_stay_in_memory(tmp_path, all_are_large):
     assert isinstance(mtl.read(path), list)
     path.write_text(lines(SENTENCE))
     assert isinstance(mtl.read(path), StoredExamples)
+
+
+@pytest.mark.parametrize("fault", ["", "no record\n"])
+def test_it_is_checked_like_a_small_one(tmp_path, monkeypatch, fault):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "data.jsonl"
+    mtl.write_jsonl([*mtl.toy_dataset("records", 30, 5, 5, seed=0).train] * 2, path)
+    path.write_text(path.read_text() + fault)
+    small = mtl.check_file(path)
+    monkeypatch.setattr(large, "LARGE", 0)
+    assert mtl.check_file(path) == small
+    assert ("repeated texts", "30") in small.facts
+    assert len(small.problems) == bool(fault)
