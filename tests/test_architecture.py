@@ -26,7 +26,7 @@ ORDER = [
         "data.readers.classes data.readers.taglists data.readers.pairs",
         "data.readers.spans data.readers.exports",
         "data.readers.record_fields data.readers.record_classes data.readers.records",
-        "data.readers.large",
+        "data.readers.kinds data.readers.large",
         "data.readers.table data.readers.text_tables data.readers.tables data.readers.parallel",
         "data.readers.json_forms data.readers.parquet data.readers.detect data.readers.folders",
         "data.readers.write",

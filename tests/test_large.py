@@ -40,10 +40,36 @@ RECORDS = [  # what records may hold, and what may be wrong with them
     None,
     {"tokens": "Ann"},
 ]
+PAIR = {"sentence1": "Ann ran.", "sentence2": "Ann went."}
+PAIRS = [
+    *[{**PAIR, "score": score} for score in (3, 4.5, 0.5, -1, "high", 90)],
+    *[{**PAIR, "label": label} for label in ("same", 0, 1, 2, "-", -1, True, ["a"])],
+    {**PAIR, "score": 0.5, "label": "same", "note": 1},
+    {"query": "Who?", "pos": ["Ann.", "Bob."], "neg": ["Cem.", "Dora.", "Ella."]},
+    {"sentence1": "Ann ran.", "sentence2": " "},
+    PAIR,
+]
+QUESTION = {"question": "Who?", "context": "Ann met Ann.", "id": "a"}
+QUESTIONS = [
+    {**QUESTION, "answers": [{"text": "Ann", "answer_start": 8}]},
+    {**QUESTION, "answers": [{"text": "Ann", "answer_start": 3}]},
+    {**QUESTION, "answers": ["Ann"], "id": "b"},
+    {**QUESTION, "answers": []},
+    {**QUESTION, "answers": {"text": [], "answer_start": []}, "id": 3},
+    {**QUESTION, "answers": ["Ann"], "is_impossible": True},
+    {"context": "Ann ran.", "qas": [{"id": "c", "question": "Who?", "answers": ["Bob"]}]},
+    {"question": "Who?"},
+]
 BROKEN = ['{"sentence": "Ann', "", '{"sentence": "\\ud800"}', "{'sentence': 1}"]
-some_lines = st.lists(
-    st.sampled_from([*map(json.dumps, RECORDS), *BROKEN]) | st.sampled_from(RECORDS).map(json.dumps)
-)
+
+
+@st.composite
+def some_lines(draw):
+    """Lines of one kind of records, some of them broken. The first, which shows it, is not."""
+    records = draw(st.sampled_from([RECORDS, PAIRS, QUESTIONS]))
+    lines = [*map(json.dumps, records), *BROKEN]
+    few = draw(st.lists(st.sampled_from(lines), max_size=3)) or lines
+    return [json.dumps(records[0]), *draw(st.lists(st.sampled_from(few), max_size=8))]
 
 
 def read_all(path, **options):
@@ -66,18 +92,20 @@ def all_are_large(monkeypatch, tmp_path):
 
 @tmp_path_shared
 @given(
-    content=some_lines,
+    content=some_lines(),
+    start=st.sampled_from([b"", b"\xef\xbb\xbf"]),
     break_=st.sampled_from(["\n", "\r\n"]),
     options=st.sampled_from(
         [{}, {"strict": True}, {"fields": ["topic"]}, {"label_names": ["O", "B-PER"]}]
     ),
     on_error=st.sampled_from(["stop", "skip"]),
 )
-def test_a_large_file_reads_like_a_small_one(tmp_path_factory, content, break_, options, on_error):
+def test_a_large_file_reads_like_a_small_one(
+    tmp_path_factory, content, start, break_, options, on_error
+):
     folder = tmp_path_factory.mktemp("large")
     path = folder / "data.jsonl"
-    # The first line shows the form: it has to be a record.
-    path.write_bytes(break_.join([json.dumps(RECORDS[0]), *content, ""]).encode())
+    path.write_bytes(start + break_.join([*content, ""]).encode())
     small = read_all(path, on_error=on_error, **options)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MTL_CACHE", str(folder / "cache"))

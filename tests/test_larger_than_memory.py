@@ -114,6 +114,51 @@ def test_the_second_start_walks_over_no_examples(recipe, monkeypatch, read_lines
     assert left <= 8
 
 
+PAIRS_AND_QUESTIONS = """\
+name = "tiny"
+[tasks.same]
+kind = "embedding"
+train = "{0}/pairs.jsonl"
+[tasks.near]
+kind = "regression"
+train = "{0}/scored.jsonl"
+[tasks.qa]
+kind = "qa"
+train = "{0}/questions.jsonl"
+[encoder]
+n_layers = 1
+d_model = 16
+n_heads = 2
+d_ff = 16
+"""
+
+
+@pytest.mark.filterwarnings("ignore::mtl.errors.DataWarning")
+def test_the_second_start_on_pairs_and_questions(tmp_path, monkeypatch, read_lines):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(large, "LARGE", 0)
+    for name, toy in (("pairs", "paraphrases"), ("scored", "similarity"), ("questions", "qa")):
+        examples = mtl.toy_dataset(toy, 60, 5, 5, seed=0).train
+        mtl.write_jsonl(examples, tmp_path / f"{name}.jsonl")
+    path = tmp_path / "tiny.toml"
+    path.write_text(PAIRS_AND_QUESTIONS.format(tmp_path))
+
+    def start():
+        read_lines.clear()
+        recipe = load_recipe(path)
+        tasks = build_tasks(recipe)
+        build_model(recipe, tasks)
+        assert all(isinstance(task.dataset.train, StoredExamples) for task in tasks)
+        assert all(task.labelled(task.dataset.train) for task in tasks)
+        return [task.settings() for task in tasks], len(read_lines)
+
+    first, walked = start()
+    assert walked >= 180
+    second, left = start()
+    assert second == first
+    assert left <= 8
+
+
 def distinct(n):
     return [TextExample(f"text {i // 2}", label="ab"[i % 2]) for i in range(2 * n)]
 

@@ -15,19 +15,19 @@ from ..stored import StoredExamples
 from . import large
 from .exports import TEXT_FIELDS
 from .json_source import Row, json_rows, looks_like_json, records_of_columns, with_class_names
-from .large import OPTIONS, head_of_json_lines, read_large, stored_texts
-from .pairs import FIRST_FIELDS, SECOND_FIELDS, pairs_of_records, read_pairs
-from .records import KIND, in_memory, read_jsonl, texts_of
+from .kinds import PAIRS, QUESTIONS, TEXTS, Kind
+from .large import head_of_json_lines, read_large, stored_examples
+from .pairs import FIRST_FIELDS, SECOND_FIELDS, read_pairs
+from .records import read_jsonl
 from .source import FilePath, Report, short
 from .spans import SPAN_FIELDS
-from .squad import questions_from, read_squad
+from .squad import read_squad
 
 Examples = list[QAExample] | list[TextExample] | list[PairExample]  # of one kind in one file
 Reader = Callable[..., Examples | StoredExamples]
 SAMPLE = 100  # records to look at
 
-# What records are, and which reader they go to; the name of a form may say more, such as the tool.
-_QUESTIONS, _PAIRS, TEXTS = "JSON questions", "JSON pairs of sentences", "JSON records"
+# The name of a form may say more than its kind, such as the tool.
 _CONTEXTS = {"context", "passage", "paragraph", "document", "article", "Context", "Passage"}
 _CLASSES: tuple[set[type], ...] = ({str}, {int}, {bool})  # what a class may be, in all records
 _NUMBERS: set[type] = {int, float}
@@ -54,7 +54,7 @@ def json_form(text: str) -> tuple[str, Reader] | None:
 
 
 def _read(
-    kind: str,
+    kind: Kind,
     name: str,
     path: FilePath,
     on_error: str = "stop",
@@ -65,17 +65,18 @@ def _read(
     scores: Sequence[str] = (),
     **_: Any,
 ) -> Examples | StoredExamples:
-    if kind == _QUESTIONS:
+    if head_of_json_lines(path) is not None:
+        options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
+        return read_large(kind, name, path, on_error, **options)
+    if kind is QUESTIONS:
         return read_squad(path, on_error)
-    if kind == _PAIRS:
+    if kind is PAIRS:
         return read_pairs(path, on_error, label_names=label_names, scores=scores)
     options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
-    if head_of_json_lines(path) is not None:
-        return read_large(name, path, on_error, **options)
     return read_jsonl(path, on_error, **options)
 
 
-def form_of(records: Sequence[Any]) -> tuple[str, str]:
+def form_of(records: Sequence[Any]) -> tuple[Kind, str]:
     """What records are, by what they hold: questions, pairs or texts; and their form's name.
 
     A field may mean several things: `question` is in a pair of questions too, `query` may be a text
@@ -89,16 +90,16 @@ def form_of(records: Sequence[Any]) -> tuple[str, str]:
             keys |= record.keys()
             inside |= {key for value in record.values() if isinstance(value, dict) for key in value}
     if keys & {"paragraphs", "qas"}:
-        return _QUESTIONS, "SQuAD JSON"
+        return QUESTIONS, "SQuAD JSON"
     is_pair = keys & set(FIRST_FIELDS) and keys & set(SECOND_FIELDS)
     asks = keys & {"question", "Question"} or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
     asks = asks or (keys | inside) & {"questions", "qa_pairs"}  # CoQA, RACE, DROP
     if not is_pair and (asks or ("context" in keys and not keys & set(TEXT_FIELDS))):
-        return _QUESTIONS, _QUESTIONS
+        return QUESTIONS, QUESTIONS.name
     if _have_classes(records):
-        return TEXTS, TEXTS
+        return TEXTS, TEXTS.name
     if is_pair or keys & {"sentence1", "sentence2", "anchor", "premise"} or _are_texts(records):
-        return _PAIRS, _PAIRS
+        return PAIRS, PAIRS.name
     return TEXTS, _name_of_texts(records, keys)
 
 
@@ -123,18 +124,18 @@ def _are_texts(records: Sequence[Any]) -> bool:
 def _name_of_texts(records: Sequence[Any], keys: set[str]) -> str:
     """The name of a form of texts: the tool that exported them, if they show it."""
     if "data" in keys and keys & {"annotations", "completions"}:
-        return f"{TEXTS} of Label Studio"
+        return f"{TEXTS.name} of Label Studio"
     if any(isinstance(record, list) for record in records):
-        return f"{TEXTS} of spaCy"
+        return f"{TEXTS.name} of spaCy"
     if "tokenized_text" in keys:
-        return f"{TEXTS} of GLiNER"
+        return f"{TEXTS.name} of GLiNER"
     if "_input_hash" in keys:
-        return f"{TEXTS} of Prodigy"
+        return f"{TEXTS.name} of Prodigy"
     values = [r.get(key) for r in records for key in ("label", "labels") if isinstance(r, dict)]
     is_list = any(isinstance(v, list) and v and isinstance(v[0], list | dict) for v in values)
     if is_list or keys & set(SPAN_FIELDS):
-        return f"{TEXTS} with spans"
-    return TEXTS
+        return f"{TEXTS.name} with spans"
+    return TEXTS.name
 
 
 def as_examples(data: Any, **options: Any) -> Sequence[Any]:
@@ -169,13 +170,13 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
         with report.record(None, f" (record {number})"):
             rows.append(Row(None, f" (record {number})", plain_record_of(record)))
     kind, _ = form_of([row.value for row in rows[:SAMPLE]])
-    if kind == TEXTS:
+    if kind is TEXTS:
         options = _named_fields(rows) | options
-    return examples_of_records(kind, lambda _: iter(rows), report, options)
+    return kind.read(lambda _: iter(rows), report, options)
 
 
 def _as_stored(data: Any, **options: Any) -> StoredExamples | None:
-    """The texts of a large `datasets.Dataset`, which is on disk; None for anything else."""
+    """The examples of a large `datasets.Dataset`, which is on disk; None for anything else."""
     table = getattr(data, "data", None)
     name, size = getattr(data, "_fingerprint", None), getattr(table, "nbytes", 0)
     if name is None or size < large.LARGE:
@@ -189,10 +190,9 @@ def _as_stored(data: Any, **options: Any) -> StoredExamples | None:
 
     report = Report("the records", options.pop("on_error", "stop"))
     kind, form = form_of([row.value for row in islice(rows(report.quiet()), SAMPLE)])
-    if kind != TEXTS:
-        return None
-    options = _named_fields(rows(report.quiet())) | options
-    return stored_texts(form, rows, report, options, lambda: [name, len(data)])
+    if kind is TEXTS:
+        options = _named_fields(rows(report.quiet())) | options
+    return stored_examples(kind, form, rows, report, options, lambda: [name, len(data)])
 
 
 def _named_fields(rows: Iterable[Row]) -> dict[str, Any]:
@@ -202,23 +202,6 @@ def _named_fields(rows: Iterable[Row]) -> dict[str, Any]:
         "fields": [key for key, of in kinds.items() if of in _CLASSES],
         "scores": [key for key, of in kinds.items() if float in of <= _NUMBERS],
     }
-
-
-def examples_of_records(
-    kind: str,
-    rows: Callable[[Report], Iterator[Row]],
-    report: Report,
-    options: Mapping[str, Any],
-) -> Sequence[Any]:
-    """The examples of records of a kind that `form_of` found, in memory."""
-    if kind == _QUESTIONS:
-        return report.finish(questions_from(rows(report), report), "question with an answer")
-    if kind == _PAIRS:
-        of_pairs = {key: options[key] for key in ("label_names", "scores") if key in options}
-        found = pairs_of_records(rows(report), report, **of_pairs)
-        return report.finish(found, "pair of sentences")
-    of_texts = {key: value for key, value in options.items() if key in OPTIONS}
-    return report.finish(list(texts_of(rows, report, in_memory, **of_texts)), KIND)
 
 
 def _is_record(item: Any) -> bool:

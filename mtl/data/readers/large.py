@@ -19,18 +19,16 @@ from typing import Any
 from ...errors import DataError, DataWarning
 from ...files import cache_folder
 from ...version import __version__
-from ..examples import TextExample
 from ..remembered import own_code
 from ..stored import ABOUT, StoredExamples, store
 from .classes import NAME_FILES
 from .json_source import Row, line_rows, looks_like_json, one_record_a_line
-from .records import KIND, texts_of
+from .kinds import Kind
 from .source import FilePath, LeftOutWarning, Passes, Report, lines_in
 
 logger = logging.getLogger(__name__)
 
 LARGE = 64 * 2**20  # bytes; in memory, the examples take some ten times as much
-OPTIONS = ("strict", "label_names", "fields", "scores")  # of `texts_of`
 HEAD = 4 * 2**20  # bytes that show the form of a file
 
 
@@ -49,8 +47,10 @@ def head_of_json_lines(path: FilePath) -> str | None:
     return head if found and is_lines else None
 
 
-def read_large(name: str, path: FilePath, on_error: str = "stop", **options: Any) -> StoredExamples:
-    """The texts of a large file of JSON lines; options and errors as in `read_jsonl`.
+def read_large(
+    kind: Kind, name: str, path: FilePath, on_error: str = "stop", **options: Any
+) -> StoredExamples:
+    """The examples of a large file of JSON lines; options and errors as for a small one.
 
     Args:
         name: of its form, in words.
@@ -60,28 +60,31 @@ def read_large(name: str, path: FilePath, on_error: str = "stop", **options: Any
     def rows(report: Report) -> Iterator[Row]:
         return line_rows(lines_in(path), report)
 
-    return stored_texts(name, rows, report, options, lambda: identity_of_files([Path(path)]))
+    return stored_examples(
+        kind, name, rows, report, options, lambda: identity_of_files([Path(path)])
+    )
 
 
-def stored_texts(
+def stored_examples(
+    kind: Kind,
     name: str,
     rows: Callable[[Report], Iterator[Row]],
     report: Report,
     options: dict[str, Any],
     identity: Callable[[], list[Any]],
 ) -> StoredExamples:
-    """The texts of records that may not fit into memory, from the cache if they were read before.
+    """The examples of records that may not fit into memory, from disk if they were read before.
 
     Args:
         name: of their form, in words.
         rows: gives the records in each pass, with what is broken reported to its argument.
-        options: those of `texts_of` count.
+        options: those that the kind takes count.
         identity: of their source: what it gives differs when what is there has changed.
 
     Raises:
-        DataError: as `read_jsonl`; the file changes while it is read; there is no space on disk.
+        DataError: as for a small file; the file changes while it is read; the disk is full.
     """
-    options = {key: value for key, value in options.items() if key in OPTIONS}
+    options = kind.chosen(options)
     found = identity()
     place = _place(report, options, [name, *found])
     if (place / ABOUT).is_file():
@@ -94,11 +97,10 @@ def stored_texts(
         if identity() != found:  # a pass over the old file, and one over the new
             fix = "wait until it is whole, and read it again"
             raise DataError("the file changed while it was read", path=report.path, fix=fix)
-        notes = [[kind.__name__, note] for note, kind in report.verdict(n, KIND)]
+        notes = [[category.__name__, note] for note, category in report.verdict(n, kind.lacks)]
         return {"form": name, "notes": notes}
 
-    texts: Iterator[TextExample] = texts_of(rows, report, Passes, **options)
-    examples = store(texts, place, about)
+    examples = store(kind.examples_of(rows, report, Passes, **options), place, about)
     _warn(examples)
     return examples
 

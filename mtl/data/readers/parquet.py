@@ -16,9 +16,10 @@ from typing import Any
 
 from ...errors import DataError, missing_extra
 from . import large
-from .json_forms import SAMPLE, TEXTS, examples_of_records, form_of, plain_record_of
+from .json_forms import SAMPLE, form_of, plain_record_of
 from .json_source import Row, with_class_names
-from .large import identity_of_files, stored_texts
+from .kinds import Kind
+from .large import identity_of_files, stored_examples
 from .source import FilePath, Report
 
 MARK, ENDING = b"PAR1", ".parquet"
@@ -53,7 +54,7 @@ def parquet_form(files: Sequence[Path]) -> tuple[str, Callable[..., Sequence[Any
 
 
 def _read(
-    kind: str,
+    kind: Kind,
     name: str,
     files: Sequence[Path],
     path: FilePath,
@@ -62,9 +63,9 @@ def _read(
 ) -> Sequence[Any]:
     report = Report(path, on_error)
     rows = partial(_rows, files)
-    if kind != TEXTS or sum(file.stat().st_size for file in files) < large.LARGE:
-        return examples_of_records(kind, rows, report, options)
-    return stored_texts(name, rows, report, options, lambda: identity_of_files(files))
+    if sum(file.stat().st_size for file in files) < large.LARGE:
+        return kind.read(rows, report, options)
+    return stored_examples(kind, name, rows, report, options, lambda: identity_of_files(files))
 
 
 def _rows(files: Sequence[Path], report: Report) -> Iterator[Row]:

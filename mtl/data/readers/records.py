@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
 
 from ...errors import DataError
 from ..examples import TextExample
@@ -32,12 +32,9 @@ from .schemes import (
     to_iob2,
     what_breaks,
 )
-from .source import FilePath, Report, read_text, short
+from .source import FilePath, Held, Report, in_memory, read_text, short
 from .spans import INCLUSIVE, Span, entities_of_spans, in_tokens, last_token_counts
 from .taglists import known_tags, unnamed_numbers
-
-KIND = "record with a sentence"  # what a file without any lacks
-T = TypeVar("T")
 
 
 def read_jsonl(
@@ -78,26 +75,16 @@ def read_jsonl(
         ConfigError: `on_error` is something else.
     """
     report = Report(path, on_error)
-    rows = json_rows(read_text(path), report)
+    text = read_text(path)
     options = {"label_names": label_names, "fields": fields, "scores": scores}
-    examples = texts_from(rows, report, strict=strict, **options)
-    return report.finish(examples, KIND)
-
-
-def texts_from(rows: Iterable[Row], report: Report, **options: Any) -> list[TextExample]:
-    """The texts of records in memory; options and errors as in `read_jsonl`."""
-    return list(texts_of(lambda report: iter(rows), report, in_memory, **options))
-
-
-def in_memory(make: Callable[[Report], Iterator[T]], report: Report) -> list[T]:
-    """The items of the first pass, kept for the others; `Passes` makes them anew instead."""
-    return list(make(report))
+    examples = texts_of(partial(json_rows, text), report, in_memory, strict=strict, **options)
+    return report.finish(list(examples), "record with a sentence")
 
 
 def texts_of(
     rows: Callable[[Report], Iterator[Row]],
     report: Report,
-    held: Callable[[Callable[[Report], Iterator[Any]], Report], Iterable[Any]],
+    held: Held,
     *,
     strict: bool = False,
     label_names: Sequence[str] | None = None,

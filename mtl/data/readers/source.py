@@ -16,6 +16,8 @@ from ...errors import ConfigError, DataError, DataWarning, Fault
 
 FilePath = str | os.PathLike[str]
 T = TypeVar("T")
+# What becomes of the items of a file between two passes: `in_memory`, or `Passes`.
+Held = Callable[[Callable[["Report"], Iterator[Any]], "Report"], Iterable[Any]]
 
 
 MOST_KEPT = 10_000  # faults of one file; the others are only counted
@@ -110,6 +112,11 @@ class Report:
             what, fix = f"the file holds no {kind}", "give it at least one"
             raise DataError(what, path=self.path, found=found, fix=fix)
         return [(f"{self.path}: {note}", category) for note, category in notes]
+
+
+def in_memory(make: Callable[[Report], Iterator[T]], report: Report) -> list[T]:
+    """The items of the first pass over a file, kept for the others."""
+    return list(make(report))
 
 
 class Passes(Iterable[T]):
