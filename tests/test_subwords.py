@@ -35,6 +35,7 @@ from mtl.model import MultiTaskModel
 from mtl.nn.config import EncoderConfig
 from mtl.nn.encoder import TransformerEncoder
 from mtl.tasks.ner import NERTask
+from mtl.tasks.spans import pieces_of_span
 
 pytest.importorskip("tokenizers")
 
@@ -196,6 +197,25 @@ def test_the_words_of_a_string_hold_all_that_has_pieces(subwords, kind, text):
         assert filled <= inside
         first, last = encoding.words[word]
         assert all(first <= i < last for i in filled)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("places", [True, False])
+def test_many_texts_at_once_are_encoded_as_each_is(subwords, kind, places):
+    """Also where a text has no piece, and where only some of it is asked for."""
+    texts = [*TEXTS[:150], "", " ", "\u200b", "hi👋there", "12km ½ e\u0301", "[SEP] <s>"]
+    found = subwords[kind].encode_batch(texts, places=places)
+    assert found == [subwords[kind].encode(text) for text in texts]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_pieces_of_a_span_are_all_that_touch_it(subwords, kind):
+    for encoding in subwords[kind].encode_batch(TEXTS[:150]):
+        for start in range(0, len(encoding.text), 3):
+            end = start + 1 + start % 7
+            touched = [i for i, (s, e) in enumerate(encoding.offsets) if s < end and e > start]
+            expected = (touched[0], touched[-1]) if touched else None
+            assert pieces_of_span(encoding, start, end) == expected
 
 
 @pytest.mark.parametrize("kind", ["uncased", "cased"])  # pieces of byte-level BPE may hold marks

@@ -12,6 +12,7 @@ Arrays can be written to a file as they are, and mapped from it instead of read.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain, pairwise
@@ -123,7 +124,7 @@ class Packer:
     """Takes the rows and targets of examples, some at a time, and gives them back as `Packed`."""
 
     def __init__(self, tasks: Iterable[str]) -> None:
-        self._ids: list[Array] = []
+        self._ids = array("i")
         self._lengths: list[int] = []  # of each row
         self._rows: list[tuple[int, int, int, int]] = []
         self._n_rows: list[int] = []  # of each example
@@ -135,8 +136,8 @@ class Packer:
         self._numbers.append(number)
         self._n_rows.append(len(rows))
         for row in rows:
-            self._ids.append(np.array(row.input_ids, np.int32))
-            self._lengths.append(len(row))
+            self._ids.fromlist(row.input_ids)
+            self._lengths.append(len(row.input_ids))
             self._rows.append((row.text_type, row.text_start, row.first_piece, row.n_pieces))
         for name, of_task in targets.items():
             self._targets[name] += of_task
@@ -145,8 +146,8 @@ class Packer:
         """All that was added."""
         first_rows = starts(self._n_rows).astype(np.int32)
         lengths = np.array(self._lengths, np.int32)
-        arrays = {
-            "ids": np.concatenate([np.empty(0, np.int32), *self._ids]),
+        arrays: dict[str, Array] = {
+            "ids": np.array(self._ids, np.int32),
             "first_ids": starts(self._lengths),
             "rows": np.array(self._rows, np.int32).reshape(-1, 4),
             "first_rows": first_rows,

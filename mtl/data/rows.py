@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -14,8 +16,9 @@ from .tokenizers.base import Encoding, Row, Tokenizer
 from .words import Joining
 
 # Texts that a tokenizer gets at once: enough to keep all cores busy, few enough to hold.
-MOST_TEXTS, MOST_CHARACTERS = 1024, 2_000_000
+MOST_TEXTS, MOST_CHARACTERS = 512, 1_000_000
 
+EncodeBatch = Callable[[list[str]], list[Encoding]]
 Numbered = tuple[int, Any, list[Input] | DataError]  # an example, and the texts of its rows
 
 
@@ -24,6 +27,7 @@ class Target(Protocol):
     """What data needs to know about a task: how its targets are made and stacked, and by what."""
 
     name: str
+    reads_places: ClassVar[bool]
 
     @property
     def joining(self) -> Joining | None: ...
@@ -56,8 +60,10 @@ def rows_and_targets(
     Raises:
         ConfigError: two tasks need different rows of one example.
     """
-    for chunk in _in_chunks(examples, tasks):
-        encodings = _encoded_once(chunk, tokenizer)
+    # Prediction, which has no task here, will ask where its pieces are.
+    places = not tasks or any(task.reads_places for task in tasks)
+    encode = partial(tokenizer.encode_batch, places=places)
+    for chunk, encodings in _with_encodings(_in_chunks(examples, tasks), encode):
         for number, example, inputs in chunk:
             try:  # every example is tried before anything is raised: all faults come together
                 if isinstance(inputs, DataError):
@@ -100,17 +106,38 @@ def _in_chunks(
         yield chunk
 
 
-def _encoded_once(chunk: Sequence[Numbered], tokenizer: Tokenizer) -> Mapping[str, Encoding]:
+def _with_encodings(
+    chunks: Iterable[list[Numbered]], encode: EncodeBatch
+) -> Iterator[tuple[list[Numbered], Mapping[str, Encoding]]]:
+    """Each chunk with the encodings of its texts; the next one is encoded meanwhile."""
+    chunks = iter(chunks)
+    chunk = next(chunks, None)
+    if chunk is None:
+        return
+    encodings = _encoded_once(chunk, encode)
+    # The library that cuts subwords does not hold up Python. The pool starts its thread with the
+    # second chunk: a few texts would be encoded before it has started.
+    with ThreadPoolExecutor(1) as pool:
+        for coming in chunks:
+            future = pool.submit(_encoded_once, coming, encode)
+            yield chunk, encodings
+            chunk, encodings = coming, future.result()
+    yield chunk, encodings
+
+
+def _encoded_once(chunk: Sequence[Numbered], encode: EncodeBatch) -> Mapping[str, Encoding]:
     """The encoding of each text, also of one that many share, as questions share their context."""
     several = (inputs for _, _, inputs in chunk if not isinstance(inputs, DataError))
     texts = [text for inputs in several for pair in inputs for text in pair if text is not None]
     unique = list(dict.fromkeys(texts))
-    return dict(zip(unique, tokenizer.encode_batch(unique), strict=True))
+    return dict(zip(unique, encode(unique), strict=True))
 
 
 def inputs_of(example: Any, tasks: Sequence[Target]) -> list[Input]:
     """The texts that the rows of an example are made of, on which its tasks have to agree."""
-    inputs = [task.inputs_of(example) for task in tasks] or [example.inputs]
+    if len(tasks) < 2:
+        return tasks[0].inputs_of(example) if tasks else example.inputs
+    inputs = [task.inputs_of(example) for task in tasks]
     other = next((i for i, texts in enumerate(inputs) if texts != inputs[0]), None)
     if other is not None:
         raise ConfigError(

@@ -68,6 +68,8 @@ class Task(Named, ABC):
         example: the class, or classes, of its examples.
         beats_untrained: whether a model with fresh weights is a baseline worth beating.
         rows_alone: whether its loss is a mean over independent rows.
+        reads_places: whether its targets depend on where words and pieces are in the text. Without
+            it, texts are encoded faster, and a task that asks all the same is told.
         field_holds: what the field named by an option `field` holds, as the readers call it:
             `fields` (names) or `scores` (numbers).
         usual_field: the field that the task reads where the option does not name one.
@@ -86,6 +88,7 @@ class Task(Named, ABC):
     example: ClassVar[type | tuple[type, ...]] = object
     beats_untrained: ClassVar[bool] = False
     rows_alone: ClassVar[bool] = True
+    reads_places: ClassVar[bool] = True
     field_holds: ClassVar[str] = "fields"
     usual_field: ClassVar[str] = ""
     joining: Joining | None = None

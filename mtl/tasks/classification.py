@@ -65,6 +65,7 @@ class ClassificationTask(Task):
     main_metric = OneOf.main_metric
     answers_with = OneOf.answers_with
     example = TextExample
+    reads_places = False
     poolings: ClassVar[tuple[str, ...]] = POOLINGS
 
     def __init__(

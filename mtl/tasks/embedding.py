@@ -114,6 +114,7 @@ class EmbeddingTask(Task):
     main_metric = "accuracy_at_1"
     answers_with = "one unit vector for each text"
     example = PairExample
+    reads_places = False
     beats_untrained = True
     rows_alone = False  # the other pairs of a batch are its wrong answers
 

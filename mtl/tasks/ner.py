@@ -252,11 +252,12 @@ class NERTask(TokenTask):
 
     def _check_are_iob2(self, tags: Iterable[str]) -> None:
         """Raise DataError for tags of another kind, such as parts of speech."""
-        others = dict.fromkeys(tag for tag in tags if tag != "O" and not re.match("[BI]-.", tag))
+        # Each kind of tag once: a sentence has few of them.
+        others = [t for t in dict.fromkeys(tags) if t != "O" and not re.match("[BI]-.", t)]
         if others:
             raise DataError(
                 f"the tags of the task {self.name!r} are not entity tags in IOB2",
-                found=", ".join(map(repr, list(others)[:8])),
+                found=", ".join(map(repr, others[:8])),
                 fix="say which column holds entities (column = ...), or learn these tags as they "
                 'are, with kind = "tokens"; what whole numbers mean, label_names says',
             )

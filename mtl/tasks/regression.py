@@ -75,6 +75,7 @@ class RegressionTask(Task):
     main_metric = "spearman"
     answers_with = "one score"
     example = (TextExample, PairExample)
+    reads_places = False
     text_names = ("sentence1", "sentence2")
     field_holds = "scores"
     usual_field = "score"

@@ -154,8 +154,13 @@ class Tokenizer(ABC):
     def encode(self, text: str) -> Encoding:
         """Pieces of a text; each belongs to one of the words that `split_words` finds."""
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
-        """`encode` of every text; a tokenizer that is faster with many at once does it here."""
+    def encode_batch(self, texts: Sequence[str], places: bool = True) -> list[Encoding]:
+        """`encode` of every text; a tokenizer that is faster with many at once does it here.
+
+        Args:
+            places: whether more than the ids will be asked for. It may be in any case, but a
+                tokenizer that finds it at a cost would have to cut the text again.
+        """
         return [self.encode(text) for text in texts]
 
     @abstractmethod

@@ -11,8 +11,8 @@ weights; here its pieces are mapped back to characters and words.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +40,15 @@ class SubwordEncoding(Encoding):
     longer than cutting the text.
     """
 
-    _found: tokenizers.Encoding
+    _find: Callable[[], tokenizers.Encoding]
 
-    def __init__(self, text: str, ids: list[int], found: tokenizers.Encoding) -> None:
+    def __init__(self, text: str, ids: list[int], find: Callable[[], tokenizers.Encoding]) -> None:
         # Past the frozen dataclass, whose other fields would have to be there.
-        vars(self).update(text=text, ids=ids, _found=found)
+        vars(self).update(text=text, ids=ids, _find=find)
+
+    @cached_property
+    def _found(self) -> tokenizers.Encoding:
+        return self._find()
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -116,22 +120,28 @@ class SubwordTokenizer(Tokenizer):
         Words that share a piece count as one, and a word without a piece, such as a lone control
         character, is left out.
         """
-        # Special tokens are added by `rows`, which knows about pairs and windows.
-        return self._read(text, self.backend.encode(text, add_special_tokens=False))
+        found = self._cut(text)
+        return self._read(text, found.ids, lambda: found)
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+    def encode_batch(self, texts: Sequence[str], places: bool = True) -> list[Encoding]:
         """`encode` of every text, on all cores."""
-        found = self.backend.encode_batch(list(texts), add_special_tokens=False)
-        return [self._read(*both) for both in zip(texts, found, strict=True)]
+        cut = self.backend.encode_batch if places else self.backend.encode_batch_fast
+        cut_texts = zip(texts, cut(list(texts), add_special_tokens=False), strict=True)
+        if places:
+            return [self._read(text, found.ids, lambda f=found: f) for text, found in cut_texts]
+        return [self._read(text, found.ids, partial(self._cut, text)) for text, found in cut_texts]
 
-    def _read(self, text: str, found: tokenizers.Encoding) -> Encoding:
-        """What the library found in a text, without special tokens."""
+    def _cut(self, text: str) -> tokenizers.Encoding:
+        # Special tokens are added by `rows`, which knows about pairs and windows.
+        return self.backend.encode(text, add_special_tokens=False)
+
+    def _read(self, text: str, ids: list[int], find: Callable[[], tokenizers.Encoding]) -> Encoding:
+        """What the library found in a text; `find` gives the rest of it."""
         if not NOT_BLANK.search(text):  # RoBERTa has pieces for blanks too
             return Encoding(text, [], [], [], [], [])
-        ids = found.ids
         if not self.special_ids.isdisjoint(ids):
             ids = [self.unk_id if i in self.special_ids else i for i in ids]
-        return SubwordEncoding(text, ids, found)
+        return SubwordEncoding(text, ids, find)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """The pieces of `ids`; an id beyond the vocabulary is unknown."""
