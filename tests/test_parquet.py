@@ -158,7 +158,7 @@ class Columns:
 
 
 @pytest.mark.filterwarnings("ignore::mtl.errors.DataWarning")
-def test_a_dataset_of_the_datasets_library(size):
+def test_a_dataset_of_the_datasets_library(size, monkeypatch):
     table = pyarrow.Table.from_pylist(RECORDS)
     found = Dataset(train=Columns(table)).train
     assert isinstance(found, StoredExamples if size == "large" else list)
@@ -167,3 +167,9 @@ def test_a_dataset_of_the_datasets_library(size):
     assert found[1].scores == {"stars": 0.5}  # what may be a number is kept
     other = Dataset(train=Columns(table.slice(0, 5), "another")).train
     assert len(other) == 5
+    if size == "large":  # the same data is known again, and not walked over
+        again = Columns(table)
+        walks = []
+        monkeypatch.setattr(Columns, "__iter__", lambda self: walks.append(1) or iter(RECORDS[:9]))
+        assert list(Dataset(train=again).train) == list(found)
+        assert len(walks) == 1  # which shows the kind, in the first records

@@ -171,8 +171,9 @@ def test_a_question_is_asked_once(tmp_path):
 
 
 def test_nothing_is_remembered_of_examples_of_other_classes(tmp_path):
+    @dataclass(frozen=True)
     class Own:
-        inputs = ()
+        inputs: tuple = ()
 
     stored, asked = store(SENTENCES, tmp_path / "them"), []
     for _ in range(2):

@@ -18,8 +18,8 @@ from .json_source import Row, json_rows, looks_like_json, records_of_columns, wi
 from .kinds import PAIRS, QUESTIONS, TEXTS, Kind
 from .large import head_of_json_lines, read_large, stored_examples
 from .pairs import FIRST_FIELDS, SECOND_FIELDS, read_pairs
-from .records import read_jsonl
-from .source import FilePath, Report, short
+from .records import read_jsonl, texts_of
+from .source import FilePath, Held, Report, short
 from .spans import SPAN_FIELDS
 from .squad import read_squad
 
@@ -65,14 +65,13 @@ def _read(
     scores: Sequence[str] = (),
     **_: Any,
 ) -> Examples | StoredExamples:
+    options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
     if head_of_json_lines(path) is not None:
-        options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
         return read_large(kind, name, path, on_error, **options)
     if kind is QUESTIONS:
         return read_squad(path, on_error)
     if kind is PAIRS:
         return read_pairs(path, on_error, label_names=label_names, scores=scores)
-    options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
     return read_jsonl(path, on_error, **options)
 
 
@@ -191,8 +190,16 @@ def _as_stored(data: Any, **options: Any) -> StoredExamples | None:
     report = Report("the records", options.pop("on_error", "stop"))
     kind, form = form_of([row.value for row in islice(rows(report.quiet()), SAMPLE)])
     if kind is TEXTS:
-        options = _named_fields(rows(report.quiet())) | options
+        # Only when they are read: to look for the fields is a walk over all records.
+        kind = kind._replace(examples_of=_texts_with_all_fields)
     return stored_examples(kind, form, rows, report, options, lambda: [name, len(data)])
+
+
+def _texts_with_all_fields(
+    rows: Callable[[Report], Iterator[Row]], report: Report, held: Held, **options: Any
+) -> Iterator[TextExample]:
+    options = _named_fields(rows(report.quiet())) | options
+    return texts_of(rows, report, held, **options)
 
 
 def _named_fields(rows: Iterable[Row]) -> dict[str, Any]:
