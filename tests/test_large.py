@@ -118,7 +118,7 @@ def test_a_large_file_reads_like_a_small_one(
 
 
 def test_faults_beyond_a_number_are_only_counted(tmp_path, all_are_large, monkeypatch):
-    monkeypatch.setattr("mtl.data.readers.source.MOST_KEPT", 30)
+    monkeypatch.setattr(large, "MOST_FAULTS", 30)
     path = tmp_path / "data.jsonl"
     path.write_text(lines(SENTENCE) + "no record\n" * 99)
     with pytest.raises(DataError) as caught:
@@ -128,6 +128,7 @@ def test_faults_beyond_a_number_are_only_counted(tmp_path, all_are_large, monkey
     assert str(caught.value.at(what="here: ")).endswith(
         "99 problems in all (the first 20 are shown)"
     )
+    assert ("note", "69 more problems, which are not listed") in mtl.check_file(path).facts
 
 
 def test_a_byte_that_is_not_utf8_is_found_in_its_line(tmp_path, all_are_large, monkeypatch):

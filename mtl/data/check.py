@@ -108,6 +108,8 @@ def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, Se
             facts = [("note", _in_one_line(fault)) for fault in error.faults]
         except DataError as error:
             problems = error.faults
+            if error.not_kept:
+                facts = [("note", f"{error.not_kept:,} more problems, which are not listed")]
             # The good part is described too: one bad line should not hide what the file is.
             examples = _readable(path, form, given)
     if examples:

@@ -29,6 +29,7 @@ from .source import FilePath, LeftOutWarning, Passes, Report, lines_in
 logger = logging.getLogger(__name__)
 
 LARGE = 64 * 2**20  # bytes; in memory, the examples take some ten times as much
+MOST_FAULTS = 10_000  # that are kept of one file
 HEAD = 4 * 2**20  # bytes that show the form of a file
 
 
@@ -84,6 +85,7 @@ def stored_examples(
     Raises:
         DataError: as for a small file; the file changes while it is read; the disk is full.
     """
+    report.most = MOST_FAULTS
     options = kind.chosen(options)
     found = identity()
     place = _place(report, options, [name, *found])

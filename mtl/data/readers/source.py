@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,13 +21,11 @@ T = TypeVar("T")
 Held = Callable[[Callable[["Report"], Iterator[Any]], "Report"], Iterable[Any]]
 
 
-MOST_KEPT = 10_000  # faults of one file; the others are only counted
-
-
 class Report:
     """What is wrong with a file, and what its user should know; `finish` reports it.
 
     Attributes:
+        most: faults that are kept; the others are only counted.
         counts: what the user should know, and how often it occurred.
         unread: the fields that are not read, and in how many records.
     """
@@ -38,6 +37,7 @@ class Report:
         self.path = str(path)
         self.skip = on_error == "skip"
         self.faults: list[Fault] = []
+        self.most = sys.maxsize
         self.not_kept = 0
         self.bad_records = 0
         self.notes: list[str] = []
@@ -46,7 +46,9 @@ class Report:
 
     def quiet(self) -> Report:
         """Another one of the same file, for what was reported before."""
-        return Report(self.path, "skip")
+        other = Report(self.path, "skip")
+        other.most = 0
+        return other
 
     @contextmanager
     def record(self, line: int | None, where: str = "") -> Generator[None]:
@@ -65,8 +67,8 @@ class Report:
             self._keep(Fault(what, self.path, line, fix="write it with fewer levels"))
 
     def _keep(self, fault: Fault) -> None:
-        # A wrong column is a fault of every line, and a file may be larger than memory.
-        if len(self.faults) < MOST_KEPT:
+        # A wrong field is a fault of every line, and a file may be larger than memory.
+        if len(self.faults) < self.most:
             self.faults.append(fault)
         else:
             self.not_kept += 1
