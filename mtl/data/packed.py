@@ -70,7 +70,8 @@ class TargetColumn:
         if self.kind != "any":
             return self
         texts = [json.dumps(target).encode() for target in self.objects]
-        values = np.frombuffer(b"".join(texts), np.uint8)
+        # A bytearray: torch warns of arrays that nobody may write into.
+        values = np.frombuffer(bytearray(b"".join(texts)), np.uint8)
         return TargetColumn("json", {"values": values, "first": starts(map(len, texts))})
 
     def of_rows(self, first: int, last: int) -> list[Any]:
