@@ -159,6 +159,8 @@ def _cell(value: Any) -> str:
 
 
 class Tsv(Csv):
+    """The same with tabs."""
+
     delimiter = "\t"
 
 
