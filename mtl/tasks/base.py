@@ -17,6 +17,7 @@ from ..data.batching import Batch
 from ..data.dataset import Dataset, as_dataset
 from ..data.examples import Input
 from ..data.readers import read
+from ..data.rows import IGNORED as IGNORED
 from ..data.tokenizers.base import Row
 from ..data.words import Joining
 from ..errors import ConfigError
@@ -36,9 +37,6 @@ class Mistake:
     text: str
     expected: str
     predicted: str
-
-
-IGNORED = -100  # the target where nothing is asked; cross-entropy skips it
 
 
 class Task(Named, ABC):
