@@ -17,6 +17,7 @@ from ..data.batching import Batch
 from ..devices import autocast
 from ..model import MultiTaskModel
 from .aggregation import Aggregation, SharedGradients, Sum
+from .compiled import Compiled
 from .config import TrainConfig
 from .faults import check_weights, not_finite
 from .history import StepRecord
@@ -59,6 +60,7 @@ class Update:
         self.weighting = weighting.to(model.device)
         self.aggregation = aggregation
         self.dtype = dtype
+        self.compiled = Compiled(model, config.compile)
         shared = [p for part in model.shared_parts.values() for p in part]
         self.shared_gradients = SharedGradients(shared)
         self.last_shared = model.last_shared
@@ -191,7 +193,7 @@ class Update:
 
     def _forward(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        with autocast(self.model.device, self.dtype):
+        with autocast(self.model.device, self.dtype), self.compiled.in_use():
             for batch in batches:
                 losses |= self.model.losses(batch)
         return losses

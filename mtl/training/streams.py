@@ -46,9 +46,11 @@ class Streams:
         self.data = list(data)
         self.config = config
         self.device = model.device
-        # Kernels for half precision are built per shape: few shapes save time and memory.
+        # Kernels for half precision, and captured graphs, are made for each shape: with few shapes
+        # they take less time and memory.
         longest = model.encoder.config.max_length
-        sizes = () if dtype == torch.float32 else range(32, longest + 1, 32)
+        any_size = dtype == torch.float32 and not config.compile
+        sizes = () if any_size else range(32, longest + 1, 32)
         self._streams = [
             stream_of(one.splits["train"], model, one.tasks, i, config, sizes)
             for i, one in enumerate(self.data)
@@ -200,7 +202,7 @@ def batches(
     Args:
         task: its name; tasks that share its dataset have their targets in the same batches.
         seed, batch_size, hide_words: as in `TrainConfig`. With precisions other than
-            float32, `train` also pads its batches to multiples of 32 tokens.
+            float32, and with `compile`, `train` also pads its batches to multiples of 32 tokens.
 
     Raises:
         ConfigError: no such task, or impossible settings.
