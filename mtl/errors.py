@@ -28,7 +28,10 @@ class Fault:
 
 
 class MTLError(Exception):
-    """Base of every error this package raises on purpose; `faults` lists all that is wrong."""
+    """Base of every error this package raises on purpose; `faults` lists all that is wrong.
+
+    Of a file with very many faults, the first ones; `not_kept` then says how many more there are.
+    """
 
     # What a shell sees; 2 means wrong usage, as in argparse.
     exit_code = 1
@@ -43,13 +46,19 @@ class MTLError(Exception):
         fix: str | None = None,
     ) -> None:
         self.faults = [Fault(what, None if path is None else str(path), line, found, fix)]
+        self.not_kept = 0
         super().__init__(what)
 
     @classmethod
-    def collect(cls, faults: Sequence[Fault]) -> Self:
-        """One error that holds every fault found, not only the first."""
+    def collect(cls, faults: Sequence[Fault], not_kept: int = 0) -> Self:
+        """One error that holds every fault found, not only the first.
+
+        Args:
+            not_kept: how many more there are, which were counted but not kept.
+        """
         error = cls(faults[0].what)
         error.faults = list(faults)
+        error.not_kept = not_kept
         return error
 
     def at(self, path: object | None = None, what: str = "") -> Self:
@@ -67,18 +76,20 @@ class MTLError(Exception):
                     what=what + fault.what,
                 )
                 for fault in self.faults
-            ]
+            ],
+            self.not_kept,
         )
 
     def __str__(self) -> str:
         # A file with a wrong column has a fault on every line: nobody reads thousands of them.
         lines = [str(fault) for fault in self.faults[:MOST_PRINTED]]
-        if len(self.faults) > 1:
-            lines.append(f"{len(self.faults)} problems in all" + self._unprinted())
+        n = len(self.faults) + self.not_kept
+        if n > 1:
+            lines.append(f"{n} problems in all" + self._unprinted(n))
         return "\n".join(lines)
 
-    def _unprinted(self) -> str:
-        more = len(self.faults) - MOST_PRINTED
+    def _unprinted(self, n: int) -> str:
+        more = n - MOST_PRINTED
         return f" (the first {MOST_PRINTED} are shown)" if more > 0 else ""
 
 

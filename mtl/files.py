@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,12 +29,30 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     Raises:
         DataError: the file cannot be written; what was there before is untouched.
     """
-    path = Path(path)
+    with _written(Path(path)) as partial:
+        # Bytes: on Windows, text mode would write other line endings.
+        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file as `write_atomically` does, without holding its content at once.
+
+    Args:
+        tensors: by name; no two share memory.
+    """
+    from safetensors.torch import save_file  # here, as in `read_tensors`
+
+    with _written(Path(path)) as partial:
+        save_file(tensors, partial)
+
+
+@contextmanager
+def _written(path: Path) -> Generator[Path]:
+    """The same as `beside`, in a folder that is made if need be, with our error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside(path) as partial:
-            # Bytes: on Windows, text mode would write other line endings.
-            partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+            yield partial
     except (OSError, UnicodeEncodeError) as error:
         raise unwritable(path, error) from None
 
@@ -42,7 +61,7 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 def beside(path: Path) -> Generator[Path]:
     """A name of its own beside `path`; what is written there in this context moves over `path`."""
     # In the same folder, since `os.replace` is atomic only within one file system.
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    partial = _own_name(path)
     try:
         yield partial
         # From here on the new file is there, whole; until here the old one was.
@@ -50,6 +69,11 @@ def beside(path: Path) -> Generator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()  # still there only if something went wrong, a Ctrl-C included
+
+
+def _own_name(path: Path) -> Path:
+    """A name that nobody else uses, in the same folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def unwritable(path: Path, error: Exception) -> DataError:
@@ -60,6 +84,49 @@ def unwritable(path: Path, error: Exception) -> DataError:
         found=str(error),
         fix="check the path, its folder and the free space",
     )
+
+
+def append_lines(path: Path, size: int, lines: Iterable[str]) -> int:
+    """Write lines into a file after its first `size` bytes; what came after these is gone.
+
+    Whoever calls it keeps the size that it returns: after a kill, the bytes up to the size that was
+    kept last are as they were.
+
+    Returns:
+        the size of the file now.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        with path.open("r+b" if size else "wb") as file:
+            file.truncate(size)
+            file.seek(size)
+            file.writelines(f"{line}\n".encode() for line in lines)
+            return file.tell()
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+@contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+    """A new folder to write in; when the context ends well, it is moved to `path`, else removed.
+
+    If another process has put one there meanwhile, that one stays.
+    """
+    partial = _own_name(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if not path.exists():
+            os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # there only if something went wrong
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: `MTL_CACHE`, or `~/.cache/mtl`."""
+    return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")
 
 
 MOST_NAMED = 10

@@ -17,7 +17,7 @@ from checkpoints import write_modern
 from processes import Process
 
 import mtl
-from mtl.data import cache
+from mtl.data import cache, remembered
 from mtl.data import encoded as encoded_module
 from mtl.data.batching import collate
 from mtl.data.cache import cache_key
@@ -339,7 +339,7 @@ def test_when_the_code_of_the_package_changes_the_key_does(tmp_path, monkeypatch
     """Its version stays the same while someone works on it."""
     copy = tmp_path / "mtl"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(cache, "__file__", str(copy / "data" / "cache.py"))
+    monkeypatch.setattr(remembered, "__file__", str(copy / "data" / "remembered.py"))
     keys = []
     for file in (
         None,
@@ -351,9 +351,9 @@ def test_when_the_code_of_the_package_changes_the_key_does(tmp_path, monkeypatch
         if file:
             with (copy / file).open("a") as source:
                 source.write("# more\n")
-        cache.own_code.cache_clear()
+        remembered.own_code.cache_clear()
         keys.append(cache.cache_key(SENTENCES, TOKENIZER, [NERTask("ner", types=TYPES)], 64, 6))
-    cache.own_code.cache_clear()
+    remembered.own_code.cache_clear()
     assert len(set(keys)) == 4
     assert keys[-2] == keys[-1]  # the toy world has no say in how it is encoded
 

@@ -13,11 +13,13 @@ from test_cache import DATA, TYPES
 
 from mtl.data import encoded as encoded_module
 from mtl.data import rows as rows_module
+from mtl.data import stored as stored_module
 from mtl.data.batching import BatchStream, collate, sorted_batches
 from mtl.data.dataset import Dataset
 from mtl.data.encoded import encode, encode_examples, only
 from mtl.data.examples import TextExample
 from mtl.data.packed import TargetColumn
+from mtl.data.stored import store
 from mtl.data.tokenizers.base import LateEncoding
 from mtl.errors import DataError
 from mtl.inference import encode_for, predict_encoded
@@ -133,6 +135,9 @@ def test_the_others_keep_their_numbers(tmp_path, part, tokenizer):
     again = []
     encode(FAULTY, tokenizer, [NER], 64, faults=again, cache=tmp_path)
     assert again == faults
+    starts = range(0, len(FAULTY), part)
+    n_whole = sum(not {*range(start, start + part)} & {*BAD} for start in starts)
+    assert len(list(tmp_path.iterdir())) == n_whole
 
 
 # --- on disk --------------------------------------------------------------------------------------
@@ -159,25 +164,15 @@ def test_after_a_kill_only_what_is_missing_is_encoded(tmp_path, tokenizer, monke
     assert [*encoded] == encode_examples(*what)[0]
 
 
-def test_examples_that_know_their_hash_are_not_read_for_it(tmp_path, tokenizer, monkeypatch):
-    class Known(list):
-        def __init__(self, examples, known):
-            super().__init__(examples)
-            self.hash = known
-
-        def __getitem__(self, index):
-            found = super().__getitem__(index)
-            return Known(found, f"{self.hash} {index}") if isinstance(index, slice) else found
-
+def test_examples_on_disk_are_not_read_for_their_hash(tmp_path, tokenizer, monkeypatch):
     what = (tokenizer, [NER], 64, 4)
-    encode(Known(SENTENCES, "one"), *what, cache=tmp_path)
+    examples = store(SENTENCES, tmp_path / "one")
+    encode(examples, *what, cache=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(Known, "__iter__", lambda self: pytest.fail("read"))
-        encode(Known(SENTENCES, "one"), *what, cache=tmp_path)
-    others = SENTENCES[::-1]
-    assert [*encode(Known(others, "two"), *what, cache=tmp_path)] == encode_examples(others, *what)[
-        0
-    ]
+        patch.setattr(stored_module, "from_line", lambda line: pytest.fail("read"))
+        encode(examples, *what, cache=tmp_path)
+    others = store(SENTENCES[::-1], tmp_path / "two")
+    assert [*encode(others, *what, cache=tmp_path)] == encode_examples(others, *what)[0]
 
 
 def test_what_is_on_disk_is_mapped(tmp_path, tokenizer):

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+from dataclasses import asdict
+from functools import partial
 
 import pytest
 import small_training
@@ -13,6 +15,7 @@ from small_training import FAST
 import mtl
 from mtl.errors import ModelError
 from mtl.training import state
+from mtl.training.history import Round
 from mtl.training.loop import train
 from mtl.training.state import REST, has_state, load_state, save_state
 
@@ -26,6 +29,14 @@ LEAVES = st.none() | st.booleans() | NUMBERS | KEYS | TENSORS
 STATES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
 )
+
+ROUNDS = [Round(1, n, 0.5 * n, {"ner": 0.1 * n}, 1e-3, 1.0, {"ner": n}) for n in range(1, 5)]
+WRITERS = ("write_tensors", "append_lines", "write_atomically")
+
+
+def plain(state):
+    """As it is loaded: its rounds are plain values."""
+    return state | {"rounds": [asdict(one) for one in state["rounds"]]}
 
 
 def same_state(one, other):
@@ -94,26 +105,74 @@ def test_broken_states_are_refused(tmp_path):
 
 def test_a_kill_while_saving_leaves_the_state_before_whole(tmp_path, monkeypatch):
     """Killed before any of its writes, the folder still gives the old state, never a mixture."""
-    old, new = ({"epoch": n, "weights": torch.full((3,), float(n))} for n in (1, 2))
-    write = state.write_atomically
+    old, new = (
+        {"epoch": n, "weights": torch.full((3,), float(n)), "id": "a", "rounds": ROUNDS[:n]}
+        for n in (1, 2)
+    )
+    writers = {name: getattr(state, name) for name in WRITERS}
     for writes_before_the_kill in range(5):
         save_state(tmp_path, old)
         left = [writes_before_the_kill]
 
-        def killed(path, content, left=left):
+        def killed(name, *what, left=left):
             if not left[0]:
                 raise KeyboardInterrupt
             left[0] -= 1
-            write(path, content)
+            return writers[name](*what)
 
-        monkeypatch.setattr(state, "write_atomically", killed)
+        for name in WRITERS:
+            monkeypatch.setattr(state, name, partial(killed, name))
         try:
             save_state(tmp_path, new)
             finished = True
         except KeyboardInterrupt:
             finished = False
-        monkeypatch.setattr(state, "write_atomically", write)
-        assert same_state(new if finished else old, load_state(tmp_path))
+        for name in WRITERS:
+            monkeypatch.setattr(state, name, writers[name])
+        assert finished == (writes_before_the_kill >= 3)
+        assert same_state(plain(new if finished else old), load_state(tmp_path))
+
+
+def test_rounds_are_appended_and_not_written_again(tmp_path, monkeypatch):
+    written = []
+    append = state.append_lines
+
+    def counted(path, size, lines):
+        lines = list(lines)
+        written.append(len(lines))
+        return append(path, size, lines)
+
+    monkeypatch.setattr(state, "append_lines", counted)
+    for n in (1, 3, 3, 4):
+        save_state(tmp_path, {"id": "a", "rounds": ROUNDS[:n]})
+        assert same_state(load_state(tmp_path), plain({"id": "a", "rounds": ROUNDS[:n]}))
+    assert written == [1, 2, 0, 1]
+    # Another run in the same folder has rounds of its own.
+    other = {"id": "b", "rounds": ROUNDS[2:3]}
+    save_state(tmp_path, other)
+    assert same_state(load_state(tmp_path), plain(other))
+    assert len(list(tmp_path.glob("training_rounds-*"))) == 1
+
+
+def test_rounds_after_those_that_count_are_cut_off(tmp_path):
+    save_state(tmp_path, {"id": "a", "rounds": ROUNDS[:2]})
+    (file,) = tmp_path.glob("training_rounds-*")
+    with file.open("a") as rounds:
+        rounds.write('{"epoch": 9, "st')  # killed before the JSON that would have counted them
+    assert same_state(load_state(tmp_path), plain({"id": "a", "rounds": ROUNDS[:2]}))
+    save_state(tmp_path, {"id": "a", "rounds": ROUNDS[:3]})
+    assert same_state(load_state(tmp_path), plain({"id": "a", "rounds": ROUNDS[:3]}))
+
+
+def test_only_tensors_that_share_memory_are_copied(tmp_path, monkeypatch):
+    weights = torch.arange(6.0)
+    state = {"alone": weights, "shared": weights.view(2, 3), "part": torch.arange(9)[3:5]}
+    copied = []
+    clone = torch.Tensor.clone
+    monkeypatch.setattr(torch.Tensor, "clone", lambda t: copied.append(t.shape) or clone(t))
+    save_state(tmp_path, state)
+    assert copied == [(2, 3), (2,)]
+    assert same_state(load_state(tmp_path), state)
 
 
 def test_a_deeply_nested_training_state_is_a_broken_one(tmp_path):

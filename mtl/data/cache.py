@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,9 @@ from ..errors import DataError
 from ..files import write_atomically
 from ..version import __version__
 from .packed import Packed, TargetColumn
+from .remembered import examples_hash, own_code
 from .rows import Target
+from .stored import StoredExamples
 from .tokenizers.base import Tokenizer
 
 
@@ -56,7 +57,7 @@ class Cache:
     def path(self, examples: Sequence[Any]) -> Path | None:
         """The file for some examples; None if nothing of theirs is kept."""
         # Those that know their hash were made from a file by this package.
-        known = known_hash(examples) is not None
+        known = isinstance(examples, StoredExamples)
         if not self.is_ours or not (known or all(map(_is_ours, examples))):
             return None
         return self.folder / f"{_joined_hash(self.settings, examples)}.encoded"
@@ -113,37 +114,6 @@ def task_hash(task: Target) -> str:
     settings = json.dumps(task.settings(), sort_keys=True)
     what = f"{type(task).__qualname__} {task.name} {settings} {task.joining}"
     return sha256(what.encode()).hexdigest()
-
-
-def examples_hash(examples: Iterable[Any]) -> str:
-    """A hash of some examples in their order."""
-    if (known := known_hash(examples)) is not None:
-        return known
-    digest = sha256()
-    for example in examples:
-        # The repr of a dataclass names all its fields, so nothing that shapes a row is missed.
-        digest.update(f"\n{example!r}".encode())
-    return digest.hexdigest()
-
-
-def known_hash(examples: Iterable[Any]) -> str | None:
-    """The hash that examples on disk know of themselves; None for others."""
-    # To read millions of them at each start would take minutes.
-    return getattr(examples, "hash", None)
-
-
-@cache
-def own_code() -> str:
-    """A hash of the files that make rows and targets.
-
-    In a checkout that someone works on, they change while the version stays.
-    """
-    digest = sha256()
-    for folder in (Path(__file__).parent, Path(__file__).parents[1] / "tasks"):
-        # Sorted, since file systems list files in any order, and the hash would differ.
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _is_ours(thing: Any) -> bool:

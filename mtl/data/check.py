@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,19 +12,9 @@ from typing import Any
 
 from ..errors import DataError, DataWarning, Fault
 from ..metrics import entity_spans
-from .examples import (
-    Answer,
-    NERExample,
-    PairExample,
-    QAExample,
-    TextExample,
-    TokenExample,
-    labels_in,
-)
+from .examples import NERExample, PairExample, QAExample, TextExample, TokenExample, labels_in
+from .facts import Fact, describe
 from .readers import Form, LeftOutWarning, SoundDataError, detect, files_of, only_set
-from .words import Place, split_words
-
-Fact = tuple[str, str]  # what was looked at, and what was found
 
 
 @dataclass(frozen=True)
@@ -104,12 +93,12 @@ def check_file(path: str | Path, **options: Any) -> FileReport | FolderReport:
     return FolderReport(str(path), {split: report for split, (report, _) in checked.items()}, facts)
 
 
-def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, list[Any]]:
+def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, Sequence[Any]]:
     form = detect(path)
     given = only_set(**options)
     problems: list[Fault] = []
     facts: list[Fact] = []
-    examples: list[Any] = []
+    examples: Sequence[Any] = []
     with warnings.catch_warnings(record=True) as notes:
         # By default Python shows a warning once; a second file would seem to have none.
         warnings.simplefilter("always", DataWarning)
@@ -119,10 +108,12 @@ def _check(path: str | Path, options: Mapping[str, Any]) -> tuple[FileReport, li
             facts = [("note", _in_one_line(fault)) for fault in error.faults]
         except DataError as error:
             problems = error.faults
+            if error.not_kept:
+                facts = [("note", f"{error.not_kept:,} more problems, which are not listed")]
             # The good part is described too: one bad line should not hide what the file is.
             examples = _readable(path, form, given)
     if examples:
-        facts += _DESCRIBE[type(examples[0])](examples)
+        facts += describe(examples)
     # The count of left-out records says nothing new here: each is listed as a problem.
     told = [note for note in notes if not issubclass(note.category, LeftOutWarning)]
     facts += [("note", _without_path(str(note.message), path)) for note in told]
@@ -133,7 +124,7 @@ def _in_one_line(fault: Fault) -> str:
     return ". ".join(part for part in (fault.what, fault.found, fault.fix) if part)
 
 
-def _readable(path: str | Path, form: Form, options: Mapping[str, Any]) -> list[Any]:
+def _readable(path: str | Path, form: Form, options: Mapping[str, Any]) -> Sequence[Any]:
     """The examples that have no problem; none where the whole file has one."""
     try:
         return form.read(path, "skip", **options)
@@ -148,7 +139,7 @@ def _without_path(note: str, path: str | Path) -> str:
 def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
     """Which splits have texts in common, and how many."""
     facts = []
-    texts = {split: Counter(map(_identity, examples)) for split, examples in splits.items()}
+    texts = _counted_texts(splits)
     for first, second in combinations(splits, 2):
         # A text that was trained on tests memory, not understanding.
         shared = [text for text in texts[second] if text in texts[first]]
@@ -159,6 +150,18 @@ def texts_in_two_splits(splits: Mapping[str, Sequence[Any]]) -> list[Fact]:
             share = f"{n:,} of the {len(splits[second]):,} in {second}"
             facts.append((f"in both {first} and {second}", f"{share}, such as {shown}"))
     return facts
+
+
+def _counted_texts(splits: Mapping[str, Sequence[Any]]) -> dict[str, Counter[tuple[str, ...]]]:
+    """How often each text occurs in each split; in the largest, only those of the others."""
+    largest = max(splits, key=lambda split: len(splits[split]))
+    others = {
+        split: Counter(map(_identity, of)) for split, of in splits.items() if split != largest
+    }
+    # The largest may be larger than memory, and what only it has is in no two splits.
+    known = set().union(*others.values())
+    shared = Counter(text for text in map(_identity, splits[largest]) if text in known)
+    return {split: others.get(split, shared) for split in splits}
 
 
 def names_not_in_train(splits: Mapping[str, Sequence[Any]], *kinds: str) -> list[Fact]:
@@ -214,135 +217,6 @@ def examples_in_words(kind: type) -> str:
     return _IN_WORDS.get(kind, kind.__name__)
 
 
-def _describe_texts(examples: Sequence[NERExample | TextExample]) -> list[Fact]:
-    tagged = [example.tags for example in examples if example.tags is not None]
-    entities = Counter(kind for example in examples for kind, _, _ in example.entities)
-    facts = [("examples", f"{len(examples):,}")]
-    texts = [example for example in examples if isinstance(example, TextExample)]
-    if texts:
-        facts += _describe_labels("labels", [labels_in(text) for text in texts])
-        for name in dict.fromkeys(key for text in texts for key in text.fields):
-            facts += _describe_labels(name, [labels_in(text, name) for text in texts])
-        for name in dict.fromkeys(key for text in texts for key in text.scores):
-            facts.append((name, _range([t.scores[name] for t in texts if name in t.scores])))
-        facts.append(("with tags", f"{len(tagged):,}"))
-    facts.append(("entities", _counts(entities)))
-    if inner := Counter(kind for example in examples for kind, _, _ in example.inner):
-        facts.append(("of them inside others", _counts(inner)))
-    if tagged:
-        every = [tag for tags in tagged for tag in tags]
-        share = f"{every.count('O') / len(every):.1%} of {len(every):,}"
-        facts.append(("tokens that are O", share))
-    facts.append(("tokens", _lengths([len(e.tokens) or _n_words(e.text) for e in examples])))
-    return facts + _repeated([example.text for example in examples], "texts")
-
-
-def _describe_tokens(examples: Sequence[TokenExample]) -> list[Fact]:
-    tagged = [example.tags for example in examples if example.tags is not None]
-    return [
-        ("examples", f"{len(examples):,}"),
-        ("with tags", f"{len(tagged):,}"),
-        ("tags", _counts([tag for tags in tagged for tag in tags])),
-        ("tokens", _lengths([len(example.tokens) for example in examples])),
-        *_repeated([example.text for example in examples], "texts"),
-    ]
-
-
-def _describe_labels(name: str, said: Sequence[tuple[str, ...] | None]) -> list[Fact]:
-    """How many texts are labelled, how often each label occurs, and how many of them a text has."""
-    known = [labels for labels in said if labels is not None]
-    facts = [("with a label", f"{len(known):,}")] if name == "labels" else []
-    facts.append((name, _counts([label for labels in known for label in labels])))
-    if any(len(labels) != 1 for labels in known):
-        how_many = f"{_lengths(list(map(len, known)))}; none of them: {known.count(()):,}"
-        facts.append((f"{name} of a text", how_many))
-    return facts
-
-
-def _describe_questions(examples: Sequence[QAExample]) -> list[Fact]:
-    # Many questions share a context: it is split only once.
-    words = {context: split_words(context) for context in {e.context for e in examples}}
-    borders = {context: _borders(places) for context, places in words.items()}
-    # Where the file gives no offset, any of them may be meant.
-    several = [e for e in examples if any(e.context.count(a.text) > 1 for a in e.answers)]
-    inside = [e for e in examples if not _on_borders(e.answers, *borders[e.context])]
-    answered = [example for example in examples if example.answers]
-    unanswerable = len(examples) - len(answered)
-    return [
-        ("questions", f"{len(examples):,}"),
-        *([("without an answer", f"{unanswerable:,}")] if unanswerable else []),
-        ("contexts", f"{len(words):,}"),
-        ("context words", _lengths([len(words[example.context]) for example in examples])),
-        ("question words", _lengths([_n_words(example.question) for example in examples])),
-        ("answer words", _lengths([_n_words(e.answers[0].text) for e in answered])),
-        ("answers whose text occurs more than once", _some(several, examples)),
-        ("answers not on token boundaries", _some(inside, examples)),
-    ]
-
-
-def _describe_pairs(examples: Sequence[PairExample]) -> list[Fact]:
-    scores = [example.raw_score for example in examples if example.raw_score is not None]
-    labels = [example.label for example in examples if example.label is not None]
-    words = [_n_words(text) for e in examples for text in (e.first, e.second)]
-    facts = [("pairs", f"{len(examples):,}"), ("with a score", f"{len(scores):,}")]
-    if scores:
-        facts.append(("scores", _range(scores)))
-    if labels:
-        facts += [("with a label", f"{len(labels):,}"), ("labels", _counts(labels))]
-    facts.append(("words", _lengths(words)))
-    return facts + _repeated([f"{e.first}\n{e.second}" for e in examples], "pairs")
-
-
-def _n_words(text: str) -> int:
-    return len(split_words(text))
-
-
-def _borders(words: Sequence[Place]) -> tuple[set[int], set[int]]:
-    """Where words begin, and where they end."""
-    return {start for start, _ in words}, {end for _, end in words}
-
-
-def _on_borders(answers: Sequence[Answer], starts: set[int], ends: set[int]) -> bool:
-    """Whether every answer begins and ends where a word does."""
-    return all(answer.start in starts and answer.end in ends for answer in answers)
-
-
-def _counts(names: Sequence[str] | Counter[str], most: int = 20) -> str:
-    counts = Counter(names).most_common()
-    shown = ", ".join(f"{name} {n:,}" for name, n in counts[:most])
-    return (shown or "none") + (f", and {len(counts) - most} more" if len(counts) > most else "")
-
-
-def _lengths(lengths: Sequence[int]) -> str:
-    if not lengths:
-        return "none"
-    middle = statistics.median(lengths)
-    return f"{min(lengths)} to {max(lengths)}, median {middle:g}"
-
-
-def _range(numbers: Sequence[float]) -> str:
-    return f"{min(numbers):g} to {max(numbers):g}, median {statistics.median(numbers):g}"
-
-
-def _some(found: Sequence[QAExample], examples: Sequence[QAExample]) -> str:
-    names = ", ".join(example.id for example in found[:3])
-    more = ", ..." if len(found) > 3 else ""
-    share = f"{len(found):,} ({len(found) / len(examples):.1%})"
-    return f"{share}: {names}{more}" if found else "0"
-
-
-def _repeated(texts: Sequence[str], what: str) -> list[Fact]:
-    n = len(texts) - len(set(texts))
-    return [(f"repeated {what}", f"{n:,}")] if n else []
-
-
-_DESCRIBE = {
-    TokenExample: _describe_tokens,
-    NERExample: _describe_texts,
-    TextExample: _describe_texts,
-    QAExample: _describe_questions,
-    PairExample: _describe_pairs,
-}
 _IN_WORDS = {
     TokenExample: "sentences with one tag per word",
     NERExample: "sentences with one tag per word",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from ..errors import ConfigError, DataError, suggest
+from ..errors import ConfigError, suggest
 from ..settings import class_names_checked
+from .held_out import check_enough_groups, groups_of, hold_out_stored
 from .readers import as_examples, short
+from .stored import StoredExamples
 
 Example = TypeVar("Example", bound=Any)
 
@@ -56,9 +57,13 @@ class Dataset:
             raise ConfigError("a dataset has no such split", found=repr(name)[:80], fix=fix)
         return getattr(self, name)
 
+    def splits(self) -> list[Sequence[Any]]:
+        """The examples of each split, in the order of `SPLITS`."""
+        return [getattr(self, f.name) for f in fields(self)]
+
     def all(self) -> Iterator[Any]:
-        """The examples of every split."""
-        return (example for f in fields(self) for example in getattr(self, f.name))
+        """The examples of every split, one after the other."""
+        return (example for split in self.splits() for example in split)
 
     def training_texts(self) -> Iterator[str]:
         """Every text of the training split: all that a vocabulary may be built from."""
@@ -100,12 +105,13 @@ def as_dataset(data: Dataset | Mapping[str, Any] | None) -> Dataset:
 
 def hold_out(
     examples: Sequence[Example], seed: int, share: float = 0.1, parts: int = 2
-) -> list[list[Example]]:
+) -> Sequence[Sequence[Example]]:
     """Split off `parts` held-out parts of about `share` each, whole groups at a time.
 
     Examples that share a group (for pairs: either sentence) are linked, and so are those linked to
     the same third. Linked examples stay together; where more than `share` of the examples are
-    linked, they stay in the rest.
+    linked, they stay in the rest. Of examples on disk other groups are drawn than of the same in
+    memory, where they are sorted first.
 
     Returns:
         the remaining examples, then each held-out part.
@@ -116,6 +122,8 @@ def hold_out(
     """
     # Whole groups: a question about a context that was trained on, or a sentence of a pair that
     # was, would make held-out scores too good.
+    if isinstance(examples, StoredExamples):
+        return hold_out_stored(examples, seed, share, parts)
     group_of = _linked_groups(examples)
     counts = Counter(group_of)
     # Counted in groups, not in examples: a whole group goes into one part.
@@ -123,12 +131,7 @@ def hold_out(
     most = max(1, share * len(examples))
     # Sorted before it is shuffled: the split depends on the seed, not on the order of the file.
     groups = sorted(group for group, n in counts.items() if n <= most)
-    if share * len(counts) < 1 or len(groups) < parts * size:
-        raise DataError(
-            "there are too few different texts to hold out a tenth of them",
-            found=f"{len(groups)}; at least {math.ceil(1 / share)} are needed",
-            fix="give separate validation and test files",
-        )
+    check_enough_groups(len(groups), len(counts), share, parts)
     random.Random(seed).shuffle(groups)
     part_of = {group: i // size for i, group in enumerate(groups[: parts * size])}
     held_out: list[list[Example]] = [[] for _ in range(parts)]
@@ -152,7 +155,7 @@ def _linked_groups(examples: Sequence[Any]) -> list[Any]:
 
     firsts = []
     for example in examples:
-        first, *others = example.groups if hasattr(example, "groups") else (example.group,)
+        first, *others = groups_of(example)
         firsts.append(first)
         for other in others:
             # The smaller one wins, so that the order of the examples does not matter.

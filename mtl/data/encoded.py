@@ -7,6 +7,7 @@ predicted once: a list, which still has the pieces of each text and where they a
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -70,14 +71,18 @@ class StoredExample(EncodedExample):
     text is encoded again.
     """
 
-    def __init__(self, stored: EncodedExamples, packed: Packed, index: int, number: int) -> None:
-        # Past the frozen dataclass, whose fields would come first.
-        vars(self).update(_stored=stored, _packed=packed, _index=index, _number=number)
-
     _stored: EncodedExamples
     _packed: Packed
     _index: int  # in `_packed`
     _number: int  # among all examples, those left out too
+    _rows: tuple[int, int]  # its first row in `_packed`, and the first of the next example
+
+    def __init__(self, stored: EncodedExamples, packed: Packed, index: int, number: int) -> None:
+        # Past the frozen dataclass, whose fields would come first; this runs for each example of
+        # each batch.
+        own = self.__dict__
+        own["_stored"], own["_packed"], own["_index"] = stored, packed, index
+        own["_number"], own["_rows"] = number, packed.rows_of(index)
 
     def __len__(self) -> int:
         return int(self._packed.lengths[self._index])
@@ -92,22 +97,21 @@ class StoredExample(EncodedExample):
 
     @property
     def n_rows(self) -> int:
-        first, last = self._packed.rows_of(self._index)
+        first, last = self._rows
         return last - first
 
     @property
     def row_ids(self) -> Sequence[Array]:
-        return self._packed.ids_of(self._index)
+        return self._packed.ids_of(*self._rows)
 
     @property
     def row_places(self) -> Sequence[Sequence[int]]:
-        first, last = self._packed.rows_of(self._index)
+        first, last = self._rows
         return self._packed.rows[first:last].tolist()
 
-    @cached_property
+    @property
     def targets(self) -> dict[str, list[Any]]:
-        first, last = self._packed.rows_of(self._index)
-        return {name: column.of_rows(first, last) for name, column in self._packed.targets.items()}
+        return {name: column.of_rows(*self._rows) for name, column in self._packed.targets.items()}
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -152,7 +156,7 @@ class EncodedExamples(Sequence[EncodedExample]):
         self.examples, self.parts = examples, parts
         self.tokenizer, self.tasks, self.chosen = tokenizer, tasks, chosen
         # The first example of each part among those that are usable.
-        self._firsts = starts(len(packed) for _, packed in parts)
+        self._firsts = starts(len(packed) for _, packed in parts).tolist()
         lengths = np.concatenate([np.empty(0, np.int32), *(packed.lengths for _, packed in parts)])
         self.lengths = lengths if chosen is None else lengths[chosen]
         self.notes = sum((packed.notes for _, packed in parts), Counter[str]())
@@ -174,13 +178,14 @@ class EncodedExamples(Sequence[EncodedExample]):
     def __getitem__(self, index: int | slice) -> StoredExample | EncodedExamples:
         if isinstance(index, slice):
             return self.select(np.arange(len(self))[index])
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"there are {len(self):,} examples, and none has the index {index}")
-        index %= len(self)
+        n = len(self.lengths)
+        if not -n <= index < n:
+            raise IndexError(f"there are {n:,} examples, and none has the index {index}")
+        index = int(index) % n
         place = index if self.chosen is None else int(self.chosen[index])
-        part = int(np.searchsorted(self._firsts, place, side="right")) - 1
+        part = bisect_right(self._firsts, place) - 1
         first, packed = self.parts[part]
-        inside = place - int(self._firsts[part])
+        inside = place - self._firsts[part]
         return StoredExample(self, packed, inside, first + int(packed.numbers[inside]))
 
     def select(self, indices: Array) -> EncodedExamples:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain, pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,12 @@ class TargetColumn:
             values, `first`, where they begin.
         objects: the targets themselves, for the kind `any`.
     """
+
+    _MAKE: ClassVar[dict[str, Callable[[Array], Any]]] = {
+        "list": lambda values: values.tolist(),
+        "tuple": lambda values: tuple(values.tolist()),
+        "json": lambda values: json.loads(values.tobytes()),
+    }
 
     def __init__(self, kind: str, arrays: dict[str, Array], objects: Sequence[Any] = ()) -> None:
         self.kind, self.arrays, self.objects = kind, arrays, objects
@@ -64,7 +70,8 @@ class TargetColumn:
         if self.kind != "any":
             return self
         texts = [json.dumps(target).encode() for target in self.objects]
-        values = np.frombuffer(b"".join(texts), np.uint8)
+        # A bytearray: torch warns of arrays that nobody may write into.
+        values = np.frombuffer(bytearray(b"".join(texts)), np.uint8)
         return TargetColumn("json", {"values": values, "first": starts(map(len, texts))})
 
     def of_rows(self, first: int, last: int) -> list[Any]:
@@ -73,14 +80,16 @@ class TargetColumn:
             return list(self.objects[first:last])
         values = self.arrays["values"]
         if self.kind in ("int", "float"):
-            found: Iterable[Any] = values[first:last].tolist()
+            found = values[first:last].tolist()
         else:
             borders = self.arrays["first"][first : last + 1].tolist()
-            found = [values[a:b] for a, b in pairwise(borders)]
-            if self.kind == "json":
-                return [json.loads(text.tobytes()) for text in found]
-            found = [tuple(x.tolist()) if self.kind == "tuple" else x.tolist() for x in found]
-        known = self.arrays["known"][first:last].tolist()
+            make = self._MAKE[self.kind]
+            found = [make(values[a:b]) for a, b in pairwise(borders)]
+        if self.kind == "json":  # which knows None itself
+            return found
+        known = self.arrays["known"][first:last]
+        if known.all():
+            return found
         return [target if has else None for target, has in zip(found, known, strict=True)]
 
 
@@ -111,11 +120,11 @@ class Packed:
 
     def rows_of(self, example: int) -> tuple[int, int]:
         """The first row of an example, and the first of the next."""
-        return int(self.first_rows[example]), int(self.first_rows[example + 1])
+        first, last = self.first_rows[example : example + 2].tolist()
+        return first, last
 
-    def ids_of(self, example: int) -> list[Array]:
-        """The ids of each row of an example."""
-        first, last = self.rows_of(example)
+    def ids_of(self, first: int, last: int) -> list[Array]:
+        """The ids of each row from `first` up to `last`."""
         borders = self.first_ids[first : last + 1].tolist()
         return [self.ids[a:b] for a, b in pairwise(borders)]
 

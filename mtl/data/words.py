@@ -95,7 +95,7 @@ class Joining:
         return {word: len(split_words(word)) for word in self.whole}
 
 
-def learn_joining(sentences: Sequence[Sequence[str]]) -> Joining:
+def learn_joining(sentences: Iterable[Sequence[str]]) -> Joining:
     """What holds words together in these sentences.
 
     A sign joins if it is more often inside words than between them: where a file has `O'Hara`, but

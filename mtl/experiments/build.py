@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from ..data.augment import augment
 from ..data.dataset import Dataset
+from ..data.remembered import remembered
+from ..data.stored import chosen
 from ..data.tokenizers.whitespace import WhitespaceTokenizer
 from ..devices import is_out_of_memory
 from ..errors import ConfigError, DataError
@@ -65,11 +68,12 @@ def _build_dataset(
     else:
         sizes = (data.toy_train, data.toy_held_out, data.toy_held_out)
         dataset = toy_dataset(data.toy, *sizes, seed=recipe.seed)
-    train = list(dataset.train)
+    train = dataset.train
     n = min(data.limit or len(train), max(1, round(data.share * len(train))))
     if n < len(train):
         # Its own seed: with the recipe's alone, it would draw the same numbers as other places do.
-        train = random.Random(f"limit {recipe.seed}").sample(train, n)
+        numbers = random.Random(f"limit {recipe.seed}").sample(range(len(train)), n)
+        train = chosen(train, numbers)
     if data.augment:
         # After the limit, or changed copies of examples that were left out would come in.
         train = augment(train, data.augment, recipe.seed, data.synonyms)
@@ -91,8 +95,7 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
         encoder, tokenizer = load_pretrained(recipe.encoder["pretrained"], **options)
     else:
         datasets = {id(task.dataset): task.dataset for task in tasks}  # a shared one counts once
-        texts = (text for dataset in datasets.values() for text in dataset.training_texts())
-        tokenizer = WhitespaceTokenizer.train(texts, **recipe.tokenizer)
+        tokenizer = _train_tokenizer(list(datasets.values()), recipe.tokenizer)
         config = EncoderConfig(vocab_size=len(tokenizer), **recipe.encoder_shape)
         encoder = _fresh_encoder(config)
     names = {task.name for task in tasks}  # they may be some of the recipe's
@@ -107,6 +110,17 @@ def build_model(recipe: Recipe, tasks: list[Task]) -> MultiTaskModel:
         task_embeddings=[name for name, task in own.items() if task.task_embedding],
         **recipe.model,
     )
+
+
+def _train_tokenizer(datasets: list[Dataset], options: dict[str, Any]) -> WhitespaceTokenizer:
+    def count() -> dict[str, int]:
+        texts = (text for dataset in datasets for text in dataset.training_texts())
+        return WhitespaceTokenizer.train(texts, **options).counts
+
+    question = f"the vocabulary, {sorted(options.items())}"
+    counts = remembered([dataset.train for dataset in datasets], question, count)
+    others = {name: value for name, value in options.items() if name != "min_count"}
+    return WhitespaceTokenizer(counts, **others)
 
 
 def _fresh_encoder(config: EncoderConfig) -> TransformerEncoder:

@@ -27,7 +27,7 @@ from typing import Any
 
 from ..devices import choose_device
 from ..errors import ConfigError, DataError, DataWarning, ModelError, MTLError
-from ..files import write_atomically
+from ..files import cache_folder, write_atomically
 from ..inference import predict_examples
 from ..messages import shown
 from ..model import MultiTaskModel
@@ -45,7 +45,6 @@ from .build import build_model, build_tasks
 from .folder import LOCK, RECIPE_FILE, check_same_recipe, claimed
 from .plan import Plan, check_distinct, method_settings, plans_of, settings_alone, with_size
 from .recipe import Recipe, check_recipe
-from .run import cache_folder
 from .summary import comparison_tables, costs, summarise, write_summary
 
 logger = logging.getLogger(__name__)

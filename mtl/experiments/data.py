@@ -11,6 +11,7 @@ from typing import Any
 from ..data.check import names_not_in_train, texts_in_two_splits
 from ..data.dataset import Dataset, hold_out
 from ..data.readers import files_of, only_set
+from ..data.remembered import remembered
 from ..errors import DataError, DataWarning
 from ..tasks import Task
 from .recipe import Recipe
@@ -46,7 +47,11 @@ def read_dataset(
     options = reader_options(data, recipe.strict, fields)
     splits = {s: task_class.read(f, recipe.on_error, **options) for s, f in files.items()}
     # The task that learns classes warns about new ones itself.
-    for name, value in texts_in_two_splits(splits) + names_not_in_train(splits, "type"):
+    for name, value in remembered(
+        list(splits.values()),
+        f"what {', '.join(splits)} have in common",
+        lambda: texts_in_two_splits(splits) + names_not_in_train(splits, "type"),
+    ):
         warnings.warn(f"{data.train}: {name}: {value}", DataWarning, stacklevel=2)
     missing = [split for split in ("validation", "test") if split not in splits]
     if missing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError
-from ..files import write_atomically
+from ..files import cache_folder, write_atomically
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..settings import names_checked
@@ -329,8 +328,3 @@ def best_now(tasks: Sequence[Task], history: History) -> list[str]:
         if now > max(before, default=-math.inf):
             names.append(task.name)
     return names
-
-
-def cache_folder() -> Path:
-    """Where encoded datasets are kept: `MTL_CACHE`, or `~/.cache/mtl`."""
-    return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..data.check import examples_in_words
 from ..data.dataset import SPLITS, Dataset
 from ..data.examples import NERExample, PairExample, QAExample, TextExample
 from ..data.readers import as_examples, detect, file_to_score, only_set
+from ..data.stored import kinds_of
 from ..errors import ConfigError, DataError, suggest
 from ..tasks.base import Task, fields_named
 
@@ -77,34 +78,38 @@ def _read(task: Task, path: Path, on_error: str) -> Sequence[Any]:
     return examples
 
 
-def check_examples(task: Task, examples: Iterable[Any]) -> None:
+def check_examples(task: Task, *splits: Sequence[Any]) -> None:
     """Raise ConfigError if examples that were made in Python are all made for other tasks.
 
     Some may be: tasks share datasets. And any class that has what a task needs will do: only ours
     are known not to fit each other.
     """
     kinds = task.example if isinstance(task.example, tuple) else (task.example,)
-    examples = list(examples)
-    if MADE_FOR_TASKS.issuperset({*kinds, *map(type, examples)}) and not any(
-        isinstance(example, task.example) for example in examples
-    ):
-        check_kind(task.name, type(task), examples, None)
+    found = list(dict.fromkeys(kind for split in splits for kind in kinds_of(split)))
+    fitting = any(issubclass(kind, task.example) for kind in found)
+    if MADE_FOR_TASKS.issuperset({*kinds, *found}) and not fitting:
+        _refuse_others(task.name, type(task), found, None)
 
 
 def check_kind(name: str, task_class: type[Task], examples: Sequence[Any], path: Any) -> None:
     """Raise ConfigError if a task cannot learn from, or be scored on, such examples."""
-    other = next((e for e in examples if not isinstance(e, task_class.example)), None)
+    _refuse_others(name, task_class, kinds_of(examples), path)
+
+
+def _refuse_others(name: str, task_class: type[Task], kinds: Sequence[type], path: Any) -> None:
+    """Raise ConfigError if one of the classes of examples does not fit a task."""
+    other = next((kind for kind in kinds if not issubclass(kind, task_class.example)), None)
     if other is None:
         return
-    found = examples_in_words(type(other))
+    found = examples_in_words(other)
     if path:
         found = f"{detect(path).name}: {found}" if not Path(path).is_dir() else found
     wanted = task_class.example
-    kinds = wanted if isinstance(wanted, tuple) else (wanted,)
+    fitting = map(examples_in_words, wanted if isinstance(wanted, tuple) else (wanted,))
     raise ConfigError(
         f"the data of the task {name!r} does not fit its kind",
         path=path or None,
         found=f"{found}, kind = {task_class.kind!r}",
-        fix=f"a task of this kind reads {' or '.join(map(examples_in_words, kinds))}: give it such "
-        "data, or toy data of this kind; in a recipe, in the task's own section",
+        fix=f"a task of this kind reads {' or '.join(fitting)}: give it such data, or toy data of "
+        "this kind; in a recipe, in the task's own section",
     )

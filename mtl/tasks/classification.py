@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -90,12 +91,11 @@ class ClassificationTask(Task):
             self.main_metric = self.choice.main_metric
         self.answers_with = self.choice.answers_with
         # Training alone decides: a class that only the test split has cannot be learned.
-        examples = self.dataset.train or list(self.dataset.all())
-        known = [said for e in examples if (said := self.labels_of(e)) is not None]
-        counts = Counter(label for said in known for label in said)
+        train = self.dataset.train
+        counts, n_known = self._counts(*([train] if train else self.dataset.splits()))
         self.labels = choose_names(name, "label", labels, sorted(counts), any(self.dataset.all()))
         self.label_id = {label: i for i, label in enumerate(self.labels)}
-        found = [counts[label] for label in self.labels], len(known)
+        found = [counts[label] for label in self.labels], n_known
         self.weights = self.choice.balanced(*found)  # (C,)
         self.first_bias = self.choice.first_bias(*found)
         # Each unknown class is reported once, not after every epoch.
@@ -105,17 +105,32 @@ class ClassificationTask(Task):
             _warn(f"{name}: {rare}. {key} lets every class count the same")
         self._warn_of_unknown_classes()
 
+    def _counts(self, *splits: Sequence[Any]) -> tuple[Counter[str], int]:
+        """How often each label occurs, and how many texts are labelled."""
+
+        def answer() -> tuple[dict[str, int], int]:
+            counts: Counter[str] = Counter()
+            n = 0
+            for example in chain.from_iterable(splits):
+                said = self.labels_of(example)
+                n += said is not None
+                counts.update(said or ())
+            return counts, n
+
+        question = f"labels in {self.field!r}, {type(self.choice).__name__}"
+        counts, n = self.remembered(question, answer, *splits)
+        return Counter(counts), n
+
     def _warn_of_unknown_classes(self) -> None:
         for split in ("validation", "test", "test_unseen"):
-            said = [x for x in map(self.labels_of, self.dataset.split(split)) if x is not None]
-            counts = Counter(label for labels in said for label in labels)
+            counts, n_known = self._counts(self.dataset.split(split))
             unknown = Counter({x: n for x, n in counts.items() if x not in self.label_id})
             # GLUE's test sets say -1 for every text: that is not a class of its own.
             hidden = unknown.pop(NOBODY_SAID, 0)
             self.warned_of |= unknown.keys()
             if hidden:
                 _warn(
-                    f"{self.name}: {hidden:,} of {len(said):,} texts in {split} have the label "
+                    f"{self.name}: {hidden:,} of {n_known:,} texts in {split} have the label "
                     f"{NOBODY_SAID}, which train does not have: they count as not labelled"
                 )
             if unknown:

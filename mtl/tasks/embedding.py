@@ -154,10 +154,12 @@ class EmbeddingTask(Task):
         is_pair = isinstance(example, PairExample)
         return is_pair and (example.score is not None or example.label is None)
 
-    def labelled(self, examples: Sequence[Any]) -> list[Any]:
+    def labelled(self, examples: Sequence[Any]) -> Sequence[Any]:
         found = super().labelled(examples)
+        if found:
+            return found
         classes = Counter(e.label for e in examples if isinstance(e, PairExample))
-        if classes and not found:
+        if classes:
             counts = ", ".join(f"{label!r} ({n:,})" for label, n in classes.most_common(8))
             raise DataError(
                 f"the task {self.name!r} learns how similar two texts are, and these pairs have "

@@ -27,7 +27,7 @@ from .base import IGNORED, Mistake, Task
 from .entities import compare_entities
 from .labels import check_names, names_by_id, unknown_names
 from .nested import NestedNERPrediction
-from .own_words import in_characters, in_these_words, joining_of, remarks_on_words, words_of
+from .own_words import in_characters, in_these_words, joining_in, remarks_on_words, words_of
 from .spans import excerpt
 from .windows import at_positions, best_windows, by_example, words_first, words_in
 
@@ -80,12 +80,11 @@ class NestedNERTask(Task):
             what = f"max_entity_words of the task {name!r} must be a whole number, at least 1"
             raise ConfigError(what, found=repr(max_entity_words))
         self.max_entity_words = max_entity_words
-        labelled = self.labelled(list(self.dataset.all()))
-        in_data = sorted({kind for example in labelled for kind, _, _ in example.entities})
+        n_labelled, in_data = self.remembered("types", self._types_in_data)
         if types is None and not in_data and any(self.dataset.all()):
             raise DataError(
                 f"the task {name!r} learns from entities, and its data has none",
-                found="only the tag O" if labelled else "no example has tags or spans",
+                found="only the tag O" if n_labelled else "no example has tags or spans",
                 fix="mark some, or leave the task out",
             )
         types = in_data if types is None else types
@@ -98,6 +97,14 @@ class NestedNERTask(Task):
         self.types = list(types)
         self.type_id = {kind: i for i, kind in enumerate(self.types)}
 
+    def _types_in_data(self) -> tuple[int, list[str]]:
+        """How many examples are labelled, and all types of their entities."""
+        n, types = 0, set()
+        for example in filter(self.is_labelled, self.dataset.all()):
+            n += 1
+            types.update(kind for kind, _, _ in example.entities)
+        return n, sorted(types)
+
     def is_labelled(self, example: Any) -> bool:
         return getattr(example, "tags", None) is not None
 
@@ -105,7 +112,7 @@ class NestedNERTask(Task):
     def joining(self) -> Joining | None:
         """What holds words together in the training file; None if it has the same words as
         plain text."""
-        return joining_of(self.labelled(self.dataset.train))
+        return joining_in(self)
 
     # --- training -----------------------------------------------------------------------------
 

@@ -7,25 +7,49 @@ of its training file; but what holds words together in that file does so in plai
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ..data.nesting import in_order, without_crossing
 from ..data.tokenizers.base import Encoding
 from ..data.words import Joining, Place, join_parts, learn_joining, split_words
 from ..metrics import Span
+from .base import Task
 from .windows import first_pieces
 
 MOST_GAP = 0.01  # largest score gap between given words and plain text without a warning
 
 
-def joining_of(examples: Iterable[Any]) -> Joining | None:
+def joining_of(examples: Sequence[Any]) -> Joining | None:
     """What holds words together in labelled examples; None if they have the words of plain text."""
-    given = [example for example in examples if example.word_places is not None]
     # The usual case: nothing to learn, or to save with the model.
-    if all(example.word_places == split_words(example.inputs[0][0]) for example in given):
+    if all(
+        example.word_places == split_words(example.inputs[0][0]) for example in _given(examples)
+    ):
         return None
-    return learn_joining([example.tokens for example in given])
+    return learn_joining(example.tokens for example in _given(examples))
+
+
+def joining_in(task: Task) -> Joining | None:
+    """What holds words together in the training file of a task; None if it has the same words as
+    plain text."""
+    train = task.dataset.train
+
+    def answer() -> dict[str, Any] | None:
+        found = joining_of(task.labelled(train))
+        return None if found is None else asdict(found)
+
+    found = task.remembered("joining", answer, train)
+    if found is None:
+        return None
+    # JSON has made a list of the tuple.
+    return Joining(found["inner"], found["leading"], tuple(found["whole"]))
+
+
+def _given(examples: Iterable[Any]) -> Iterator[Any]:
+    """The examples that say what their words are."""
+    return (example for example in examples if example.word_places is not None)
 
 
 def words_of(encoding: Encoding, joining: Joining | None) -> tuple[list[Place], list[int]]:

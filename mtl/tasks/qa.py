@@ -65,7 +65,10 @@ class QATask(PairTask):
         self.max_answer_tokens = max_answer_tokens
         # Without validation 0 remains: the answer is what is more likely than "not here".
         # Examples of another class are refused later, in words; here they just have no such thing.
-        if any(getattr(example, "answers", True) == () for example in self.dataset.train):
+        train = self.dataset.train
+        if self.remembered(
+            "unanswerable questions", lambda: any(map(_is_unanswerable, train)), train
+        ):
             self.thresholds = {"margin": 0.0}
 
     def build_head(self, d_model: int) -> nn.Module:
@@ -345,6 +348,10 @@ def _as_prediction(example: QAExample, answer: Answer) -> QAPrediction:
     return QAPrediction(
         example.question, example.context, answer.text, 1.0, answer.start, answer.end
     )
+
+
+def _is_unanswerable(example: Any) -> bool:
+    return getattr(example, "answers", True) == ()
 
 
 def _no_answer(example: QAExample) -> QAPrediction:

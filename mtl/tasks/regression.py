@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..data.batching import Batch
 from ..data.dataset import Dataset
 from ..data.examples import Input, PairExample, TextExample
+from ..data.stored import kinds_of
 from ..data.tokenizers.base import Row
 from ..data.words import split_words
 from ..errors import DataError
@@ -88,21 +89,28 @@ class RegressionTask(Task):
     ) -> None:
         super().__init__(name, dataset)
         self.field = field
-        self.reads_pairs = any(isinstance(e, PairExample) for e in self.dataset.all())
+        kinds = [kind for split in self.dataset.splits() for kind in kinds_of(split)]
+        self.reads_pairs = any(issubclass(kind, PairExample) for kind in kinds)
         self.pooling = pooling or (COMPARE if self.reads_pairs else "mean")
         known = PAIR_POOLINGS if self.reads_pairs else POOLINGS
         check_pooling(self.pooling, f"pooling of the task {name!r}", known)
         train = self.dataset.train
-        scores = [score for e in train if (score := self.score_of(e)) is not None]
-        if train and len(set(scores)) < 2:
+        several, self.mean, self.deviation = self.remembered(
+            f"scores in {field!r}", self._scores_in_training, train
+        )
+        if train and several < 2:
             raise DataError(
                 f"the task {name!r} learns from scores, and needs at least two different ones",
-                found=f"the only score {scores[0]:g}" if scores else "no example has a score",
+                found=f"the only score {self.mean:g}" if several else "no example has a score",
                 fix=f"score the examples; where scores are in another field than {field!r}, set "
                 f'tasks.{name}.field, and in Python also mtl.read(PATH, scores=["FIELD"])',
             )
-        self.mean = mean(scores)
-        self.deviation = statistics.pstdev(scores) if scores else 1.0
+
+    def _scores_in_training(self) -> tuple[int, float, float]:
+        """How many different scores there are, their mean, and their standard deviation."""
+        found = (self.score_of(example) for example in self.dataset.train)
+        scores = [score for score in found if score is not None]
+        return len(set(scores)), mean(scores), statistics.pstdev(scores) if scores else 1.0
 
     def score_of(self, example: Any) -> float | None:
         """The score of an example on the scale of its file, if it has one."""

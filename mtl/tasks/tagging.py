@@ -37,7 +37,7 @@ class TaggingTask(TokenTask):
     kind = "tokens"
 
     @classmethod
-    def read(cls, path: Path, on_error: str = "stop", **options: Any) -> list[Any]:
+    def read(cls, path: Path, on_error: str = "stop", **options: Any) -> Sequence[Any]:
         """Examples from a file; of columns, the parts of speech are read rather than entities.
 
         If the options name columns, they alone decide, as in `mtl.read`.

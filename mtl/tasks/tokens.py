@@ -29,7 +29,7 @@ from ..metrics import accuracy, confusion, f1_of_sets, macro_f1
 from ..nn.heads import TokenClassificationHead
 from .base import IGNORED, Mistake, Task
 from .labels import choose_names, confusion_table, names_by_id, unknown_names
-from .own_words import joining_of, remarks_on_words, words_of
+from .own_words import joining_in, remarks_on_words, words_of
 from .tagged import Sentence, TokenPrediction, conll_text, wrong_tags
 from .windows import best_windows, by_example
 
@@ -77,13 +77,20 @@ class TokenTask(Task):
         super().__init__(name, dataset)
         if field:  # a class of your own may have set it already
             self.field = str(field)
-        examples = self.labelled(list(self.dataset.all()))
-        if self.field and not examples:
+        n_labelled, in_data = self.remembered(f"tags in {self.field!r}", self._tags_in_data)
+        if self.field and not n_labelled:
             self._check_has_field()
-        in_data = {tag for example in examples for tag in self.tags_of(example) or ()}
-        # Sorted, since a set has no order, and ids must be the same in every run.
-        self.tags = self.choose_tags(tags, sorted(in_data))
+        self.tags = self.choose_tags(tags, in_data)
         self.tag_id = {tag: i for i, tag in enumerate(self.tags)}
+
+    def _tags_in_data(self) -> tuple[int, list[str]]:
+        """How many examples are labelled, and all tags that they have."""
+        n, tags = 0, set()
+        for example in filter(self.is_labelled, self.dataset.all()):
+            n += 1
+            tags.update(self.tags_of(example) or ())
+        # Sorted, since a set has no order, and ids must be the same in every run.
+        return n, sorted(tags)
 
     def choose_tags(self, given: Sequence[str] | None, in_data: list[str]) -> list[str]:
         """All tags, in the order of their ids: those given, or those of the data."""
@@ -227,7 +234,7 @@ class TokenTask(Task):
     def joining(self) -> Joining | None:
         """What holds words together in the training file; None if it has the same words as
         plain text."""
-        return joining_of(self.labelled(self.dataset.train))
+        return joining_in(self)
 
     def _words(self, encoding: Encoding) -> tuple[list[Place], list[int]]:
         """The words that are tagged, and the first piece of each."""

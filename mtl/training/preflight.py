@@ -18,6 +18,7 @@ from torch import nn
 
 from ..data.dataset import SPLITS, Dataset
 from ..data.encoded import EncodedExample, check_on_error, encode, only, warn_of_encoding
+from ..data.stored import StoredExamples
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError, DataError, Fault, TrainingWarning, suggest
 from ..inference import check_examples, evaluate_encoded, validate_encoded
@@ -93,7 +94,7 @@ def encode_datasets(
     """
     check_on_error(on_error)
     with shown(progress):
-        n = sum(len(list(dataset.all())) for dataset, _ in by_dataset(tasks))
+        n = sum(len(split) for dataset, _ in by_dataset(tasks) for split in dataset.splits())
         logger.info("encoding %s examples", f"{n:,}")
     faults: list[Fault] = []
     found = []
@@ -143,7 +144,8 @@ def _encode_split(
     """The usable examples, and what is wrong with the others."""
     if not examples:
         return [], []
-    worth_keeping = model.tokenizer.is_slow or len(examples) >= MANY
+    is_stored = isinstance(examples, StoredExamples)
+    worth_keeping = model.tokenizer.is_slow or is_stored or len(examples) >= MANY
     faults: list[Fault] = []
     encoded = encode(
         examples,
@@ -197,7 +199,7 @@ def check(
         raise ConfigError("there are no tasks to train")
     for task in tasks:
         check_can_be_saved(task)
-        check_examples(task, task.dataset.all())
+        check_examples(task, *task.dataset.splits())
         _check_known(model, task)
     _check_methods(model, tasks, config, weighting, aggregation)
     check_can_compile(model, config.compile, device)

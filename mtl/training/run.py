@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -54,6 +56,7 @@ class Run:
         open_round: the one whose steps are being made.
         epoch: how many epochs are finished and validated.
         reached_in: the epoch whose score on validation reached `stop_at`; 0 until then.
+        id: tells its state from that of other runs in the same folder.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Run:
         self.open_round = OpenRound()
         self.epoch = 0
         self.reached_in = 0
+        self.id = secrets.token_hex(6)
         if world() > 1:
             check_same(self.identity)
             copy_first(model.state_dict().values())
@@ -304,7 +308,10 @@ class Run:
             "streams": self.streams.state_dict(),
             "update": self.update.state_dict(),
             "best": self.best.state_dict(),
-            "history": self.history.to_dict(),
+            # Its rounds apart: there are more and more of them, and `save_state` appends them.
+            "history": replace(self.history, rounds=[]).to_dict(),
+            "rounds": self.history.rounds,
+            "id": self.id,
             "open_round": self.open_round.to_dict(),
             "random_state": random_state(self.model.device),
         }
@@ -322,7 +329,8 @@ class Run:
         self.streams.load_state_dict(state["streams"])
         self.update.load_state_dict(state["update"])
         self.best.load_state_dict(state["best"])
-        self.history = History.from_dict(state["history"])
+        self.history = History.from_dict(state["history"] | {"rounds": state["rounds"]})
+        self.id = state["id"]
         self.open_round = OpenRound.from_dict(state["open_round"])
         # Last, so that nothing draws random numbers between here and the next step.
         set_random_state(state["random_state"], self.model.device)

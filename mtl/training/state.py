@@ -1,65 +1,104 @@
-"""A training state goes into two files that hold no code, and back, if the run is the same.
+"""A training state goes into files that hold no code, and back, if the run is the same.
 
-Tensors go into one (safetensors), the rest into the other (JSON).
+Tensors go into one (safetensors), rounds into another (a line of JSON each), the rest into a third
+(JSON), which names the others. Rounds are appended: at the end of a long training, saving takes no
+longer than at its beginning.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
-from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..data.cache import examples_hash, task_hash, tokenizer_hash
 from ..errors import ConfigError, ModelError
-from ..files import write_atomically
+from ..files import append_lines, write_atomically, write_tensors
 from ..model import MultiTaskModel
 from ..tasks import Task
 from ..version import __version__
 from .config import TrainConfig
+from .history import Round
 from .preflight import by_dataset
 
 REST = "training_state.json"
 MARK = "tensor:"
+ROUNDS = "rounds"
 
 
 def save_state(folder: str | Path, state: dict[str, Any]) -> None:
     """Write a nested dict of tensors and JSON values.
 
-    The tensors get a new file; the JSON, which names it, is moved into place last. So a kill at any
-    moment leaves either the old state or the new one whole.
+    The tensors get a new file, and new rounds are appended to theirs; the JSON, which names both
+    and says how many rounds count, is moved into place last. So a kill at any moment leaves either
+    the old state or the new one whole.
+
+    Args:
+        state: may have all `rounds` of a run so far, which `id` names; those of the same run that
+            the folder has already stay as they are.
     """
     folder = Path(folder)
     tensors: dict[str, Tensor] = {}
-    rest = _take_tensors(state, tensors)
-    content = save(tensors)
-    # Named by its content: the file that the old JSON names is never written over.
-    name = f"training_state-{sha256(content).hexdigest()[:12]}.safetensors"
-    write_atomically(folder / name, content)
-    write_atomically(folder / REST, json.dumps({"tensors": name, "state": rest}))
-    # Only now is the old one useless.
-    for old in folder.glob("training_state-*.safetensors"):
-        if old.name != name:
+    rest = _take_tensors({k: v for k, v in state.items() if k != ROUNDS}, tensors, set())
+    # A new name: the file that the old JSON names is never written over.
+    name = f"training_state-{secrets.token_hex(6)}.safetensors"
+    write_tensors(folder / name, tensors)
+    content: dict[str, Any] = {"tensors": name, "state": rest}
+    if ROUNDS in state:
+        content[ROUNDS] = _append(folder, state[ROUNDS], state["id"])
+    write_atomically(folder / REST, json.dumps(content))
+    # Only now are the old ones useless.
+    for old in (*folder.glob("training_state-*.safetensors"), *folder.glob("training_rounds-*")):
+        if old.name not in (name, content.get(ROUNDS, {}).get("file")):
             old.unlink()
 
 
+def _append(folder: Path, rounds: Sequence[Round], run: str) -> dict[str, Any]:
+    """Append the rounds that the folder does not have yet; the file, their number, and its size."""
+    file = f"training_rounds-{run}.jsonl"
+    known = _read_rest(folder).get(ROUNDS, {}) if has_state(folder) else {}
+    if known.get("file") != file or known["n"] > len(rounds):  # of another run, or of its future
+        known = {"n": 0, "size": 0}
+    lines = (json.dumps(asdict(one)) for one in islice(rounds, known["n"], None))
+    size = append_lines(folder / file, known["size"], lines)
+    return {"file": file, "n": len(rounds), "size": size}
+
+
+def _read_rest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / REST).read_text(encoding="utf-8"))
+
+
+def _read_rounds(folder: Path, known: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `_append` wrote; ValueError if it is not all there."""
+    with (folder / known["file"]).open("rb") as file:
+        # What comes after them was written by a save that did not come to its end.
+        lines = file.read(known["size"]).splitlines()
+    if len(lines) != known["n"]:
+        raise ValueError(f"{len(lines):,} of {known['n']:,} rounds in {known['file']}")
+    return list(map(json.loads, lines))
+
+
 def load_state(folder: str | Path) -> dict[str, Any]:
-    """What `save_state` wrote.
+    """What `save_state` wrote, with rounds as plain values.
 
     Raises:
         ModelError: a file is missing or broken.
     """
     folder = Path(folder)
     try:
-        content = json.loads((folder / REST).read_text(encoding="utf-8"))
+        content = _read_rest(folder)
         # JSON and safetensors hold no code: a state from somebody else is safe to open.
-        return _put_tensors(content["state"], load_file(folder / content["tensors"]))
+        state = _put_tensors(content["state"], load_file(folder / content["tensors"]))
+        rounds = content.get(ROUNDS)
+        return state if rounds is None else state | {ROUNDS: _read_rounds(folder, rounds)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise ModelError(
             "the training state cannot be read",
@@ -117,19 +156,32 @@ def check_identity(now: dict[str, Any], then: dict[str, Any]) -> None:
         )
 
 
-def _take_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` with each tensor moved into `tensors`, and its name, a number, left in its place."""
+def _take_tensors(value: Any, tensors: dict[str, Tensor], memory: set[int]) -> Any:
+    """`value` with each tensor moved into `tensors`, and its name, a number, left in its place.
+
+    Args:
+        memory: the addresses of what is in `tensors`.
+    """
     if isinstance(value, Tensor):
         name = str(len(tensors))
-        # clone: safetensors refuses tensors that share memory, such as slices of one.
-        tensors[name] = value.detach().cpu().contiguous().clone()
+        tensors[name] = _with_own_memory(value.detach().cpu().contiguous(), memory)
         return MARK + name
     if isinstance(value, dict):
         # JSON keys can only be text; readers that need numbers convert them back.
-        return {str(k): _take_tensors(v, tensors) for k, v in value.items()}
+        return {str(k): _take_tensors(v, tensors, memory) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_take_tensors(v, tensors) for v in value]
+        return [_take_tensors(v, tensors, memory) for v in value]
     return value
+
+
+def _with_own_memory(tensor: Tensor, memory: set[int]) -> Tensor:
+    """The tensor, or a copy if it shares memory, which safetensors refuses: most share none."""
+    storage = tensor.untyped_storage()
+    is_part = storage.nbytes() != tensor.nbytes
+    if is_part or storage.data_ptr() in memory:
+        return tensor.clone()
+    memory.add(storage.data_ptr())
+    return tensor
 
 
 def _put_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:

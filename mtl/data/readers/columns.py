@@ -206,7 +206,7 @@ class _Entities:
     def report(self, report: Report) -> None:
         """Note what its user should know."""
         about = _about(self.name)
-        report.note_strays(self.repaired, self.scheme, about)
+        report.note_strays(len(self.repaired), self.repaired, self.scheme, about)
         if self.spelling.is_plain:
             report.notes.append(f"{about}{PLAIN_TYPES}")
         if self.never_closed:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DataError
+from ..stored import StoredExamples
 from .blocks import columns_of
 from .columns import read_conll
 from .json_forms import json_form
+from .large import head_of_json_lines
 from .parallel import parallel_files, read_parallel
+from .parquet import parquet_files, parquet_form
 from .schemes import spelling_of
 from .source import FilePath, lines_of, only_set, read_text, short
 from .tables import clear_table_form, read_word_table, table_form, unknown_table_form
@@ -29,7 +32,7 @@ class Form(NamedTuple):
     """The form of a file: its name in words, and its reader `(path, on_error, **options)`."""
 
     name: str
-    read: Callable[..., list[Any]]
+    read: Callable[..., Sequence[Any]]
 
 
 class Examples(list):
@@ -44,6 +47,8 @@ def detect(path: FilePath) -> Form:
     Raises:
         DataError: the file cannot be opened or is not text; its form is unknown.
     """
+    if files := parquet_files(path):
+        return Form(*parquet_form(files))
     if Path(path).is_dir():
         if parallel_files(path):
             return Form("parallel files", read_parallel)
@@ -56,7 +61,7 @@ def detect(path: FilePath) -> Form:
             fix="name a file in it; or a folder with train, dev and test files, where a dataset is "
             "asked for; or one with seq.in, seq.out and label",
         )
-    text = read_text(path)
+    text = head_of_json_lines(path) or read_text(path)
     # From the unmistakable to the doubtful: a bracket begins JSON, a header that we know begins a
     # table, and letters such as B-PER down a column are tags. Only if there are none of these does
     # the shape of the lines decide: prose has commas too, and a bare table may look like columns.
@@ -81,7 +86,7 @@ def read(
     scores: Sequence[str] = (),
     whole_documents: bool = False,
     speech: bool = False,
-) -> Examples:
+) -> Examples | StoredExamples:
     """Read a file of any form that we know, found from its content.
 
     Args:
@@ -101,7 +106,8 @@ def read(
         speech: where a file has both, its parts of speech are the tags, rather than its entities.
 
     Returns:
-        a list of examples whose `form` says what was found.
+        a list of examples whose `form` says what was found. A file of JSON lines of more than 64
+        MB gives `StoredExamples`, which are on disk, in the folder that `MTL_CACHE` names.
 
     Raises:
         DataError: the file cannot be read in its form; every fault with its line.
@@ -118,7 +124,10 @@ def read(
     else:
         # Columns of words hold no numbers about a text.
         options |= only_set(scores=scores)
-    examples = Examples(form.read(path, on_error, **options))
+    found = form.read(path, on_error, **options)
+    if isinstance(found, StoredExamples):
+        return found
+    examples = Examples(found)
     # A list with an attribute, so that those who only want the examples never meet the form.
     examples.form = form.name
     return examples
@@ -157,7 +166,7 @@ def _looks_like_columns(text: str) -> bool:
     return share > 0.5 and 4 * sum(any(" " in cell for cell in cells) for cells in rows) < len(rows)
 
 
-def _plain_text_form(text: str) -> tuple[str, Callable[..., list[Any]]] | None:
+def _plain_text_form(text: str) -> tuple[str, Callable[..., Sequence[Any]]] | None:
     """Text without tabs, and without tags at the ends of lines, is not meant as columns."""
     rows = [columns_of(line) for line in lines_of(text)[:2000]]
     # A tag at the end of each line is meant as a column, even if lines differ in length.

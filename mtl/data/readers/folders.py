@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import DataError
 from .parallel import parallel_files
+from .parquet import ENDING
 from .source import FilePath
 
 SPLIT_NAMES = {
@@ -23,7 +26,8 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
 
     A file's name shows its split, with any ending and anything around it: `train.conll`,
     `eng.testa`, `train-v1.1.json`, `wnut17train.conll`. A subfolder counts if it holds parallel
-    files. A single file that shows nothing is the training file.
+    files. A single file that shows nothing is the training file. Many Parquet files of one split
+    are one set of data, and the path that stands for them is a pattern, `train-*.parquet`.
 
     Raises:
         DataError: no file of any split, or two files for one.
@@ -35,10 +39,13 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
         split = split_of(path.name)
         if split:
             found.setdefault(split, []).append(path)
-    # A lone file, whatever its name, cannot be mistaken for another split.
-    if not found and len(files) == 1:
+    # A lone file, whatever its name, cannot be mistaken for another split; nor can many parts of
+    # one.
+    if not found and (len(files) == 1 or _are_shards(files)):
         found["train"] = files
     for split, paths in found.items():
+        if len(paths) > 1 and _are_shards(paths):
+            found[split] = paths = [folder / _pattern_of(paths)]
         if len(paths) > 1:  # a guess might train on the wrong one, and nobody would know
             raise DataError(
                 f"the folder has {len(paths)} files for {split}",
@@ -55,6 +62,16 @@ def splits_in(folder: FilePath) -> dict[str, Path]:
     # In this order, whatever the file system's, so that reports look the same everywhere.
     order = ("train", "validation", "test", "test_unseen")
     return {split: found[split][0] for split in order if split in found}
+
+
+def _are_shards(paths: Sequence[Path]) -> bool:
+    """Whether files are parts of one set of data, and a pattern names them and no others."""
+    return bool(paths) and sorted(paths[0].parent.glob(_pattern_of(paths))) == sorted(paths)
+
+
+def _pattern_of(paths: Sequence[Path]) -> str:
+    # Of names, which have no folders in them: sign by sign.
+    return f"{os.path.commonprefix([path.name for path in paths])}*{ENDING}"  # noqa: RUF071
 
 
 def files_of(path: FilePath) -> dict[str, Path]:

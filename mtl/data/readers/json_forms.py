@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from os import PathLike
@@ -11,20 +11,23 @@ from typing import Any
 
 from ...errors import DataError
 from ..examples import PairExample, QAExample, TextExample
+from ..stored import StoredExamples
+from . import large
 from .exports import TEXT_FIELDS
 from .json_source import Row, json_rows, looks_like_json, records_of_columns, with_class_names
-from .pairs import FIRST_FIELDS, SECOND_FIELDS, pairs_of_records, read_pairs
-from .records import read_jsonl, texts_from
-from .source import FilePath, Report, short
+from .kinds import PAIRS, QUESTIONS, TEXTS, Kind
+from .large import head_of_json_lines, read_large, stored_examples
+from .pairs import FIRST_FIELDS, SECOND_FIELDS, read_pairs
+from .records import read_jsonl, texts_of
+from .source import FilePath, Held, Report, short
 from .spans import SPAN_FIELDS
-from .squad import questions_from, read_squad
+from .squad import read_squad
 
 Examples = list[QAExample] | list[TextExample] | list[PairExample]  # of one kind in one file
-Reader = Callable[..., Examples]
+Reader = Callable[..., Examples | StoredExamples]
 SAMPLE = 100  # records to look at
 
-# What records are, and which reader they go to; the name of a form may say more, such as the tool.
-_QUESTIONS, _PAIRS, _TEXTS = "JSON questions", "JSON pairs of sentences", "JSON records"
+# The name of a form may say more than its kind, such as the tool.
 _CONTEXTS = {"context", "passage", "paragraph", "document", "article", "Context", "Passage"}
 _CLASSES: tuple[set[type], ...] = ({str}, {int}, {bool})  # what a class may be, in all records
 _NUMBERS: set[type] = {int, float}
@@ -46,12 +49,13 @@ def json_form(text: str) -> tuple[str, Reader] | None:
         rows = []  # the reader will say what is wrong
     # Even broken JSON shows its keys, so that the right reader explains what is wrong.
     broken = [dict.fromkeys(re.findall(r'"(\w+)"\s*:', text[:2000]))]
-    kind, name = _form_of([row.value for row in rows] or broken)
-    return name, partial(_read, kind)
+    kind, name = form_of([row.value for row in rows] or broken)
+    return name, partial(_read, kind, name)
 
 
 def _read(
-    kind: str,
+    kind: Kind,
+    name: str,
     path: FilePath,
     on_error: str = "stop",
     *,
@@ -60,16 +64,18 @@ def _read(
     fields: Sequence[str] = (),
     scores: Sequence[str] = (),
     **_: Any,
-) -> Examples:
-    if kind == _QUESTIONS:
-        return read_squad(path, on_error)
-    if kind == _PAIRS:
-        return read_pairs(path, on_error, label_names=label_names, scores=scores)
+) -> Examples | StoredExamples:
     options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
+    if head_of_json_lines(path) is not None:
+        return read_large(kind, name, path, on_error, **options)
+    if kind is QUESTIONS:
+        return read_squad(path, on_error)
+    if kind is PAIRS:
+        return read_pairs(path, on_error, label_names=label_names, scores=scores)
     return read_jsonl(path, on_error, **options)
 
 
-def _form_of(records: Sequence[Any]) -> tuple[str, str]:
+def form_of(records: Sequence[Any]) -> tuple[Kind, str]:
     """What records are, by what they hold: questions, pairs or texts; and their form's name.
 
     A field may mean several things: `question` is in a pair of questions too, `query` may be a text
@@ -83,17 +89,17 @@ def _form_of(records: Sequence[Any]) -> tuple[str, str]:
             keys |= record.keys()
             inside |= {key for value in record.values() if isinstance(value, dict) for key in value}
     if keys & {"paragraphs", "qas"}:
-        return _QUESTIONS, "SQuAD JSON"
+        return QUESTIONS, "SQuAD JSON"
     is_pair = keys & set(FIRST_FIELDS) and keys & set(SECOND_FIELDS)
     asks = keys & {"question", "Question"} or ("query" in keys and keys & (_CONTEXTS | _ANSWERS))
     asks = asks or (keys | inside) & {"questions", "qa_pairs"}  # CoQA, RACE, DROP
     if not is_pair and (asks or ("context" in keys and not keys & set(TEXT_FIELDS))):
-        return _QUESTIONS, _QUESTIONS
+        return QUESTIONS, QUESTIONS.name
     if _have_classes(records):
-        return _TEXTS, _TEXTS
+        return TEXTS, TEXTS.name
     if is_pair or keys & {"sentence1", "sentence2", "anchor", "premise"} or _are_texts(records):
-        return _PAIRS, _PAIRS
-    return _TEXTS, _name_of_texts(records, keys)
+        return PAIRS, PAIRS.name
+    return TEXTS, _name_of_texts(records, keys)
 
 
 def _have_classes(records: Sequence[Any]) -> bool:
@@ -117,18 +123,18 @@ def _are_texts(records: Sequence[Any]) -> bool:
 def _name_of_texts(records: Sequence[Any], keys: set[str]) -> str:
     """The name of a form of texts: the tool that exported them, if they show it."""
     if "data" in keys and keys & {"annotations", "completions"}:
-        return f"{_TEXTS} of Label Studio"
+        return f"{TEXTS.name} of Label Studio"
     if any(isinstance(record, list) for record in records):
-        return f"{_TEXTS} of spaCy"
+        return f"{TEXTS.name} of spaCy"
     if "tokenized_text" in keys:
-        return f"{_TEXTS} of GLiNER"
+        return f"{TEXTS.name} of GLiNER"
     if "_input_hash" in keys:
-        return f"{_TEXTS} of Prodigy"
+        return f"{TEXTS.name} of Prodigy"
     values = [r.get(key) for r in records for key in ("label", "labels") if isinstance(r, dict)]
     is_list = any(isinstance(v, list) and v and isinstance(v[0], list | dict) for v in values)
     if is_list or keys & set(SPAN_FIELDS):
-        return f"{_TEXTS} with spans"
-    return _TEXTS
+        return f"{TEXTS.name} with spans"
+    return TEXTS.name
 
 
 def as_examples(data: Any, **options: Any) -> Sequence[Any]:
@@ -149,27 +155,60 @@ def as_examples(data: Any, **options: Any) -> Sequence[Any]:
     if isinstance(data, str | PathLike):
         fix = "read it first: mtl.read(PATH)"
         raise DataError("this is the name of a file, not its examples", found=repr(data), fix=fix)
+    if isinstance(data, StoredExamples):
+        return data
+    if (stored := _as_stored(data, **options)) is not None:
+        return stored
     records = _records(data)
     if not any(map(_is_record, records)):
         _check_are_examples(records)
         return data if isinstance(data, list | tuple) else records
     report = Report("the records", options.pop("on_error", "stop"))
-    known = ("strict", "label_names", "fields", "scores")
-    options = {key: value for key, value in options.items() if key in known}
     rows = []
     for number, record in enumerate(records, start=1):
         with report.record(None, f" (record {number})"):
-            rows.append(Row(None, f" (record {number})", _plain(record)))
-    kind, _ = _form_of([row.value for row in rows[:SAMPLE]])
-    if kind == _QUESTIONS:
-        return report.finish(questions_from(rows, report), "question with an answer")
-    if kind == _PAIRS:
-        of_pairs = {key: options[key] for key in ("label_names", "scores") if key in options}
-        return report.finish(pairs_of_records(rows, report, **of_pairs), "pair of sentences")
-    kinds = _kinds_of_fields([row.value for row in rows])
-    options.setdefault("fields", [key for key, of in kinds.items() if of in _CLASSES])
-    options.setdefault("scores", [key for key, of in kinds.items() if float in of <= _NUMBERS])
-    return report.finish(texts_from(rows, report, **options), "record with a sentence")
+            rows.append(Row(None, f" (record {number})", plain_record_of(record)))
+    kind, _ = form_of([row.value for row in rows[:SAMPLE]])
+    if kind is TEXTS:
+        options = _named_fields(rows) | options
+    return kind.read(lambda _: iter(rows), report, options)
+
+
+def _as_stored(data: Any, **options: Any) -> StoredExamples | None:
+    """The examples of a large `datasets.Dataset`, which is on disk; None for anything else."""
+    table = getattr(data, "data", None)
+    name, size = getattr(data, "_fingerprint", None), getattr(table, "nbytes", 0)
+    if name is None or size < large.LARGE:
+        return None
+
+    def rows(report: Report) -> Iterator[Row]:
+        for number, record in enumerate(data, start=1):
+            with report.record(None, f" (record {number})"):
+                value = with_class_names(plain_record_of(record), data.features)
+                yield Row(None, f" (record {number})", value)
+
+    report = Report("the records", options.pop("on_error", "stop"))
+    kind, form = form_of([row.value for row in islice(rows(report.quiet()), SAMPLE)])
+    if kind is TEXTS:
+        # Only when they are read: to look for the fields is a walk over all records.
+        kind = kind._replace(examples_of=_texts_with_all_fields)
+    return stored_examples(kind, form, rows, report, options, lambda: [name, len(data)])
+
+
+def _texts_with_all_fields(
+    rows: Callable[[Report], Iterator[Row]], report: Report, held: Held, **options: Any
+) -> Iterator[TextExample]:
+    options = _named_fields(rows(report.quiet())) | options
+    return texts_of(rows, report, held, **options)
+
+
+def _named_fields(rows: Iterable[Row]) -> dict[str, Any]:
+    """The options `fields` and `scores` that keep every field that may be a label or a number."""
+    kinds = _kinds_of_fields(row.value for row in rows)
+    return {
+        "fields": [key for key, of in kinds.items() if of in _CLASSES],
+        "scores": [key for key, of in kinds.items() if float in of <= _NUMBERS],
+    }
 
 
 def _is_record(item: Any) -> bool:
@@ -190,7 +229,7 @@ def _check_are_examples(items: Sequence[Any]) -> None:
             )
 
 
-def _kinds_of_fields(records: Sequence[Any]) -> dict[str, set[type]]:
+def _kinds_of_fields(records: Iterable[Any]) -> dict[str, set[type]]:
     """The kinds of values that each field has, besides the text and the label."""
     kinds: dict[str, set[type]] = {}
     for record in records:
@@ -217,7 +256,8 @@ def _records(data: Any) -> list[Any]:
     return [with_class_names(record, features) for record in data]
 
 
-def _plain(record: Any) -> Any:
+def plain_record_of(record: Any) -> Any:
+    """A record as JSON would have it; DataError if it is nested too deeply."""
     try:
         return _clean(record)
     except RecursionError:

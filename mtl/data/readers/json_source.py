@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import DataError
@@ -55,8 +55,8 @@ def json_rows(text: str, report: Report) -> Iterator[Row]:
     whole = _one_object(text) if first == "{" else None
     if whole is not None:
         yield from _unwrapped(whole, text, report)
-    elif _one_record_a_line(text):
-        yield from _line_rows(text, report)
+    elif one_record_a_line(text):
+        yield from line_rows(lines_of(text), report)
     else:
         yield from _object_rows(text, report)
 
@@ -89,7 +89,7 @@ def _some_lines(text: str, most: int = 20) -> list[str]:
     return [line for line in text.strip()[:1_000_000].splitlines() if line.strip()][:most]
 
 
-def _one_record_a_line(text: str) -> bool:
+def one_record_a_line(text: str) -> bool:
     """Whether lines are records; some may be broken.
 
     A record over several lines begins with a line such as `{`, which is not valid JSON alone.
@@ -110,8 +110,9 @@ def _is_filled_list(line: str) -> bool:
     return line.strip() != "[]" and line.lstrip()[:1] == "[" and _is_json(line)
 
 
-def _line_rows(text: str, report: Report) -> Iterator[Row]:
-    for line, content in enumerate(lines_of(text), start=1):
+def line_rows(lines: Iterable[str], report: Report) -> Iterator[Row]:
+    """The record of each line; what is broken goes into `report`."""
+    for line, content in enumerate(lines, start=1):
         with report.record(line):
             if content.strip():
                 try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...errors import DataError
@@ -16,7 +17,7 @@ from ..examples import PairExample
 from ..validity import is_real
 from .classes import ClassNames
 from .json_source import Row, json_rows, outline, unread_fields
-from .source import FilePath, Report, read_text, short
+from .source import FilePath, Held, Report, in_memory, read_text, short
 
 _PAIR_FORM = (
     'a pair looks like {"sentence1": "...", "sentence2": "...", "score": 0.8}; the score may be '
@@ -90,46 +91,50 @@ def read_pairs(
         ConfigError: `on_error` is something else.
     """
     report = Report(path, on_error)
-    rows = json_rows(read_text(path), report)
-    pairs = pairs_of_records(rows, report, label_names=label_names, scores=scores)
-    return report.finish(pairs, "pair of sentences")
+    rows = partial(json_rows, read_text(path))
+    pairs = pairs_of(rows, report, in_memory, label_names=label_names, scores=scores)
+    return report.finish(list(pairs), "pair of sentences")
 
 
-def pairs_of_records(
-    rows: Iterable[Row],
+def pairs_of(
+    rows: Callable[[Report], Iterator[Row]],
     report: Report,
+    held: Held,
     *,
     label_names: Sequence[str] | None = None,
     scores: Sequence[str] = (),
-) -> list[PairExample]:
-    """The pairs of JSON records; arguments and errors as in `read_pairs`."""
-    unused: Counter[str] = Counter()
+) -> Iterator[PairExample]:
+    """The pairs of JSON records, one after the other; options and errors as in `read_pairs`.
+
+    Args:
+        rows: gives the records, with what is broken reported to its argument.
+        held: what becomes of them between two passes, `in_memory` or `Passes`.
+    """
     keys: dict[str, str] = {}  # the field that the scores, or the labels, come from
-    left: Counter[str] = Counter()
-    pairs: list[PairRow] = []
-    for row in rows:
-        with report.record(row.line, row.where):
-            pairs += _pairs_in(row, (*scores, *SCORE_FIELDS), keys, unused, left)
-    examples = pairs_from(pairs, report, keys.get("score"), keys.get("label"), label_names)
-    if left.pop(_LISTS, 0):
+
+    def pairs(report: Report) -> Iterator[PairRow]:
+        for row in rows(report):
+            with report.record(row.line, row.where):
+                yield from _pairs_in(row, (*scores, *SCORE_FIELDS), keys, report)
+
+    yield from _examples(held(pairs, report), report, keys, label_names)
+    if report.counts.pop(_LISTS, 0):
         report.notes.append(f"{_LISTS} are read as pairs that mean the same")
-    report.notes += unread_fields(unused)
-    report.notes += [f"{what}: {n:,}" for what, n in left.items()]
-    return examples
+    report.notes += unread_fields(report.unread)
+    report.notes += [f"{what}: {n:,}" for what, n in report.counts.items()]
 
 
 def _pairs_in(
     row: Row,
     score_fields: Sequence[str],
     keys: dict[str, str],
-    unused: Counter[str],
-    left: Counter[str],
+    report: Report,
 ) -> Iterator[PairRow]:
     """The pairs of one record: one, or one for each second sentence."""
     record = row.value
     match record:
         case [str(), str()] | [str(), str(), str()]:
-            left[_LISTS] += len(record) == 2
+            report.counts[_LISTS] += len(record) == 2
             record = dict(zip(("anchor", "positive", "negative"), record, strict=False))
         case {"texts": [first, second], **rest}:
             record = {"sentence1": first, "sentence2": second, **rest}
@@ -150,13 +155,14 @@ def _pairs_in(
         record = {k: v for k, v in record.items() if k != key and not (v is None and k in aliases)}
         if key:
             keys.setdefault(part, key)
-    unused.update(record.keys())
+    report.unread.update(record.keys())
     # sentence-transformers and DPR give one query with lists of positives and negatives.
     first, second, negative, *said = values.values()
     seconds = second if isinstance(second, list) else [second]
     negatives = negative if isinstance(negative, list) else [negative]
     if len(negatives) > len(seconds):
-        left["negatives beyond one per pair, which are not read"] += len(negatives) - len(seconds)
+        what = "negatives beyond one per pair, which are not read"
+        report.counts[what] += len(negatives) - len(seconds)
     score, label, raw_score = said
     for i, second in enumerate(seconds):
         negative = negatives[i] if i < len(negatives) else None
@@ -189,18 +195,33 @@ def pairs_from(
         label_names: as in `read_pairs`.
     """
     pairs = [PairRow(*row) for row in rows]
-    labels = [_class_word(pair.label) for pair in pairs if pair.label is not None]
-    labels = [word for word in labels if word not in NOT_LABELLED]
-    classes = ClassNames(labels, label_names, report.path)
+    keys = {"score": score_name or "score", "label": label_name or "label"}
+    return list(_examples(pairs, report, keys, label_names))
+
+
+def _examples(
+    pairs: Iterable[PairRow],
+    report: Report,
+    keys: Mapping[str, str],
+    label_names: Sequence[str] | None,
+) -> Iterator[PairExample]:
+    """The pairs, which are read twice: `keys` need be known only after the first time."""
+    scores: list[Any] = []  # of the pairs, values alone are kept, which are small
+    labels: list[Any] = []
+    for pair in pairs:
+        scores += [] if pair.score is None else [pair.score]
+        labels += [] if pair.label is None else [pair.label]
+    words = (_class_word(label) for label in labels)
+    classes = ClassNames([w for w in words if w not in NOT_LABELLED], label_names, report.path)
     # Whole numbers in a score are scores. In a label they are classes, unless they are 0 and 1.
-    has_scores = any(pair.score is not None for pair in pairs)
-    label_name = label_name or "label"
-    name = score_name or "score" if has_scores else label_name
-    values = [pair.score if has_scores else pair.label for pair in pairs]
-    read = _reading_of([v for v in values if v is not None], name, has_scores, classes, report)
-    examples = []
+    has_scores = bool(scores)
+    label_name = keys.get("label", "label")
+    name = keys.get("score", "score") if has_scores else label_name
+    read = _reading_of(scores if has_scores else labels, name, has_scores, classes, report)
+    del scores, labels
     unlabelled: Counter[str] = Counter()
-    for pair, value in zip(pairs, values, strict=True):
+    for pair in pairs:
+        value = pair.score if has_scores else pair.label
         with report.record(pair.line, pair.where):
             said = Said() if value is None else read(value)
             if has_scores and pair.label is not None:
@@ -210,11 +231,10 @@ def pairs_from(
                 continue
             raw_score = said.raw_score if pair.raw_score is None else pair.raw_score
             texts = (pair.first, pair.second)
-            examples.append(PairExample(*texts, said.score, pair.negative, said.label, raw_score))
+            yield PairExample(*texts, said.score, pair.negative, said.label, raw_score)
     for word, n in unlabelled.items():
         what = f'pairs whose "{label_name}" is {word or "empty"} (not labelled), left out'
         report.notes.append(f"{what}: {n:,}")
-    return examples
 
 
 def _reading_of(

@@ -17,30 +17,36 @@ KINDS: dict[type, str] = {str: "a text", int: "a number", bool: "true or false"}
 
 
 class RecordClasses:
-    """Labels as names: all labels of a field must be of one kind.
-
-    Args:
-        records: all of a file.
-        names: what labels that are numbers mean, in order from 0; by default those of
-            `names_beside`.
-        path: of the file.
+    """Labels as names: all labels of a field must be of one kind. First `see` all records, then
+    `settle` what they mean.
     """
 
-    def __init__(self, records: Sequence[Record], names: Sequence[str], path: FilePath) -> None:
-        self.columns: dict[str, list[tuple[Any, Row]]] = {}
+    def __init__(self) -> None:
+        # How often a field has labels of a type, and the first of them with its row.
+        self.types: dict[str, Counter[type]] = {}
+        self.first: dict[tuple[str, type], tuple[Any, Row]] = {}
         self.several: set[str] = set()  # fields that name several classes for some text
-        for record in records:
-            for field, value in (("label", record.label), *record.fields):
-                items = [item for item in _items(value) if is_class(item)]
-                self.columns.setdefault(field, []).extend((item, record.row) for item in items)
-                self.several |= {field} if len(items) > 1 else set()
-        self.kinds = {
-            # The most common type is the right one: whatever differs from it is a fault.
-            field: Counter(type(value) for value, _ in column).most_common(1)[0][0]
-            for field, column in self.columns.items()
-            if column
-        }
         self.found: Counter[str] = Counter()  # what users should know, and how often
+
+    def see(self, record: Record) -> None:
+        """Note what the fields of a record hold."""
+        for field, value in (("label", record.label), *record.fields):
+            items = [item for item in _items(value) if is_class(item)]
+            for item in items:
+                self.types.setdefault(field, Counter())[type(item)] += 1
+                self.first.setdefault((field, type(item)), (item, record.row))
+            self.several |= {field} if len(items) > 1 else set()
+
+    def settle(self, names: Sequence[str], path: FilePath) -> None:
+        """Decide what the labels are, once all records have been seen.
+
+        Args:
+            names: what labels that are numbers mean, in order from 0; by default those of
+                `names_beside`.
+            path: of the file.
+        """
+        # The most common type is the right one: whatever differs from it is a fault.
+        self.kinds = {field: types.most_common(1)[0][0] for field, types in self.types.items()}
         numbered = int in self.kinds.values()
         self.names = names or (names_beside(path, self.found) if numbered else ())
 
@@ -95,7 +101,7 @@ class RecordClasses:
         return self.names[value] if value >= 0 else None  # -1: not labelled
 
     def _mixed(self, field: str, value: Any, kind: type) -> DataError:
-        other, row = next(pair for pair in self.columns[field] if type(pair[0]) is kind)
+        other, row = self.first[field, kind]
         return DataError(
             f"the {field} is {KINDS[type(value)]} here, but {KINDS[kind]} in most records",
             found=f"{short(value)} here, {short(other)} in {row.place}",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ RECORD_FORM = (
 _TOKEN_FIELDS = ("tokens", "words", "tokenized_text")
 _TAG_FIELDS = ("ner_tags", "tags")
 _MAYBE_TAG_FIELDS = ("ner", "bio_tags", "iob_tags", "labels", "label", "slots", "entities")
+_MAYBE_TEXTS_OF_TAGS = (*_TAG_FIELDS, *_MAYBE_TAG_FIELDS)
+_MAYBE_SPANS = (*SPAN_FIELDS, "label", "labels", "tags")
 _LABEL_FIELDS = (
     *("label", "class", "category", "labels", "gold_label", "target", "intent", "sentiment"),
     *("topic", "emotion", "classes", "categories", "intents", "topics", "emotions"),
@@ -51,8 +53,35 @@ class Record:
     counted: str = "tokens"  # what the tags count, in words
     scores: tuple[tuple[str, Any], ...] = ()
 
-    def __str__(self) -> str:
-        return f"tokens {short(self.tokens)}, tags {short(self.tags)}"
+
+class _Held:
+    """What the fields of all records hold, by name, found in one pass."""
+
+    def __init__(self, records: Iterable[dict[str, Any]]) -> None:
+        self.n = 0
+        self.present: Counter[str] = Counter()  # records in which a field is not null
+        self.filled: set[str] = set()  # fields for spans that hold something
+        self.spans = len(_MAYBE_SPANS)  # the place in `_MAYBE_SPANS` of the first that holds spans
+        self.lists: Counter[str] = Counter()  # records with a filled list in a field
+        self.tags: Counter[str] = Counter()  # those of them in which the list is of tags
+        self.has_real_score = True  # unless one is found that is no number
+        for record in records:
+            self._look_at(record)
+
+    def _look_at(self, record: dict[str, Any]) -> None:
+        self.n += 1
+        self.present.update(key for key, value in record.items() if value is not None)
+        self.filled.update(key for key in SPAN_FIELDS if record.get(key))
+        for place, key in enumerate(_MAYBE_SPANS[: self.spans]):
+            if key in record and _some_spans(record[key]):
+                self.spans = place
+                break
+        for key in _MAYBE_TAG_FIELDS:
+            if isinstance(record.get(key), list) and record[key]:
+                self.lists[key] += 1
+                self.tags[key] += _is_list_of_tags(record, record[key])
+        score = record.get("score")
+        self.has_real_score &= score is None or is_real(score)
 
 
 class Keys:
@@ -60,42 +89,42 @@ class Keys:
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         fields: Sequence[str],
         scores: Sequence[str],
         report: Report,
     ) -> None:
         self.named = tuple(fields)
-        self.unused: Counter[str] = Counter()
-        records = [row.value for row in rows]
-        present = Counter(key for r in records for key, value in r.items() if value is not None)
-        self.scores = tuple(scores) or _unasked_scores(records)
+        held = _Held(row.value for row in rows)
+        present = held.present
+        # Nobody asked for the field `score`, so what it holds is never a fault.
+        unasked = ("score",) if present["score"] and held.has_real_score else ()
+        self.scores = tuple(scores) or unasked
         for field in (*self.named, *self.scores):
-            if records and field not in present:
+            if held.n and field not in present:
                 found = f"the fields {', '.join(map(repr, present))}"
                 what = f"no record has the field {field!r}"
                 raise DataError(what, path=report.path, found=found, fix=suggest(field, present))
         # Spans first, since they cannot be mistaken; then tags, which are lists as long as the
         # tokens; the label is what is left, whatever its name: "labels" may be any of the three.
-        self.spans = _first_key(
-            (*SPAN_FIELDS, "label", "labels", "tags"), records, lambda r, v: bool(_some_spans(v))
-        )
+        self.spans = next(iter(_MAYBE_SPANS[held.spans :]), None)
         self.tags = next((k for k in _TAG_FIELDS if present[k] and k != self.spans), None)
-        self.tags = self.tags or _tags_by_content(records)
+        self.tags = self.tags or _tags_by_content(held)
         taken = {self.spans, self.tags, *self.scores}
         # Field names differ in case from tool to tool: `Label`, `label`.
         spelled = {key.lower(): key for key in present if key not in taken}
         self.likely = [spelled[name] for name in _LABEL_FIELDS if name in spelled]
         self.label = self.likely[0] if self.likely else None
-        if self.spans is None:  # records without any span, such as {"entities": []}
-            # They are read after all, as "no span": no note should claim otherwise.
-            empty = {k for k in SPAN_FIELDS if not any(record.get(k) for record in records)}
-            self.empty_spans = empty - {self.tags, self.label}
-        else:
-            self.empty_spans = set()
+        # They are read after all, as "no span": no note should claim otherwise.
+        empty = set(SPAN_FIELDS) - held.filled if self.spans is None else set()
+        self.empty_spans = empty - {self.tags, self.label}
 
-    def parse(self, row: Row) -> Record:
-        """What a record says, its tags matched with what they count."""
+    def parse(self, row: Row, unread: Counter[str]) -> Record:
+        """What a record says, its tags matched with what they count.
+
+        Args:
+            unread: counts the fields that are not read.
+        """
         record, used = row.value, {self.spans, self.tags, self.label, *self.named, *self.scores}
         text_key, sentence = first_value(record, TEXT_FIELDS)
         tokens_key, given = first_value(record, _TOKEN_FIELDS)
@@ -103,7 +132,7 @@ class Keys:
         # An empty field under another name for something that is read is not worth a note.
         others = (*TEXT_FIELDS, *_TOKEN_FIELDS, *_TAG_FIELDS, *_LABEL_FIELDS)
         used |= {key for key in others if key in record and record[key] is None}
-        self.unused.update(key for key in record if key not in used)
+        unread.update(key for key in record if key not in used)
         _check_texts(tokens_key or "tokens", given)
         if text_key is None and given:
             check_unicode(*given)
@@ -145,10 +174,10 @@ class Keys:
             raise DataError(what, found=short(record[self.spans]), fix=SPAN_FORM)
         return spans
 
-    def notes(self) -> list[str]:
+    def notes(self, unread: Counter[str]) -> list[str]:
         """What is not read."""
-        notes = unread_fields(self.unused)
-        others = [key for key in self.likely if key in self.unused and key != self.label]
+        notes = unread_fields(unread)
+        others = [key for key in self.likely if key in unread and key != self.label]
         if self.label and others and not self.named:
             notes.append(
                 f'the label is "{self.label}"; {", ".join(map(repr, others))} may be labels too: '
@@ -157,25 +186,36 @@ class Keys:
         return notes
 
 
-def _unasked_scores(records: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The field `score`, if it holds numbers alone; nobody asked for it, so it is never a fault."""
-    values = [value for r in records if (value := r.get("score")) is not None]
-    return ("score",) if values and all(map(is_real, values)) else ()
+def tags_in_one_text(rows: Iterable[Row]) -> set[str]:
+    """The fields that hold all tags of a record in one text, such as `"tags": "O B-PER O"`."""
+    counts: dict[str, Counter[str]] = {key: Counter() for key in _MAYBE_TEXTS_OF_TAGS}
+    texts: Counter[str] = Counter()
+    for row in rows:
+        for key in _texts_of(row.value):
+            texts[key] += 1
+            counts[key].update(row.value[key].split())
+    read = {key: spelling_of(cells) for key, cells in counts.items() if cells}
+    # A plain type may be any word, so a text of the file could be taken for tags.
+    likely = {key for key, of in read.items() if of and not of[0].is_plain and of[1] >= 0.9}
+    if not likely:
+        return set()
+    fitting: Counter[str] = Counter()
+    for row in rows:
+        for key in likely.intersection(_texts_of(row.value)):
+            fitting[key] += _counts_words(row.value, row.value[key].split())
+    # In most records, since a single text may happen to look like as many tags.
+    return {key for key in likely if 2 * fitting[key] > texts[key]}
 
 
-def split_tags(rows: Sequence[Row]) -> None:
-    """Make a list of tags written as one text, such as `"tags": "O B-PER O"`."""
-    for key in (*_TAG_FIELDS, *_MAYBE_TAG_FIELDS):
-        texts = [row.value for row in rows if isinstance(row.value.get(key), str)]
-        counts = Counter(tag for record in texts for tag in record[key].split())
-        read = spelling_of(counts)
-        # A plain type may be any word, so a text of the file could be taken for tags.
-        if not read or read[0].is_plain or read[1] < 0.9:
-            continue
-        # In most records, since a single text may happen to look like as many tags.
-        if 2 * sum(_counts_words(record, record[key].split()) for record in texts) > len(texts):
-            for record in texts:
-                record[key] = record[key].split()
+def _texts_of(record: dict[str, Any]) -> list[str]:
+    return [key for key in _MAYBE_TEXTS_OF_TAGS if isinstance(record.get(key), str)]
+
+
+def with_split_tags(rows: Iterable[Row], keys: set[str]) -> Iterator[Row]:
+    """The rows with a list of tags where one text holds them all."""
+    for row in rows:
+        split = {key: row.value[key].split() for key in keys.intersection(_texts_of(row.value))}
+        yield row._replace(value=row.value | split)
 
 
 def _counts_words(record: dict[str, Any], tags: Sequence[str]) -> bool:
@@ -187,26 +227,13 @@ def _counts_words(record: dict[str, Any], tags: Sequence[str]) -> bool:
     return isinstance(words, list) and 1 < len(tags) == len(words)
 
 
-def _first_key(
-    keys: Sequence[str], records: Sequence[dict[str, Any]], holds: Callable[..., bool]
-) -> str | None:
-    """The first of the keys whose value is what we look for, in any record."""
-    for key in keys:
-        if any(key in record and holds(record, record[key]) for record in records):
-            return key
-    return None
-
-
-def _tags_by_content(records: Sequence[dict[str, Any]]) -> str | None:
+def _tags_by_content(held: _Held) -> str | None:
     """A field whose name does not show it, but whose lists are tags in half of the records.
 
     In a few records, several labels may happen to be as many as the tokens.
     """
-    for key in _MAYBE_TAG_FIELDS:
-        filled = [record for record in records if isinstance(record.get(key), list) and record[key]]
-        if filled and 2 * sum(_is_list_of_tags(r, r[key]) for r in filled) >= len(filled):
-            return key
-    return None
+    found = (k for k in _MAYBE_TAG_FIELDS if held.lists[k] and 2 * held.tags[k] >= held.lists[k])
+    return next(found, None)
 
 
 def _some_spans(value: Any) -> bool:

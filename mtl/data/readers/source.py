@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import ConfigError, DataError, DataWarning, Fault
 
 FilePath = str | os.PathLike[str]
+T = TypeVar("T")
+# What becomes of the items of a file between two passes: `in_memory`, or `Passes`.
+Held = Callable[[Callable[["Report"], Iterator[Any]], "Report"], Iterable[Any]]
 
 
 class Report:
-    """What is wrong with a file, and what its user should know; `finish` reports it."""
+    """What is wrong with a file, and what its user should know; `finish` reports it.
+
+    Attributes:
+        most: faults that are kept; the others are only counted.
+        counts: what the user should know, and how often it occurred.
+        unread: the fields that are not read, and in how many records.
+    """
 
     def __init__(self, path: FilePath, on_error: str) -> None:
         if on_error not in ("stop", "skip"):
@@ -26,8 +37,18 @@ class Report:
         self.path = str(path)
         self.skip = on_error == "skip"
         self.faults: list[Fault] = []
+        self.most = sys.maxsize
+        self.not_kept = 0
         self.bad_records = 0
         self.notes: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.unread: Counter[str] = Counter()
+
+    def quiet(self) -> Report:
+        """Another one of the same file, for what was reported before."""
+        other = Report(self.path, "skip")
+        other.most = 0
+        return other
 
     @contextmanager
     def record(self, line: int | None, where: str = "") -> Generator[None]:
@@ -38,48 +59,83 @@ class Report:
             self.bad_records += 1
             for fault in error.faults:
                 place = {"path": self.path, "line": fault.line or line}
-                self.faults.append(replace(fault, what=fault.what + where, **place))
+                self._keep(replace(fault, what=fault.what + where, **place))
         # Python's own limit; one record nested too deeply is no reason to lose the others.
         except RecursionError:
             self.bad_records += 1
             what = f"lists or objects are nested too deeply{where}"
-            self.faults.append(Fault(what, self.path, line, fix="write it with fewer levels"))
+            self._keep(Fault(what, self.path, line, fix="write it with fewer levels"))
+
+    def _keep(self, fault: Fault) -> None:
+        # A wrong field is a fault of every line, and a file may be larger than memory.
+        if len(self.faults) < self.most:
+            self.faults.append(fault)
+        else:
+            self.not_kept += 1
 
     def note_strays(
-        self, repaired: Sequence[tuple[str, str, str]], scheme: str, about: str = ""
+        self, n: int, first: Sequence[tuple[str, str, str]], scheme: str, about: str = ""
     ) -> None:
-        """Note the tags that break their scheme: for each its place, the tag before, and itself.
+        """Note the tags that break their scheme.
 
         Args:
+            n: how many there are.
+            first: of the first, its place, the tag before, and itself; or of more.
             about: how the note begins.
         """
-        if repaired:
-            place, before, tag = repaired[0]
+        if n:
+            place, before, tag = first[0]
             self.notes.append(
                 f"{about}tags that break {scheme}, read as conlleval reads them: "
-                f"{len(repaired):,} (the first at {place}: {tag} after {before}); "
+                f"{n:,} (the first at {place}: {tag} after {before}); "
                 "--strict refuses them"
             )
 
     def finish(self, examples: list[Any], kind: str) -> list[Any]:
         """The examples, or one error that holds every fault."""
+        for note, category in self.verdict(len(examples), kind):
+            # Level 3 is the caller of the reader, the line that a user knows.
+            warnings.warn(note, category, stacklevel=3)
+        return examples
+
+    def verdict(self, n_examples: int, kind: str) -> list[tuple[str, type[DataWarning]]]:
+        """What a user should know, as messages with their category; or the error of `finish`."""
         # Faults of several passes over the file, in the order of its lines.
         faults = sorted(self.faults, key=lambda fault: fault.line or 0)
         if faults and not self.skip:
-            raise DataError.collect(faults)
+            raise DataError.collect(faults, self.not_kept)
         notes: list[tuple[str, type[DataWarning]]] = [(note, DataWarning) for note in self.notes]
         if faults:
             left_out = f"bad records left out: {self.bad_records}. The first: {faults[0]}"
             notes.append((left_out, LeftOutWarning))
         # An empty list would only fail much later, far from the file that is to blame.
-        if not examples:
+        if not n_examples:
             found = "; ".join(note for note, _ in notes) or None
             what, fix = f"the file holds no {kind}", "give it at least one"
             raise DataError(what, path=self.path, found=found, fix=fix)
-        for note, category in notes:
-            # Level 3 is the caller of the reader, the line that a user knows.
-            warnings.warn(f"{self.path}: {note}", category, stacklevel=3)
-        return examples
+        return [(f"{self.path}: {note}", category) for note, category in notes]
+
+
+def in_memory(make: Callable[[Report], Iterator[T]], report: Report) -> list[T]:
+    """The items of the first pass over a file, kept for the others."""
+    return list(make(report))
+
+
+class Passes(Iterable[T]):
+    """What a function makes of a file, made anew in each pass over it, so that memory holds one.
+
+    The first pass must go to its end: it is the one that reports what is wrong.
+
+    Args:
+        make: gives the items of a pass, and reports to what it is called with.
+    """
+
+    def __init__(self, make: Callable[[Report], Iterator[T]], report: Report) -> None:
+        self.make, self.report = make, report
+
+    def __iter__(self) -> Iterator[T]:
+        report, self.report = self.report, self.report.quiet()
+        return self.make(report)
 
 
 def only_set(**options: Any) -> dict[str, Any]:
@@ -142,13 +198,7 @@ def read_text(path: FilePath) -> str:
     except OSError as error:
         raise unreadable(path, error) from None
     except UnicodeDecodeError as error:
-        # What comes before the bad byte can be decoded, so its line can be counted.
-        *above, before = lines_of(error.object[: error.start].decode())
-        place = {"path": path, "line": len(above) + 1}
-        found = f"byte 0x{error.object[error.start]:02x} after {before[-30:]!r}"
-        raise DataError(
-            "the file is not UTF-8", found=found, fix=how_to_convert(raw), **place
-        ) from None
+        raise _not_utf8(path, error, 0, raw) from None
     refuse_utf16(path, raw)
     if not text.strip():
         fix = "check that it was written to the end"
@@ -168,6 +218,38 @@ def refuse_utf16(path: FilePath, raw: bytes) -> None:
         fix = "save the file as UTF-8: iconv -f UTF-16LE -t UTF-8 OLD > NEW"
         found = f"every other byte is zero, as in {raw[:8]!r}"
         raise DataError("the file is UTF-16, not UTF-8", path=path, found=found, fix=fix)
+
+
+def lines_in(path: FilePath) -> Iterator[str]:
+    """The lines of a file as `lines_of` cuts them; only one at a time is in memory.
+
+    Raises:
+        DataError: the file cannot be read, or is not UTF-8.
+    """
+    n = 0
+    try:
+        with Path(path).open("rb") as file:
+            for raw in file:
+                try:
+                    *lines, last = lines_of(raw.decode("utf-8" if n else "utf-8-sig"))
+                except UnicodeDecodeError as error:
+                    raise _not_utf8(path, error, n, raw) from None
+                # What comes after the line break is the next line.
+                lines += [last] if last else []
+                n += len(lines)
+                yield from lines
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _not_utf8(path: FilePath, error: UnicodeDecodeError, n_above: int, raw: bytes) -> DataError:
+    """The error for a byte that is not UTF-8, in what follows after `n_above` lines."""
+    # What comes before the bad byte can be decoded, so its line can be counted.
+    *above, before = lines_of(error.object[: error.start].decode())
+    found = f"byte 0x{error.object[error.start]:02x} after {before[-30:]!r}"
+    line = n_above + len(above) + 1
+    fix = how_to_convert(raw)
+    return DataError("the file is not UTF-8", path=path, line=line, found=found, fix=fix)
 
 
 def refuse_binary(path: FilePath, raw: bytes) -> None:

@@ -222,7 +222,9 @@ def last_token_counts(all_spans: Iterable[tuple[Sequence[Span], int]]) -> bool:
     A span of one token shows it: its first and last are the same. An end equal to the number of
     tokens shows the opposite. If nothing shows it, the last token is meant, as in GLiNER.
     """
-    pairs = [(span, n) for spans, n in all_spans for span in spans]
-    if any(span.start == span.end for span, _ in pairs):
-        return True
-    return not any(span.end == n for span, n in pairs)
+    ends_after_last = False
+    for spans, n in all_spans:
+        if any(span.start == span.end for span in spans):
+            return True
+        ends_after_last = ends_after_last or any(span.end == n for span in spans)
+    return not ends_after_last

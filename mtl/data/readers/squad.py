@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,8 @@ from .answers import (
     plain_name,
 )
 from .cells import quoted_rows
-from .json_source import Row, json_rows, looks_like_json, outline
-from .source import FilePath, Report, lines_of, read_text, short
+from .json_source import Row, json_rows, looks_like_json, one_record_a_line, outline
+from .source import FilePath, Held, Report, lines_of, read_text, short
 
 _FORM = (
     'a question looks like {"id": "1", "question": "...", "context": "...", "answers": [{"text": '
@@ -113,26 +113,26 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
     text = read_text(path)
     suffix = Path(path).suffix.lower()
     if looks_like_json(text) or suffix in (".json", ".jsonl", ".ndjson"):
-        examples = questions_from(json_rows(text, report), report, _lines_of_ids(text))
+        # A record on one line has its line; in one of many lines, a question is found by its id.
+        lines = {} if one_record_a_line(text) else _lines_of_ids(text)
+        questions = _from_records(json_rows(text, report), report, lines)
     else:
-        examples = _examples(_from_table(text, report), report)
-    return report.finish(examples, "question with an answer")
+        questions = _from_table(text, report)
+    return report.finish(list(_examples(questions, report)), "question with an answer")
 
 
-def questions_from(
-    rows: Iterable[Row], report: Report, lines: Mapping[str, int] | None = None
-) -> list[QAExample]:
-    """The questions of JSON records.
+def questions_of(
+    rows: Callable[[Report], Iterator[Row]], report: Report, held: Held
+) -> Iterator[QAExample]:
+    """The questions of JSON records, one after the other; what they mean shows in one pass.
 
     Args:
-        rows: articles or paragraphs of SQuAD, or questions with a context each.
-        lines: of questions, by id, where a record of several lines holds several.
+        rows: gives articles or paragraphs of SQuAD, or questions with a context each.
     """
-    return _examples(_from_records(rows, report, lines or {}), report)
+    return _examples(_from_records(rows(report), report, {}), report)
 
 
-def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]:
-    examples: list[QAExample] = []
+def _examples(questions: Iterable[_Question], report: Report) -> Iterator[QAExample]:
     noted: dict[str, list[_Question]] = {name: [] for name in _NOTES}
     seen: set[str] = set()
     for question in questions:
@@ -143,7 +143,7 @@ def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]
                 noted["empty"].append(question)
                 continue
             places = tuple(located(*answer, context, id) for answer in answers)
-            examples.append(QAExample(id, question.question, context, places))
+            yield QAExample(id, question.question, context, places)
             if question.is_unanswerable and question.has_unused_answers:
                 noted["unused"].append(question)
             if any(is_ambiguous(*answer, context) for answer in answers):
@@ -154,7 +154,6 @@ def _examples(questions: Iterable[_Question], report: Report) -> list[QAExample]
     report.notes += [
         _NOTES[name].format(_counted(found), found[0]) for name, found in noted.items() if found
     ]
-    return examples
 
 
 def _counted(questions: list[_Question], most: int = 5) -> str:
@@ -174,7 +173,7 @@ def _from_records(
             with report.record(row.line, where):
                 question = _question(qa, context, str(number), row.line, where)
                 if qa is not row.value and "id" in qa:  # inside a record of several lines
-                    question = question._replace(line=lines.get(question.id))
+                    question = question._replace(line=lines.get(question.id, row.line))
                 yield question
 
 

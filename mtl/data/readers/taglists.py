@@ -61,7 +61,7 @@ def tagged_texts(
             label, labels = (None, row.said) if isinstance(row.said, tuple) else (row.said, None)
             known = (label, tags, row.fields, (), labels, row.scores)
             examples.append(TextExample(row.text, tuple(row.tokens), *known))
-    report.note_strays(repaired, scheme)
+    report.note_strays(len(repaired), repaired, scheme)
     if spelling.is_plain:
         report.notes.append(PLAIN_TYPES)
     return examples
