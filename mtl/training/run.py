@@ -178,8 +178,9 @@ class Run:
             conflict = self.measure_conflict() if self._is_time_to_measure() else {}
             self.open_round = OpenRound(conflict)
             self.streams.start_round(len(self.history.rounds))
-        # Validation, or measuring conflict, has left it in evaluation mode.
-        if not self.model.training:
+        # Validation, or measuring conflict, has left it in evaluation mode; and `load_pretrained`
+        # leaves the encoder alone in it.
+        if not (self.model.training and self.model.encoder.training):
             self.model.train()
         step = self.streams.pending.pop(0)
         self.open_round.records.append(self._train_on(step))

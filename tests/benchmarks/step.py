@@ -102,7 +102,7 @@ def parse() -> argparse.Namespace:
     gpu = torch.cuda.is_available()
     parser.add_argument("--sides", nargs="+", default=list(COMPILE) if gpu else ["eager"])
     parser.add_argument("--rounds", type=int, default=20 if gpu else 2, help="in each turn")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each side, if time allows")
+    parser.add_argument("--repeats", type=int, default=7, help="turns of each side, if time allows")
     parser.add_argument("--profile", action="store_true", help="show what eager rounds spend it on")
     return parser.parse_args()
 
