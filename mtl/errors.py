@@ -159,6 +159,7 @@ NAMES_ELSEWHERE = {
     "rope_theta": "rotary_theta",
     "stride": "overlap",
     "top_k": "n",
+    "torch_compile": "compile",
     "type_vocab_size": "n_types",
     "val": "validation",
 }

@@ -52,7 +52,7 @@ ORDER = [
         "export.for_transformers export.for_sentence_transformers export",
         "training.sampling training.ranks training.methods training.weighting training.aggregation",
         "training.history training.tensorboard training.config training.conflict",
-        "training.optimizer",
+        "training.optimizer training.compiled",
         "training.preflight training.state training.faults training.best training.streams",
         "training.step training.run training.loop training",
         "reports.picture reports.style reports.sketch reports.curves reports.plots",

@@ -195,7 +195,7 @@ TRAIN = {
     **{"alpha": 0.7, "anneal": 0.2, "freeze": ["encoder.embeddings"]},
     **{"loss_weights": {"ner": 0.25, "qa": 4.0}, "max_tokens": 512, "patience": 3, "threads": 1},
     **{"pretrained_learning_rate": 2e-5, "device": "cpu", "precision": "bfloat16"},
-    **{"threads": 2, "decay_ratio": 0.4, "stop_at": 0.9},
+    **{"threads": 2, "decay_ratio": 0.4, "stop_at": 0.9, "compile": True},
 }
 BALANCE = {  # needs joint steps and whole batches, so it cannot be part of the table above
     **{"sampling": "joint", "weighting": "gradnorm", "weighting_options": {"alpha": 0.5}},

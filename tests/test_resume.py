@@ -152,6 +152,37 @@ def test_stopped_after_every_step_it_ends_as_if_it_never_was(tmp_path, monkeypat
     assert stops == expected[1]["rounds"][-1]["step"] + 1
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_batches_made_while_a_gpu_works_change_nothing(tmp_path, monkeypatch, name):
+    """Stopped or not; here the CPU plays the GPU, and waits."""
+    expected = uninterrupted(name)
+    config = replace(CONFIGS[name], conflict_every=3)  # looks at the batches made ahead, too
+    monkeypatch.setattr(Run, "works_ahead", True)
+    step = expected[1]["rounds"][-1]["step"] // 2
+    with monkeypatch.context() as patch:
+        (_, made) = stop_at(patch, step), made_ahead(patch)
+        with pytest.raises(KeyboardInterrupt):
+            result_of(config, 1, checkpoint=tmp_path, save_every=step)
+        assert sum(made) > 0
+    again = result_of(config, 2, checkpoint=tmp_path, resume=True)
+    for round_ in again[1]["rounds"]:
+        round_["conflict"] = {}
+    assert_same(again, expected)
+
+
+def made_ahead(patch):
+    """How many batches lie ready at the end of each step."""
+    next_step, ready = Run.next_step, []
+
+    def step_and_look(run):
+        losses = next_step(run)
+        ready.append(len(run.streams._ahead))
+        return losses
+
+    patch.setattr(Run, "next_step", step_and_look)
+    return ready
+
+
 def test_the_runs_above_meet_what_is_hard():
     """Both ways to end early, parts, batches that lack a label, best weights of the middle."""
     histories = {name: uninterrupted(name)[1] for name in CONFIGS}

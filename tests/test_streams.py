@@ -83,3 +83,16 @@ def test_how_long_a_training_is(build):
     assert (streams.rounds_per_epoch, streams.n_rounds, streams.n_steps) == (5, 10, 20)
     joint = build(sampling="joint", rounds=7)
     assert (joint.rounds_per_epoch, joint.n_rounds, joint.n_steps) == (7, 14, 14)
+
+
+def test_batches_made_ahead_are_the_same_and_do_not_count_as_taken(build, tmp_path):
+    ahead, plain, resumed = build(), build(), build()
+    steps_of(ahead, 3)
+    steps_of(plain, 3)
+    ahead.make_ahead([0, 1])
+    save_state(tmp_path, ahead.state_dict())
+    resumed.make_ahead([0, 1])  # of its own, which the state replaces
+    resumed.load_state_dict(load_state(tmp_path))
+    after = [steps_of(streams, 9, 2) for streams in (ahead, plain, resumed)]
+    assert same(after[0], after[1])
+    assert same(after[0], after[2])

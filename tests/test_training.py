@@ -55,6 +55,15 @@ def test_the_order_of_the_steps(build_model, tasks, sampling, per_round):
     assert [r.epoch for r in history.rounds] == [1, 1, 1, 2, 2, 2]
 
 
+def test_an_encoder_in_evaluation_mode_is_trained_with_dropout(build_model, tasks):
+    """As `load_pretrained` returns it; or a resumed run would go on with another training."""
+    one, other = (build_model(tasks, dropout=0.2) for _ in range(2))
+    other.encoder.eval()
+    for model in (one, other):
+        train(model, tasks, FAST, progress=False)
+    assert same_weights(weights_of(one), weights_of(other))
+
+
 def test_an_epoch_is_one_pass_over_the_longest_and_the_shorter_cycle(build_model, tasks):
     run = Run(build_model(tasks), tasks, FAST, FixedWeighting())
     seen = {"ner": Counter(), "qa": Counter()}

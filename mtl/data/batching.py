@@ -6,7 +6,7 @@ Each random choice here comes from the stream's own generator, so a stream loade
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..settings import class_names_checked
 from .encoded import EncodedExample, lengths_of
 from .packed import Array
-from .rows import Target
+from .rows import IGNORED, Target
 from .tokenizers.base import Tokenizer
 
 
@@ -36,6 +36,7 @@ class Batch:
         text_mask: `(B, T)`, True at the pieces of the text that is labelled or searched: the
             sentence, or the context; not at special tokens, question or padding.
         targets: for each task with at least one labelled row here, its targets.
+        n_labels: how many numbers in them each task's loss is a mean over.
     """
 
     items: list[EncodedExample]
@@ -45,6 +46,8 @@ class Batch:
     token_type_ids: Tensor
     text_mask: Tensor
     targets: dict[str, Tensor] = field(default_factory=dict)
+    # Counted once, on the CPU: to ask a GPU would mean to wait until it has done all it was given.
+    n_labels: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -64,6 +67,7 @@ class Batch:
         """
         starts = range(0, len(self.rows), max_rows)
         for part in (slice(start, start + max_rows) for start in starts):
+            targets = {name: target[part] for name, target in self.targets.items()}
             yield replace(
                 self,
                 rows=self.rows[part],
@@ -71,20 +75,34 @@ class Batch:
                 attention_mask=self.attention_mask[part],
                 token_type_ids=self.token_type_ids[part],
                 text_mask=self.text_mask[part],
-                targets={name: target[part] for name, target in self.targets.items()},
+                targets=targets,
+                n_labels=count_labels(targets),
             )
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on `device`."""
+        """The same batch with its tensors on `device`; a copy to a GPU is started, not awaited."""
         return replace(
             self,
-            rows=self.rows.to(device),
-            input_ids=self.input_ids.to(device),
-            attention_mask=self.attention_mask.to(device),
-            token_type_ids=self.token_type_ids.to(device),
-            text_mask=self.text_mask.to(device),
-            targets={name: target.to(device) for name, target in self.targets.items()},
+            rows=_moved(self.rows, device),
+            input_ids=_moved(self.input_ids, device),
+            attention_mask=_moved(self.attention_mask, device),
+            token_type_ids=_moved(self.token_type_ids, device),
+            text_mask=_moved(self.text_mask, device),
+            targets={name: _moved(target, device) for name, target in self.targets.items()},
         )
+
+
+def _moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    if torch.device(device).type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    # A GPU reads pinned memory by itself, which the system does not move: the CPU can go on. What
+    # is computed there afterwards waits its turn, since both are in one stream.
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def count_labels(targets: Mapping[str, Tensor]) -> dict[str, int]:
+    """How many numbers each task's loss is a mean over."""
+    return {name: int((target != IGNORED).sum()) for name, target in targets.items()}
 
 
 def _stacked(task: Target, targets: Sequence[Any], length: int) -> Tensor:
@@ -134,6 +152,7 @@ def collate(
         token_type_ids=is_text_or_end * text_type[:, None],  # as `Row.token_type_ids`
         text_mask=is_text_or_end & (positions < text_end[:, None]),
         targets=targets,
+        n_labels=count_labels(targets),
     )
 
 

@@ -18,6 +18,8 @@ from .words import Joining
 # Texts that a tokenizer gets at once: enough to keep all cores busy, few enough to hold.
 MOST_TEXTS, MOST_CHARACTERS = 512, 1_000_000
 
+IGNORED = -100  # the target where nothing is asked; cross-entropy skips it
+
 EncodeBatch = Callable[[list[str]], list[Encoding]]
 Numbered = tuple[int, Any, list[Input] | DataError]  # an example, and the texts of its rows
 

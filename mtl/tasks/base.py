@@ -18,6 +18,7 @@ from ..data.dataset import Dataset, as_dataset
 from ..data.examples import Input
 from ..data.readers import read
 from ..data.remembered import numbers_where, remembered
+from ..data.rows import IGNORED as IGNORED
 from ..data.stored import StoredExamples
 from ..data.tokenizers.base import Row
 from ..data.words import Joining
@@ -40,9 +41,6 @@ class Mistake:
     text: str
     expected: str
     predicted: str
-
-
-IGNORED = -100  # the target where nothing is asked; cross-entropy skips it
 
 
 class Task(Named, ABC):

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..devices import PRECISIONS, check_device_name
-from ..errors import ConfigError, Fault
+from ..errors import ConfigError, Fault, suggest
 from ..settings import check as check_settings
 from ..settings import class_names_checked, raised_by, setting
 from .aggregation import Aggregation, build_aggregation
 from .methods import Method, build_method
 from .sampling import SAMPLERS, check_exponents
 from .weighting import FixedWeighting, Weighting
+
+CAPTURED = "reduce-overhead"  # torch's name for kernels launched together, as a CUDA graph
 
 
 def check_rounds(rounds: float, name: str) -> None:
@@ -23,6 +25,13 @@ def check_rounds(rounds: float, name: str) -> None:
         raise ConfigError(
             f"{name} must be a whole number, or a share of a pass below 1", found=str(rounds)
         )
+
+
+def check_compile(value: bool | str, name: str) -> None:
+    """Raise ConfigError for a text that is no way to compile."""
+    if isinstance(value, str) and value != CAPTURED:
+        what = f'{name} must be true, false or "{CAPTURED}"'
+        raise ConfigError(what, found=repr(value), fix=suggest(value, ["true", "false", CAPTURED]))
 
 
 @class_names_checked
@@ -73,6 +82,9 @@ class TrainConfig:
             second GPU.
         precision: for matrix products: `float32`, `bfloat16`, `float16` (CUDA only), or `auto`,
             the fastest on the device (Micikevicius et al. 2018, "Mixed Precision Training").
+        compile: whether the encoder's code is compiled (`torch.compile`), which takes a minute or
+            more at the start. "reduce-overhead" also captures its kernels as graphs (CUDA only), so
+            that launching them one by one does not hold up a GPU.
         seed: for everything random in training.
 
     Raises:
@@ -108,6 +120,7 @@ class TrainConfig:
     # Only its name is checked here: a recipe may be written on a machine without the GPU.
     device: str = setting("auto", check=check_device_name)
     precision: str = setting("float32", choices=PRECISIONS)
+    compile: bool | str = setting(False, check=check_compile)
     seed: int = setting(0, least=0, below=2**32)
 
     def __post_init__(self) -> None:
@@ -136,6 +149,10 @@ class TrainConfig:
                 yield from raised_by(check_sampling, method, self.sampling)
             if fine(["max_tokens"]) and isinstance(method, Weighting):
                 yield from raised_by(check_parts, method, self.max_tokens)
+            if fine(["compile"]):
+                yield from raised_by(check_one_pass, method, self.compile)
+        if fine(["compile", "max_tokens"]):
+            yield from raised_by(check_captured_whole, self)
 
     def rounds_per_epoch(self, in_a_pass: int) -> int:
         """Rounds per epoch, given those in one pass over the largest dataset."""
@@ -170,6 +187,27 @@ class TrainConfig:
     def build_aggregation(self) -> Aggregation:
         """A fresh aggregation; errors are those of `mtl.training.aggregation.build_aggregation`."""
         return build_aggregation(self.aggregation, self.aggregation_options, self.seed)
+
+
+def check_one_pass(method: Method, compiled: bool | str) -> None:
+    """Raise ConfigError if a method goes backward more than once, which compiled code cannot."""
+    if compiled and method.needs_joint_steps:
+        raise ConfigError(
+            f"{method.title} takes the gradients of each task, and compiled code can go backward "
+            "through a batch only once",
+            found=f"train.compile = {compiled!r}",
+            fix="set train.compile = false",
+        )
+
+
+def check_captured_whole(config: TrainConfig) -> None:
+    """Raise ConfigError if batches come in parts and each would write over the last's gradients."""
+    if config.compile == CAPTURED and config.max_tokens:
+        raise ConfigError(
+            f'train.compile = "{CAPTURED}" uses the same memory for every part of a batch',
+            found=f"train.max_tokens = {config.max_tokens}",
+            fix="set train.compile = true, or train.max_tokens = 0",
+        )
 
 
 def check_early_end(config: TrainConfig) -> None:

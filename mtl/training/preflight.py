@@ -27,7 +27,8 @@ from ..model import MultiTaskModel
 from ..tasks import Task
 from ..tasks.base import check_can_be_saved
 from .aggregation import Aggregation
-from .config import TrainConfig, check_parts, check_sampling
+from .compiled import check_can_compile
+from .config import TrainConfig, check_one_pass, check_parts, check_sampling
 from .methods import check_is_method
 from .ranks import spread, world
 from .weighting import Weighting
@@ -201,6 +202,7 @@ def check(
         check_examples(task, *task.dataset.splits())
         _check_known(model, task)
     _check_methods(model, tasks, config, weighting, aggregation)
+    check_can_compile(model, config.compile, device)
     waiting = {name: getattr(config, name) for name in ("patience", "stop_at")}
     is_validated = any(task.labelled(task.dataset.validation) for task in tasks)
     for name, value in waiting.items():
@@ -254,6 +256,8 @@ def _check_methods(
     check_sampling(weighting, config.sampling)
     check_is_method(aggregation, Aggregation)
     check_sampling(aggregation, config.sampling)
+    for method in (weighting, aggregation):
+        check_one_pass(method, config.compile)
     compares = weighting.needs_joint_steps or aggregation.needs_joint_steps
     if (compares or config.conflict_every) and not model.shared_parts:
         raise ConfigError(

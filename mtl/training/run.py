@@ -159,6 +159,12 @@ class Run:
         """Whether all epochs are done, or the last ones brought no improvement (early stopping)."""
         return self.epoch == self.last_epoch or self.best.gives_up(self.epoch)
 
+    @property
+    def works_ahead(self) -> bool:
+        """Whether the next batches are made in the middle of a step."""
+        # While a GPU works on this one. A CPU would do the same work, only earlier.
+        return self.model.device.type != "cpu"
+
     # --- steps ------------------------------------------------------------------------------------
 
     def next_step(self) -> dict[str, float]:
@@ -172,8 +178,9 @@ class Run:
             conflict = self.measure_conflict() if self._is_time_to_measure() else {}
             self.open_round = OpenRound(conflict)
             self.streams.start_round(len(self.history.rounds))
-        # Validation, or measuring conflict, has left it in evaluation mode.
-        if not self.model.training:
+        # Validation, or measuring conflict, has left it in evaluation mode; and `load_pretrained`
+        # leaves the encoder alone in it.
+        if not (self.model.training and self.model.encoder.training):
             self.model.train()
         step = self.streams.pending.pop(0)
         self.open_round.records.append(self._train_on(step))
@@ -198,7 +205,9 @@ class Run:
             # Each process has its own dropout. Seeded in every step, it need not be saved.
             torch.manual_seed(hash((self.config.seed, self.step, rank())))
         try:
-            return self.update(step, self.streams.batches(step))
+            batches = self.streams.batches(step)
+            next_of_these = step if self.works_ahead else ()
+            return self.update(step, batches, lambda: self.streams.make_ahead(next_of_these))
         except (RuntimeError, MemoryError) as error:
             # Seldom a bug: the settings ask for too much memory, and the error says which.
             if is_out_of_memory(error):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..data.batching import Batch
 from ..devices import autocast
 from ..model import MultiTaskModel
-from ..tasks.base import IGNORED
 from .aggregation import Aggregation, SharedGradients, Sum
+from .compiled import Compiled
 from .config import TrainConfig
 from .faults import check_weights, not_finite
 from .history import StepRecord
@@ -60,6 +60,7 @@ class Update:
         self.weighting = weighting.to(model.device)
         self.aggregation = aggregation
         self.dtype = dtype
+        self.compiled = Compiled(model, config.compile)
         shared = [p for part in model.shared_parts.values() for p in part]
         self.shared_gradients = SharedGradients(shared)
         self.last_shared = model.last_shared
@@ -71,13 +72,19 @@ class Update:
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=dtype == torch.float16)
         self.step = 0
 
-    def __call__(self, step: Step, parts: Sequence[list[Batch]]) -> StepRecord:
+    def __call__(
+        self,
+        step: Step,
+        parts: Sequence[list[Batch]],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> StepRecord:
         """Make one update.
 
         Args:
             step: the datasets that the batches come from.
             parts: the batch of each, in one part or several. Of several processes, each has a
                 share of every batch, which may be nothing; the update is that of whole batches.
+            meanwhile: what else there is to do while a GPU computes.
 
         Raises:
             MTLError: a loss or a gradient is not finite; the weights are those before this step.
@@ -99,6 +106,8 @@ class Update:
         # Not clipped, but checked: a NaN in it would spoil the weights of the losses.
         learned = [p.grad for p in self.weighting.parameters() if p.grad is not None]
         norm_of_weights = nn.utils.get_total_norm(learned).to(norm)
+        # A GPU has been told all this, and has hardly begun; the next line waits for it.
+        meanwhile()
         losses, counted, measured = _to_numbers(
             sums, weights, {"total": total, "norm": norm, "norm of weights": norm_of_weights}
         )
@@ -140,7 +149,7 @@ class Update:
         labels: Counter[str] = Counter()
         for batch in batches:
             examples.update({name: batch.n_labelled(name) for name in batch.targets})
-            labels.update(count_labels(batch))
+            labels.update(batch.n_labels)
         counted = all_sum(torch.tensor([[examples[name], labels[name]] for name in self.tasks]))
         of_tasks = dict(zip(self.tasks, counted.tolist(), strict=True))
         with_any = {name: numbers for name, numbers in of_tasks.items() if numbers[0]}
@@ -160,7 +169,7 @@ class Update:
         batches = [batch for of_dataset in parts for batch in of_dataset]
         in_parts = any(len(of_dataset) > 1 for of_dataset in parts)
         for i, together in enumerate([[b] for b in batches] if in_parts else [batches]):
-            here = {name: n for batch in together for name, n in count_labels(batch).items()}
+            here = {name: n for batch in together for name, n in batch.n_labels.items()}
             losses = {
                 name: here[name] / max(1, n_labels[name]) * loss
                 for name, loss in self._forward(together).items()
@@ -184,9 +193,9 @@ class Update:
 
     def _forward(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        with autocast(self.model.device, self.dtype):
+        with autocast(self.model.device, self.dtype), self.compiled.in_use():
             for batch in batches:
-                losses |= self.model.losses(batch.to(self.model.device))
+                losses |= self.model.losses(batch)
         return losses
 
     def _backward(
@@ -271,11 +280,6 @@ class Update:
         self.optimizer.load_state_dict(state["optimizer"] | {"state": of_parameter})
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
-
-
-def count_labels(batch: Batch) -> dict[str, int]:
-    """How many numbers each task's loss is a mean over."""
-    return {name: int((target != IGNORED).sum()) for name, target in batch.targets.items()}
 
 
 def _of_all(values: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class Streams:
 
     Attributes:
         pending: the steps left in the current round.
+        device: where batches go.
         rounds_per_epoch: one pass over the dataset with the most batches, or as the config says.
     """
 
@@ -44,9 +45,12 @@ class Streams:
     ) -> None:
         self.data = list(data)
         self.config = config
-        # Kernels for half precision are built per shape: few shapes save time and memory.
+        self.device = model.device
+        # Kernels for half precision, and captured graphs, are made for each shape: with few shapes
+        # they take less time and memory.
         longest = model.encoder.config.max_length
-        sizes = () if dtype == torch.float32 else range(32, longest + 1, 32)
+        any_size = dtype == torch.float32 and not config.compile
+        sizes = () if any_size else range(32, longest + 1, 32)
         self._streams = [
             stream_of(one.splits["train"], model, one.tasks, i, config, sizes)
             for i, one in enumerate(self.data)
@@ -61,6 +65,8 @@ class Streams:
         self.n_rounds = config.epochs * self.rounds_per_epoch
         self.n_steps = config.epochs * self.steps_per_epoch
         self.pending: list[Step] = []
+        # Batches that were made before their turn, with the state that their stream had before.
+        self._ahead: dict[int, tuple[dict[str, Any], list[Batch]]] = {}
 
     def __iter__(self) -> Iterator[BatchStream]:
         return iter(self._streams)
@@ -78,15 +84,26 @@ class Streams:
 
         Of several processes, each gets its own share of the same batches, which may be nothing.
         """
-        return [self._next_parts(i) for i in step]
+        self.make_ahead(step)
+        return [self._ahead.pop(i)[1] for i in step]
 
     def coming_batches(self) -> list[list[Batch]]:
-        """What `batches` will return for every dataset; the streams stay where they are."""
-        states = [stream.state_dict() for stream in self]
-        parts = self.batches(tuple(range(len(states))))
-        for stream, state in zip(self, states, strict=True):
-            stream.load_state_dict(state)
-        return parts
+        """What `batches` will return for every dataset; none of them counts as taken."""
+        every = range(len(self._streams))
+        self.make_ahead(every)
+        return [self._ahead[i][1] for i in every]
+
+    def make_ahead(self, indices: Iterable[int]) -> None:
+        """Make the next batch of some datasets, and start to copy it to the device.
+
+        For the state nothing has happened until `batches` gives it out.
+        """
+        # By dataset: whichever step comes next, the next batch of each dataset is the same.
+        for i in indices:
+            if i not in self._ahead:
+                before = self[i].state_dict()
+                parts = [part.to(self.device) for part in self._next_parts(i)]
+                self._ahead[i] = before, parts
 
     def task_names(self, step: Step) -> list[str]:
         """The tasks that learn from the datasets of a step."""
@@ -112,13 +129,17 @@ class Streams:
     def state_dict(self) -> dict[str, Any]:
         """What decides which batches come next."""
         return {
-            "streams": [stream.state_dict() for stream in self],
+            "streams": [
+                self._ahead[i][0] if i in self._ahead else stream.state_dict()
+                for i, stream in enumerate(self)
+            ],
             "sampler": self.sampler.state_dict(),
             "pending": self.pending,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where the streams that gave `state` were."""
+        self._ahead.clear()
         for stream, of_stream in zip(self, state["streams"], strict=True):
             stream.load_state_dict(of_stream)
         self.sampler.load_state_dict(state["sampler"])
@@ -181,7 +202,7 @@ def batches(
     Args:
         task: its name; tasks that share its dataset have their targets in the same batches.
         seed, batch_size, hide_words: as in `TrainConfig`. With precisions other than
-            float32, `train` also pads its batches to multiples of 32 tokens.
+            float32, and with `compile`, `train` also pads its batches to multiples of 32 tokens.
 
     Raises:
         ConfigError: no such task, or impossible settings.
