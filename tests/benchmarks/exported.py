@@ -135,7 +135,8 @@ def table(results: dict[tuple[str, int], tuple[float, float]], sizes: dict[str, 
     """A row for each side, with one head and with all of them."""
     (one, every) = sorted({n for _, n in results})
     columns = ["", "MB"]
-    columns += [f"{what}, {n} heads" for what in ("ms", "texts/s") for n in (one, every)]
+    heads = {one: "1 head", every: f"{every} heads"}
+    columns += [f"{what}, {heads[n]}" for what in ("ms", "texts/s") for n in (one, every)]
     rows = []
     for name in dict.fromkeys(side for side, _ in results):
         (ms_one, rate_one), (ms_all, rate_all) = results[name, one], results[name, every]
