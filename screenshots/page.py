@@ -1,7 +1,8 @@
-"""Take the picture of the page of `mtl serve`: python screenshots/page.py [ADDRESS]
+"""Take the pictures of the page of `mtl serve`: python screenshots/page.py [ADDRESS]
 
-It needs a service that runs (`mtl serve runs/news`, of the recipe news-ner),
-`pip install playwright` and Chromium on the PATH. ADDRESS is by default http://127.0.0.1:8000.
+It needs a service that runs (`mtl serve news=RUN practical7=RUN`, with runs of the recipes news-ner
+and practical7), `pip install playwright` and Chromium on the PATH. ADDRESS is by default
+http://127.0.0.1:8000.
 """
 
 from __future__ import annotations
@@ -10,28 +11,49 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 TEXT = "The minister Bob Jensen spoke in Paris on Monday."
+QUESTION = "Where does Alice work?"
+CONTEXT = "Bob lives in Paris. Alice works at Acme Corp. Carol was born in Rome."
 
 
-def take_picture(address: str, file: Path) -> None:
-    """Write the page, with what the model says about a text, light and as wide as on a desk."""
+def read_a_text(page: Page) -> None:
+    """Have a text read, and show how a program asks for the same."""
+    page.select_option("#model", "news")
+    page.fill("#text", TEXT)
+    page.click("#read > button")
+    page.click("#read summary")
+
+
+def ask_a_question(page: Page) -> None:
+    """Have a question answered from a text."""
+    page.select_option("#model", "practical7")
+    page.fill("#first", QUESTION)
+    page.fill("#second", CONTEXT)
+    page.click("#ask > button")
+    page.wait_for_selector("#ask .result *")
+
+
+PICTURES = {"serve.png": read_a_text, "serve_question.png": ask_a_question}
+
+
+def take_pictures(address: str, folder: Path) -> None:
+    """Write the page after each of these, light and as wide as on a desk."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox"],  # root, as in a container, cannot use it
         )
         size = {"width": 800, "height": 600}
-        page = browser.new_page(viewport=size, color_scheme="light")
-        page.goto(address)
-        page.fill("#text", TEXT)
-        page.click("#read > button")
-        page.click("#read summary")
-        page.screenshot(path=file, full_page=True)
+        for name, act in PICTURES.items():
+            page = browser.new_page(viewport=size, color_scheme="light")
+            page.goto(address)
+            act(page)
+            page.screenshot(path=folder / name, full_page=True)
         browser.close()
 
 
 if __name__ == "__main__":
-    picture = Path(__file__).parent / "serve.png"
-    take_picture(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000", picture)
+    address = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000"
+    take_pictures(address, Path(__file__).parent)

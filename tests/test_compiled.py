@@ -79,7 +79,8 @@ def test_settings_that_contradict_it(settings, words):
         mtl.TrainConfig(**settings)
 
 
-def test_refused_before_training(build_model, tasks, monkeypatch):
+def test_refused_before_training(build_model, tasks, traced, monkeypatch):
+    """`traced`, since this machine may have no compiler."""
     start = partial(train, tasks=tasks, progress=False)
     joint = replace(COMPILED, sampling="joint")
     with pytest.raises(ConfigError, match="PCGrad takes the gradients of each task"):

@@ -83,6 +83,9 @@ def _config(app: Any, settings: ServeSettings, **more: Any) -> uvicorn.Config:
         lifespan="on",
         server_header=False,
         log_config=_log_config(),
+        # Longer than any client keeps an idle connection. Many keep it for 5 seconds, uvicorn's own
+        # default: a request that is sent in the moment in which it is closed would be lost.
+        timeout_keep_alive=75,
         # What is still unanswered then has been told so already (504).
         timeout_graceful_shutdown=int(settings.timeout) + 1,
         **more,
