@@ -33,9 +33,14 @@ def ask_a_question(page: Page) -> None:
     page.fill("#second", CONTEXT)
     page.click("#ask > button")
     page.wait_for_selector("#ask .result *")
+    page.wait_for_load_state("networkidle")
 
 
-PICTURES = {"serve.png": read_a_text, "serve_question.png": ask_a_question}
+# What is done, and the part of the page that is shown.
+PICTURES = {
+    "serve.png": (read_a_text, "body"),
+    "serve_question.png": (ask_a_question, "#ask"),
+}
 
 
 def take_pictures(address: str, folder: Path) -> None:
@@ -46,11 +51,11 @@ def take_pictures(address: str, folder: Path) -> None:
             args=["--no-sandbox"],  # root, as in a container, cannot use it
         )
         size = {"width": 800, "height": 600}
-        for name, act in PICTURES.items():
+        for name, (act, part) in PICTURES.items():
             page = browser.new_page(viewport=size, color_scheme="light")
             page.goto(address)
             act(page)
-            page.screenshot(path=folder / name, full_page=True)
+            page.locator(part).screenshot(path=folder / name)
         browser.close()
 
 
