@@ -122,7 +122,7 @@ def _is_ours(thing: Any) -> bool:
 
 
 def _tensors(packed: Packed) -> dict[str, torch.Tensor]:
-    """All arrays; and as JSON, in bytes, since safetensors holds nothing else, all that is none."""
+    """All arrays, and the rest as the bytes of JSON, since safetensors holds tensors alone."""
     columns = {name: column.as_json() for name, column in packed.targets.items()}
     plain = {"notes": packed.notes, "kinds": {name: c.kind for name, c in columns.items()}}
     arrays = packed.arrays | {

@@ -1,6 +1,6 @@
 """A file of any size goes in; its records come out one by one, with all their fields and lines.
 
-Nothing is made of the fields: whoever reads a record decides which of them are texts. A record that
+The fields stay as they are: whoever reads a record decides which of them are texts. A record that
 cannot be read comes out with what is wrong with it, so that the others keep their places.
 """
 
