@@ -19,7 +19,8 @@ ORDER = [
     for line in (
         "version errors registry settings messages progress files devices metrics tables",
         "data.words data.nesting data.validity data.examples data.stored data.remembered",
-        "data.tokenizers.base data.tokenizers.whitespace data.tokenizers.subwords data.tokenizers",
+        "data.tokenizers.base data.tokenizers.whitespace data.tokenizers.stretches",
+        "data.tokenizers.subwords data.tokenizers",
         "data.readers.source data.readers.json_source data.readers.schemes",
         "data.readers.tag_columns data.readers.layout data.readers.blocks data.readers.columns",
         "data.readers.cells data.readers.answers data.readers.squad",

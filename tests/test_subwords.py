@@ -26,7 +26,9 @@ from hypothesis import strategies as st
 from mtl.data.batching import collate
 from mtl.data.encoded import encode_examples
 from mtl.data.examples import NERExample, Query
+from mtl.data.tokenizers import stretches as stretches_module
 from mtl.data.tokenizers.base import Tokenizer
+from mtl.data.tokenizers.stretches import Stretches
 from mtl.data.tokenizers.subwords import SubwordTokenizer
 from mtl.data.words import BLANKS, split_words
 from mtl.errors import ConfigError, DataError, ModelError
@@ -206,6 +208,47 @@ def test_many_texts_at_once_are_encoded_as_each_is(subwords, kind, places):
     texts = [*TEXTS[:150], "", " ", "\u200b", "hi👋there", "12km ½ e\u0301", "[SEP] <s>"]
     found = subwords[kind].encode_batch(texts, places=places)
     assert found == [subwords[kind].encode(text) for text in texts]
+
+
+@pytest.mark.parametrize("kind", ["uncased", "cased", "modern"])
+@given(texts=st.lists(STRINGS, max_size=3), places=st.booleans())
+def test_any_texts_at_once_are_encoded_as_each_is(subwords, kind, texts, places):
+    found = subwords[kind].encode_batch(texts, places=places)
+    alone = [subwords[kind].encode(text) for text in texts]
+    assert found == alone
+    assert [e.first_pieces for e in found] == [e.first_pieces for e in alone]
+
+
+@pytest.mark.parametrize("kind", ["uncased", "cased"])
+def test_what_lies_between_two_blanks_is_cut_once(folders, kind, monkeypatch):
+    tokenizer = SubwordTokenizer.load(folders[kind])
+    asked = []
+    real = tokenizer._cut_stretches
+
+    def cut(stretches):
+        asked.extend(stretches)
+        return real(stretches)
+
+    tokenizer._stretches = Stretches(cut)
+    tokenizer.encode_batch(["Ann saw Bob", "Bob, Bob saw  Ann"])
+    tokenizer.encode_batch(["Ann saw Zoe"])
+    assert sorted(asked) == sorted(["Ann", "saw", "Bob", "Bob,", "", "Zoe"])
+    # With a limit, all are forgotten when there are more, and encodings stay right.
+    monkeypatch.setattr(stretches_module, "MOST_CHARACTERS", 3)
+    (before,) = tokenizer.encode_batch(["Ann and Eve"])
+    asked.clear()
+    (after,) = tokenizer.encode_batch(["Ann and Eve"])
+    assert sorted(asked) == ["Ann", "Eve", "and"]
+    assert before == after == tokenizer.encode("Ann and Eve")
+
+
+def test_a_vocabulary_whose_pieces_may_hold_blanks_is_cut_by_whole_texts(folders):
+    tokenizer = SubwordTokenizer.load(folders["cased"])
+    tokenizer.backend.add_tokens(["New York"])
+    tokenizer = SubwordTokenizer(tokenizer.backend)
+    (found,) = tokenizer.encode_batch(["in New York now"])
+    assert found == tokenizer.encode("in New York now")
+    assert "New York" in found.tokens
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -51,8 +51,9 @@ def model(build_model):
 
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
-    model.save_pretrained(tmp_path_factory.mktemp("pos") / "model")
-    return tmp_path_factory.getbasetemp() / "pos0" / "model"
+    path = tmp_path_factory.mktemp("pos") / "model"
+    model.save_pretrained(path)
+    return path
 
 
 def said(example, tags):

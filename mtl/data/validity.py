@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from ..errors import DataError
 from ..metrics import Span, entity_spans
@@ -74,23 +75,32 @@ def check_tags(tokens: Sequence[str], tags: Sequence[str]) -> None:
 
 def check_iob2(tags: Sequence[str]) -> None:
     """Raise DataError unless `tags` is valid IOB2: `I-X` only after `B-X` or `I-X`."""
-    previous = "O"
-    for i, tag in enumerate(tags):
-        # At the first hyphen only: types such as `geo-loc` contain one.
-        prefix, _, kind = tag.partition("-")
-        if tag != "O" and (prefix not in ("B", "I") or not kind):
-            raise DataError(
-                f"tag {i + 1} is not an IOB2 tag",
-                found=repr(tag),
-                fix="use O, B-TYPE and I-TYPE, for example B-PER I-PER O",
-            )
-        if prefix == "I" and previous not in (f"B-{kind}", f"I-{kind}"):
-            raise DataError(
-                f"tag {i + 1} continues an entity that did not begin",
-                found=f"{tag} after {previous}",
-                fix=f"begin every entity with B-{kind}",
-            )
-        previous = tag
+    befores = ("O", *tags)
+    are_right = [*map(_may_follow, befores, tags)]
+    if all(are_right):
+        return
+    i = are_right.index(False)
+    before, tag = befores[i], tags[i]
+    if _may_follow(f"B{tag[1:]}", tag):  # right after the beginning of its entity
+        raise DataError(
+            f"tag {i + 1} continues an entity that did not begin",
+            found=f"{tag} after {before}",
+            fix=f"begin every entity with B{tag[1:]}",
+        )
+    raise DataError(
+        f"tag {i + 1} is not an IOB2 tag",
+        found=repr(tag),
+        fix="use O, B-TYPE and I-TYPE, for example B-PER I-PER O",
+    )
+
+
+@lru_cache(maxsize=4096)  # few pairs of tags make up all sentences
+def _may_follow(before: str, tag: str) -> bool:
+    """Whether a tag is one of IOB2, and may come after another."""
+    # At the first hyphen only: types such as `geo-loc` contain one.
+    prefix, _, kind = tag.partition("-")
+    begins = tag == "O" or (prefix == "B" and kind != "")
+    return begins or (prefix == "I" and kind != "" and before in (f"B-{kind}", f"I-{kind}"))
 
 
 def as_inner(

@@ -22,7 +22,6 @@ from ..tasks.base import Task
 from ..tasks.ner import NERPrediction, NERTask
 from ..tasks.qa import QATask
 from ..tasks.spans import COLOURS, OTHER_COLOUR
-from ..tasks.windows import first_pieces
 from .picture import Picture
 from .sketch import Sketch
 from .style import task_colour
@@ -142,7 +141,7 @@ def _lane(model: MultiTaskModel, name: str, item: EncodedExample) -> Lane:
 def _tags(prediction: NERPrediction, row: Row) -> tuple[dict[str, dict[int, Cell]], list[Cell]]:
     """The tag of each word, at its first piece, and the entities that the tags spell out."""
     cells = {}
-    for piece in first_pieces(row.text):
+    for piece in row.text.first_pieces:
         tag = prediction.tags[row.text.word_ids[piece]]
         colour = "white" if tag == "O" else COLOURS.get(tag[2:], OTHER_COLOUR)
         cells[row.text_start + piece] = Cell(tag, colour)

@@ -179,12 +179,15 @@ class NERTask(TokenTask):
         self, words: list[Place], example: Any, notes: Counter[str]
     ) -> list[str | None]:
         """The tags of the entities that touch the words: a word partly in an entity is in it."""
-        # By characters: the words of the file need not be those that the model reads.
-        entities = self.found_in(example.word_places, self.tags_of(example) or ())
-        tags = tags_of_entities(words, entities)
         inner = () if self.field else getattr(example, "inner", ())
         if inner:
             notes["entities are inside others and left out: nested-ner learns them"] += len(inner)
+        given = self.tags_of(example) or ()
+        if words == example.word_places:  # the usual case
+            return [*given]
+        # By characters: the words of the file are not those that the model reads.
+        entities = self.found_in(example.word_places, given)
+        tags = tags_of_entities(words, entities)
         lost = len(entities) - sum(tag.startswith("B-") for tag in tags)
         # Two entities in one word, or one between words: reported, never dropped silently.
         if lost:
@@ -244,11 +247,9 @@ class NERTask(TokenTask):
         return {"all_o": [self.always("O", example) for example in examples]}
 
     def _check_tags(self, examples: Sequence[Any]) -> None:
-        for example in examples:
-            tags = self.tags_of(example) or ()
-            self._check_are_iob2(tags)
-            check_iob2(tags)
         super()._check_tags(examples)
+        for example in examples:
+            check_iob2(self.tags_of(example) or ())
 
     def _check_are_iob2(self, tags: Iterable[str]) -> None:
         """Raise DataError for tags of another kind, such as parts of speech."""
@@ -263,7 +264,12 @@ class NERTask(TokenTask):
             )
 
     def unknown_tags(self, tags: set[str]) -> DataError:
-        """The error for entity types that the task never learned."""
+        """The error for entity types that the task never learned.
+
+        Raises:
+            DataError: they are no entity types at all.
+        """
+        self._check_are_iob2(sorted(tags))
         types = ", ".join(sorted({repr(tag[2:]) for tag in tags}))
         return unknown_names(self.name, "entity type", types, self.types)
 

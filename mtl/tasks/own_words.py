@@ -16,7 +16,6 @@ from ..data.tokenizers.base import Encoding
 from ..data.words import Joining, Place, join_parts, learn_joining, split_words
 from ..metrics import Span
 from .base import Task
-from .windows import first_pieces
 
 MOST_GAP = 0.01  # largest score gap between given words and plain text without a warning
 
@@ -54,7 +53,7 @@ def _given(examples: Iterable[Any]) -> Iterator[Any]:
 
 def words_of(encoding: Encoding, joining: Joining | None) -> tuple[list[Place], list[int]]:
     """The words of a text, and the first piece of each."""
-    first = first_pieces(encoding)
+    first = encoding.first_pieces
     if joining is None:
         return encoding.words, first
     words = join_parts(encoding.text, encoding.words, joining)

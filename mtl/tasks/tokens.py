@@ -136,7 +136,8 @@ class TokenTask(Task):
         # All windows share the encoding of the whole text.
         words, first = self._words(rows[0].text)
         tags = self.tags_of_words(words, example, notes)
-        return [self._row_target(tags, first, row) for row in rows]
+        ids = [IGNORED if tag is None else self.tag_id[tag] for tag in tags]
+        return [_row_target(ids, first, row) for row in rows]
 
     def tags_of_words(
         self, words: list[Place], example: Any, notes: Counter[str]
@@ -147,31 +148,13 @@ class TokenTask(Task):
         counted in `notes`.
         """
         tags = self.tags_of(example) or ()
+        if words == example.word_places:  # the usual case
+            return [*tags]
         found = owners(words, example.word_places)
         lost = len(tags) - len({owner for owner in found if owner is not None})
         if lost:
             notes["words share a word of plain text and are left out of training"] += lost
         return [None if owner is None else tags[owner] for owner in found]
-
-    def _row_target(
-        self, tags: Sequence[str | None], first: list[int], row: Row
-    ) -> list[int] | None:
-        """The tags of the words that begin in a window.
-
-        Args:
-            tags: of every word of the text.
-            first: each word's first piece.
-        """
-        # Special tokens, and all pieces of a word but its first, stay ignored: one label per word.
-        target = [IGNORED] * len(row)
-        # `first` is sorted, so the words that begin in the window are neighbours.
-        begin = bisect_left(first, row.first_piece)
-        end = bisect_left(first, row.first_piece + row.n_pieces)
-        for word in range(begin, end):
-            tag = tags[word]
-            if tag is not None:
-                target[row.text_start + first[word] - row.first_piece] = self.tag_id[tag]
-        return target if any(tag is not None for tag in tags[begin:end]) else None
 
     def collate(self, targets: Sequence[list[int] | None], length: int) -> Tensor:
         """`(B, T)` tag ids, -100 where nothing is asked."""
@@ -329,7 +312,7 @@ class TokenTask(Task):
     def _check_tags(self, examples: Sequence[Any]) -> None:
         for example in examples:
             check_tag_count(example.tokens, self.tags_of(example) or ())
-        said = {tag for example in examples for tag in self.tags_of(example) or ()}
+        said = set().union(*(self.tags_of(example) or () for example in examples))
         # Tags that the model never learned could only be missed, and no score would say why.
         if unknown := said - self.tag_id.keys():
             raise self.unknown_tags(unknown)
@@ -349,6 +332,25 @@ class TokenTask(Task):
     def from_settings(cls, name: str, settings: dict[str, Any]) -> Self:
         rest = {k: v for k, v in settings.items() if k not in ("id2label", "label2id")}
         return cls(name, tags=names_by_id(settings["id2label"]), **rest)
+
+
+def _row_target(ids: Sequence[int], first: list[int], row: Row) -> list[int] | None:
+    """The tags of the words that begin in a window; None if there are none.
+
+    Args:
+        ids: the tag of every word of the text, or `IGNORED`.
+        first: each word's first piece.
+    """
+    # Special tokens, and all pieces of a word but its first, stay ignored: one label per word.
+    target = [IGNORED] * len(row)
+    # `first` is sorted, so the words that begin in the window are neighbours.
+    begin = bisect_left(first, row.first_piece)
+    end = bisect_left(first, row.first_piece + row.n_pieces)
+    shift = row.text_start - row.first_piece
+    inside = ids[begin:end]
+    for piece, tag in zip(first[begin:end], inside, strict=True):
+        target[piece + shift] = tag
+    return target if any(tag != IGNORED for tag in inside) else None
 
 
 def _flat(tags: Sequence[Sequence[str]]) -> list[str]:

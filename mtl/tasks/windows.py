@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.batching import Batch
-from ..data.tokenizers.base import Encoding, Row
+from ..data.tokenizers.base import Row
 
 T = TypeVar("T")
 
@@ -21,12 +21,6 @@ def by_example(of_rows: Iterable[T], batch: Batch) -> list[list[T]]:
     # One iterator for all: each example takes its rows off the front.
     rest = iter(of_rows)
     return [list(islice(rest, item.n_rows)) for item in batch.items]
-
-
-def first_pieces(encoding: Encoding) -> list[int]:
-    """The index of each word's first piece."""
-    ids = encoding.word_ids
-    return [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
 
 
 def words_in(row: Row, pieces: Sequence[int]) -> tuple[int, list[int]]:

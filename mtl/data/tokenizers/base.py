@@ -54,6 +54,12 @@ class Encoding:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def first_pieces(self) -> list[int]:
+        """The index of each word's first piece."""
+        ids = self.word_ids
+        return [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Encoding):
             return NotImplemented

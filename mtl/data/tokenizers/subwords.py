@@ -11,7 +11,7 @@ weights; here its pieces are mapped back to characters and words.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from operator import itemgetter
 from pathlib import Path
@@ -21,6 +21,7 @@ from ...errors import ModelError, missing_extra
 from ...files import missing_file, read_json
 from ..words import BLANKS, SPACE, Place, split_words
 from .base import Encoding, Tokenizer
+from .stretches import Stretches
 
 if TYPE_CHECKING:
     import tokenizers
@@ -30,6 +31,7 @@ BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]"}
 ROBERTA_TOKENS = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>"}
 VOCABULARY, SETTINGS = "vocab.txt", "tokenizer_config.json"
 SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+STRETCHES_AT_ONCE = 64
 NOT_BLANK = re.compile(f"[^{BLANKS}]")
 
 
@@ -68,6 +70,8 @@ class SubwordEncoding(Encoding):
 
     @cached_property
     def _word_ids_and_words(self) -> tuple[list[int], list[Place]]:
+        if self.ids and self.text.isascii() and self.text.isalnum():  # nothing but one word
+            return [0] * len(self), [(0, len(self.text))]
         words = split_words(self.text)
         word_ids = _inside_words(self.offsets, words)
         if word_ids is None:
@@ -107,6 +111,7 @@ class SubwordTokenizer(Tokenizer):
         self.special_ids = {*ids.values(), *(i for i in added if added[i].special)}
         # RoBERTa was trained with </s></s> between the two texts of a pair.
         self.pair_separator = [self.sep_id] * (1 if self.special_tokens == BERT_TOKENS else 2)
+        self._stretches = Stretches(self._cut_stretches) if _cuts_at_blanks(backend) else None
 
     def __len__(self) -> int:
         return self.backend.get_vocab_size(with_added_tokens=True)
@@ -124,12 +129,29 @@ class SubwordTokenizer(Tokenizer):
         return self._read(text, found.ids, lambda: found)
 
     def encode_batch(self, texts: Sequence[str], places: bool = True) -> list[Encoding]:
-        """`encode` of every text, on all cores."""
+        """`encode` of every text; what is new in them is cut on all cores."""
+        if self._stretches:
+            return self._stretches.encode(texts)
         cut = self.backend.encode_batch if places else self.backend.encode_batch_fast
         cut_texts = zip(texts, cut(list(texts), add_special_tokens=False), strict=True)
         if places:
             return [self._read(text, found.ids, lambda f=found: f) for text, found in cut_texts]
         return [self._read(text, found.ids, partial(self._cut, text)) for text, found in cut_texts]
+
+    def _cut_stretches(self, stretches: list[str]) -> Iterator[Encoding]:
+        """The encoding of each stretch."""
+        # Some at a time as the words of one text: one by one they would take three times as long.
+        groups = [
+            stretches[i : i + STRETCHES_AT_ONCE]
+            for i in range(0, len(stretches), STRETCHES_AT_ONCE)
+        ]
+        options = {"is_pretokenized": True, "add_special_tokens": False}
+        for group, found in zip(groups, self.backend.encode_batch(groups, **options), strict=True):
+            ids: list[list[int]] = [[] for _ in group]
+            for piece, owner in zip(found.ids, found.word_ids, strict=True):
+                ids[owner].append(piece)
+            for stretch, of_stretch in zip(group, ids, strict=True):
+                yield self._read(stretch, of_stretch, partial(self._cut, stretch))
 
     def _cut(self, text: str) -> tokenizers.Encoding:
         # Special tokens are added by `rows`, which knows about pairs and windows.
@@ -231,6 +253,18 @@ def _special_tokens(backend: tokenizers.Tokenizer) -> tuple[dict[str, str], dict
         "the vocabulary lacks special tokens",
         found=f"neither {', '.join(BERT_TOKENS.values())} nor {', '.join(ROBERTA_TOKENS.values())}",
         fix="use the tokenizer files that came with the weights",
+    )
+
+
+def _cuts_at_blanks(backend: tokenizers.Tokenizer) -> bool:
+    """Whether no piece reaches over a blank, or depends on what is beyond it."""
+    is_bert = type(backend.pre_tokenizer).__name__ == "BertPreTokenizer"
+    # Added tokens are found before anything is cut, and may hold blanks; special ones are not.
+    added = backend.get_added_tokens_decoder().values()
+    return (
+        is_bert
+        and type(backend.normalizer).__name__ in ("BertNormalizer", "NoneType")
+        and all(token.special for token in added)
     )
 
 
