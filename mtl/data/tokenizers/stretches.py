@@ -14,16 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import accumulate, chain, groupby
+from itertools import chain, groupby
 
 from ..words import Place
 from .base import Encoding
+
+Encode = Callable[[str], Encoding]
 
 MOST_CHARACTERS = 500_000  # of all stretches that are kept: some 25 MB
 
 
 class Stretch:
-    """What lies between two blanks, with its encoding.
+    """What lies between two blanks, with the ids of its pieces.
+
+    There are many, so each is small: the rest of its encoding is made when it is asked for.
 
     Attributes:
         step: characters to the next stretch.
@@ -31,15 +35,21 @@ class Stretch:
             empty until `find_words` was called.
     """
 
-    def __init__(self, encoding: Encoding) -> None:
-        self.encoding, self.ids = encoding, encoding.ids
-        self.step = len(encoding.text) + 1
-        self.words: list[tuple[int, int, int]] = []
+    __slots__ = ("ids", "step", "text", "words")
 
-    def find_words(self) -> list[tuple[int, int, int]]:
+    def __init__(self, text: str, ids: tuple[int, ...]) -> None:
+        self.text, self.ids = text, ids
+        self.step = len(text) + 1
+        self.words: tuple[tuple[int, int, int], ...] = ()
+
+    def find_words(self, encode: Encode) -> tuple[tuple[int, int, int], ...]:
         """`words`, which not every task asks for."""
-        counts = [len([*pieces]) for _, pieces in groupby(self.encoding.word_ids)]
-        self.words = [(*place, n) for place, n in zip(self.encoding.words, counts, strict=True)]
+        if self.ids and self.text.isascii() and self.text.isalnum():  # nothing but one word
+            self.words = ((0, len(self.text), len(self.ids)),)
+        else:
+            found = encode(self.text)
+            counts = [len([*pieces]) for _, pieces in groupby(found.word_ids)]
+            self.words = tuple((*p, n) for p, n in zip(found.words, counts, strict=True))
         return self.words
 
 
@@ -48,24 +58,28 @@ class JoinedEncoding(Encoding):
 
     Args:
         stretches: all that the text consists of.
+        encode: makes the encoding of a text.
     """
 
     _stretches: list[Stretch]
+    _encode: Encode
 
-    def __init__(self, text: str, stretches: list[Stretch]) -> None:
+    def __init__(self, text: str, stretches: list[Stretch], encode: Encode) -> None:
         # Past the frozen dataclass, whose fields would all have to be there.
         ids = [i for stretch in stretches for i in stretch.ids]
-        vars(self).update(text=text, ids=ids, _stretches=stretches)
+        vars(self).update(text=text, ids=ids, _stretches=stretches, _encode=encode)
 
     @cached_property
+    def _whole(self) -> Encoding:
+        return self._encode(self.text)
+
+    @property
     def tokens(self) -> list[str]:
-        return [token for stretch in self._stretches for token in stretch.encoding.tokens]
+        return self._whole.tokens
 
-    @cached_property
+    @property
     def offsets(self) -> list[Place]:
-        starts = accumulate((stretch.step for stretch in self._stretches), initial=0)
-        placed = zip(self._stretches, starts, strict=False)
-        return [(at + s, at + e) for stretch, at in placed for s, e in stretch.encoding.offsets]
+        return self._whole.offsets
 
     @cached_property
     def words(self) -> list[Place]:
@@ -86,7 +100,7 @@ class JoinedEncoding(Encoding):
         words, first_pieces = [], []
         at = piece = 0
         for stretch in self._stretches:
-            for start, end, n_pieces in stretch.words or stretch.find_words():
+            for start, end, n_pieces in stretch.words or stretch.find_words(self._encode):
                 words.append((at + start, at + end))
                 first_pieces.append(piece)
                 piece += n_pieces
@@ -98,11 +112,12 @@ class Stretches:
     """All stretches that were cut before, up to a limit in their characters.
 
     Args:
-        cut: gives the encoding of each of some stretches.
+        cut: gives the ids of each of some stretches.
+        encode: makes the encoding of a text.
     """
 
-    def __init__(self, cut: Callable[[list[str]], Iterable[Encoding]]) -> None:
-        self._cut = cut
+    def __init__(self, cut: Callable[[list[str]], Iterable[list[int]]], encode: Encode) -> None:
+        self._cut, self._encode = cut, encode
         self._known: dict[str, Stretch] = {}
         self._characters = 0
 
@@ -114,10 +129,11 @@ class Stretches:
         known = self._known
         parts = [text.split(" ") for text in texts]
         unknown = [*set(chain.from_iterable(parts)).difference(known)]
-        known.update(zip(unknown, map(Stretch, self._cut(unknown)), strict=True))
+        for stretch, ids in zip(unknown, self._cut(unknown), strict=True):
+            known[stretch] = Stretch(stretch, tuple(ids))
         self._characters += sum(map(len, unknown))
         find = known.__getitem__
         return [
-            JoinedEncoding(text, [*map(find, of_text)])
+            JoinedEncoding(text, [*map(find, of_text)], self._encode)
             for text, of_text in zip(texts, parts, strict=True)
         ]
