@@ -64,7 +64,8 @@ SQUAD = Case(
     limit=1500,
 )
 COMPARISONS = {
-    "snips-flair": Comparison("flair", (SNIPS,)),
+    # Of 1e-4, 4e-4 and 1e-3, this one was best on held-out sentences.
+    "snips-flair": Comparison("flair", (replace(SNIPS, plain_rate=1e-3),)),
     # The rate of spaCy's quickstart; with higher ones its NER drowns `textcat`.
     "snips-spacy": Comparison("spacy", (replace(SNIPS, plain_rate=5e-5),)),
     "stsb-sentence-transformers": Comparison("sentence_transformers", (STSB,)),
