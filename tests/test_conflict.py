@@ -26,7 +26,7 @@ CONFIG = TrainConfig(epochs=3, batch_size=6, learning_rate=1e-2, device="cpu")
 ALL_MODES = pytest.mark.parametrize("sampling", ["alternating", "joint", "sampled"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tasks(sentences, questions):
     """NER with 12 sentences (2 batches) and QA with 18 questions (3 batches)."""
     return [
@@ -41,7 +41,7 @@ def record(example, label, tags):
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def three(tasks, sentences):
     """A class and tags for the same texts, and questions."""
     texts = Dataset(train=[record(example, True, True) for example in sentences[:10]])
@@ -254,7 +254,7 @@ def test_it_is_measured_at_the_start_and_after_every_so_many_steps(
 # --- where it is kept -----------------------------------------------------------------------------
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def history(build_model, three):
     config = replace(CONFIG, conflict_every=4)
     return train(build_model(three), three, config, progress=False)

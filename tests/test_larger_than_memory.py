@@ -71,7 +71,7 @@ def recipe(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::mtl.errors.DataWarning")
 @pytest.mark.parametrize("limit", ["", "limit = 30"])
-def test_the_same_weights_as_in_memory(recipe, tmp_path, monkeypatch, limit):
+def test_the_same_weights_as_in_memory(recipe, tmp_path, monkeypatch, no_curves, limit):
     run_recipe(recipe(limit=limit), tmp_path / "small", progress=False)
     monkeypatch.setattr(large, "LARGE", 0)
     for again in ("stored", "again"):

@@ -30,6 +30,24 @@ LONG = "Alice Bob lives in Paris and works at Acme Corp in Oslo . " * 3
 TEXTS = ["Alice lives in Oslo .", "Paris", LONG]
 
 
+EXAMPLES = {
+    "ner": [NERExample(["Alice", "lives", "in", "Oslo"], ["B-PER", "O", "O", "B-LOC"])] * 3,
+    "topic": [TextExample("Alice lives", label="a"), TextExample("Oslo", label="b")],
+    "vector": [PairExample("Alice", "Bob"), PairExample("Oslo", "Paris")],
+}
+
+
+@pytest.fixture(scope="module")
+def two_tasks(build_model, tmp_path_factory):
+    """A model of tags and of classes with a threshold, its folder, and what the export reported."""
+    moods = ClassificationTask("moods", labels=LABELS, multi_label=True)
+    moods.thresholds = {"least_probability": 0.0}
+    tasks = [NERTask("ner", types=["PER", "LOC"]), moods]
+    model = build_model(tasks, overlap=4, max_length=16).eval()
+    folder = tmp_path_factory.mktemp("two")
+    return model, folder, export_onnx(model, folder, tests={"ner": EXAMPLES["ner"]})
+
+
 def batch_of(lengths, vocabulary, seed=0):
     """Random ids in rows of these lengths, the second half of each of the second segment."""
     generator = torch.Generator().manual_seed(seed)
@@ -167,10 +185,9 @@ def test_what_is_loaded_predicts_like_the_model(exported, shape):
     assert other.task("qa") is other.tasks["qa"]
 
 
-def test_a_model_without_an_embedding_task_encodes_with_the_mean(build_model, tmp_path):
-    model = build_model([NERTask("ner", types=["X"])], max_length=16).eval()
-    export_onnx(model, tmp_path)
-    assert torch.allclose(load_onnx(tmp_path).encode(TEXTS), model.encode(TEXTS), atol=1e-4)
+def test_a_model_without_an_embedding_task_encodes_with_the_mean(two_tasks):
+    model, folder, _ = two_tasks
+    assert torch.allclose(load_onnx(folder).encode(TEXTS), model.encode(TEXTS), atol=1e-4)
 
 
 @torch.no_grad()
@@ -192,13 +209,6 @@ def test_a_task_with_a_name_that_the_graph_needs_is_an_error(build_model, tmp_pa
     assert not (tmp_path / "exported").exists()
 
 
-EXAMPLES = {
-    "ner": [NERExample(["Alice", "lives", "in", "Oslo"], ["B-PER", "O", "O", "B-LOC"])] * 3,
-    "topic": [TextExample("Alice lives", label="a"), TextExample("Oslo", label="b")],
-    "vector": [PairExample("Alice", "Bob"), PairExample("Oslo", "Paris")],
-}
-
-
 @pytest.mark.parametrize("task", ["ner", "topic", "vector"])
 def test_it_is_scored_like_the_model(exported, task):
     model, folder = exported("rotary")
@@ -211,12 +221,10 @@ def test_it_is_scored_like_the_model(exported, task):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-6)
 
 
-def test_thresholds_and_overlap_are_those_of_the_model(build_model, tmp_path):
-    task = ClassificationTask("moods", labels=LABELS, multi_label=True)
-    task.thresholds = {"least_probability": 0.0}
-    export_onnx(build_model([task], overlap=4, max_length=16), tmp_path)
-    other = load_onnx(tmp_path)
-    assert other.tasks["moods"].thresholds == task.thresholds
+def test_thresholds_and_overlap_are_those_of_the_model(two_tasks):
+    model, folder, _ = two_tasks
+    other = load_onnx(folder)
+    assert other.tasks["moods"].thresholds == model.tasks["moods"].thresholds
     assert other.overlap == 4
     assert {*other.predict("Alice", "moods")["moods"].labels} == {*LABELS}
 
@@ -261,10 +269,14 @@ def test_in_int8_the_encoder_is_quantized_and_the_heads_are_not(exported):
     assert 1e-4 < error < 0.1 * right.abs().mean()
 
 
-def test_a_weight_that_half_precision_cannot_hold_is_refused(build_model, tmp_path):
-    model = build_model([NERTask("ner", types=["X"])], max_length=16)
-    with torch.no_grad():
-        model.heads["ner"].classifier.weight[0, 0] = 1e6
+def test_a_weight_that_half_precision_cannot_hold_is_refused(two_tasks, tmp_path, monkeypatch):
+    model, folder, _ = two_tasks
+    graph = onnx.load(folder / "model.onnx")
+    weight = next(t for t in graph.graph.initializer if list(t.dims) == [16, 5])  # the head of tags
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[0, 0] = 1e6
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    monkeypatch.setattr(for_onnx, "graph_of", lambda _: graph)
     with pytest.raises(ModelError, match="too large for half precision"):
         export_onnx(model, tmp_path / "new", "half")
     assert not (tmp_path / "new").exists()
@@ -311,15 +323,14 @@ def test_the_check_compares_the_main_metric(exported, every_head):
     assert check_export(changed, other, tests)["ner"].metric == ""
 
 
-def test_what_was_found_is_in_the_folder(build_model, tmp_path):
-    model = build_model([NERTask("ner", types=["PER", "LOC"])], max_length=16).eval()
-    report = export_onnx(model, tmp_path, tests={"ner": EXAMPLES["ner"]})
-    told = json.loads((tmp_path / "export.json").read_text())
+def test_what_was_found_is_in_the_folder(two_tasks):
+    model, folder, report = two_tasks
+    told = json.loads((folder / "export.json").read_text())
     assert told["weights"] == "float32"
-    assert told["bytes"] == (tmp_path / "model.onnx").stat().st_size
+    assert told["bytes"] == (folder / "model.onnx").stat().st_size
     assert told["tasks"]["ner"]["before"] == model.evaluate("ner", EXAMPLES["ner"])["entity_f1"]
     assert told["tasks"]["ner"]["difference"] < 1e-4
-    for text in (str(report), (tmp_path / "export.md").read_text()):
+    for text in (str(report), (folder / "export.md").read_text()):
         assert "entity_f1" in text
         assert "+0.0000" in text
 
