@@ -43,8 +43,8 @@ def every_task():
     ]
 
 
+WITH_ALL = "rotary"  # the shape that has all heads; to trace them takes most of the time
 # By name: the encoder, and what tasks have of their own in it.
-WITH_ALL = "rotary"  # heads; to trace them takes most of the time
 SHAPES = {
     "rotary": ({"positions": "rotary", "rotary_heads": 1, "match_heads": True}, {}),
     "sinusoidal": ({"positions": "sinusoidal"}, {}),
