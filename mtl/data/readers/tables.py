@@ -12,10 +12,11 @@ from typing import Any
 
 from ..examples import NERExample, PairExample, QAExample, TokenExample
 from .cells import first_cells, head_rows
-from .columns import tagged_examples
-from .layout import Block, layout_of
+from .column_facts import column_facts
+from .layout import Block, Row, layout_of
 from .pairs import pairs_from
-from .source import FilePath, Report, lines_of
+from .sentences import tagged_examples
+from .source import FilePath, Report, in_memory, lines_of
 from .squad import read_squad
 from .table import (
     ANSWERS,
@@ -141,14 +142,15 @@ def read_word_table(
         last = name or last
         if begins:
             blocks.append([])
-        blocks[-1].append((line, cells))
+        blocks[-1].append(Row(line, cells))
         begins = False
     if not blocks:  # every row has a fault
         return report.finish([], "sentence")
     # Otherwise ids that look like words or tags might be taken for them.
     ignored = [i for i, name in enumerate(table.names) if i == ids or counts_rows(name)]
+    numbered = ((n, row.cells) for n, block in enumerate(blocks) for row in block)
     layout = layout_of(
-        blocks,
+        column_facts(numbered, len(table.names)),
         str(path),
         names=table.names,
         column=column,
@@ -157,7 +159,8 @@ def read_word_table(
         speech=speech,
         ignored=ignored,
     )
-    return report.finish(tagged_examples(blocks, layout, report, strict), "sentence")
+    examples = tagged_examples(blocks, layout, report, in_memory, strict)
+    return report.finish(list(examples), "sentence")
 
 
 def read_pair_table(
