@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from reading import lines, tmp_path_shared
 
 import mtl
-from mtl.data.readers import large
+from mtl.data.readers import column_facts, large
+from mtl.data.readers.source import Passes
 from mtl.data.stored import StoredExamples
 from mtl.errors import DataError, MTLError
 
@@ -63,6 +64,33 @@ QUESTIONS = [
 BROKEN = ['{"sentence": "Ann', "", '{"sentence": "\\ud800"}', "{'sentence': 1}"]
 
 
+# Files of columns: what comes first, lines of sentences, and lines that may be anywhere.
+COLUMNS = [
+    ("", ["Ann B-PER", "Rome I-LOC", "ran O", "Lee E-PER", "Bo S-PER", "x ?"], ["ran", "a b O"]),
+    ("", ["Ann NNP I-NP I-PER", "ran VBD I-VP O", "Rome NNP I-NP I-LOC"], ["-DOCSTART- -X- O O"]),
+    ("", ["Ann (PER*", "Lee *)", "ran *", "Bo (PER)"], ["Rome (LOC*"]),
+    ("word\tpos\tner", ["Ann\tNNP\tB-PER", "New York\tNNP\tB-LOC", "#tag\tNN\tO"], ["ran\tO"]),
+    ("", ["1\tAnn\tB-PER", "2\tran\tO", "3\tby\tO"], ["# newdoc", "2-3\tranby\t_"]),
+    ("#begin document (a);", ["a 0 0 Ann NNP * - - - * (0) *", "a 0 1 ran VB * - - - * - *"], []),
+    ("", ["Ann 1", "Bo 2", "ran 0", "home 0"], ["he 9"]),
+    ("", ["Ann PER", "ran O", "home O", "Rome LOC"], ["ran  "]),
+    ("", ["Ann B-PER O", "Rome I-PER B-LOC", "ran O O"], ["Lee O I-PER", "x B-X"]),
+    ("", ["en:Ann B-PER", "en:ran O"], ["en: O", "fr:ran O"]),
+    ("", ["1\tDu\tdu\tADP\tIN\t_\t2\tcase\t_\t_", "2\tx\tx\tNOUN\tNN\t_\t0\troot\t_\tNER=B-X"], []),
+    ("", ["1\tDu\t_\t_\t_\t_\t_\t_\t_\t_", "2\tx.\t_\t_\t_\t_\t_\t_\t_\t_"], ["# text = Du x."]),
+]
+ANYWHERE = ["", "", "", "# doc_id = 1", "# id: 3", "#tag", "#tag B-X", "-DOCSTART-", " ", ". O"]
+
+
+@st.composite
+def some_columns(draw):
+    """Lines of a file of columns, in one of several forms, some of them broken."""
+    first, words, others = draw(st.sampled_from(COLUMNS))
+    line = st.sampled_from(words * 3 + others + ANYWHERE)
+    some = draw(st.lists(line, max_size=30)) * draw(st.sampled_from([1, 1, 1, 9]))
+    return [*[first] * bool(first), *words, "", *some]
+
+
 @st.composite
 def some_lines(draw):
     """Lines of one kind of records, some of them broken. The first, which shows it, is not."""
@@ -103,18 +131,54 @@ def all_are_large(monkeypatch, tmp_path):
 def test_a_large_file_reads_like_a_small_one(
     tmp_path_factory, content, start, break_, options, on_error
 ):
-    folder = tmp_path_factory.mktemp("large")
-    path = folder / "data.jsonl"
+    path = tmp_path_factory.mktemp("large") / "data.jsonl"
     path.write_bytes(start + break_.join([*content, ""]).encode())
-    small = read_all(path, on_error=on_error, **options)
+    check_that_large_is_like_small(path, on_error=on_error, **options)
+
+
+@tmp_path_shared
+@given(
+    content=some_columns(),
+    start=st.sampled_from([b"", b"", b"\xef\xbb\xbf", b"sep=,\n"]),
+    break_=st.sampled_from(["\n", "\r\n"]),
+    end=st.sampled_from(["\n", "", "\n\n"]),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "strict": st.just(True),
+            "column": st.sampled_from([2, 3, [2, 3], [3, 2], "ner", 9]),
+            "label_names": st.just(["O", "B-PER", "I-PER"]),
+            "fields": st.sampled_from([[2], ["pos"], [2, 3], ["upos"]]),
+            "whole_documents": st.just(True),
+            "speech": st.just(True),
+        },
+    ),
+    on_error=st.sampled_from(["stop", "skip"]),
+    at_once=st.sampled_from([1, 3, 10_000]),
+)
+def test_large_columns_read_like_small_ones(
+    tmp_path_factory, content, start, break_, end, options, on_error, at_once
+):
+    path = tmp_path_factory.mktemp("large") / "data.conll"
+    path.write_bytes(start + (break_.join(content) + end).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTL_CACHE", str(folder / "cache"))
-        patch.setattr(large, "LARGE", 0)
+        check_that_large_is_like_small(path, on_error=on_error, **options)
+        small = read_all(path, on_error=on_error, **options)
+        patch.setattr(column_facts, "_AT_ONCE", at_once)
         assert read_all(path, on_error=on_error, **options) == small
+
+
+def check_that_large_is_like_small(path, **options):
+    """Read a file as a small one and as a large one, and again what was stored of it."""
+    small = read_all(path, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTL_CACHE", str(path.parent / "cache"))
+        patch.setattr(large, "LARGE", 0)
+        assert read_all(path, **options) == small
         if isinstance(small[0], str):
             # From what was stored, the notes included; without reading the file.
-            patch.setattr(large, "line_rows", None)
-            assert read_all(path, on_error=on_error, **options) == small
+            patch.setattr(Passes, "__iter__", None)
+            assert read_all(path, **options) == small
 
 
 def test_faults_beyond_a_number_are_only_counted(tmp_path, all_are_large, monkeypatch):
@@ -182,9 +246,7 @@ def test_a_small_file_stays_in_memory(tmp_path):
 
 
 def test_other_forms_stay_in_memory(tmp_path, all_are_large):
-    path = tmp_path / "data.conll"
-    path.write_text("Ann B-PER\nran O\n")
-    assert isinstance(mtl.read(path), list)
+    path = tmp_path / "data.json"
     path.write_text(json.dumps([SENTENCE], indent=1))
     assert isinstance(mtl.read(path), list)
     path.write_text(lines(SENTENCE))

@@ -145,6 +145,9 @@ def only_set(**options: Any) -> dict[str, Any]:
     return {n: v for n, v in options.items() if not any(v is u or v == u != 0 for u in unset)}
 
 
+_AT_ONCE = 2**16  # bytes of a file that are lines at once
+
+
 class SoundDataError(DataError):
     """Nothing is wrong with the data: there is a choice to make, or no task can learn it yet.
 
@@ -193,8 +196,7 @@ def read_text(path: FilePath) -> str:
         # By the first bytes, before decoding: "not UTF-8" would not help anybody with an Excel
         # file.
         refuse_binary(path, raw)
-        # utf-8-sig: otherwise the byte order mark of Windows would become part of the first word.
-        text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
+        text = beginning_of(raw)
     except OSError as error:
         raise unreadable(path, error) from None
     except UnicodeDecodeError as error:
@@ -221,7 +223,7 @@ def refuse_utf16(path: FilePath, raw: bytes) -> None:
 
 
 def lines_in(path: FilePath) -> Iterator[str]:
-    """The lines of a file as `lines_of` cuts them; only one at a time is in memory.
+    """The lines of a file as `lines_of` cuts them; only some at a time are in memory.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8.
@@ -229,9 +231,9 @@ def lines_in(path: FilePath) -> Iterator[str]:
     n = 0
     try:
         with Path(path).open("rb") as file:
-            for raw in file:
+            while raw := b"".join(file.readlines(_AT_ONCE)):
                 try:
-                    *lines, last = lines_of(raw.decode("utf-8" if n else "utf-8-sig"))
+                    *lines, last = lines_of(raw.decode() if n else beginning_of(raw))
                 except UnicodeDecodeError as error:
                     raise _not_utf8(path, error, n, raw) from None
                 # What comes after the line break is the next line.
@@ -240,6 +242,12 @@ def lines_in(path: FilePath) -> Iterator[str]:
                 yield from lines
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def beginning_of(raw: bytes) -> str:
+    """The text of a file, or of its first lines, in UTF-8."""
+    # utf-8-sig: otherwise the byte order mark of Windows would become part of the first word.
+    return re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
 
 
 def _not_utf8(path: FilePath, error: UnicodeDecodeError, n_above: int, raw: bytes) -> DataError:
