@@ -91,6 +91,32 @@ def some_columns(draw):
     return [*[first] * bool(first), *words, "", *some]
 
 
+# Rows of tables, the first of which is the header if there is one.
+TABLES = [
+    ["text,label", "Ann ran,sport", '"Ann, ran",city', '"a ""b""\nc",sport', "x,,y", ",", ""],
+    ["text,label,topic", "Ann,0,x", "Bo,1,y|x", "Cem,3,x", "Dora,-1,", '"un', "Ella,1.0,z"],
+    ["text,joy,fear", "Ann,1,0", "Bo,0,1", "Cem,0,", "Dora,2,1"],
+    ["title,text,label,score", "T,Ann,a|b,1.5", ",Bo,a,2", "U,Cem,b,high", "V,D,,"],
+    ["text\ttags\tlabel", "Ann ran\tB-PER O\ta", "Bo\tI-PER\tb", "x y\tO\ta", "z\t?\t"],
+    ["text\tlabel", '"Ann\tran"\tx', '"a ""b"""\ty', 'say "a"\tx', "a\tb\tc"],
+    ["Ann ran home\ta", "Bo ran home\tb", "Cem ran home\ta", "Di is home\tb", "x\ty\tz"],
+    ["text1;text2;score", "Ann ran;She ran;4", "Bo;He;0.5", "Cem;;3", "x;y;high", "x;y;"],
+    ["premise,hypothesis,label", "a b,c d,yes", "a,b,no", "a,b,-", "a,b,0", "a,b"],
+    ["question,context,answer", "Who?,Ann ran.,Ann", "Who?,Ann met Ann.,Ann", "Who?,a,b", "?,a,"],
+    ["Sentence #,Word,Tag", "1,Ann,B-PER", ",ran,O", "2,Bo,I-PER", "2,x", "", ",y,?"],
+    ["word,tag", "Ann,B-PER", "ran,O", "", "Bo,I-PER", "x,y,z"],
+    ["__label__a Ann ran", "__label__b __label__a Bo", "no label", "__label__a", "x __label__b"],
+]
+
+
+@st.composite
+def some_table(draw):
+    """Lines of a table, some of them broken."""
+    rows = draw(st.sampled_from(TABLES))
+    some = draw(st.lists(st.sampled_from(rows[1:4] * 2 + rows[1:]), max_size=12))
+    return [*rows[:4], *some]
+
+
 @st.composite
 def some_lines(draw):
     """Lines of one kind of records, some of them broken. The first, which shows it, is not."""
@@ -168,6 +194,33 @@ def test_large_columns_read_like_small_ones(
         assert read_all(path, on_error=on_error, **options) == small
 
 
+@tmp_path_shared
+@given(
+    content=some_table(),
+    start=st.sampled_from([b"", b"", b"\xef\xbb\xbf", b"sep=,\n"]),
+    break_=st.sampled_from(["\n", "\r\n"]),
+    end=st.sampled_from(["\n", "", "\n\n"]),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "strict": st.just(True),
+            "column": st.sampled_from([2, 3, "label", "tags", "topic"]),
+            "label_names": st.sampled_from([["no", "yes"], ["O", "B-PER", "I-PER"]]),
+            "fields": st.sampled_from([["topic"], ["label", "topic"]]),
+            "scores": st.just(["score"]),
+            "speech": st.just(True),
+        },
+    ),
+    on_error=st.sampled_from(["stop", "skip"]),
+)
+def test_large_tables_read_like_small_ones(
+    tmp_path_factory, content, start, break_, end, options, on_error
+):
+    path = tmp_path_factory.mktemp("large") / "data.csv"
+    path.write_bytes(start + (break_.join(content) + end).encode())
+    check_that_large_is_like_small(path, on_error=on_error, **options)
+
+
 def check_that_large_is_like_small(path, **options):
     """Read a file as a small one and as a large one, and again what was stored of it."""
     small = read_all(path, **options)
@@ -176,6 +229,7 @@ def check_that_large_is_like_small(path, **options):
         patch.setattr(large, "LARGE", 0)
         assert read_all(path, **options) == small
         if isinstance(small[0], str):
+            assert len(list((path.parent / "cache" / "examples").iterdir())) == 1
             # From what was stored, the notes included; without reading the file.
             patch.setattr(Passes, "__iter__", None)
             assert read_all(path, **options) == small

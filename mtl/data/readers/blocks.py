@@ -61,8 +61,8 @@ class Lines:
         hashes: Counter[int] = Counter()  # of rows that may be comments
         # Blank lines before the first row and after the last separate no sentences.
         first, blank = True, False
+        row = Row(0, [])
         for row in raw:
-            self.has_documents = row.document > 0
             if not row.cells:
                 blank = not first
                 continue
@@ -79,6 +79,7 @@ class Lines:
                 widths[width] += 1
             if width == 10 and not self._has_misc:
                 self._has_misc = _ENTITY_IN_MISC.search(row.cells[9]) is not None
+        self.has_documents = row.document > 0 or _begins_document(row.text)
         self._has_certain = bool(widths)
         found: Counter[int] = Counter()
         for width, n in (widths or hashes).items():
@@ -155,12 +156,16 @@ def _rows_of(lines: Iterable[str]) -> Iterator[Row]:
     document, said = 0, None
     for line, text in enumerate(lines, start=1):
         yield Row(line, columns_of(text), text, document, said)
+        document += _begins_document(text)
         is_hash = text.startswith("#")
-        if is_hash or text.startswith("-"):
-            document += _NEW_DOCUMENT.match(text) is not None
         if said or is_hash:
             match = _TEXT.match(text)
             said = match[1] if match else said if is_hash else None
+
+
+def _begins_document(text: str) -> bool:
+    # By its first letter, since most lines are none.
+    return text.startswith(("#", "-")) and _NEW_DOCUMENT.match(text) is not None
 
 
 def _is_header(cells: list[str]) -> bool:

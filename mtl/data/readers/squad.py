@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,9 @@ from .answers import (
     located,
     plain_name,
 )
-from .cells import quoted_rows
+from .cells import Lines, quoted_rows
 from .json_source import Row, json_rows, looks_like_json, one_record_a_line, outline
-from .source import FilePath, Held, Report, lines_of, read_text, short
+from .source import FilePath, Held, Report, read_text, short, whole_lines_of
 
 _FORM = (
     'a question looks like {"id": "1", "question": "...", "context": "...", "answers": [{"text": '
@@ -117,7 +118,7 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
         lines = {} if one_record_a_line(text) else _lines_of_ids(text)
         questions = _from_records(json_rows(text, report), report, lines)
     else:
-        questions = _from_table(text, report)
+        questions = _from_table(partial(whole_lines_of, text), report)
     return report.finish(list(_examples(questions, report)), "question with an answer")
 
 
@@ -130,6 +131,17 @@ def questions_of(
         rows: gives articles or paragraphs of SQuAD, or questions with a context each.
     """
     return _examples(_from_records(rows(report), report, {}), report)
+
+
+def questions_of_table(
+    lines: Callable[[Report], Iterator[str]], report: Report, held: Held
+) -> Iterator[QAExample]:
+    """The questions of a table, one after the other.
+
+    Args:
+        lines: gives its lines, with their ends.
+    """
+    return _examples(_from_table(partial(lines, report), report), report)
 
 
 def _examples(questions: Iterable[_Question], report: Report) -> Iterator[QAExample]:
@@ -293,11 +305,12 @@ def _lines_of_ids(text: str) -> dict[str, int]:
     return lines
 
 
-def _from_table(text: str, report: Report) -> Iterator[_Question]:
+def _from_table(lines: Lines, report: Report) -> Iterator[_Question]:
     # By the header, which holds no text that could contain commas.
-    delimiter = max(",\t;", key=lines_of(text.lstrip())[0].count)
-    rows = [(line, cells) for line, cells in quoted_rows(text, delimiter, report.path) if cells]
-    (header_line, header), *rows = rows or [(1, [])]
+    first = next(line for line in lines() if line.strip())
+    delimiter = max(",\t;", key=first.lstrip().count)
+    rows = (row for row in quoted_rows(lines, delimiter, report.path) if row[1])
+    header_line, header = next(rows, (1, []))
     columns = _known_columns(header, {"path": report.path, "line": header_line})
     for number, (line, row) in enumerate(rows, start=1):
         with report.record(line):
