@@ -109,9 +109,9 @@ def read(
         speech: where a file has both, its parts of speech are the tags, rather than its entities.
 
     Returns:
-        a list of examples whose `form` says what was found. A file of columns or of JSON lines of
-        more than 64 MB gives `StoredExamples`, which are on disk, in the folder that `MTL_CACHE`
-        names.
+        a list of examples whose `form` says what was found. A file of more than 64 MB, other
+        than JSON in one list, gives `StoredExamples`, which are on disk, in the folder that
+        `MTL_CACHE` names.
 
     Raises:
         DataError: the file cannot be read in its form; every fault with its line.

@@ -152,20 +152,25 @@ def _examples(questions: Iterable[_Question], report: Report) -> Iterator[QAExam
             id, context = question.id, question.context
             answers = [] if question.is_unanswerable else answers_of(question.answers)
             if not answers and not question.is_unanswerable:
-                noted["empty"].append(question)
+                noted["empty"].append(_without_texts(question))
                 continue
             places = tuple(located(*answer, context, id) for answer in answers)
             yield QAExample(id, question.question, context, places)
             if question.is_unanswerable and question.has_unused_answers:
-                noted["unused"].append(question)
+                noted["unused"].append(_without_texts(question))
             if any(is_ambiguous(*answer, context) for answer in answers):
-                noted["ambiguous"].append(question)
+                noted["ambiguous"].append(_without_texts(question))
             if id in seen:
-                noted["repeated"].append(question)
+                noted["repeated"].append(_without_texts(question))
             seen.add(id)
     report.notes += [
         _NOTES[name].format(_counted(found), found[0]) for name, found in noted.items() if found
     ]
+
+
+def _without_texts(question: _Question) -> _Question:
+    """What a note says of a question: of a large file, there may be many."""
+    return question._replace(question="", context="", answers=None, plausible=None)
 
 
 def _counted(questions: list[_Question], most: int = 5) -> str:
