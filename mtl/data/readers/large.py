@@ -1,9 +1,9 @@
 """A large file goes in; its examples, written to disk while it is read, come out.
 
-A small file is read into memory. A large one may not fit there: its records (or lines) are read one
+A small file is read into memory. A large one may not fit there: its records, or lines, are read one
 after the other, several times over, since what they mean (which field is the label, which scheme
-the tags are in) only shows when all have been seen. Next time, what was written then is used again, unless
-the file, the options or the code of this package have changed since.
+the tags are in) only shows when all have been seen. Next time, what was written then is used again,
+unless the file, the options or the code of this package have changed since.
 """
 
 from __future__ import annotations
