@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reading import lines, tmp_path_shared
 
 import mtl
-from mtl.data.readers import column_facts, large
+from mtl.data.readers import column_facts, large, layout
 from mtl.data.readers.source import Passes
 from mtl.data.stored import StoredExamples
 from mtl.errors import DataError, MTLError
@@ -180,18 +180,48 @@ def test_a_large_file_reads_like_a_small_one(
         },
     ),
     on_error=st.sampled_from(["stop", "skip"]),
-    at_once=st.sampled_from([1, 3, 10_000]),
 )
 def test_large_columns_read_like_small_ones(
-    tmp_path_factory, content, start, break_, end, options, on_error, at_once
+    tmp_path_factory, content, start, break_, end, options, on_error
 ):
     path = tmp_path_factory.mktemp("large") / "data.conll"
     path.write_bytes(start + (break_.join(content) + end).encode())
+    check_that_large_is_like_small(path, on_error=on_error, **options)
+
+
+def test_a_document_may_begin_in_the_last_line(tmp_path):
+    path = tmp_path / "data.conll"
+    path.write_text("Ann B-PER\nran O\n\nBo B-PER\n# newdoc\n")
+    check_that_large_is_like_small(path, whole_documents=True)
+
+
+@given(
+    sentences=st.lists(
+        st.lists(
+            st.sampled_from(["1 a x O", "2 a x O", "a 1 x O", "1-2 1 x O"]), min_size=1, max_size=3
+        ),
+        max_size=5,
+    ),
+    at_once=st.sampled_from([1, 2, 3]),
+)
+def test_columns_are_seen_alike_in_parts_of_any_size(sentences, at_once):
+    rows = [(n, row.split()) for n, sentence in enumerate(sentences) for row in sentence]
+
+    def seen():
+        facts = column_facts.column_facts(iter(rows), 4)
+        return [fact.cells for fact in facts], layout._leading(facts)
+
+    whole = seen()
     with pytest.MonkeyPatch.context() as patch:
-        check_that_large_is_like_small(path, on_error=on_error, **options)
-        small = read_all(path, on_error=on_error, **options)
         patch.setattr(column_facts, "_AT_ONCE", at_once)
-        assert read_all(path, on_error=on_error, **options) == small
+        assert seen() == whole
+
+
+def test_of_very_many_different_cells_only_the_first_are_counted(monkeypatch):
+    monkeypatch.setattr(column_facts, "MOST_CELLS", 2)
+    monkeypatch.setattr(column_facts, "_AT_ONCE", 3)
+    (fact,) = column_facts.column_facts(((0, [cell]) for cell in "abcabdd"), 1)
+    assert fact.cells == {"a": 2, "b": 2, "c": 1}
 
 
 @tmp_path_shared
