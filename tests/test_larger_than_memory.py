@@ -114,6 +114,47 @@ def test_the_second_start_walks_over_no_examples(recipe, monkeypatch, read_lines
     assert left <= 8
 
 
+COLUMNS_AND_TABLES = """\
+name = "tiny"
+[tasks.ner]
+kind = "ner"
+train = "{0}/train.conll"
+[tasks.topic]
+kind = "classification"
+train = "{0}/texts.csv"
+[encoder]
+n_layers = 1
+d_model = 16
+n_heads = 2
+d_ff = 16
+[train]
+epochs = 1
+batch_size = 20
+"""
+
+
+@pytest.mark.filterwarnings("ignore::mtl.errors.DataWarning")
+def test_training_on_columns_and_tables(tmp_path, monkeypatch, read_lines):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    data = mtl.toy_dataset("records", 60, 5, 5, seed=0).train
+    mtl.write_conll([example for example in data if example.tags], tmp_path / "train.conll")
+    rows = [f'"{example.text}",{example.label}' for example in data]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "tiny.toml").write_text(COLUMNS_AND_TABLES.format(tmp_path))
+    recipe = load_recipe(tmp_path / "tiny.toml")
+    monkeypatch.setattr(large, "LARGE", 0)
+    run_recipe(recipe, tmp_path / "stored", progress=False)
+    assert all(isinstance(t.dataset.train, StoredExamples) for t in build_tasks(recipe))
+    read_lines.clear()
+    build_model(recipe, build_tasks(recipe))
+    assert len(read_lines) <= 8  # of the second start
+    # In memory, other texts are held out: so the same settings, not the same weights.
+    monkeypatch.setattr(large, "LARGE", 10**9)
+    small = [task.settings() for task in build_tasks(recipe)]
+    monkeypatch.setattr(large, "LARGE", 0)
+    assert [task.settings() for task in build_tasks(recipe)] == small
+
+
 PAIRS_AND_QUESTIONS = """\
 name = "tiny"
 [tasks.same]

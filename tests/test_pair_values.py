@@ -17,7 +17,7 @@ from mtl.data.dataset import Dataset, hold_out
 from mtl.data.encoded import encode_examples
 from mtl.data.examples import PairExample, TextExample
 from mtl.data.readers import read_pairs
-from mtl.data.readers.pairs import pairs_from
+from mtl.data.readers.pairs import PairRow, pairs_from
 from mtl.data.readers.source import Report
 from mtl.errors import DataError, DataWarning
 from mtl.inference import evaluate, evaluate_baselines
@@ -199,10 +199,11 @@ def test_lists_of_positives_give_a_pair_each_and_further_negatives_are_counted(r
 
 def test_rows_of_a_table_are_read_alike():
     report = Report("x.tsv", "stop")
-    pairs = pairs_from([(2, "", "a", "b", "3.0"), (3, "", "c", "d", "5.0")], report, "score")
+    rows = [PairRow(2, "", "a", "b", "3.0"), PairRow(3, "", "c", "d", "5.0")]
+    pairs = list(pairs_from(rows, report, "score"))
     assert [pair.score for pair in pairs] == [0.6, 1]
     assert report.notes == ['"score" goes from 0 to 5: divided by 5 where vectors are learned']
-    assert pairs_from([(2, "", "a", "b", None)], report) == [PairExample("a", "b")]
+    assert list(pairs_from([PairRow(2, "", "a", "b")], report)) == [PairExample("a", "b")]
 
 
 # --- held out -------------------------------------------------------------------------------------

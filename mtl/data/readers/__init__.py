@@ -1,8 +1,9 @@
 """Files go in; checked examples come out, and go back into files of any form.
 
 `read` finds from the content which form a file is in (`detect`): columns (`columns`, with `blocks`,
-`layout`, `schemes`), JSON (`json_forms`, `records`, `squad`, `pairs`), tables (`tables`, with
-`table`, `cells`), folders of parallel files (`parallel`). `write` goes the other way.
+`layout`, `sentences`, `schemes`), JSON (`json_forms`, `records`, `squad`, `pairs`), tables
+(`tables`, with `table`, `cells`), folders of parallel files (`parallel`). Those of a large file are
+read in passes over it (`large`). `write` goes the other way.
 
 A reader looks at the whole file before it complains: every fault is collected, with its line and
 what to do about it, and all are raised together. With `on_error="skip"` the bad records are left

@@ -1,14 +1,15 @@
-"""The text of a file of columns goes in; the rows of each sentence come out, without comments."""
+"""The lines of a file of columns go in; the rows of each sentence come out, without comments."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
+from operator import itemgetter
 
-from .layout import Block, Layout, Row
-from .source import lines_of
+from .layout import Block, Layout, Row, usual_width
+from .source import Held, Report
 
 HEADER_NAMES = {  # a first line that holds nothing else is a header
     *("id", "idx", "index", "#", "prev", "next", "sentence", "sentence_id"),
@@ -16,99 +17,122 @@ HEADER_NAMES = {  # a first line that holds nothing else is a header
     *("form", "lemma", "pos", "pos_tag", "upos", "xpos", "chunk", "chunk_tag", "ner", "ner_tag"),
     *("tag", "tags", "label", "labels", "entity", "bio", "iob", "feats", "head", "deprel", "misc"),
 }
+NumberedRow = tuple[int, Row]  # a row with the number of its sentence
 # CoNLL-U, CoNLL-2012, LitBank, CoNLL-2003
 _NEW_DOCUMENT = re.compile(r"(?i)#\s*(newdoc|begin document|doc_?id)\b|-DOCSTART-")
+_TEXT = re.compile(r"#\s*text\s*=\s*(.*\S)")  # the comment above a sentence of CoNLL-U
 _ENTITY_IN_MISC = re.compile(r"(?i)(?:^|\|)(?:ner|entity)=([^|]+)")
+_WIDTH_OF_2012 = 11  # CoNLL-2012 adds one column per verb of the sentence after the eleventh
 
 
 class Lines:
     """The lines of a file as rows; some that begin with # may be comments.
 
     Which of them are comments follows from the layout (`#Oslo  B-LOC` is a word with a tag), and
-    the layout is found from rows. So it is found from `certain_blocks`, which leave out every line
-    with a #, and `blocks` are cut once it is known.
+    the layout is found from rows. So it is found from `certain_rows`, which leave out every line
+    with a #, and `blocks` are cut once it is known. Each is a pass over the file.
+
+    Args:
+        lines: gives the lines of the file, without their ends.
+        report: of the file.
+        held: what becomes of the rows between two passes, `in_memory` or `Passes`.
+
+    Attributes:
+        header: the names of the columns, if the first line holds nothing but known ones.
+        has_blanks: whether blank lines separate sentences.
+        has_documents: whether a line says where a document begins.
+        width: how many columns most rows have.
     """
 
-    def __init__(self, text: str) -> None:
-        self.lines = lines_of(text)
-        is_2012 = any(line.startswith("#begin document") for line in self.lines)
-        # CoNLL-2012 adds one column per verb of the sentence after the eleventh.
-        most = 11 if is_2012 else None
-        self.rows = [(n, columns_of(line)[:most]) for n, line in enumerate(self.lines, start=1)]
-        self._take_out_misc()
-        self.header = self._take_header()
+    def __init__(
+        self, lines: Callable[[Report], Iterator[str]], report: Report, held: Held
+    ) -> None:
+        raw = held(lambda report: _rows_of(lines(report)), report)
+        self.header: list[str] = []
+        self.has_blanks = self.has_documents = self._has_certain = False
+        self._above = 0  # lines down to the header
+        self._is_2012 = self._has_misc = False
+        self.width = usual_width(self._look_at(raw))
+        self.rows = held(lambda _: self._rows(raw), report)
+
+    def _look_at(self, raw: Iterable[Row]) -> Counter[int]:
+        """See what only the whole file shows; how many rows have each number of columns."""
+        widths: Counter[int] = Counter()
+        hashes: Counter[int] = Counter()  # of rows that may be comments
         # Blank lines before the first row and after the last separate no sentences.
-        self.has_blanks = any(not cells for _, cells in self.rows[self._first() : self._last()])
+        first, blank = True, False
+        row = Row(0, [])
+        for row in raw:
+            if not row.cells:
+                blank = not first
+                continue
+            if first and not self._above and _is_header(row.cells):
+                self.header, self._above = row.cells, row.line
+                continue
+            first = False
+            self.has_blanks = self.has_blanks or blank
+            width = len(row.cells)
+            if row.text.startswith("#"):
+                self._is_2012 = self._is_2012 or row.text.startswith("#begin document")
+                hashes[width] += 1
+            else:
+                widths[width] += 1
+            if width == 10 and not self._has_misc:
+                self._has_misc = _ENTITY_IN_MISC.search(row.cells[9]) is not None
+        self.has_documents = row.document > 0 or _begins_document(row.text)
+        self._has_certain = bool(widths)
+        found: Counter[int] = Counter()
+        for width, n in (widths or hashes).items():
+            found[min(width, _WIDTH_OF_2012) if self._is_2012 else width] += n
+        return found
 
-    def _take_out_misc(self) -> None:
-        """Only the entity tags of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`)."""
-        last = [cells[9] if len(cells) == 10 else "" for _, cells in self.rows]
-        found = [_ENTITY_IN_MISC.search(cell) for cell in last]
-        # If not, the last column stays as it is: in other files it may be the tags themselves.
-        if not any(found):
-            return
-        for (_, cells), match in zip(self.rows, found, strict=True):
-            if len(cells) == 10:
-                # In such files, words outside entities are not marked at all.
-                cells[9] = match[1] if match else "O"
+    def _rows(self, raw: Iterable[Row]) -> Iterator[Row]:
+        """The rows below the header, as their form is meant."""
+        rows = islice(raw, self._above, None)
+        if self._is_2012:
+            rows = (row._replace(cells=row.cells[:_WIDTH_OF_2012]) for row in rows)
+        # Else the last of ten columns stays as it is: it may be the tags themselves.
+        return map(_with_entity_of_misc, rows) if self._has_misc else rows
 
-    def _take_header(self) -> list[str]:
-        """The names of the columns, if the first line holds nothing but known ones.
-
-        All must be known: a first sentence may well begin with `Word` or `Index`.
-        """
-        first = self._first()
-        cells = self.rows[first][1] if self.rows else []
-        if len(cells) < 2 or not {cell.strip("#").lower() for cell in cells} <= HEADER_NAMES:
-            return []
-        self.rows = self.rows[first + 1 :]
-        return cells
-
-    def _first(self) -> int:
-        return next((i for i, (_, cells) in enumerate(self.rows) if cells), 0)
-
-    def _last(self) -> int:
-        return max((i for i, (_, cells) in enumerate(self.rows) if cells), default=0)
-
-    def certain_blocks(self) -> list[Block]:
-        """The rows of each sentence that do not begin with #; all rows if every one does."""
-        certain = list(self.split(lambda row, begins: self._may_be_comment(row)))
+    def certain_rows(self) -> Iterator[NumberedRow]:
+        """The rows that do not begin with #; all rows if every one does."""
         # A file in which every line begins with # is a file of hashtags.
-        return certain or list(self.split(lambda row, begins: False))
+        return self.numbered(lambda row, begins: self._has_certain)
 
-    def blocks(self, layout: Layout) -> list[Block]:
-        """The rows of each sentence."""
-        blocks = list(self.split(lambda row, begins: self._is_comment(row, begins, layout)))
+    def words(self, layout: Layout) -> Iterator[NumberedRow]:
+        """The rows that are words; and those of another width, each of which is a fault."""
+        rows = self.numbered(lambda row, begins: self._is_comment(row, begins, layout))
+        if layout.index is None:
+            return rows
         # Without blank lines, a column that counts 1, 2, 3, 1, 2 still shows where a sentence
         # begins.
-        if not self.has_blanks and layout.index is not None:
-            width, index = layout.width, layout.index
-            blocks = [part for b in blocks for part in _where_counting_begins(b, width, index)]
-        # Rows of another width stay: each is a fault, to be reported with its line.
+        if not self.has_blanks:
+            rows = _where_counting_begins(rows, layout.width, layout.index)
         width = layout.width
-        blocks = [[r for r in b if len(r[1]) != width or layout.is_word(r)] for b in blocks]
-        return [block for block in blocks if block]
+        return (item for item in rows if len(item[1].cells) != width or layout.is_word(item[1]))
 
-    def split(self, is_comment: Callable[[Row, bool], bool]) -> Iterator[Block]:
-        """The rows of each sentence, without comments.
+    def blocks(self, layout: Layout) -> Iterator[Block]:
+        """The rows of each sentence."""
+        for _, group in groupby(self.words(layout), key=itemgetter(0)):
+            yield [row for _, row in group]
+
+    def numbered(self, is_comment: Callable[[Row, bool], bool]) -> Iterator[NumberedRow]:
+        """The rows with the numbers of their sentences, without comments.
 
         Args:
-            is_comment: tells whether a row is one, given the row and whether it begins a sentence.
+            is_comment: tells whether a row that begins with # is one, given the row and whether it
+                begins a sentence.
         """
-        block: Block = []
+        number, begins = 0, True
         for row in self.rows:
-            comment = bool(row[1]) and is_comment(row, not block)
+            comment = row.text.startswith("#") and is_comment(row, begins)
             # If no blank lines separate sentences, the comments above them do.
-            if block and (not row[1] or (comment and not self.has_blanks)):
-                yield block
-                block = []
-            if row[1] and not comment:
-                block.append(row)
-        if block:
-            yield block
-
-    def _may_be_comment(self, row: Row) -> bool:
-        return self.lines[row[0] - 1].startswith("#")
+            if not row.cells or (comment and not self.has_blanks):
+                begins = True
+            elif not comment:
+                number += begins
+                begins = False
+                yield number, row
 
     def _is_comment(self, row: Row, begins: bool, layout: Layout) -> bool:
         """Whether a line that begins with # is a comment, and not a word such as #tag.
@@ -116,34 +140,49 @@ class Lines:
         In a file that counts its words, it always is. Elsewhere it is one if it comes before a
         sentence, has a blank or = after the #, and has no tag in the column of the tags.
         """
-        if not self._may_be_comment(row):
-            return False
-        line, (_, cells) = self.lines[row[0] - 1], row
         # A row of such a file begins with a number, so a # cannot be a word.
         if layout.index is not None:
             return True
-        looks = re.match(r"#([\s#]|begin|end)", line) is not None or "=" in line
+        looks = re.match(r"#([\s#]|begin|end)", row.text) is not None or "=" in row.text
         if not looks or not (begins or not self.has_blanks):
             return False
-        is_row = len(cells) == layout.width
+        is_row = len(row.cells) == layout.width
         tag = layout.tag
-        return not is_row or tag is None or not tag.knows(layout.tag_of(cells, tag))
+        return not is_row or tag is None or not tag.knows(layout.tag_of(row.cells, tag))
 
-    def documents(self, blocks: Sequence[Block]) -> list[Block]:
-        """The rows of each document, from those of its sentences; none if no line begins one."""
-        starts = [n for n, line in enumerate(self.lines, 1) if _NEW_DOCUMENT.match(line)]
-        # What comes before the first such line is a document, too.
-        grouped = groupby(blocks, key=lambda block: bisect_left(starts, block[0][0]))
-        return [[row for block in group for row in block] for _, group in grouped if starts]
 
-    def text_before(self, line: int) -> str | None:
-        """What the comment `# text = ...` above a CoNLL-U sentence says."""
-        for above in reversed(self.lines[: line - 1]):
-            if not above.startswith("#"):
-                return None
-            if match := re.match(r"#\s*text\s*=\s*(.*\S)", above):
-                return match[1]
-        return None
+def _rows_of(lines: Iterable[str]) -> Iterator[Row]:
+    """Every line as a row, with what those above it say."""
+    document, said = 0, None
+    for line, text in enumerate(lines, start=1):
+        yield Row(line, columns_of(text), text, document, said)
+        document += _begins_document(text)
+        is_hash = text.startswith("#")
+        if said or is_hash:
+            match = _TEXT.match(text)
+            said = match[1] if match else said if is_hash else None
+
+
+def _begins_document(text: str) -> bool:
+    # By its first letter, since most lines are none.
+    return text.startswith(("#", "-")) and _NEW_DOCUMENT.match(text) is not None
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Whether the cells of a first line are names of columns.
+
+    All must be known: a first sentence may well begin with `Word` or `Index`.
+    """
+    return len(cells) > 1 and {cell.strip("#").lower() for cell in cells} <= HEADER_NAMES
+
+
+def _with_entity_of_misc(row: Row) -> Row:
+    """Only the entity tag of the last column of CoNLL-U (`SpaceAfter=No|NER=B-PER`)."""
+    if len(row.cells) != 10:
+        return row
+    match = _ENTITY_IN_MISC.search(row.cells[9])
+    # In such files, words outside entities are not marked at all.
+    return row._replace(cells=[*row.cells[:9], match[1] if match else "O"])
 
 
 def columns_of(line: str) -> list[str]:
@@ -159,14 +198,23 @@ def columns_of(line: str) -> list[str]:
     return [] if not line.strip() or columns[0] == "-DOCSTART-" else columns
 
 
-def _where_counting_begins(block: Block, width: int, index: int) -> Iterator[Block]:
-    """A file without blank lines, cut where its index column starts again."""
-    part: Block = []
-    # Counting starts at 0 or at 1, depending on the tool.
-    first = next((cells[index] for _, cells in block if len(cells) == width), "1")
-    for row in block:
-        if part and len(row[1]) == width and row[1][index] == first:
-            yield part
-            part = []
-        part.append(row)
-    yield part
+def _where_counting_begins(
+    rows: Iterable[NumberedRow], width: int, index: int
+) -> Iterator[NumberedRow]:
+    """The rows of a file without blank lines, with a new sentence where its index starts again."""
+    part, last, first = 0, 0, None
+    for number, row in rows:
+        fits = len(row.cells) == width
+        if number != last:
+            # Counting starts at 0 or at 1, depending on the tool.
+            part, last, first = part + 1, number, row.cells[index] if fits else None
+        elif fits and first in (None, row.cells[index]):
+            part, first = part + 1, row.cells[index]
+        yield part, row
+
+
+def documents(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The rows of each document, from those of its sentences."""
+    # What comes before the first line that begins a document is a document, too.
+    for _, group in groupby(blocks, key=lambda block: block[0].document):
+        yield [row for block in group for row in block]

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import ast
 import csv
-import io
 import json
 import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import dropwhile
 from typing import Any
 
 from ...errors import DataError
-from .source import lines_of
+from .source import lines_of, whole_lines_of
 
 Rows = list[tuple[int, list[str]]]  # the line that a row begins on, and its cells; [] if empty
+Lines = Callable[[], Iterator[str]]  # gives the lines of a table, with their ends, in each pass
+Cut = Callable[[], Iterator[tuple[int, list[str]]]]  # gives its rows in each pass
+_LONGEST = 1 << 26  # characters of a cell; more mean that a quote was never closed
+_WRAPPED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def table_rows(text: str, delimiter: str, path: str = "") -> Rows:
-    """The rows of a table, from the first that holds something.
+    """The rows of a table in memory: see `table_cut`."""
+    return list(table_cut(partial(whole_lines_of, text), delimiter, path)())
+
+
+def table_cut(lines: Lines, delimiter: str, path: str = "") -> Cut:
+    """How a table is cut into rows, from the first that holds something.
 
     With tabs, a quote is a quote unless all of them wrap whole cells: most TSV files are unquoted,
     and a `"` in them is part of a text. With other separators, quotes wrap cells (RFC 4180).
 
     Raises:
-        DataError: a quote is never closed.
+        DataError: in a pass, a quote is never closed.
     """
-    rows = _tab_rows(text) if delimiter == "\t" else quoted_rows(text, delimiter, path)
-    first = next((i for i, (_, cells) in enumerate(rows) if cells), len(rows))
-    return rows[first:]
+    cut = _tab_cut(lines) if delimiter == "\t" else partial(quoted_rows, lines, delimiter, path)
+    return lambda: dropwhile(lambda row: not row[1], cut())
 
 
 def head_rows(text: str, delimiter: str, lines: int = 500) -> Rows:
@@ -46,47 +56,56 @@ def first_cells(text: str, delimiter: str) -> list[str]:
     return rows[0][1] if rows else []
 
 
-def _tab_rows(text: str) -> Rows:
-    lines = lines_of(text.removesuffix("\n"))
-    rows = [(n, line.split("\t")) for n, line in enumerate(lines, start=1)]
-    rows = [(n, cells if any(cell.strip() for cell in cells) else []) for n, cells in rows]
-    if '"' not in text:
-        return rows
-    # Whether quotes wrap cells is decided once for the file: unwrapping them line by line would
-    # strip the marks off a text that is a quotation.
-    full = [cells for _, cells in rows if cells]
-    if any(len(cells) != len(full[0]) for cells in full):
+def _tab_cut(lines: Lines) -> Cut:
+    """How a table with tabs is cut, which all its rows show.
+
+    Whether quotes wrap cells is decided once for the file: unwrapping them line by line would strip
+    the marks off a text that is a quotation.
+    """
+    plain = partial(_tab_rows, lines)
+    if not any('"' in line for line in lines()):
+        return plain
+    if not _have_one_width(plain()):
         # A cell with a tab or line break inside quotes: only if all rows then have the same width.
+        quoted = partial(quoted_rows, lines, "\t", "")
         with suppress(DataError):
-            quoted = quoted_rows(text, "\t", "")
-            if len({len(cells) for _, cells in quoted if cells}) == 1:
-                return quoted
-        return rows
-    marked = [cell for cells in full for cell in cells if '"' in cell]
-    if not all(re.fullmatch(r'"(?:[^"]|"")*"', cell) for cell in marked):
-        return rows
-    return [(n, [_unquoted(cell) for cell in cells]) for n, cells in rows]
+            return quoted if _have_one_width(quoted()) else plain
+        return plain
+    marked = (cell for _, cells in plain() for cell in cells if '"' in cell)
+    return partial(_unquoted, plain) if all(map(_WRAPPED.fullmatch, marked)) else plain
 
 
-def _unquoted(cell: str) -> str:
-    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
+def _have_one_width(rows: Iterable[tuple[int, list[str]]]) -> bool:
+    widths = (len(cells) for _, cells in rows if cells)
+    first = next(widths, 0)
+    return first > 0 and all(width == first for width in widths)
 
 
-def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
+def _tab_rows(lines: Lines) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines(), start=1):
+        yield number, line.rstrip("\r\n").split("\t") if line.strip() else []
+
+
+def _unquoted(cut: Cut) -> Iterator[tuple[int, list[str]]]:
+    """The rows without the quotes that wrap cells."""
+    for number, cells in cut():
+        yield number, [c[1:-1].replace('""', '"') if c.startswith('"') else c for c in cells]
+
+
+def quoted_rows(lines: Lines, delimiter: str, path: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of a table whose quotes wrap cells, which may then hold separators and line breaks.
 
     Raises:
         DataError: a quote is never closed.
     """
-    # newline="" and strict: line breaks inside cells stay as they are, a broken quote is an error.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows, line = [], 1
+    # strict: a broken quote is an error.
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     # A long context does not mean a broken quote. The limit holds for all of Python, so it is
     # restored at the end.
-    limit = csv.field_size_limit(len(text) + 1)
+    limit, line = csv.field_size_limit(_LONGEST), 1
     try:
         for row in reader:
-            rows.append((line, row if any(cell.strip() for cell in row) else []))
+            yield line, row if any(cell.strip() for cell in row) else []
             # A row may span several lines; people look for the one it begins on.
             line = reader.line_num + 1
     except csv.Error as error:
@@ -95,7 +114,6 @@ def quoted_rows(text: str, delimiter: str, path: str) -> Rows:
         raise DataError(what, path=path, line=line, found=str(error), fix=fix) from None
     finally:
         csv.field_size_limit(limit)
-    return rows
 
 
 _NUMPY_ITEM = r"""('[^']*'|"[^"]*"|-?\d+)"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ...errors import DataError
@@ -24,22 +24,30 @@ class ClassNames:
     names, -1 means that the text is not labelled.
 
     Args:
-        cells: the whole column, which shows how it is written.
+        cells: gives the whole column, which shows how it is written, in each pass.
         names: what the numbers mean, in order from 0; by default those of `names_beside`.
         path: of the file.
     """
 
-    def __init__(self, cells: Sequence[str], names: Sequence[str] | None, path: FilePath) -> None:
-        self.sign = _separator(cells)
-        self.several = bool(self.sign) or _are_lists(cells)
+    def __init__(
+        self,
+        cells: Callable[[], Iterable[str]],
+        names: Sequence[str] | None,
+        path: FilePath,
+    ) -> None:
+        self.sign = _separator(cells())
+        self.several = bool(self.sign) or _are_lists(cells())
         # One name among the numbers, and all of them are names: "7" may be a class too.
-        parts = (part for cell in cells for part in self._parts(cell))
+        parts = (part for cell in cells() for part in self._parts(cell))
         self.numbered = all(re.fullmatch(r"-?\d+(\.0)?", part) for part in parts)
         self.found: Counter[str] = Counter()  # what users should know, and how often
         self.names = tuple(names or (names_beside(path, self.found) if self.numbered else ()))
 
-    def of(self, cell: str) -> Said:
+    def of(self, cell: str, counts: Counter[str]) -> Said:
         """The class that a cell names, or several in a column that does; None if it names none.
+
+        Args:
+            counts: counts what users should know.
 
         Raises:
             DataError: a number without a name.
@@ -49,19 +57,18 @@ class ClassNames:
         parts = self._parts(cell)
         if not parts and self.sign:
             # What joins no labels: an empty list would be "[]", and then "" is a missing one.
-            self.found["empty cells, read as none of the labels"] += 1
+            counts["empty cells, read as none of the labels"] += 1
             return ()
         if not cell.strip():
             return None
         named = [name for part in parts if (name := self._named(part)) is not None]
-        self.found["cells that name a label twice, which counts once"] += len(set(named)) < len(
-            named
-        )
+        if len(set(named)) < len(named):
+            counts["cells that name a label twice, which counts once"] += 1
         return tuple(dict.fromkeys(named)) if named or not parts else None  # None: all are -1
 
     def notes(self) -> list[str]:
         """What a user should know about the column."""
-        return [f"{what}: {n:,}" for what, n in self.found.items() if n]
+        return [f"{what}: {n:,}" for what, n in self.found.items()]
 
     def _parts(self, cell: str) -> list[str]:
         """What a cell names, as it is written."""
@@ -83,12 +90,12 @@ class ClassNames:
         return part or None
 
 
-def _are_lists(cells: Sequence[str]) -> bool:
+def _are_lists(cells: Iterable[str]) -> bool:
     """Whether cells hold lists, at least one of them of several classes."""
-    lists = [list_in(cell) or [] for cell in cells]
-    several = [items for items in lists if len(items) > 1]
+    lists = (list_in(cell) or [] for cell in cells)
+    items = Counter(str(item) for items in lists if len(items) > 1 for item in items)
     # Lists of tags, one for each word, are no classes.
-    return bool(several) and not spelling_of(Counter(str(i) for items in several for i in items))
+    return bool(items) and not spelling_of(items)
 
 
 def _separator(cells: Iterable[str]) -> str:

@@ -1,47 +1,26 @@
-"""Columns, one word with its tag per line, go in; tagged sentences come out, and back again."""
+"""Columns, one word with its tag per line, go in; tagged sentences come out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any
 
-from ...errors import DataError, Fault
-from ...metrics import entity_spans
+from ...errors import DataError
 from ..examples import NERExample, TextExample, TokenExample
-from ..nesting import iob2_tags, outermost
 from ..words import find_words, join_words
-from .blocks import Lines
-from .layout import Block, Layout, first_word_column, layout_of
-from .schemes import (
-    KNOWN_TAGS,
-    PLAIN_TYPES,
-    RULES,
-    Spelling,
-    scheme_of,
-    strays,
-    to_iob2,
-    what_breaks,
-)
-from .source import FilePath, Report, read_text, short
-from .tag_columns import NOT_KNOWN, TagColumn
+from .blocks import Lines, NumberedRow, documents
+from .column_facts import column_facts
+from .layout import Block, Layout, Row, first_word_column, layout_of, usual_width
+from .sentences import tagged_examples
+from .source import FilePath, Held, Report, in_memory, lines_of, read_text
 
 _SENTENCE_ENDS = frozenset(".!?。！？।؟")
 # Words in a "sentence" that has several ends. A model would cut it and never say so.
 _TOO_LONG = 100
-
-
-class _Sentence(NamedTuple):
-    lines: list[int]  # one per word
-    tokens: list[str]
-    tags: dict[str, list[str]]  # by column; _MAIN is the one that the layout calls its tags
-    never_closed: dict[str, list[int]]  # words whose bracket opens but never closes, by column
-
-    def __str__(self) -> str:
-        return f"tokens {short(self.tokens)}, tags {short(self.tags[_MAIN])}"
-
-
-_MAIN = ""
 
 
 def read_conll(
@@ -94,29 +73,64 @@ def read_conll(
         ConfigError: `on_error`, `column` or one of `fields` is something else.
     """
     report = Report(path, on_error)
-    # The whole file is looked at before any sentence is made: all sentences have the same column of
-    # tags, spelling and scheme, and one sentence alone seldom shows them.
-    lines = Lines(read_text(path))
-    layout = layout_of(
-        lines.certain_blocks(),
-        str(path),
-        names=lines.header,
+    lines = lines_of(read_text(path))
+    examples = sentences_of(
+        lambda _: iter(lines),
+        report,
+        in_memory,
+        strict=strict,
         column=column,
         label_names=label_names,
         fields=fields,
+        whole_documents=whole_documents,
         speech=speech,
     )
-    blocks = lines.blocks(layout)
+    return report.finish(list(examples), "sentence")
+
+
+def sentences_of(
+    lines: Callable[[Report], Iterator[str]],
+    report: Report,
+    held: Held,
+    *,
+    strict: bool = False,
+    whole_documents: bool = False,
+    label_names: Sequence[str] | None = None,
+    **options: Any,
+) -> Iterator[NERExample | TokenExample | TextExample]:
+    """The sentences of a file, one after the other; options and errors as in `read_conll`.
+
+    Args:
+        lines: gives the lines of the file.
+        held: what becomes of the rows between two passes, `in_memory` or `Passes`.
+    """
+    # The whole file is looked at before any sentence is made: all sentences have the same column of
+    # tags, spelling and scheme, and one sentence alone seldom shows them.
+    found = Lines(lines, report, held)
+    facts = column_facts(_cells(found.certain_rows()), found.width)
+    options |= {"names": found.header, "label_names": label_names}
+    layout = layout_of(facts, report.path, **options)
     if layout.tag is None:
         report.notes.append("no column holds entity tags or parts of speech")
-        examples = [_untagged(block, layout, lines.text_before(block[0][0])) for block in blocks]
-    else:
-        _check_blank_lines(blocks, layout, report.path)
-        _take_off_language(blocks, layout, report)
-        if whole_documents:
-            blocks = _documents(lines, blocks, report)
-        examples = tagged_examples(blocks, layout, report, strict)
-    return report.finish(examples, "sentence")
+        yield from (_untagged(block, layout) for block in found.blocks(layout))
+        return
+    _check_blank_lines(found.words(layout), layout, report.path)
+    language = _language(found.words(layout), layout)
+    if language:
+        report.notes.append(f"{language!r} comes before every word and is left out")
+    if whole_documents and not found.has_documents:
+        report.notes.append(
+            "no line such as `# newdoc` says where a document begins: what blank lines separate "
+            "counts as documents"
+        )
+
+    def blocks(_: Report) -> Iterator[Block]:
+        each = found.blocks(layout)
+        if language:
+            each = _without_language(each, layout, language)
+        return documents(each) if whole_documents and found.has_documents else each
+
+    yield from tagged_examples(held(blocks, report), layout, report, held, strict)
 
 
 def read_words(path: FilePath) -> list[list[str]]:
@@ -125,220 +139,82 @@ def read_words(path: FilePath) -> list[list[str]]:
     Raises:
         DataError: the file cannot be read or is empty.
     """
-    lines = Lines(read_text(path))
-    blocks = list(
-        lines.split(lambda row, begins: begins and bool(re.match(r"#\s", lines.lines[row[0] - 1])))
-    )
+    lines = lines_of(read_text(path))
+    found = Lines(lambda _: iter(lines), Report(path, "stop"), in_memory)
+    rows = list(found.numbered(lambda row, begins: begins and bool(re.match(r"#\s", row.text))))
     # One word per line needs no layout.
+    widths = Counter(len(row.cells) for _, row in rows)
     token = 0
-    if any(len(cells) > 1 for block in blocks for _, cells in block):
+    if max(widths, default=1) > 1:
+        facts = column_facts(_cells(rows), usual_width(widths))
         try:
-            token = layout_of(blocks, str(path), names=lines.header).token
+            token = layout_of(facts, str(path), names=found.header).token
         except DataError:  # no tags, or several columns of them: here it does not matter which
-            token = first_word_column(blocks, lines.header)
+            token = first_word_column(facts, found.header)
     # A short row still has its word; its tags are not needed here.
-    return [[cells[min(token, len(cells) - 1)] for _, cells in block] for block in blocks]
-
-
-def tagged_examples(
-    blocks: Iterable[Block], layout: Layout, report: Report, strict: bool
-) -> list[NERExample] | list[TokenExample]:
-    """The sentences of a file whose layout is known; what is wrong with them goes to `report`."""
-    sentences = []
-    for block in blocks:
-        with report.record(block[0][0]):
-            sentences.append(_sentence(block, layout))
-    # Two passes: a tag can only be called wrong once it is known which scheme its column has.
-    columns = [
-        _Entities(name, column.spelling, sentences)
-        for name, column in _columns_of(layout)
-        if column.spelling is not None
+    return [
+        [row.cells[min(token, len(row.cells) - 1)] for _, row in sentence]
+        for _, sentence in groupby(rows, key=itemgetter(0))
     ]
-    examples = []
-    for sentence in sentences:
-        with report.record(sentence.lines[0]):
-            for column in columns:
-                column.convert(sentence, strict)
-            examples.append(_example(sentence, layout))
-    if layout.remark:
-        report.notes.append(layout.remark)
-    for column in columns:
-        # The first field may be the same column: what is wrong with it is said once.
-        if column.name != _MAIN or layout.tag not in layout.fields.values():
-            column.report(report)
-    # Then each I- would be read as a separate entity, which is easily overlooked.
-    repaired = any(column.repaired for column in columns)
-    if repaired and all(len(sentence.tokens) == 1 for sentence in sentences):
-        report.notes.append("every sentence is one word: does a blank line follow every word?")
-    return examples
 
 
-def _columns_of(layout: Layout) -> list[tuple[str, TagColumn]]:
-    """All columns of tags, with the names that a sentence knows them by."""
-    assert layout.tag is not None
-    return [(_MAIN, layout.tag), *layout.fields.items(), *layout.layers.items()]
+def _cells(rows: Iterable[NumberedRow]) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, with the number of its sentence."""
+    return ((sentence, row.cells) for sentence, row in rows)
 
 
-def _about(name: str) -> str:
-    """How a note or fault begins that is about a further column."""
-    return f"column {name}: " if name else ""
-
-
-class _Entities:
-    """A column of entity tags in all sentences of a file: its scheme, and what breaks it."""
-
-    def __init__(self, name: str, spelling: Spelling, sentences: Sequence[_Sentence]) -> None:
-        self.name, self.spelling = name, spelling
-        self.scheme = scheme_of(sentence.tags[name] for sentence in sentences)
-        self.repaired: list[tuple[str, str, str]] = []
-        self.never_closed: list[int] = []
-
-    def convert(self, sentence: _Sentence, strict: bool) -> None:
-        """Turn the tags of a sentence into IOB2."""
-        tags = sentence.tags[self.name]
-        broken = strays(tags, self.scheme)
-        if strict:
-            _refuse_strays(sentence, sentence.never_closed[self.name], broken, self.scheme)
-        self.never_closed += [sentence.lines[i] for i in sentence.never_closed[self.name]]
-        self.repaired += [(f"line {sentence.lines[i]}", before, tag) for i, before, tag in broken]
-        sentence.tags[self.name] = list(to_iob2(tags))
-
-    def report(self, report: Report) -> None:
-        """Note what its user should know."""
-        about = _about(self.name)
-        report.note_strays(len(self.repaired), self.repaired, self.scheme, about)
-        if self.spelling.is_plain:
-            report.notes.append(f"{about}{PLAIN_TYPES}")
-        if self.never_closed:
-            report.notes.append(
-                f"{about}brackets that open but never close, read as entities of "
-                f"one word: {len(self.never_closed):,} (the first at line {self.never_closed[0]}); "
-                "--strict refuses them"
-            )
-
-
-def _example(sentence: _Sentence, layout: Layout) -> Any:
-    """A sentence whose entity tags are in IOB2 as an example."""
-    known = {n: tuple(tags) for n, tags in sentence.tags.items() if set(tags) != {NOT_KNOWN}}
-    tokens, tags = tuple(sentence.tokens), known.get(_MAIN)
-    fields = {name: known[name] for name in layout.fields if name in known}
-    if tags is None or layout.tag is None or layout.tag.spelling is None:
-        return TokenExample(tokens, tags, fields)
-    if not layout.layers:
-        return NERExample(tokens, tags, fields)
-    # A set, since some corpora repeat an entity in a second layer.
-    found = {e for name in (_MAIN, *layout.layers) for e in entity_spans(known.get(name, ()))}
-    outer = outermost(found)
-    return NERExample(tokens, iob2_tags(len(tokens), outer), fields, (*(found - {*outer}),))
-
-
-def _check_blank_lines(blocks: Sequence[Block], layout: Layout, path: str) -> None:
+def _check_blank_lines(rows: Iterable[NumberedRow], layout: Layout, path: str) -> None:
     """Raise DataError if the whole file looks like one sentence, but is not."""
-    tokens = [c[layout.token] for b in blocks for _, c in b if len(c) == layout.width]
-    ends = sum(token in _SENTENCE_ENDS for token in tokens)
+    n_words = n_ends = 0
+    for sentence, row in rows:
+        if sentence > 1:
+            return
+        if len(row.cells) == layout.width:
+            n_words += 1
+            n_ends += row.cells[layout.token] in _SENTENCE_ENDS
     # Cut into windows, such a "sentence" would train badly, and without any complaint.
-    if len(blocks) == 1 and len(tokens) > _TOO_LONG and ends > 2:
+    if n_words > _TOO_LONG and n_ends > 2:
         raise DataError(
             "the whole file is one sentence: are the blank lines missing?",
             path=path,
-            found=f"{len(tokens):,} words without a blank line, {ends:,} of which end a sentence",
+            found=f"{n_words:,} words without a blank line, {n_ends:,} of which end a sentence",
             fix="put a blank line after each sentence",
         )
 
 
-def _documents(lines: Lines, blocks: list[Block], report: Report) -> list[Block]:
-    """The rows of each document; of each sentence if the file does not say where one begins."""
-    if found := lines.documents(blocks):
-        return found
-    report.notes.append(
-        "no line such as `# newdoc` says where a document begins: what blank lines separate counts "
-        "as documents"
-    )
-    return blocks
-
-
-def _take_off_language(blocks: Iterable[Block], layout: Layout, report: Report) -> None:
-    """Strip what WikiANN writes before every word, such as the `en:` of `en:Paris`.
+def _language(rows: Iterable[NumberedRow], layout: Layout) -> str:
+    """What WikiANN writes before every word, such as the `en:` of `en:Paris`; "" in other files.
 
     Source: Pan et al. (2017), "Cross-lingual name tagging and linking for 282 languages".
     """
-    rows = [cells for block in blocks for _, cells in block if len(cells) == layout.width]
-    words = [cells[layout.token] for cells in rows]
-    language = re.match(r"[a-z]{2,3}(-[a-z]+)*:", words[0]) if len(words) > 1 else None
+    words = (row.cells[layout.token] for _, row in rows if len(row.cells) == layout.width)
+    first, second = next(words, ""), next(words, "")
+    language = re.match(r"[a-z]{2,3}(-[a-z]+)*:", first)
+    if not language or not second:
+        return ""
     # Every word or none: a text may well hold an `it:` or `de:`.
-    if language and all(w.startswith(language[0]) and w != language[0] for w in words):
-        for cells in rows:
-            cells[layout.token] = cells[layout.token].removeprefix(language[0])
-        report.notes.append(f"{language[0]!r} comes before every word and is left out")
+    every = all(
+        w.startswith(language[0]) and w != language[0] for w in chain([first, second], words)
+    )
+    return language[0] if every else ""
 
 
-def _sentence(rows: Block, layout: Layout) -> _Sentence:
-    """The tokens and tags of a sentence, once every line is known to have both."""
-    # Faulty rows stay out of the tags, but each is named below.
-    fitting = [row for row in rows if len(row[1]) == layout.width]
-    tags = {
-        name: [layout.tag_of(cells, column) for _, cells in fitting]
-        for name, column in _columns_of(layout)
-    }
-    tokens = [cells[min(layout.token, len(cells) - 1)] for _, cells in rows]
-    # Made before anything is checked, so that a fault can show the whole sentence.
-    shown = _Sentence([line for line, _ in rows], tokens, tags, {})
-    faults = [
-        _width_fault(line, columns, layout.width, shown)
-        for line, columns in rows
-        if len(columns) != layout.width
-    ]
-    canonical = dict(tags)
-    for name, column in _columns_of(layout):
-        if column.spelling is None:
-            continue
-        shown.never_closed[name] = column.spelling.never_closed(tags[name])
-        found = column.spelling.canonical(tags[name])
-        canonical[name] = [tag or "" for tag in found]
-        faults += [
-            _tag_fault(name, cell, line, cells[layout.token])
-            for (line, cells), cell, tag in zip(fitting, tags[name], found, strict=True)
-            if tag is None
-        ]
-    if faults:
-        raise DataError.collect(faults)
-    return shown._replace(tags=canonical)
+def _without_language(blocks: Iterable[Block], layout: Layout, language: str) -> Iterator[Block]:
+    """The same rows without what comes before every word."""
+
+    def without(row: Row) -> Row:
+        cells = list(row.cells)
+        cells[layout.token] = cells[layout.token].removeprefix(language)
+        return row._replace(cells=cells)
+
+    for block in blocks:
+        yield [without(row) if len(row.cells) == layout.width else row for row in block]
 
 
-def _tag_fault(column: str, cell: str, line: int, token: str) -> Fault:
-    what = f"{_about(column)}the tag is of no known scheme"
-    return Fault(what, None, line, f"{cell!r} at the token {token!r}", KNOWN_TAGS)
-
-
-def _width_fault(line: int, columns: list[str], width: int, sentence: _Sentence) -> Fault:
-    what = f"{len(columns)} column(s) where {width} are needed, in a sentence of "
-    what += f"{len(sentence.tokens)} tokens with {len(sentence.tags[_MAIN])} tags"
-    found = f"{' '.join(columns)!r} in the sentence with {sentence}"
-    fix = "write the token first and its tag last, with a tab between them"
-    return Fault(what, line=line, found=found, fix=fix)
-
-
-def _refuse_strays(
-    sentence: _Sentence,
-    never_closed: Sequence[int],
-    broken: Sequence[tuple[int, str, str]],
-    scheme: str,
-) -> None:
-    faults: dict[int, Fault] = {}  # one per line
-    for i in never_closed:
-        line, found = sentence.lines[i], str(sentence)
-        fix = "write (PER) for an entity of one word, and (PER* *) for a longer one"
-        faults[line] = Fault("a bracket opens but never closes", None, line, found, fix)
-    for i, before, tag in broken:
-        what, line = what_breaks(scheme, before, tag), sentence.lines[i]
-        faults.setdefault(line, Fault(what, None, line, str(sentence), RULES[scheme]))
-    if faults:
-        raise DataError.collect(list(faults.values()))
-
-
-def _untagged(block: Block, layout: Layout, text: str | None) -> TextExample:
+def _untagged(block: Block, layout: Layout) -> TextExample:
     """A CoNLL-U sentence as its `# text` comment spells it, or else its words joined."""
-    tokens = [cells[layout.token] for _, cells in block if len(cells) == layout.width]
+    tokens = [row.cells[layout.token] for row in block if len(row.cells) == layout.width]
+    text = block[0].said
     # The comment may be out of date; only the words can be trusted then.
     if text is None or find_words(text, tokens) is None:
         text, _ = join_words(tokens)

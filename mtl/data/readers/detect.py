@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,13 @@ from ..stored import StoredExamples
 from .blocks import columns_of
 from .columns import read_conll
 from .json_forms import json_form
-from .large import head_of_json_lines
+from .kinds import COLUMNS
+from .large import head_of, read_large
 from .parallel import parallel_files, read_parallel
 from .parquet import parquet_files, parquet_form
 from .schemes import spelling_of
-from .source import FilePath, lines_of, only_set, read_text, short
-from .tables import clear_table_form, read_word_table, table_form, unknown_table_form
+from .source import FilePath, Report, lines_in, lines_of, only_set, read_text, short
+from .tables import clear_table_form, table_form, unknown_table_form
 
 FORMS = (
     "columns (a word and its tag per line), JSON records, SQuAD, tables (CSV, TSV), lines of "
@@ -61,7 +63,7 @@ def detect(path: FilePath) -> Form:
             fix="name a file in it; or a folder with train, dev and test files, where a dataset is "
             "asked for; or one with seq.in, seq.out and label",
         )
-    text = head_of_json_lines(path) or read_text(path)
+    text = head_of(path) or read_text(path)
     # From the unmistakable to the doubtful: a bracket begins JSON, a header that we know begins a
     # table, and letters such as B-PER down a column are tags. Only if there are none of these does
     # the shape of the lines decide: prose has commas too, and a bare table may look like columns.
@@ -71,7 +73,8 @@ def detect(path: FilePath) -> Form:
         if form is None and not _looks_like_columns(text):
             form = unknown_table_form(text) or _plain_text_form(text)
     if form is None:
-        form = ("CoNLL-U" if _is_conllu(text) else "CoNLL columns"), read_conll
+        name = "CoNLL-U" if _is_conllu(text) else COLUMNS.name
+        form = name, partial(_read_columns, name)
     return Form(*form)
 
 
@@ -106,24 +109,25 @@ def read(
         speech: where a file has both, its parts of speech are the tags, rather than its entities.
 
     Returns:
-        a list of examples whose `form` says what was found. A file of JSON lines of more than 64
-        MB gives `StoredExamples`, which are on disk, in the folder that `MTL_CACHE` names.
+        a list of examples whose `form` says what was found. A file of more than 64 MB, other
+        than JSON in one list, gives `StoredExamples`, which are on disk, in the folder that
+        `MTL_CACHE` names.
 
     Raises:
         DataError: the file cannot be read in its form; every fault with its line.
         ConfigError: `on_error` or `column` is something else.
     """
     form = detect(path)
-    # Options at their defaults are left out: not every reader takes all of them.
-    options = only_set(strict=strict, column=column, label_names=label_names, fields=fields)
-    if form.read is read_conll:
-        # Each text of any other form is whole anyway.
-        options |= only_set(whole_documents=whole_documents)
-    if form.read in (read_conll, read_word_table):
-        options |= only_set(speech=speech)
-    else:
-        # Columns of words hold no numbers about a text.
-        options |= only_set(scores=scores)
+    # Each reader takes those that mean something in its form: columns hold no scores of a text.
+    options = only_set(
+        strict=strict,
+        column=column,
+        label_names=label_names,
+        fields=fields,
+        scores=scores,
+        whole_documents=whole_documents,
+        speech=speech,
+    )
     found = form.read(path, on_error, **options)
     if isinstance(found, StoredExamples):
         return found
@@ -131,6 +135,18 @@ def read(
     # A list with an attribute, so that those who only want the examples never meet the form.
     examples.form = form.name
     return examples
+
+
+def _read_columns(
+    name: str, path: FilePath, on_error: str = "stop", **options: Any
+) -> Sequence[Any]:
+    if head_of(path) is not None:
+        return read_large(COLUMNS, name, path, on_error, rows=_lines, **options)
+    return read_conll(path, on_error, **COLUMNS.chosen(options))
+
+
+def _lines(path: FilePath, _: Report) -> Iterator[str]:
+    return lines_in(path)
 
 
 def _rows(text: str) -> tuple[list[list[str]], float]:
@@ -175,8 +191,9 @@ def _plain_text_form(text: str) -> tuple[str, Callable[..., Sequence[Any]]] | No
 
 
 def _refuse_plain_text(path: FilePath, on_error: str = "stop", **_: Any) -> list[Any]:
-    lines = [line for line in lines_of(read_text(path)) if line.strip()]
-    found = f"{len(lines):,} lines, the first is {short(lines[0], 80)}"
+    lines = (line for line in lines_in(path) if line.strip())
+    first, others = next(lines), sum(1 for _ in lines)  # a large file need not fit into memory
+    found = f"{1 + others:,} lines, the first is {short(first, 80)}"
     what = "this is plain text, without labels or tags to learn from"
     raise DataError(what, path=path, found=found, fix=f"forms that are read: {FORMS}")
 

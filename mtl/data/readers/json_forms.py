@@ -16,7 +16,7 @@ from . import large
 from .exports import TEXT_FIELDS
 from .json_source import Row, json_rows, looks_like_json, records_of_columns, with_class_names
 from .kinds import PAIRS, QUESTIONS, TEXTS, Kind
-from .large import head_of_json_lines, read_large, stored_examples
+from .large import head_of, json_lines, read_large, stored_examples
 from .pairs import FIRST_FIELDS, SECOND_FIELDS, read_pairs
 from .records import read_jsonl, texts_of
 from .source import FilePath, Held, Report, short
@@ -66,8 +66,8 @@ def _read(
     **_: Any,
 ) -> Examples | StoredExamples:
     options = {"strict": strict, "label_names": label_names, "fields": fields, "scores": scores}
-    if head_of_json_lines(path) is not None:
-        return read_large(kind, name, path, on_error, **options)
+    if head_of(path) is not None:
+        return read_large(kind, name, path, on_error, rows=json_lines, **options)
     if kind is QUESTIONS:
         return read_squad(path, on_error)
     if kind is PAIRS:

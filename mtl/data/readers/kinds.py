@@ -1,11 +1,11 @@
-"""What records may be: texts, pairs of sentences or questions; and how each become examples."""
+"""What a file may hold, such as texts or sentences in columns; and how it becomes examples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .json_source import Row
+from .columns import sentences_of
 from .pairs import pairs_of
 from .records import texts_of
 from .source import Report, in_memory
@@ -13,11 +13,11 @@ from .squad import questions_of
 
 
 class Kind(NamedTuple):
-    """A kind of records.
+    """What the records of a file are, or its lines.
 
     Attributes:
         name: of their form, in words.
-        examples_of: gives their examples, one after the other: see `texts_of`.
+        examples_of: gives their examples, one after the other: see `texts_of`, `sentences_of`.
         lacks: what a file without any lacks.
         options: those of the options of `mtl.read` that it takes.
     """
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
         return {key: options[key] for key in self.options if key in options}
 
     def read(
-        self, rows: Callable[[Report], Iterator[Row]], report: Report, options: Mapping[str, Any]
+        self, rows: Callable[[Report], Iterator[Any]], report: Report, options: Mapping[str, Any]
     ) -> list[Any]:
         """The examples of records in memory."""
         examples = self.examples_of(rows, report, in_memory, **self.chosen(options))
@@ -47,3 +47,7 @@ PAIRS = Kind(
     *("JSON pairs of sentences", pairs_of, "pair of sentences"), options=("label_names", "scores")
 )
 QUESTIONS = Kind("JSON questions", questions_of, "question with an answer")
+COLUMNS = Kind(
+    *("CoNLL columns", sentences_of, "sentence"),
+    options=("strict", "column", "label_names", "fields", "whole_documents", "speech"),
+)

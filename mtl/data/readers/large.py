@@ -1,9 +1,9 @@
 """A large file goes in; its examples, written to disk while it is read, come out.
 
-A small file is read into memory. A large one may not fit there: its records are read one after the
-other, several times over, since what they mean (which field is the label, which scheme the tags
-are in) only shows when all have been seen. Next time, what was written then is used again, unless
-the file, the options or the code of this package have changed since.
+A small file is read into memory. A large one may not fit there: its records, or lines, are read one
+after the other, several times over, since what they mean (which field is the label, which scheme
+the tags are in) only shows when all have been seen. Next time, what was written then is used again,
+unless the file, the options or the code of this package have changed since.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,16 @@ from ..stored import ABOUT, StoredExamples, store
 from .classes import NAME_FILES
 from .json_source import Row, line_rows, looks_like_json, one_record_a_line
 from .kinds import Kind
-from .source import FilePath, LeftOutWarning, Passes, Report, lines_in
+from .source import (
+    FilePath,
+    LeftOutWarning,
+    Passes,
+    Report,
+    beginning_of,
+    lines_in,
+    refuse_binary,
+    refuse_utf16,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,37 +43,54 @@ MOST_FAULTS = 10_000  # that are kept of one file
 HEAD = 4 * 2**20  # bytes that show the form of a file
 
 
-def head_of_json_lines(path: FilePath) -> str | None:
-    """The first lines of a large file that holds a JSON record in each; None of any other file."""
+def head_of(path: FilePath) -> str | None:
+    """The first lines of a large text file that is read in passes; None of any other file.
+
+    JSON is one of these only as JSON lines: what is in one list or object is read whole.
+    """
     path = Path(path)
     try:
         if path.stat().st_size < LARGE:
             return None
         with path.open("rb") as file:
-            text, found, _ = file.read(HEAD).rpartition(b"\n")
-        head = text.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+            raw = file.read(HEAD)
+        # Unless this is all of it, its last line may be cut off.
+        lines = raw if len(raw) < HEAD else raw[: raw.rfind(b"\n") + 1]
+        refuse_binary(path, raw)
+        refuse_utf16(path, raw)
+        head = beginning_of(lines)
+    except (OSError, UnicodeDecodeError, DataError):
         return None  # whoever reads it next says what is wrong
-    is_lines = head.lstrip()[:1] == "{" and looks_like_json(head) and one_record_a_line(head)
-    return head if found and is_lines else None
+    if not head.strip():
+        return None
+    is_json = looks_like_json(head)
+    in_lines = is_json and head.lstrip()[0] == "{" and one_record_a_line(head)
+    return head if in_lines or not is_json else None
+
+
+def json_lines(path: FilePath, report: Report) -> Iterator[Row]:
+    """The records of a file of JSON lines."""
+    return line_rows(lines_in(path), report)
 
 
 def read_large(
-    kind: Kind, name: str, path: FilePath, on_error: str = "stop", **options: Any
+    kind: Kind,
+    name: str,
+    path: FilePath,
+    on_error: str = "stop",
+    *,
+    rows: Callable[[FilePath, Report], Iterator[Any]],
+    **options: Any,
 ) -> StoredExamples:
-    """The examples of a large file of JSON lines; options and errors as for a small one.
+    """The examples of a large file; options and errors as for a small one.
 
     Args:
         name: of its form, in words.
+        rows: gives what the kind makes examples of, in each pass over the file.
     """
     report = Report(path, on_error)
-
-    def rows(report: Report) -> Iterator[Row]:
-        return line_rows(lines_in(path), report)
-
-    return stored_examples(
-        kind, name, rows, report, options, lambda: identity_of_files([Path(path)])
-    )
+    identity = partial(identity_of_files, [Path(path)])
+    return stored_examples(kind, name, partial(rows, path), report, options, identity)
 
 
 def stored_examples(

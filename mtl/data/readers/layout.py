@@ -1,4 +1,4 @@
-"""Rows of columns go in; which column holds the words, and which the tags, comes out."""
+"""What columns hold goes in; which of them holds the words, and which the tags, comes out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,30 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from typing import NamedTuple
 
+from .column_facts import ColumnFacts
 from .tag_columns import CONLLU, Columns, TagColumn
 
-Row = tuple[int, list[str]]  # line number and cells
+
+class Row(NamedTuple):
+    """A line of a file.
+
+    Attributes:
+        line: its number.
+        cells: its columns; none if it only separates sentences or documents.
+        text: the whole line, where somebody may ask for it.
+        document: how many lines above it begin a document.
+        said: what a comment right above says that its sentence is.
+    """
+
+    line: int
+    cells: list[str]
+    text: str = ""
+    document: int = 0
+    said: str | None = None
+
+
 Block = list[Row]  # the rows of a sentence
 
 
@@ -46,7 +65,7 @@ class Layout:
         Source: universaldependencies.org/format.html, "Words, Tokens and Empty Nodes".
         """
         # They repeat words that have their own rows, so keeping them would double these words.
-        return self.index is None or not re.fullmatch(r"\d+[-.]\d+", row[1][self.index])
+        return self.index is None or not re.fullmatch(r"\d+[-.]\d+", row.cells[self.index])
 
     def tag_of(self, cells: Sequence[str], column: TagColumn) -> str:
         """The tag of a row in a column of tags."""
@@ -55,7 +74,7 @@ class Layout:
 
 
 def layout_of(
-    blocks: Sequence[Block],
+    facts: Sequence[ColumnFacts],
     path: str,
     *,
     names: Sequence[str] = (),
@@ -71,7 +90,7 @@ def layout_of(
     tags, that of parts of speech. Where the content leaves it open, the first of `fields` counts.
 
     Args:
-        blocks: the rows of each sentence, without comments.
+        facts: what each column holds.
         path: of the file, for messages.
         names: of the columns, if the file has a header.
         column: of the tags, as a number from 1 or a name; a list of columns with nested entities.
@@ -85,17 +104,15 @@ def layout_of(
         DataError: no column holds entity tags or parts of speech.
         ConfigError: there is no such column.
     """
-    width = usual_width(blocks)
-    fitting = [[row for row in block if len(row[1]) == width] for block in blocks]
-    columns = [Counter(r[1][i] for block in fitting for r in block) for i in range(width)]
-    skipped, index = _leading(fitting, width, names)
+    width = len(facts)
+    skipped, index = _leading(facts)
     # CoNLL-U has no header; ten columns, the first of which counts, give it away.
     if not names and width == len(CONLLU) and index == 0:
         names = CONLLU
     if _has_words(names):  # a column named after words is one, whatever repeats in it
         skipped = {i for i in skipped if not _has_words(names[i : i + 1])}
     classes = tuple(label_names or ())
-    counts = [_named(cells, classes) for cells in columns]
+    counts = [_named(column.cells, classes) for column in facts]
     rest = [i for i in range(width) if i not in {*skipped, *ignored}]
     held = Columns(counts, rest, path, tuple(names))
     others = {str(name): held.column(held.place_of(name)) for name in fields}
@@ -119,11 +136,14 @@ def layout_of(
     return Layout(width, token, tag, others, layers, index, tuple(names), classes, remark)
 
 
-def usual_width(blocks: Sequence[Block]) -> int:
-    """The number of columns that most lines have, at least two."""
-    counts = Counter(len(cells) for block in blocks for _, cells in block)
+def usual_width(widths: Mapping[int, int]) -> int:
+    """The number of columns that most rows have, at least two.
+
+    Args:
+        widths: how many rows have each number.
+    """
     # Of two equally frequent widths, the wider: a row more likely lacks a cell.
-    return max(2, max(counts, key=lambda width: (counts[width], width), default=2))
+    return max(2, max(widths, key=lambda width: (widths[width], width), default=2))
 
 
 def _is_class(cell: str, classes: Sequence[str]) -> bool:
@@ -138,12 +158,10 @@ def _named(cells: Counter[str], classes: Sequence[str]) -> Counter[str]:
     return Counter({classes[int(cell)]: n for cell, n in cells.items()})
 
 
-def first_word_column(blocks: Sequence[Block], names: Sequence[str] = ()) -> int:
+def first_word_column(facts: Sequence[ColumnFacts], names: Sequence[str] = ()) -> int:
     """The column of the words in a file whose other columns do not matter."""
-    width = usual_width(blocks)
-    fitting = [[row for row in block if len(row[1]) == width] for block in blocks]
-    skipped, _ = _leading(fitting, width, names)
-    return _word_column(names, [i for i in range(width) if i not in skipped])
+    skipped, _ = _leading(facts)
+    return _word_column(names, [i for i in range(len(facts)) if i not in skipped])
 
 
 def _word_column(names: Sequence[str], others: Sequence[int]) -> int:
@@ -158,39 +176,15 @@ def _has_words(names: Sequence[str]) -> bool:
     return not known.isdisjoint(name.strip().lower() for name in names)
 
 
-def _leading(
-    blocks: Sequence[Block], width: int, names: Sequence[str]
-) -> tuple[set[int], int | None]:
+def _leading(facts: Sequence[ColumnFacts]) -> tuple[set[int], int | None]:
     """The columns before the words: those that count, and those constant within a sentence."""
     skipped: set[int] = set()
     index = None
-    for i in range(width - 2):  # two columns always remain, for the words and their tags
-        columns = [[cells[i] for _, cells in block] for block in blocks if block]
+    for i, column in enumerate(facts[:-2]):  # two always remain, for the words and their tags
         # Only one column can count the words of a sentence; a second one is data.
-        if index is None and _counts(columns):
+        if index is None and column.counts:
             index = i
-        elif not _is_the_same_throughout(columns):
+        elif not column.is_constant:
             break
         skipped.add(i)
     return skipped, index
-
-
-def _counts(columns: Sequence[Sequence[str]]) -> bool:
-    """Whether a column counts 1, 2, 3 or 0, 1, 2, starting again or not."""
-    cells = [cell for column in columns for cell in column]
-    # Longer numbers are telephones or ids; Python refuses to read thousands of digits.
-    plain = [int(cell) for cell in cells if cell.isdecimal() and len(cell) < 10]
-    odd = [cell for cell in cells if not cell.isdecimal()]
-    if len(plain) < 2 or not all(re.fullmatch(r"\d+[-.]\d+", cell) for cell in odd):
-        return False
-    steps = pairwise(plain)
-    # Numbers may be skipped where somebody deleted a line, and start again in each sentence.
-    good = sum(after == before + 1 or after in (0, 1) for before, after in steps)
-    return good >= 0.9 * (len(plain) - 1) and max(plain) > 1
-
-
-def _is_the_same_throughout(columns: Sequence[Sequence[str]]) -> bool:
-    """Whether a column has one cell per sentence, such as the name of its document."""
-    # In a sentence of one word, every column is constant.
-    longer = [column for column in columns if len(column) > 1]
-    return len(longer) > 1 and all(len(set(column)) == 1 for column in longer)

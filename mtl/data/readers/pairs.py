@@ -180,23 +180,21 @@ def _check_sentences(first: Any, second: Any, record: Any) -> None:
 
 
 def pairs_from(
-    rows: Iterable[Sequence[Any]],
+    pairs: Iterable[PairRow],
     report: Report,
     score_name: str | None = None,
     label_name: str | None = None,
     label_names: Sequence[str] | None = None,
-) -> list[PairExample]:
+) -> Iterator[PairExample]:
     """Pairs of any file, once the meaning of its numbers or classes is known.
 
     Args:
-        rows: `PairRow`s, or tuples of their first parts; cells of tables may be numbers in
-            quotes.
+        pairs: they are gone through twice; cells of tables may be numbers in quotes.
         score_name, label_name: of the fields that scores and labels come from.
         label_names: as in `read_pairs`.
     """
-    pairs = [PairRow(*row) for row in rows]
     keys = {"score": score_name or "score", "label": label_name or "label"}
-    return list(_examples(pairs, report, keys, label_names))
+    return _examples(pairs, report, keys, label_names)
 
 
 def _examples(
@@ -212,7 +210,8 @@ def _examples(
         scores += [] if pair.score is None else [pair.score]
         labels += [] if pair.label is None else [pair.label]
     words = (_class_word(label) for label in labels)
-    classes = ClassNames([w for w in words if w not in NOT_LABELLED], label_names, report.path)
+    known = [word for word in words if word not in NOT_LABELLED]
+    classes = ClassNames(lambda: known, label_names, report.path)
     # Whole numbers in a score are scores. In a label they are classes, unless they are 0 and 1.
     has_scores = bool(scores)
     label_name = keys.get("label", "label")
@@ -287,7 +286,7 @@ def _class_of(value: Any, classes: ClassNames) -> str | None:
         fix = "write a name in quotes or a whole number, or leave the label out"
         raise DataError("the label of a pair is not a class", found=short(value), fix=fix)
     word = _class_word(value)
-    named = None if word in NOT_LABELLED else classes.of(word)
+    named = None if word in NOT_LABELLED else classes.of(word, Counter())
     if isinstance(named, tuple):
         raise DataError("a pair has several classes", found=short(value), fix="keep one of them")
     return named

@@ -11,7 +11,7 @@ from ...errors import DataError
 from ..examples import TextExample
 from .classes import ClassNames
 from .schemes import IOB2_SPELLING, spelling_of
-from .source import FilePath, Report, lines_of, read_text
+from .source import FilePath, Report, in_memory, lines_of, read_text
 from .taglists import TaggedRow, tagged_texts
 
 # The names of the files, without the ending .txt.
@@ -65,17 +65,18 @@ def read_parallel(
     _check_lengths(files, lines, report.path)
     rows = [line.split() for line in lines.get("tags", ())]
     read = spelling_of(Counter(tag for row in rows for tag in row))
-    spelling = read[0] if read else IOB2_SPELLING
+    spelling = (read[0] if read else IOB2_SPELLING) if rows else None
     labels = lines.get("label", [])
-    classes = ClassNames(labels, label_names, path)
+    classes = ClassNames(lambda: labels, label_names, path)
     parsed = []
     for i, text in enumerate(lines["text"]):
         with report.record(i + 1):
             tags = rows[i] if rows else None
-            said = classes.of(labels[i]) if labels else None
+            said = classes.of(labels[i], report.counts) if labels else None
             parsed.append(TaggedRow(i + 1, text.strip(), text.split(), tags, said))
     report.notes += classes.notes()
-    return report.finish(tagged_texts(parsed, spelling, report, strict), "text")
+    examples = tagged_texts(parsed, spelling, report, in_memory, strict)
+    return report.finish(list(examples), "text")
 
 
 def _lines(path: Path) -> list[str]:

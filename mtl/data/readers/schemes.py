@@ -205,8 +205,12 @@ def tag_pairs(tags: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def scheme_of(sentences: Iterable[Sequence[str]]) -> str:
     """The scheme that the tags of a file break least often; of several, the first in `BREAKS`."""
+    return scheme_of_pairs(Counter(pair for tags in sentences for pair in tag_pairs(tags)))
+
+
+def scheme_of_pairs(pairs: Mapping[tuple[str, str], int]) -> str:
+    """The same, of `tag_pairs` and how often each occurs."""
     # A file has few different pairs, however long it is: each is judged only once.
-    pairs = Counter(pair for tags in sentences for pair in tag_pairs(tags))
     breaks = {
         scheme: sum(count for pair, count in pairs.items() if is_broken(*pair))
         for scheme, is_broken in BREAKS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -145,6 +146,9 @@ def only_set(**options: Any) -> dict[str, Any]:
     return {n: v for n, v in options.items() if not any(v is u or v == u != 0 for u in unset)}
 
 
+_AT_ONCE = 2**16  # bytes of a file that are lines at once
+
+
 class SoundDataError(DataError):
     """Nothing is wrong with the data: there is a choice to make, or no task can learn it yet.
 
@@ -193,8 +197,7 @@ def read_text(path: FilePath) -> str:
         # By the first bytes, before decoding: "not UTF-8" would not help anybody with an Excel
         # file.
         refuse_binary(path, raw)
-        # utf-8-sig: otherwise the byte order mark of Windows would become part of the first word.
-        text = re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
+        text = beginning_of(raw)
     except OSError as error:
         raise unreadable(path, error) from None
     except UnicodeDecodeError as error:
@@ -220,26 +223,51 @@ def refuse_utf16(path: FilePath, raw: bytes) -> None:
         raise DataError("the file is UTF-16, not UTF-8", path=path, found=found, fix=fix)
 
 
-def lines_in(path: FilePath) -> Iterator[str]:
-    """The lines of a file as `lines_of` cuts them; only one at a time is in memory.
+def texts_in(path: FilePath) -> Iterator[str]:
+    """The text of a file, cut after line breaks, so that only some lines at a time are in memory.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8.
     """
-    n = 0
+    n_above = 0
     try:
         with Path(path).open("rb") as file:
-            for raw in file:
+            while raw := b"".join(file.readlines(_AT_ONCE)):
                 try:
-                    *lines, last = lines_of(raw.decode("utf-8" if n else "utf-8-sig"))
+                    text = raw.decode() if n_above else beginning_of(raw)
                 except UnicodeDecodeError as error:
-                    raise _not_utf8(path, error, n, raw) from None
-                # What comes after the line break is the next line.
-                lines += [last] if last else []
-                n += len(lines)
-                yield from lines
+                    raise _not_utf8(path, error, n_above, raw) from None
+                n_above += text.count("\n") + text.count("\r") - text.count("\r\n")
+                yield text
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def lines_in(path: FilePath) -> Iterator[str]:
+    """The lines of a file as `lines_of` cuts them; errors as in `texts_in`."""
+    for text in texts_in(path):
+        *lines, last = lines_of(text)
+        yield from lines
+        # What comes after the line break is the next line.
+        if last:
+            yield last
+
+
+def whole_lines_in(path: FilePath) -> Iterator[str]:
+    """The lines of a file with their ends; errors as in `texts_in`."""
+    for text in texts_in(path):
+        yield from whole_lines_of(text)
+
+
+def whole_lines_of(text: str) -> Iterator[str]:
+    """The lines of a text with their ends."""
+    return io.StringIO(text, newline="")
+
+
+def beginning_of(raw: bytes) -> str:
+    """The text of a file, or of its first lines, in UTF-8."""
+    # utf-8-sig: otherwise the byte order mark of Windows would become part of the first word.
+    return re.sub(r"\Asep=.(?=\r?\n)", "", raw.decode("utf-8-sig"))  # Excel's first line
 
 
 def _not_utf8(path: FilePath, error: UnicodeDecodeError, n_above: int, raw: bytes) -> DataError:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +22,9 @@ from .answers import (
     located,
     plain_name,
 )
-from .cells import quoted_rows
+from .cells import Lines, quoted_rows
 from .json_source import Row, json_rows, looks_like_json, one_record_a_line, outline
-from .source import FilePath, Held, Report, lines_of, read_text, short
+from .source import FilePath, Held, Report, read_text, short, whole_lines_of
 
 _FORM = (
     'a question looks like {"id": "1", "question": "...", "context": "...", "answers": [{"text": '
@@ -117,7 +118,7 @@ def read_squad(path: FilePath, on_error: str = "stop") -> list[QAExample]:
         lines = {} if one_record_a_line(text) else _lines_of_ids(text)
         questions = _from_records(json_rows(text, report), report, lines)
     else:
-        questions = _from_table(text, report)
+        questions = _from_table(partial(whole_lines_of, text), report)
     return report.finish(list(_examples(questions, report)), "question with an answer")
 
 
@@ -132,6 +133,17 @@ def questions_of(
     return _examples(_from_records(rows(report), report, {}), report)
 
 
+def questions_of_table(
+    lines: Callable[[Report], Iterator[str]], report: Report, held: Held
+) -> Iterator[QAExample]:
+    """The questions of a table, one after the other.
+
+    Args:
+        lines: gives its lines, with their ends.
+    """
+    return _examples(_from_table(partial(lines, report), report), report)
+
+
 def _examples(questions: Iterable[_Question], report: Report) -> Iterator[QAExample]:
     noted: dict[str, list[_Question]] = {name: [] for name in _NOTES}
     seen: set[str] = set()
@@ -140,20 +152,25 @@ def _examples(questions: Iterable[_Question], report: Report) -> Iterator[QAExam
             id, context = question.id, question.context
             answers = [] if question.is_unanswerable else answers_of(question.answers)
             if not answers and not question.is_unanswerable:
-                noted["empty"].append(question)
+                noted["empty"].append(_without_texts(question))
                 continue
             places = tuple(located(*answer, context, id) for answer in answers)
             yield QAExample(id, question.question, context, places)
             if question.is_unanswerable and question.has_unused_answers:
-                noted["unused"].append(question)
+                noted["unused"].append(_without_texts(question))
             if any(is_ambiguous(*answer, context) for answer in answers):
-                noted["ambiguous"].append(question)
+                noted["ambiguous"].append(_without_texts(question))
             if id in seen:
-                noted["repeated"].append(question)
+                noted["repeated"].append(_without_texts(question))
             seen.add(id)
     report.notes += [
         _NOTES[name].format(_counted(found), found[0]) for name, found in noted.items() if found
     ]
+
+
+def _without_texts(question: _Question) -> _Question:
+    """What a note says of a question: of a large file, there may be many."""
+    return question._replace(question="", context="", answers=None, plausible=None)
 
 
 def _counted(questions: list[_Question], most: int = 5) -> str:
@@ -293,11 +310,12 @@ def _lines_of_ids(text: str) -> dict[str, int]:
     return lines
 
 
-def _from_table(text: str, report: Report) -> Iterator[_Question]:
+def _from_table(lines: Lines, report: Report) -> Iterator[_Question]:
     # By the header, which holds no text that could contain commas.
-    delimiter = max(",\t;", key=lines_of(text.lstrip())[0].count)
-    rows = [(line, cells) for line, cells in quoted_rows(text, delimiter, report.path) if cells]
-    (header_line, header), *rows = rows or [(1, [])]
+    first = next(line for line in lines() if line.strip())
+    delimiter = max(",\t;", key=first.lstrip().count)
+    rows = (row for row in quoted_rows(lines, delimiter, report.path) if row[1])
+    header_line, header = next(rows, (1, []))
     columns = _known_columns(header, {"path": report.path, "line": header_line})
     for number, (line, row) in enumerate(rows, start=1):
         with report.record(line):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 from ...errors import ConfigError, DataError, suggest
-from .cells import Rows, first_cells, table_rows
-from .source import FilePath, Report, lines_of, read_text, short
+from .cells import first_cells, table_cut
+from .source import Held, Report, lines_of, short
 
 # Names of columns, without case, blanks and punctuation; the first one present is taken.
 SENTENCE_IDS = (
@@ -76,32 +77,58 @@ def delimiters(text: str) -> list[str]:
     return sorted((sign for sign in "\t,;|" if sign in first), key=first.count, reverse=True)
 
 
-@dataclass
 class Table:
-    """A table in parts: the names of its columns, and its rows with the lines they begin in."""
+    """A table in parts: the names of its columns, and its rows with the lines they begin in.
 
-    path: str
-    names: list[str]
-    rows: Rows
+    Its first full pass finds every row of another width than the header, and broken quotes.
 
-    @classmethod
-    def read(
-        cls, path: FilePath, known: Callable[[set[str]], bool], delimiter: str | None = None
-    ) -> Table:
-        """The table at a path, cut at the separator that gives a known header.
+    Args:
+        lines: gives its lines, with their ends.
+        report: of the file.
+        held: what becomes of rows between two passes, `in_memory` or `Passes`.
+        known: whether the plain names of a header are ones that we know.
+        delimiter: between the cells of a table without a header.
 
-        Args:
-            known: whether the plain names of a header are ones that we know.
-            delimiter: between the cells of a table without a header.
-        """
-        text = read_text(path)
+    Attributes:
+        names: of the columns; none without a header that we know.
+        width: how many columns there are.
+        rows: all of them but the header; empty ones have no cells.
+        full: those that hold something, and have the width of the table.
+        n: how many rows are full.
+    """
+
+    def __init__(
+        self,
+        lines: Callable[[Report], Iterator[str]],
+        report: Report,
+        held: Held,
+        known: Callable[[set[str]], bool],
+        delimiter: str | None = None,
+    ) -> None:
+        first = next(line for line in lines(report) if line.strip())
         # By a header that we know, not by the most common separator: a text may be full of commas.
-        for sign in delimiters(text):
-            if known({plain_name(name) for name in first_cells(text, sign)}):
-                rows = table_rows(text, sign, str(path))
-                return cls(str(path), rows[0][1], rows[1:])
+        signs = (sign for sign in delimiters(first) if known(_names_in(first, sign)))
+        sign = next(signs, None)
+        cut = table_cut(partial(lines, report), sign or delimiter or ",", report.path)
+        _, header = next(cut(), (0, []))
+        self.path, self.width = report.path, len(header)
         # No known header: the table has none, and its first row is data.
-        return cls(str(path), [], table_rows(text, delimiter or ",", str(path)))
+        self.names = header if sign else []
+        self.rows = held(lambda _: islice(cut(), bool(sign), None), report)
+        self.full = held(self._full_rows, report)
+        self.n = sum(1 for _ in self.full)
+
+    def _full_rows(self, report: Report) -> Iterator[tuple[int, list[str]]]:
+        for line, cells in self.rows:
+            # An empty row is not a fault: in tables of words it ends a sentence.
+            if cells:
+                with report.record(line):
+                    check_width(cells, self.width)
+                    yield line, cells
+
+    def cells(self, place: int) -> Iterator[str]:
+        """The cells of a column."""
+        return (cells[place] for _, cells in self.full)
 
     def find(self, names: Iterable[str]) -> int | None:
         """The column of the first of some names."""
@@ -110,7 +137,7 @@ class Table:
         return next((plain.index(name) for name in names if name in plain), None)
 
     def needed(self, names: Iterable[str]) -> int:
-        """The same, if `read` has made sure that one of the names is there."""
+        """The same, if `known` has made sure that one of the names is there."""
         place = self.find(names)
         assert place is not None
         return place
@@ -127,27 +154,19 @@ class Table:
         place = self.find([plain_name(text)]) if plain_name(text) else None
         if place is not None:
             return place
-        width = len(self.names or self.rows[0][1])
-        if text.isdecimal() and 1 <= int(text) <= width:
+        if text.isdecimal() and 1 <= int(text) <= self.width:
             return int(text) - 1
-        fix = f"give its number, from 1 to {width}"
+        fix = f"give its number, from 1 to {self.width}"
         fix += f", or its name: {suggest(text, self.names)}" if self.names else ""
         raise ConfigError(f"there is no column {text!r}", path=self.path, fix=fix)
 
-    def full_rows(self, report: Report) -> Iterator[tuple[int, list[str]]]:
-        """The rows that hold something; one of another width than the header is a fault."""
-        width = len(self.names or self.rows[0][1])
-        for line, cells in self.rows:
-            # An empty row is not a fault: in tables of words it ends a sentence.
-            if not cells:
-                continue
-            with report.record(line):
-                check_width(cells, width)
-                yield line, cells
-
     def note_unread(self, read: Iterable[int | None], report: Report) -> None:
-        names = self.names or [f"column {i + 1}" for i in range(len(self.rows[0][1]))]
+        names = self.names or [f"column {i + 1}" for i in range(self.width)]
         # Reported, so that nobody believes an unread column was learned from.
         unread = [name for i, name in enumerate(names) if i not in set(read) and name.strip()]
         if unread:
             report.notes.append(f"columns that are not read: {', '.join(unread)}")
+
+
+def _names_in(line: str, delimiter: str) -> set[str]:
+    return {plain_name(name) for name in first_cells(line, delimiter)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...errors import DataError
@@ -18,7 +19,7 @@ from .schemes import (
     to_iob2,
     what_breaks,
 )
-from .source import FilePath, Report, SoundDataError, short
+from .source import FilePath, Held, Report, SoundDataError, short
 
 
 class TaggedRow(NamedTuple):
@@ -34,37 +35,53 @@ class TaggedRow(NamedTuple):
 
 
 def tagged_texts(
-    rows: Sequence[TaggedRow], spelling: Spelling, report: Report, strict: bool
-) -> list[TextExample]:
+    rows: Iterable[TaggedRow], spelling: Spelling | None, report: Report, held: Held, strict: bool
+) -> Iterator[TextExample]:
     """Texts with their tags as IOB2; what is wrong with a row goes to `report`.
 
     Args:
-        spelling: how the tags are written.
+        rows: they are gone through twice if there are tags.
+        spelling: how the tags are written; None if there are none.
+        held: what becomes of rows between two passes, `in_memory` or `Passes`.
         strict: a tag that breaks the scheme of the file is a fault; else it is read as `conlleval`
             reads it, and counted.
     """
-    read = []
-    for row in rows:  # two passes: only the tags of all rows show the scheme
-        with report.record(row.line):
-            read.append(row._replace(tags=_canonical(row, spelling)))
-    scheme = scheme_of(row.tags for row in read if row.tags)
-    examples, repaired = [], []
-    for row in read:
+    scheme = ""
+    if spelling is not None:  # two passes: only the tags of all rows show the scheme
+        rows = held(partial(_with_known_tags, rows, spelling), report)
+        scheme = scheme_of(row.tags for row in rows if row.tags)
+    n_repaired, first_repaired = 0, ("", "", "")
+    for row in rows:
         with report.record(row.line):
             broken = strays(row.tags, scheme) if row.tags else []
             if broken and strict:
                 _, *pair = broken[0]
                 found = f"tokens {short(row.tokens)}, tags {short(row.tags)}"
                 raise DataError(what_breaks(scheme, *pair), found=found, fix=RULES[scheme])
-            repaired += [(f"line {row.line}", before, tag) for _, before, tag in broken]
-            tags = None if row.tags is None else tuple(to_iob2(row.tags))
-            label, labels = (None, row.said) if isinstance(row.said, tuple) else (row.said, None)
-            known = (label, tags, row.fields, (), labels, row.scores)
-            examples.append(TextExample(row.text, tuple(row.tokens), *known))
-    report.note_strays(len(repaired), repaired, scheme)
-    if spelling.is_plain:
+            if broken and not n_repaired:
+                _, before, tag = broken[0]
+                first_repaired = (f"line {row.line}", before, tag)
+            n_repaired += len(broken)
+            yield _example(row)
+    report.notes += [f"{what}: {n:,}" for what, n in report.counts.items()]
+    report.note_strays(n_repaired, [first_repaired], scheme)
+    if spelling is not None and spelling.is_plain:
         report.notes.append(PLAIN_TYPES)
-    return examples
+
+
+def _with_known_tags(
+    rows: Iterable[TaggedRow], spelling: Spelling, report: Report
+) -> Iterator[TaggedRow]:
+    for row in rows:
+        with report.record(row.line):
+            yield row._replace(tags=_canonical(row, spelling))
+
+
+def _example(row: TaggedRow) -> TextExample:
+    tags = None if row.tags is None else tuple(to_iob2(row.tags))
+    label, labels = (None, row.said) if isinstance(row.said, tuple) else (row.said, None)
+    known = (label, tags, row.fields, (), labels, row.scores)
+    return TextExample(row.text, tuple(row.tokens), *known)
 
 
 def unnamed_numbers(
