@@ -19,6 +19,7 @@ import torch
 from processes import Process
 from recipes import ner_and_qa
 from small_training import same_weights
+from torch.distributed import TCPStore
 
 import mtl
 from mtl.cli.main import main
@@ -189,16 +190,17 @@ def all_scenarios(folder):
 
 def start(n, function, *arguments):
     """`n` processes that know of each other as if torchrun had started them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    given = {"WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    # Kept here, not by the first of them, so that it is there after that one has failed.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    given = {"WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
+    given |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
     processes = []
     for rank in range(n):
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {**given, "RANK": rank, "LOCAL_RANK": rank}.items():
                 patch.setenv(name, str(value))
             processes.append(Process(function, *arguments))
+            processes[-1].store = store  # lives as long as they do
     return processes
 
 
