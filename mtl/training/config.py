@@ -28,7 +28,7 @@ def check_rounds(rounds: float, name: str) -> None:
 
 
 def check_compile(value: bool | str, name: str) -> None:
-    """Raise ConfigError for a text that is no way to compile."""
+    """Raise ConfigError for a string that does not name a way to compile."""
     if isinstance(value, str) and value != CAPTURED:
         what = f'{name} must be true, false or "{CAPTURED}"'
         raise ConfigError(what, found=repr(value), fix=suggest(value, ["true", "false", CAPTURED]))

@@ -21,7 +21,7 @@ from .base import Encoding
 
 Encode = Callable[[str], Encoding]
 
-MOST_CHARACTERS = 500_000  # of all stretches that are kept: some 25 MB
+MOST_CHARACTERS = 500_000  # of all stretches that are kept: with their ids and words, some 33 MB
 
 
 class Stretch:
