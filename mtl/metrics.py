@@ -10,6 +10,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from functools import lru_cache
 from itertools import groupby
 
 WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -225,6 +226,7 @@ def _centred_ranks(values: Sequence[float]) -> list[float]:
     return [rank_of[value] - (len(values) - 1) / 2 for value in values]
 
 
+@lru_cache(maxsize=100_000)  # every validation asks about the same spans
 def normalize_answer(text: str) -> str:
     """Lower case, without punctuation, articles (a, an, the) and extra blanks.
 

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from ..data.encoded import EncodedExample
 from ..metrics import normalize_answer
 from ..tables import format_table
@@ -131,11 +129,13 @@ def found_in(
         # "Oslo" and "Oslo." are one answer to SQuAD's score, not alternatives to each other.
         spans.setdefault(normalize_answer(encoding.text[start:end]), (start, end))
     # "Not here" has margin 0, and counts once however many windows there are.
-    total = torch.tensor([0.0, *(window[-1] for window in windows)]).logsumexp(0).item()
+    logits = [0.0, *(window[-1] for window in windows)]
+    highest = max(logits)  # taken out of the sum, so that no exponential overflows
+    total = highest + math.log(math.fsum(math.exp(logit - highest) for logit in logits))
+    question = item.example.inputs[0][0]
 
     def answer(start: int, end: int, margin: float) -> QAPrediction:
-        score = math.exp(margin - total)
-        question, text = item.example.inputs[0][0], encoding.text[start:end]
+        score, text = math.exp(margin - total), encoding.text[start:end]
         return QAPrediction(question, encoding.text, text, score, start, end, margin=margin)
 
     return [answer(*span, margins[span]) for span in spans.values()], answer(0, 0, 0.0)
