@@ -164,7 +164,7 @@ def take_turns(
     device: torch.device,
     dtype: torch.dtype,
 ) -> dict[str, float]:
-    """Seconds of each side for all of its batches, forward and backward: the median of its turns."""
+    """Seconds of each side for all its batches, forward and backward: the median of its turns."""
     moved = {name: [tuple(t.to(device) for t in b) for b in side] for name, side in sides.items()}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
