@@ -171,7 +171,8 @@ def length_buckets(
     """
     # Sorting all of them would give the same batches in each pass; sorting none would pad short
     # texts to the longest of their batch.
-    order = torch.randperm(len(lengths), generator=generator).numpy()
+    # In 4 bytes for each: the same numbers, and there may be millions.
+    order = torch.randperm(len(lengths), generator=generator, dtype=torch.int32).numpy()
     for start in range(0, len(order), pool * batch_size):
         bucket = order[start : start + pool * batch_size]
         # Stable: what is equally long stays in its random order.
