@@ -19,6 +19,7 @@ from mtl.data.examples import PairExample, TextExample
 from mtl.data.readers import read_pairs
 from mtl.data.readers.pairs import PairRow, pairs_from
 from mtl.data.readers.source import Report
+from mtl.data.validity import is_real
 from mtl.errors import DataError, DataWarning
 from mtl.inference import evaluate, evaluate_baselines
 from mtl.tasks.embedding import EmbeddingTask, Similarity, WordCounts
@@ -409,3 +410,10 @@ def test_fields_of_pairs_that_nobody_reads_are_counted(file):
         '"label" is 0 or 1: a class, and also the score 0 (not the same) or 1',
         "fields that are not read, and in how many records: 'idx' (1)",
     ]
+
+
+def test_a_whole_number_larger_than_any_float_is_no_score():
+    assert not is_real(10**400)
+    assert not is_real(math.inf)
+    assert not is_real(True)
+    assert is_real(10**300)

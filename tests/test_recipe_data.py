@@ -165,6 +165,12 @@ def test_parallel_files_of_different_lengths_are_named_with_their_counts(folder)
     )
 
 
+def test_an_empty_line_of_all_parallel_files_is_a_fault_of_that_line(folder):
+    where = folder({"seq.in": "a b\n\nc\n", "seq.out": "O B-x\n\nO\n", "label": "x\n\ny\n"})
+    with pytest.raises(DataError, match=":2: the sentence is empty"):
+        read(where)
+
+
 def test_faults_of_parallel_files_have_their_lines(folder):
     path = folder(PARALLEL | {"seq.out": "O B-genre O\nO O X-city O\n"})
     with pytest.raises(DataError) as caught:

@@ -401,6 +401,9 @@ def test_a_finished_run_is_said_to_be_and_its_metrics_are_printed(recipe, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert main([*command, "--set", "train.epochs=4"]) == 2
     assert "then: epochs = 3; now: epochs = 4" in capsys.readouterr().err
+    (tmp_path / "run/metrics.json").write_bytes(b'{"test": \xff')
+    assert main(command) == 1
+    assert "metrics.json cannot be read as JSON" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from reading import CONTEXT, faults_of, lines, notes_of, only_fault_of, qa, squa
 
 from mtl.data.examples import Answer, QAExample
 from mtl.data.readers import read_squad
-from mtl.errors import DataWarning
+from mtl.errors import DataError, DataWarning
 
 # pytest looks for a fixture by its name in this module.
 file = reading.file
@@ -381,3 +381,21 @@ def test_all_faults_of_questions_one_a_line_come_together(file):
     examples, notes = notes_of(read_squad, path, on_error="skip")
     assert len(examples) == 2
     assert notes[-1].startswith("bad records left out: 7")
+
+
+@pytest.mark.parametrize(
+    ("cell", "answers"), [("t", 0), ("Y", 0), ("1.0", 0), ("f", 1), ("No", 1), ("", 1)]
+)
+def test_what_says_that_there_is_no_answer(cell, answers, file):
+    path = file(f"context,question,answer,is_impossible\n{CONTEXT},Who?,Rosa,{cell}\n", "x.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an answer that is not used
+        (example,) = read_squad(path)
+    assert len(example.answers) == answers
+
+
+@pytest.mark.parametrize("cell", ["maybe", "2", "wahr"])
+def test_what_may_say_so_or_not_is_refused(cell, file):
+    path = file(f"context,question,answer,is_impossible\n{CONTEXT},Who?,Rosa,{cell}\n", "x.csv")
+    with pytest.raises(DataError, match=rf":2: is_impossible is neither(.|\n)*'{cell}'"):
+        read_squad(path)

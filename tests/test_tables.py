@@ -426,3 +426,18 @@ def test_any_text_comes_through_a_csv(rows, tmp_path):
     path.write_bytes(quoted(rows, "text", "label").encode())
     examples = read(path)
     assert [(e.text, e.label) for e in examples] == [(text.strip(), label) for text, label in rows]
+
+
+@pytest.mark.parametrize(
+    "header", ["text,rude,threat,rude", "text,label,tags,tags", "context,question,answer,answer"]
+)
+def test_two_columns_of_one_name_are_refused(header, file):
+    """It would be unclear which of them counts."""
+    row = "Ann ran,1,0,1" if "rude" in header else "Ann ran,Who ran?,Ann,Ann"
+    with pytest.raises(DataError, match=r":1: two columns have the same name"):
+        read(file("\n".join([header, *[row] * 12]), "x.csv"))
+
+
+def test_columns_without_a_name_may_be_several(file):
+    content = "text,label,,\n" + "".join(f"word {i},{'ab'[i % 2]},,\n" for i in range(12))
+    assert len(read(file(content, "x.csv"))) == 12

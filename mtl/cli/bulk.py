@@ -46,6 +46,11 @@ def predict_into(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Raise ConfigError for options that do not go with files."""
     if not options.output or options.input in (None, "-"):
+        if options.input == "-":
+            raise ConfigError(
+                "--output goes with a file as --input, not with standard input",
+                fix="name the file, or leave --output out and redirect standard output",
+            )
         raise ConfigError(
             "--input FILE and --output FILE go together",
             fix="give both, two files; or neither, for standard input and output",

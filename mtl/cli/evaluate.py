@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ..data.readers import file_to_score
+from ..data.remembered import examples_hash
 from ..errors import ConfigError, DataError, DataWarning
 from ..experiments.build import build_tasks
 from ..experiments.data import reader_options
 from ..experiments.data_option import split_data
-from ..experiments.folder import RECIPE_FILE
+from ..experiments.folder import METRICS_FILE, RECIPE_FILE
 from ..experiments.recipe import Recipe, recipe_of_run
+from ..files import read_json
 from ..inference import check_kind, encode_labelled, predictions_of, score_baselines
 from ..reports.cases import cases_summary, cases_table, check_cases, why_left_out
 from ..tables import scores_table
@@ -97,9 +99,26 @@ def _tasks_of_key(key: str | None, chosen: list[Task], recipe: Recipe | None) ->
 def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
     """The test split of each task; the options then say about faults what the recipe says."""
     examples, on_error = test_split(options.folder, chosen)
+    _check_unchanged(Path(options.folder) / METRICS_FILE, examples)
     if on_error == "skip":
         options.on_error = on_error
     return examples
+
+
+def _check_unchanged(path: Path, examples: dict[str, Sequence[Any]]) -> None:
+    """Raise DataError if the run at `path`, the file of its metrics, was tested on other data."""
+    then = read_json(path).get("test_data", {}) if path.exists() else {}
+    changed = [
+        name for name in examples if name in then and then[name] != examples_hash(examples[name])
+    ]
+    if changed:
+        raise DataError(
+            f"the test data of {', '.join(changed)} is not that of the run",
+            path=path.parent,
+            found="a file that has changed since; what is held out of it is drawn anew, and the "
+            "model may have trained on it",
+            fix="restore the file, or name other data with --data",
+        )
 
 
 def test_split(folder: str, chosen: list[Task]) -> tuple[dict[str, Sequence[Any]], str]:

@@ -97,14 +97,15 @@ def _place(splits: Sequence[Sequence[Any]], question: str) -> Path | None:
     filled = [split for split in splits if len(split)]
     stored = [split for split in filled if isinstance(split, StoredExamples)]
     # Few others, such as a small test file, may be among them: if they are of our own classes.
-    if not stored or not all(map(_is_ours, filled)):
+    if not stored or not all(map(is_ours, filled)):
         return None
     parts = [__version__, own_code(), question, *map(examples_hash, splits)]
     name = sha256("\n".join(parts).encode()).hexdigest()[:32]
     return stored[0].folder / ANSWERS / name
 
 
-def _is_ours(examples: Sequence[Any]) -> bool:
+def is_ours(examples: Sequence[Any]) -> bool:
+    """Whether all are of this package's classes, so that a hash of them means something."""
     ours = __name__.split(".")[0]
     return isinstance(examples, StoredExamples) or all(
         type(example).__module__.split(".")[0] == ours for example in examples

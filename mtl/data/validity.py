@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -164,7 +164,9 @@ def check_label(name: str, label: str) -> None:
 def is_real(value: object) -> bool:
     """Whether a value is a finite number, and not true or false."""
     # bool is a kind of int: True would pass for 1.0.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Not math.isfinite: a whole number may be larger than any float.
+    return is_number and abs(value) <= sys.float_info.max
 
 
 def check_number(what: str, value: object) -> None:

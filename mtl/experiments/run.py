@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.remembered import examples_hash, is_ours
 from ..devices import choose_device, choose_precision
 from ..errors import ConfigError
-from ..files import cache_folder, write_atomically
+from ..files import cache_folder, read_json, write_atomically
 from ..messages import shown
 from ..model import MultiTaskModel
 from ..settings import names_checked
@@ -198,12 +199,15 @@ def _assess(
     except BaseException:  # stopped by the user
         logger.info("the trained model is in %s; --resume runs the tests and reports", output)
         raise
+    tests = {task.name: task.dataset.test for task in tasks}
     metrics = {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "train_seconds": round(history.seconds, 2),
         "threads": history.threads,
         "parameters": sum(p.numel() for p in model.parameters()),
+        # What was held out is drawn anew when files change: `mtl evaluate` must notice.
+        "test_data": {name: examples_hash(test) for name, test in tests.items() if is_ours(test)},
         **scores,
     }
     if parts.failed:
@@ -220,7 +224,7 @@ def _finished_metrics(recipe: Recipe, output: Path) -> dict[str, Any]:
     check_same_recipe(output / RECIPE_FILE, recipe)
     clear_away(output)
     logger.info("the run in %s is finished: there is nothing to resume", output)
-    return json.loads((output / METRICS_FILE).read_text(encoding="utf-8"))
+    return read_json(output / METRICS_FILE)
 
 
 def _what_the_checkpoint_says(recipe: Recipe) -> str:

@@ -281,3 +281,23 @@ def test_validate_says_why_there_are_no_cases_for_other_entities(mtl_, tmp_path)
     assert err == (
         "mtl: note: the task 'slots' finds date, playlist; the cases ask for LOC, ORG, PER\n"
     )
+
+
+def test_a_file_that_has_changed_is_not_scored(mtl_, tmp_path):
+    """Another tenth would be held out of it, and most of that was trained on."""
+    file = tmp_path / "my.csv"
+    rows = [f"word{i} word{i % 7},{'ab'[i % 2]}" for i in range(60)]
+    file.write_text("\n".join(["text,label", *rows]))
+    recipe = tmp_path / "my.toml"
+    recipe.write_text(
+        f'name = "mine"\n[tasks.topic]\nkind = "classification"\ntrain = "{file}"\n'
+        "[encoder]\nd_model = 16\nn_heads = 2\nn_layers = 1\n[train]\nepochs = 1\n"
+    )
+    run = tmp_path / "run"
+    assert mtl_("train", recipe, "--output", run)[0] == 0
+    assert mtl_("evaluate", run)[0] == 0
+    file.write_text("\n".join(["text,label", *rows, "one more,a"]))
+    status, out, err = mtl_("evaluate", run)
+    assert (status, out) == (1, "")
+    assert "the test data of topic is not that of the run" in err
+    assert mtl_("evaluate", run, "--data", file)[0] == 0

@@ -435,7 +435,7 @@ def test_input_that_cannot_be_used(mtl_, run, files, tmp_path):
     assert "the output is the input" in error(*files("in.jsonl", "", "in.jsonl"), status=2)
     assert "go together" in error(*options[:2], status=2)
     assert "go together" in error(*options[2:], status=2)
-    assert "go together" in error("--input", "-", *options[2:], status=2)
+    assert "not with standard input" in error("--input", "-", *options[2:], status=2)
     assert "--json does not go" in error(*options, "--json", status=2)
     assert "--text-pair does not go" in error(*options, "--text-pair", "x", status=2)
     assert "--fields goes with" in error("--text", "x", "--fields", "x", status=2)
@@ -481,3 +481,9 @@ def test_a_file_is_not_read_ahead(mtl_, run, files, monkeypatch):
     monkeypatch.setattr(bulk, "CHUNK_CHARACTERS", 20)  # as many as two texts and a half
     assert mtl_("predict", run, *files("in.jsonl", [{"text": "Ann ran."}] * 10, "out.csv"))[0] == 0
     assert sizes == [3, 3, 3, 1]
+
+
+def test_empty_rows_of_a_table_are_counted(mtl_, run, files):
+    _, _, err = mtl_("predict", run, *files("in.csv", 'text\nAnn.\n""\n\nBob.\n'), "--task", "ner")
+    assert "2 records in" in err
+    assert "empty lines left out: 2" in err

@@ -42,7 +42,7 @@ def test_metrics_json_is_laid_out_as_promised(run):
     metrics = json.loads((run / "metrics.json").read_text())
     model = mtl.MultiTaskModel.from_pretrained(run)
     assert list(metrics) == [
-        *("recipe", "seed", "train_seconds", "threads", "parameters"),
+        *("recipe", "seed", "train_seconds", "threads", "parameters", "test_data"),
         *("validation", "test", "test_unseen", "baselines"),
     ]
     assert metrics["recipe"] == "tiny"

@@ -13,7 +13,7 @@ from itertools import dropwhile
 from typing import Any
 
 from ...errors import DataError
-from .source import lines_of, whole_lines_of
+from .source import FilePath, lines_of, short, whole_lines_of
 
 Rows = list[tuple[int, list[str]]]  # the line that a row begins on, and its cells; [] if empty
 Lines = Callable[[], Iterator[str]]  # gives the lines of a table, with their ends, in each pass
@@ -114,6 +114,22 @@ def quoted_rows(lines: Lines, delimiter: str, path: str) -> Iterator[tuple[int, 
         raise DataError(what, path=path, line=line, found=str(error), fix=fix) from None
     finally:
         csv.field_size_limit(limit)
+
+
+def check_header(names: list[str], path: FilePath, line: int) -> None:
+    """Raise DataError if two columns have the same name: it would be unclear which one counts."""
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        what, fix = "two columns have the same name", "give each column a name of its own"
+        raise DataError(what, path=path, line=line, found=repr(twice), fix=fix)
+
+
+def check_width(cells: list[str], width: int) -> None:
+    """Raise DataError for a row of another width than the header."""
+    if len(cells) != width:
+        what = f"{len(cells)} cells where the header has {width}"
+        fix = "put double quotes around a cell with a separator or line break in it"
+        raise DataError(what, found=short(cells), fix=fix)
 
 
 _NUMPY_ITEM = r"""('[^']*'|"[^"]*"|-?\d+)"""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import DataError, missing_extra
-from .cells import first_cells, head_rows
+from .cells import check_header, check_width, first_cells, head_rows
 from .exports import TEXT_FIELDS
 from .json_source import DEEP, outline, reason_of
 from .source import (
@@ -29,7 +29,7 @@ from .source import (
     short,
     unreadable,
 )
-from .table import CONTEXTS, PAIRS, QUESTIONS, TEXTS, check_width, delimiters, plain_name
+from .table import CONTEXTS, PAIRS, QUESTIONS, TEXTS, delimiters, plain_name
 
 HEAD = 1 << 20  # bytes that show how a table is written
 LONGEST_CELL = 1 << 24  # characters; more means that a quote was never closed
@@ -133,6 +133,7 @@ class RecordFile:
             for line, cells in _rows(self.path, lines, head):
                 self.share = file.tell() / size
                 if not any(cell.strip() for cell in cells):
+                    self.n_empty += 1
                     continue
                 if line == 1 and SEPARATOR_LINE.match("".join(cells) + "\n"):
                     continue
@@ -251,10 +252,7 @@ def _wraps_cells(head: str) -> bool:
 def _checked_names(path: Path, names: list[str]) -> list[str]:
     """The names of the columns; DataError if two are the same."""
     _check_utf8(names, path)
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        what, fix = "two columns have the same name", "give each column a name of its own"
-        raise DataError(what, path=path, line=1, found=repr(twice), fix=fix)
+    check_header(names, path, line=1)
     return names
 
 

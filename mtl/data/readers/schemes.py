@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 # In which scheme may `tag` not follow `before`? There is an O before and after a sentence; [1:] is
 # the type of an entity. L (of BILOU) counts as E, U and W as S, M (of BMES) as I.
@@ -236,6 +237,6 @@ def to_iob2(tags: Sequence[str]) -> Iterator[str]:
     So B and S begin an entity, E (L) and S (U, W) end one, and any tag after O, or after a tag of
     another type, begins one too.
     """
-    for before, tag in zip(["O", *tags[:-1]], tags, strict=True):
+    for before, tag in pairwise(["O", *tags]):
         begins = tag[0] in "BSUW" or before[0] in "OELSUW" or before[1:] != tag[1:]
         yield tag if tag == "O" else ("B" if begins else "I") + tag[1:]

@@ -22,9 +22,9 @@ from .answers import (
     located,
     plain_name,
 )
-from .cells import Lines, quoted_rows
+from .cells import Lines, check_header, check_width, quoted_rows
 from .json_source import Row, json_rows, looks_like_json, one_record_a_line, outline
-from .source import FilePath, Held, Report, read_text, short, whole_lines_of
+from .source import FilePath, Held, Report, read_text, whole_lines_of
 
 _FORM = (
     'a question looks like {"id": "1", "question": "...", "context": "...", "answers": [{"text": '
@@ -50,6 +50,9 @@ _ALIASES = {  # without case, blanks and punctuation; if several are there, the 
     "answerable": ("answerable", "isanswerable", "hasanswer"),
     "plausible": ("plausibleanswers", "plausibleanswer"),
 }
+_TRUTHS: dict[str, bool | None] = {"": None}
+_TRUTHS |= dict.fromkeys(("true", "1", "yes", "1.0", "t", "y"), True)
+_TRUTHS |= dict.fromkeys(("false", "0", "no", "0.0", "f", "n"), False)
 _NOTES = {  # how many questions, and the first of them
     "empty": "questions without an answer left out: {}. If their contexts do not answer them, say "
     "so: is_impossible = true",
@@ -247,10 +250,11 @@ def _question(qa: Any, context: str | None, number: str, line: int | None, where
 
 def _says_impossible(fields: Mapping[str, Any]) -> bool | None:
     """Whether a question is said to have no answer; None if nothing is said."""
-    impossible, answerable = fields.get("impossible"), fields.get("answerable")
-    if _is_true(impossible) or _is_false(answerable):
+    impossible = _truth(fields, "impossible")
+    answerable = _truth(fields, "answerable")
+    if impossible or answerable is False:
         return True
-    return False if _is_false(impossible) or _is_true(answerable) else None
+    return False if impossible is False or answerable else None
 
 
 def _by_our_names(record: Any) -> dict[str, Any]:
@@ -269,13 +273,19 @@ def _by_our_names(record: Any) -> dict[str, Any]:
     return found
 
 
-def _is_true(value: Any) -> bool:
+def _truth(fields: Mapping[str, Any], name: str) -> bool | None:
+    """True or false as a field says it; None if it is empty or missing.
+
+    Raises:
+        DataError: it says something else.
+    """
+    value = fields.get(name)
     # A table writes booleans as texts, and a table with gaps writes them as 1.0.
-    return str(value).strip().lower() in ("true", "1", "yes", "1.0")
-
-
-def _is_false(value: Any) -> bool:
-    return str(value).strip().lower() in ("false", "0", "no", "0.0")
+    said = "" if value is None else str(value).strip().lower()
+    if said not in _TRUTHS:
+        what = f"is_{name} is neither true nor false"
+        raise DataError(what, found=repr(value), fix="write true or false, or leave it empty")
+    return _TRUTHS[said]
 
 
 def _text(fields: dict[str, Any], key: str, record: Any) -> str:
@@ -316,13 +326,11 @@ def _from_table(lines: Lines, report: Report) -> Iterator[_Question]:
     delimiter = max(",\t;", key=first.lstrip().count)
     rows = (row for row in quoted_rows(lines, delimiter, report.path) if row[1])
     header_line, header = next(rows, (1, []))
+    check_header([name for name in header if name.strip()], report.path, header_line)
     columns = _known_columns(header, {"path": report.path, "line": header_line})
     for number, (line, row) in enumerate(rows, start=1):
         with report.record(line):
-            if len(row) != len(header):
-                what = f"{len(row)} cells where the header has {len(header)}"
-                fix = "put double quotes around a cell with a separator or line break in it"
-                raise DataError(what, found=short(row), fix=fix)
+            check_width(row, len(header))
             cells = {field: row[i] for field, i in columns.items()}
             answers = _literal(cells["answer"])
             if not isinstance(answers, dict):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
-from ...errors import ConfigError, DataError, suggest
-from .cells import first_cells, table_cut
-from .source import Held, Report, lines_of, short
+from ...errors import ConfigError, suggest
+from .cells import check_header, check_width, first_cells, table_cut
+from .source import Held, Report, lines_of
 
 # Names of columns, without case, blanks and punctuation; the first one present is taken.
 SENTENCE_IDS = (
@@ -62,14 +62,6 @@ def counts_rows(name: str) -> bool:
     return plain_name(name) in ("", "unnamed0", "index", "idx", "id")
 
 
-def check_width(cells: list[str], width: int) -> None:
-    """Raise DataError for a row of another width than the header."""
-    if len(cells) != width:
-        what = f"{len(cells)} cells where the header has {width}"
-        fix = "put double quotes around a cell with a separator or line break in it"
-        raise DataError(what, found=short(cells), fix=fix)
-
-
 def delimiters(text: str) -> list[str]:
     """The characters that may separate cells, the most frequent first."""
     # The header alone: the texts below it are full of commas.
@@ -110,10 +102,12 @@ class Table:
         signs = (sign for sign in delimiters(first) if known(_names_in(first, sign)))
         sign = next(signs, None)
         cut = table_cut(partial(lines, report), sign or delimiter or ",", report.path)
-        _, header = next(cut(), (0, []))
+        line, header = next(cut(), (0, []))
         self.path, self.width = report.path, len(header)
         # No known header: the table has none, and its first row is data.
         self.names = header if sign else []
+        # Columns without a name may be empty: spreadsheets write them.
+        check_header([name for name in self.names if name.strip()], self.path, line)
         self.rows = held(lambda _: islice(cut(), bool(sign), None), report)
         self.full = held(self._full_rows, report)
         self.n = sum(1 for _ in self.full)
