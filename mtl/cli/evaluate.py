@@ -99,10 +99,34 @@ def _tasks_of_key(key: str | None, chosen: list[Task], recipe: Recipe | None) ->
 def _test_examples(options: argparse.Namespace, chosen: list[Task]) -> dict[str, Sequence[Any]]:
     """The test split of each task; the options then say about faults what the recipe says."""
     examples, on_error = test_split(options.folder, chosen)
-    _check_unchanged(Path(options.folder) / METRICS_FILE, examples)
     if on_error == "skip":
         options.on_error = on_error
     return examples
+
+
+def test_split(folder: str, chosen: list[Task]) -> tuple[dict[str, Sequence[Any]], str]:
+    """The test split of each task, from the recipe that the run folder holds, and its `on_error`.
+
+    Raises:
+        DataError: the folder has no recipe, or the recipe no test data; or that has changed.
+    """
+    path = Path(folder) / RECIPE_FILE
+    if not path.exists():
+        raise DataError(
+            f"the folder has no {RECIPE_FILE} to say what the test data is",
+            path=folder,
+            fix="give --task and --data",
+        )
+    recipe = recipe_of_run(path)
+    tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
+    examples = {
+        task.name: tests[task.name] for task in chosen if task.labelled(tests.get(task.name, ()))
+    }
+    if not examples:
+        raise DataError("the recipe has no test data", path=path, fix="give --task and --data")
+    _check_unchanged(path.with_name(METRICS_FILE), examples)
+    # As the run itself did when it tested.
+    return examples, recipe.on_error
 
 
 def _check_unchanged(path: Path, examples: dict[str, Sequence[Any]]) -> None:
@@ -119,30 +143,6 @@ def _check_unchanged(path: Path, examples: dict[str, Sequence[Any]]) -> None:
             "model may have trained on it",
             fix="restore the file, or name other data with --data",
         )
-
-
-def test_split(folder: str, chosen: list[Task]) -> tuple[dict[str, Sequence[Any]], str]:
-    """The test split of each task, from the recipe that the run folder holds, and its `on_error`.
-
-    Raises:
-        DataError: the folder has no recipe, or the recipe no test data.
-    """
-    path = Path(folder) / RECIPE_FILE
-    if not path.exists():
-        raise DataError(
-            f"the folder has no {RECIPE_FILE} to say what the test data is",
-            path=folder,
-            fix="give --task and --data",
-        )
-    recipe = recipe_of_run(path)
-    tests = {task.name: task.dataset.test for task in build_tasks(recipe)}
-    examples = {
-        task.name: tests[task.name] for task in chosen if task.labelled(tests.get(task.name, ()))
-    }
-    if not examples:
-        raise DataError("the recipe has no test data", path=path, fix="give --task and --data")
-    # As the run itself did when it tested.
-    return examples, recipe.on_error
 
 
 def run_validate(options: argparse.Namespace) -> None:

@@ -98,11 +98,8 @@ def groups_of(example: Any) -> Sequence[Any]:
 def check_enough_groups(n_small: int, n: int, share: float, parts: int) -> None:
     """Raise DataError unless each part gets a group, of those that are small enough."""
     if share * n < 1 or n_small < parts * round(share * n):
-        # Of many groups, most may be too large for a tenth of the examples.
-        least = math.ceil(1 / share)
-        too_large = f"{n:,}, of which {n_small:,} have at most a tenth of the examples"
         raise DataError(
             "there are too few different texts or contexts to hold out a tenth of them",
-            found=f"{n}; at least {least} are needed" if n < least else too_large,
+            found=f"{n}; at least {math.ceil(1 / share)} of about the same size are needed",
             fix="give separate validation and test files",
         )
